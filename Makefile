@@ -1,0 +1,48 @@
+# make demo    train on synthetic smears, score, and say where the pictures lie
+# make test    the tests;  make lint, make types: ruff and pyright;  make parity: comparisons with torchvision
+# Everything runs in .venv, which is made on first use and brought up to date when pyproject.toml or constraints.txt change.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+DEMO ?= runs/demo
+
+INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+INPUTS = pyproject.toml constraints.txt
+
+.PHONY: demo test lint types parity
+
+demo: .venv/.installed
+	.venv/bin/python train.py --config configs/smear_demo.py --workdir $(DEMO)
+	.venv/bin/python evaluate.py --workdir $(DEMO)
+	@echo "Figures and pictures of the run:"
+	@find $(DEMO) \( -name '*.png' -o -name '*.json' -o -name '*.html' -o -name '*.csv' \) | sort | sed 's/^/  /'
+
+test: .venv/.installed-test
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: .venv/.installed-test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: .venv/.installed-test
+	.venv/bin/pyright
+
+parity: .venv/.installed-parity
+	.venv/bin/python -m pytest -m parity $(ARGS)
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: $(INPUTS) | .venv/bin/python
+	@echo "Installing wbcjax and what it runs on into .venv (a minute or two)"
+	$(INSTALL) .
+	touch $@
+
+.venv/.installed-test: $(INPUTS) | .venv/bin/python
+	@echo "Installing wbcjax and what its tests need into .venv (a minute or two)"
+	$(INSTALL) '.[test]'
+	touch $@
+
+.venv/.installed-parity: $(INPUTS) | .venv/bin/python
+	@echo "Installing torch and torchvision too (several GB)"
+	$(INSTALL) '.[test,parity]'
+	touch $@
