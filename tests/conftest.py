@@ -1,0 +1,27 @@
+"""What every test runs under: eight CPU devices, a compilation cache that outlives the run, repeatable properties."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import jaxtyping
+import pytest
+from hypothesis import settings
+
+# All of it is read when jax is imported or first used, and child processes inherit it.
+cache = Path(os.environ.get("WBCJAX_CACHE", "~/.cache/wbcjax")).expanduser()
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".lstrip()
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """Switches the run-time check of signatures off, so that a function shows its own refusal of what they forbid."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

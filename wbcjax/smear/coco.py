@@ -1,0 +1,199 @@
+"""Reader of COCO instance annotations (https://cocodataset.org/#format-data): polygons and RLE masks.
+
+`segmentation` is a list of polygons [x1, y1, x2, y2, ...], or {"size": [height, width], "counts"} where counts are the
+lengths of the runs of 0 and 1 in turn, down the columns: a list (uncompressed) or a string (compressed).
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from wbcjax.smear import checks
+from wbcjax.smear.checks import Fault, Reading
+from wbcjax.smear.field import Cell, SmearField, text_rle
+
+ID = (int, str)  # types of an id in JSON
+
+
+def read(annotations: Path, images: Path, class_of: Mapping[str, int]) -> list[SmearField]:
+    """The fields of a COCO file in its order, those without annotations too; outlines in pixels of the upright image.
+
+    `class_of` maps each category name of the file to a class; annotations of class 0 are left out, their counts logged.
+    Raises AnnotationError listing every problem of the set, see `wbcjax.smear.checks`.
+    """
+    reading = Reading(annotations, images, class_of)
+    fields = []
+    with reading.at(annotations.name):
+        data = checks.load_json(annotations)
+        images_listed, annotated, categories = (
+            checks.need(data, key, list) for key in ("images", "annotations", "categories")
+        )
+        checks.image_folder(images)
+        class_names = _class_names(reading, categories)
+        image_of = _by_id(reading, images_listed, "image")
+        annotations_of = _annotations_of(reading, annotated, image_of)
+        for image_id, image in image_of.items():
+            with reading.at(annotations.name, f"image {image_id}"):
+                fields.append(_field(reading, image, annotations_of[image_id], class_names))
+    reading.finish()
+    return [field for field in fields if field is not None]
+
+
+def _by_id(reading: Reading, records: list[Any], kind: str) -> dict[int | str, Any]:
+    by_id = {}
+    for position, record in enumerate(records, start=1):
+        with reading.at(reading.annotations.name, f"{kind} at position {position}"):
+            record_id = checks.need(record, "id", ID)
+            if record_id in by_id:
+                raise Fault(f"the {kind} id {record_id!r} is given twice", "number them anew")
+            by_id[record_id] = record
+    return by_id
+
+
+def _class_names(reading: Reading, categories: list[Any]) -> dict[int | str, str]:
+    """Category names by id. A name that the class map lacks is noted here, once, not for each annotation."""
+    names = {}
+    for category_id, category in _by_id(reading, categories, "category").items():
+        with reading.at(reading.annotations.name, f"category {category_id}"):
+            names[category_id] = checks.need(category, "name", str)
+            checks.class_label(names[category_id], reading.class_of)
+    return names
+
+
+def _annotations_of(
+    reading: Reading, annotated: list[Any], image_of: dict[int | str, Any]
+) -> dict[int | str, list[tuple[int | str, Any]]]:
+    """The (id, annotation) pairs of each image id."""
+    annotations_of = {image_id: [] for image_id in image_of}
+    for annotation_id, annotation in _by_id(reading, annotated, "annotation").items():
+        with reading.at(reading.annotations.name, f"annotation {annotation_id}"):
+            image_id = checks.need(annotation, "image_id", ID)
+            if image_id not in annotations_of:
+                raise Fault(f'its image {image_id!r} is not in "images"', "list the image or delete the annotation")
+            annotations_of[image_id].append((annotation_id, annotation))
+    return annotations_of
+
+
+def _field(
+    reading: Reading, image: Any, annotated: list[tuple[int | str, Any]], class_names: dict[int | str, str]
+) -> SmearField | None:
+    name = checks.need(image, "file_name", str)
+    path, size = None, None
+    with reading.at(name):
+        path, decoded = reading.image(name)
+        _check_declared_size(image, decoded)
+        size = decoded
+    cells = []
+    for annotation_id, annotation in annotated:
+        at = partial(reading.at, name, f"annotation {annotation_id}")
+        cell = _cell(reading, annotation, class_names, size, at)
+        if cell is not None:
+            cells.append(cell)
+    if path is None or size is None:
+        return None
+    return SmearField(name, *size, tuple(cells), path)
+
+
+def _check_declared_size(image: dict[str, Any], size: tuple[int, int]) -> None:
+    declared = (image.get("height", size[0]), image.get("width", size[1]))
+    if declared != size:
+        raise Fault(
+            f"the annotations say {declared[1]} x {declared[0]} pixels, the image has {size[1]} x {size[0]}",
+            "use the image that was annotated, upright and at the same size",
+        )
+
+
+def _cell(
+    reading: Reading,
+    annotation: dict[str, Any],
+    class_names: dict[int | str, str],
+    size: tuple[int, int] | None,
+    at: Callable[[], AbstractContextManager[None]],
+) -> Cell | None:
+    label, crowd, polygons, rle = None, None, (), None
+    with at():
+        category_id = checks.need(annotation, "category_id", ID)
+        if category_id not in class_names:
+            raise Fault(f'its category {category_id!r} is not in "categories"', "correct it or list the category")
+        label = reading.class_of.get(class_names[category_id])  # None was noted with the categories
+        if label == 0:
+            reading.left_out[class_names[category_id]] += 1
+            return None
+    with at():
+        crowd = _crowd(annotation)
+    with at():
+        segmentation = checks.need(annotation, "segmentation", (list, dict))
+        if isinstance(segmentation, dict):
+            rle = _rle(segmentation, size)
+        else:
+            polygons = _polygons(segmentation, size)
+    if label is None or crowd is None or (not polygons and rle is None):
+        return None
+    return Cell(label, polygons, rle, crowd)
+
+
+def _crowd(annotation: dict[str, Any]) -> bool:
+    crowd = annotation.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise Fault(f'"iscrowd" is {checks.brief(crowd)}', "make it 0 or 1")
+    return bool(crowd)
+
+
+def _polygons(segmentation: list[Any], size: tuple[int, int] | None) -> tuple:
+    if not segmentation:
+        raise Fault("it has no outline", "outline the cell, or delete the annotation")
+    for part in segmentation:
+        if not isinstance(part, list):
+            raise Fault(f"found {checks.brief(part)} where a polygon [x1, y1, ...] belongs", "redraw the outline")
+    return checks.outline([checks.polygon_points(part[0::2], part[1::2]) for part in segmentation], size)
+
+
+def _rle(segmentation: dict[str, Any], size: tuple[int, int] | None) -> dict:
+    """The mask as COCO compressed RLE. Faults: made for another image size, malformed, or empty."""
+    remedy = "export the mask again or delete the annotation"
+    mask_size = checks.need(segmentation, "size", list)
+    runs = checks.need(segmentation, "counts", (list, str))
+    if size is not None and mask_size != list(size):
+        raise Fault(f"the mask is for [height, width] {checks.brief(mask_size)}, the image has {list(size)}", remedy)
+    if not _whole_numbers(mask_size) or len(mask_size) != 2 or mask_size[0] * mask_size[1] >= 2**32:
+        raise Fault(f'the mask\'s "size" is {checks.brief(mask_size)}', remedy)
+    # Strings are unpacked here because pycocotools reads past the end of one that was cut short.
+    runs = _unpack(runs) if isinstance(runs, str) else runs
+    if not _whole_numbers(runs) or sum(runs) != mask_size[0] * mask_size[1]:
+        raise Fault(f"the mask's runs do not add up to its {mask_size[0]} x {mask_size[1]} pixels", remedy)
+    if sum(runs[1::2]) == 0:
+        raise Fault("the mask is empty", "delete the annotation")
+    uncompressed: Any = {"size": mask_size, "counts": runs}
+    return text_rle(coco_mask.frPyObjects(uncompressed, *mask_size))
+
+
+def _whole_numbers(values: list[Any]) -> bool:
+    return all(isinstance(value, int) and value >= 0 for value in values)
+
+
+def _unpack(counts: str) -> list[int]:
+    """Run lengths from a compressed RLE string, as `rleFrString` of the COCO API's maskApi.c defines it.
+
+    Each number is little-endian in 5-bit digits, one character (48 + digit) each, with 32 added while more follow and
+    16 in the last as the sign; from the fourth number on it is the difference from the number two before.
+    """
+    runs, value, shift = [], 0, 0
+    for character in counts:
+        digit = ord(character) - 48
+        if not 0 <= digit < 64:
+            raise Fault(f"the mask's counts hold the character {character!r}", "export the mask again")
+        value |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:
+            continue
+        if digit & 16:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value, shift = 0, 0
+    if shift:
+        raise Fault("the mask's counts are cut short", "export the mask again")
+    return runs
