@@ -1,0 +1,22 @@
+"""The one batch type: what the input pipeline makes and the model reads."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+Array = np.ndarray | jax.Array  # on the host, then on a device
+
+
+class Batch(NamedTuple):
+    """Annotated fields on a fixed canvas, cells padded to `max_cells`. Padded cells are all zero with `valid` False."""
+
+    image: UInt8[Array, "n h w 3"]  # RGB; the field lies at the top left, zeros outside
+    size: Float[Array, "n 2"]  # height and width of the field on the canvas, pixels
+    boxes: Float[Array, "n m 4"]  # x1, y1, x2, y2 on the canvas, pixels, x2 and y2 exclusive
+    labels: Int[Array, "n m"]  # 1..C; 0 in padding
+    valid: Bool[Array, "n m"]
+    crowd: Bool[Array, "n m"]  # regions of uncounted cells: neither positive nor negative
+    masks: UInt8[Array, "n m h w"]  # 0 or 1
+    index: Int[Array, " n"]  # position of the field in its source; -1 in a padded evaluation batch

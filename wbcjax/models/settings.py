@@ -1,0 +1,179 @@
+"""Every choice that makes one Mask R-CNN differ from another, and the two published dialects.
+
+`config.model` is one of these dialects as a dict, overridden where an experiment differs.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from wbcjax.ops.roi_align import Convention
+
+Weights = tuple[float, float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneSettings:
+    """ResNet: `norm` "frozen_bn" keeps stored statistics (pretrained weights); "bn" and "gn" train from scratch."""
+
+    depth: int = 50  # 18 | 34 | 50 | 101
+    width: int = 64  # channels of the stem; 64 in the paper
+    norm: Literal["frozen_bn", "bn", "gn"] = "frozen_bn"
+    norm_epsilon: float = 1e-5
+    stride_in_1x1: bool = False  # where a bottleneck block halves the resolution: its 1x1 (Matterport) or its 3x3
+    conv_bias: bool = False
+    same_pool: bool = False  # the stem's pooling padded right and below only, as TensorFlow's SAME
+
+
+@dataclasses.dataclass(frozen=True)
+class FpnSettings:
+    channels: int = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class RpnSettings:
+    """Region proposal network; counts are per image."""
+
+    channels: int = 256
+    levels: tuple[int, ...] = (2, 3, 4, 5, 6)
+    anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)  # one per level, pixels
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
+    rounded_anchors: bool = True
+    softmax: bool = False  # two logits per anchor (Matterport) or one
+    box_weights: Weights = (1.0, 1.0, 1.0, 1.0)
+    positive_iou: float = 0.7
+    negative_iou: float = 0.3
+    samples: int = 256
+    positive_fraction: float = 0.5
+    per_level: bool = True  # choose and suppress proposals within each level, or over all of them
+    before_nms_train: int = 2000  # per level, or over all of them
+    before_nms_test: int = 1000
+    proposals_train: int = 2000
+    proposals_test: int = 1000
+    nms_iou: float = 0.7
+    min_size: float = 1e-3  # pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class RoiSettings:
+    """How proposals become RoIs to train on, and how features are cut out for them."""
+
+    samples: int = 512
+    positive_fraction: float = 0.25
+    keep_ratio: bool = False  # fewer negatives where there are fewer positives
+    positive_iou: float = 0.5
+    negative_iou: float = 0.5
+    append_cells: bool = True  # annotated boxes join the proposals
+    levels: tuple[int, ...] = (2, 3, 4, 5)
+    canonical_size: float = 224.0  # pixels of a box that is pooled from P4
+    rounded_level: bool = False
+    convention: Convention = "legacy"
+    sampling_ratio: int = 2
+    box_weights: Weights = (10.0, 10.0, 5.0, 5.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxHeadSettings:
+    bins: int = 7
+    channels: int = 1024
+    norm: bool = False  # batch normalisation after both layers (Matterport)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskHeadSettings:
+    bins: int = 14  # the mask has twice as many
+    channels: int = 256
+    norm: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectionSettings:
+    """From class scores and boxes to detections."""
+
+    score_threshold: float = 0.05
+    nms_iou: float = 0.5
+    per_image: int = 100
+    candidates: int = 2000  # the most boxes over the threshold that enter NMS
+    one_class_per_roi: bool = False  # an RoI is its best class only (Matterport), or every class over the threshold
+    min_size: float = 1e-2  # pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSettings:
+    rpn_beta: float = 1.0 / 9.0  # where smooth L1 turns from square to straight
+    box_beta: float = 1.0 / 9.0
+    per_positive: bool = False  # box losses averaged over positives' coordinates, or summed and divided by all samples
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskRCNNSettings:
+    """A whole Mask R-CNN. The defaults are torchvision's `maskrcnn_resnet50_fpn`."""
+
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # RGB, 0..255
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    black_padding: bool = False  # around the field the network sees black (Matterport), or the mean pixel
+    normalized_boxes: bool = False  # x2 and y2 inclusive inside the network, as Matterport's normalised boxes imply
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; geometry and losses are float32
+    backbone: BackboneSettings = BackboneSettings()
+    fpn: FpnSettings = FpnSettings()
+    rpn: RpnSettings = RpnSettings()
+    roi: RoiSettings = RoiSettings()
+    box_head: BoxHeadSettings = BoxHeadSettings()
+    mask_head: MaskHeadSettings = MaskHeadSettings()
+    detection: DetectionSettings = DetectionSettings()
+    loss: LossSettings = LossSettings()
+
+
+TORCHVISION = MaskRCNNSettings()
+
+# https://github.com/matterport/Mask_RCNN, mrcnn/config.py and model.py: constants and behaviour.
+MATTERPORT = MaskRCNNSettings(
+    pixel_mean=(123.7, 116.8, 103.9),
+    pixel_std=(1.0, 1.0, 1.0),
+    black_padding=True,
+    normalized_boxes=True,
+    backbone=BackboneSettings(depth=101, norm_epsilon=1e-3, stride_in_1x1=True, conv_bias=True, same_pool=True),
+    rpn=RpnSettings(
+        channels=512,
+        rounded_anchors=False,
+        softmax=True,
+        box_weights=(10.0, 10.0, 5.0, 5.0),
+        per_level=False,
+        before_nms_train=6000,
+        before_nms_test=6000,
+        proposals_train=2000,
+        proposals_test=1000,
+        min_size=0.0,
+    ),
+    roi=RoiSettings(
+        samples=200,
+        positive_fraction=0.33,
+        keep_ratio=True,
+        append_cells=False,
+        rounded_level=True,
+        convention="crop_and_resize",
+    ),
+    box_head=BoxHeadSettings(norm=True),
+    mask_head=MaskHeadSettings(norm=True),
+    detection=DetectionSettings(score_threshold=0.7, nms_iou=0.3, one_class_per_roi=True, min_size=0.0),
+    loss=LossSettings(rpn_beta=1.0, box_beta=1.0, per_positive=True),
+)
+
+_Settings = TypeVar("_Settings")
+
+
+def from_dict(kind: type[_Settings], values: Mapping[str, Any], where: str = "config.model") -> _Settings:
+    """Settings of one `kind` from a dict such as `config.model`; unknown and missing keys are errors."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown, missing = set(values) - set(fields), set(fields) - set(values)
+    if unknown or missing:
+        found = [f"{where}.{name} is unknown" for name in sorted(unknown)]
+        found += [f"{where}.{name} is missing" for name in sorted(missing)]
+        raise ValueError(f"{'; '.join(found)}. {kind.__name__} has: {', '.join(fields)}")
+    return kind(**{name: _value(fields[name].type, value, f"{where}.{name}") for name, value in values.items()})
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return from_dict(kind, value, where)  # type: ignore[arg-type]
+    return tuple(value) if isinstance(value, list) else value  # JSON has no tuples

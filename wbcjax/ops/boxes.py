@@ -1,0 +1,61 @@
+"""Boxes: area, overlap, and the code by which a network moves one box onto another."""
+
+import math
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+# The most a decoded box may grow: a 16 pixel anchor becomes at most 1000 pixels wide (Detectron's constant).
+MAX_LOG_SCALE = math.log(1000.0 / 16.0)
+
+
+def area(boxes: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
+    """Area of each box in square pixels."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def iou(a: Float[Array, "n 4"], b: Float[Array, "m 4"]) -> Float[Array, "n m"]:
+    """Intersection over union of every box of `a` with every box of `b`; 0 where both are empty."""
+    low = jnp.maximum(a[:, None, :2], b[None, :, :2])  # (n, m, 2)
+    high = jnp.minimum(a[:, None, 2:], b[None, :, 2:])
+    inter = jnp.prod(jnp.maximum(high - low, 0.0), axis=-1)
+    union = area(a)[:, None] + area(b)[None, :] - inter
+    return jnp.where(union > 0.0, inter / jnp.where(union > 0.0, union, 1.0), 0.0)
+
+
+def clip(boxes: Float[Array, "*n 4"], size: Float[Array, "2"]) -> Float[Array, "*n 4"]:
+    """Boxes cut off at the border of a field of `size` (height, width)."""
+    limit = jnp.stack([size[1], size[0], size[1], size[0]])
+    return jnp.clip(boxes, 0.0, limit)
+
+
+def encode(
+    boxes: Float[Array, "*n 4"], references: Float[Array, "*n 4"], weights: tuple[float, float, float, float]
+) -> Float[Array, "*n 4"]:
+    """The move (dx, dy, dw, dh) that takes `references` onto `boxes`, times `weights` (R-CNN paper, appendix C).
+
+    Padded boxes without area give finite, meaningless moves; the caller masks them.
+    """
+    size, centre = _size_and_centre(boxes)
+    reference_size, reference_centre = _size_and_centre(references)
+    reference_size = jnp.maximum(reference_size, 1e-6)
+    shift = (centre - reference_centre) / reference_size
+    scale = jnp.log(jnp.maximum(size, 1e-6) / reference_size)
+    return jnp.concatenate([shift, scale], axis=-1) * jnp.asarray(weights, boxes.dtype)
+
+
+def decode(
+    deltas: Float[Array, "*#n 4"], references: Float[Array, "*#n 4"], weights: tuple[float, float, float, float]
+) -> Float[Array, "..."]:
+    """The boxes that the moves `deltas` make of `references`: the inverse of `encode`."""
+    deltas = deltas / jnp.asarray(weights, deltas.dtype)
+    reference_size, reference_centre = _size_and_centre(references)
+    centre = deltas[..., :2] * reference_size + reference_centre
+    half = 0.5 * jnp.exp(jnp.minimum(deltas[..., 2:], MAX_LOG_SCALE)) * reference_size
+    return jnp.concatenate([centre - half, centre + half], axis=-1)
+
+
+def _size_and_centre(boxes: Float[Array, "*n 4"]) -> tuple[Float[Array, "*n 2"], Float[Array, "*n 2"]]:
+    size = boxes[..., 2:] - boxes[..., :2]
+    return size, boxes[..., :2] + 0.5 * size
