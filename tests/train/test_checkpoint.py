@@ -1,0 +1,108 @@
+"""Checkpoints: what comes back, which are kept, and what is refused."""
+
+import jax
+import numpy as np
+import pytest
+
+from tests.train import toy
+from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory, load_variables
+from wbcjax.train.optimizer import make_optimizer
+from wbcjax.train.settings import TrainSettings
+from wbcjax.train.state import TrainState, init_state
+
+
+def state(step: int, *, ema=True, optimizer="adamw", layers="all") -> TrainState:
+    """A state whose every array differs from any other's, and from those of other steps."""
+    settings = TrainSettings.from_config(toy.config(optimizer=optimizer).train)
+    fresh = init_state(toy.variables(3), make_optimizer(settings), layers, 3, ema=ema)
+    random = np.random.default_rng(step)
+    noise = jax.tree.map(lambda leaf: np.asarray(100 * random.random(leaf.shape), leaf.dtype), fresh)
+    return noise._replace(step=np.full((), step, np.int32), failed_step=fresh.failed_step)
+
+
+def batches():
+    return toy.batches(toy.Images(), 4, 0)
+
+
+def assert_same(actual, expected):
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+
+
+def test_a_state_and_the_place_in_the_data_come_back(tmp_path):
+    data = batches()
+    for _ in range(2):
+        next(data)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state(5), data, 0.4)
+    expected = next(data)
+    resumed = batches()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert (checkpoints.latest, checkpoints.best, checkpoints.evaluated(5)) == (5, 5, True)
+        assert_same(checkpoints.restore(5, state(0), resumed), state(5))
+    assert_same(next(resumed), expected)
+
+
+def test_the_latest_and_the_best_are_kept_and_no_other(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        for step, score in ((1, 0.3), (2, 0.5), (3, 0.5), (4, None), (5, float("nan")), (6, 0.2)):
+            checkpoints.save(state(step), batches(), score)
+            assert checkpoints.latest == step
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"3", "6"}
+    with Checkpoints(tmp_path) as checkpoints:
+        assert (checkpoints.latest, checkpoints.best) == (6, 3)
+
+
+def test_a_checkpoint_without_an_evaluation_is_replaced_by_one_with(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state(1), batches(), None)
+        assert not checkpoints.evaluated(1)
+        checkpoints.save(state(1), batches(), 0.5)
+        assert checkpoints.evaluated(1)
+
+
+@pytest.mark.parametrize("ema", [True, False])
+def test_prediction_gets_the_averaged_weights_where_there_are_any(tmp_path, ema):
+    with Checkpoints(checkpoint_directory(tmp_path)) as checkpoints:
+        checkpoints.save(state(1, ema=ema), batches(), 0.5)
+        checkpoints.save(state(2, ema=ema), batches(), 0.1)
+    for which, step in (("best", 1), ("latest", 2)):
+        variables, found = load_variables(tmp_path, which)
+        assert found == step
+        expected = state(step, ema=ema)
+        assert_same(variables["params"], expected.ema_params if ema else expected.params)
+        assert_same(variables["batch_stats"], expected.batch_stats)
+
+
+def test_a_run_without_checkpoints_is_refused_by_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match="checkpoints does not exist: give the workdir"):
+        load_variables(tmp_path)
+    assert not checkpoint_directory(tmp_path).exists()
+    checkpoint_directory(tmp_path).mkdir()
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint yet"):
+        load_variables(tmp_path)
+
+
+def test_weights_of_another_shape_are_refused_by_name(tmp_path):
+    other = state(1)
+    other.params["box_head"]["bias"] = np.zeros(7, np.float32)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(other, batches(), 0.5)
+        with pytest.raises(ValueError, match=r"params/box_head/bias: \(7,\) in the checkpoint, \(4,\) in the model"):
+            checkpoints.restore(1, state(0), batches())
+
+
+def test_an_optimizer_of_another_kind_is_refused(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state(1, optimizer="adamw"), batches(), 0.5)
+        with pytest.raises(ValueError, match="does not fit the model and optimizer of this config"):
+            checkpoints.restore(1, state(0, optimizer="sgd"), batches())
+
+
+def test_another_number_of_processes_is_refused(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state(1), batches(), 0.5)
+        share = tmp_path / "1" / "data" / "process_0-of-1.json"
+        share.rename(share.with_name("process_0-of-2.json"))
+        with pytest.raises(ValueError, match=r"no process_0-of-1.json but process_0-of-2.json"):
+            checkpoints.restore(1, state(0), batches())

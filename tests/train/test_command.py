@@ -1,0 +1,59 @@
+"""train.py from its flags to its exit code, with the toy in the place of the detector."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DRIVER = """
+import os, runpy, signal, sys, types
+from tests.train import toy
+from tests.train.test_loop import killer
+
+images = killer(12, signal.SIGTERM) if sys.argv.pop(1) == "killed" else toy.Images()
+stub = types.ModuleType("detection")
+stub.detection_task = lambda config: toy.task(images)
+sys.modules["wbcjax.detection"] = stub
+runpy.run_path("train.py", run_name="__main__")
+"""
+CONFIG = """
+from tests.train import toy
+
+def get_config():
+    return toy.config()
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    (tmp_path / "toy_config.py").write_text(CONFIG)
+
+    def run(how: str, *flags: str) -> subprocess.CompletedProcess:
+        places = [f"--config={tmp_path / 'toy_config.py'}", f"--workdir={tmp_path / 'run'}"]
+        return subprocess.run(
+            [sys.executable, "-c", DRIVER, how, *places, *flags],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+def test_a_stopped_command_exits_with_its_signal_and_refuses_another_config(command, tmp_path):
+    killed = command("killed", "--config.train.steps=4")
+    assert killed.returncode == 128 + 15, killed.stderr
+    assert "stopped by SIGTERM after step 2" in killed.stderr
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["steps"] == 4
+
+    other = command("whole", "--config.train.steps=5")
+    assert other.returncode == 1
+    assert "train.steps: 4 in the workdir, 5 now" in other.stderr
+    assert "Traceback" not in other.stderr

@@ -1,0 +1,207 @@
+"""The loop: a run in one go, a run in pieces, and runs that must stop."""
+
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from tests.train import toy
+from wbcjax.train.checkpoint import load_variables
+from wbcjax.train.loop import NonFiniteLoss, train
+from wbcjax.train.workdir import ConfigChanged
+
+
+def killer(read: int, number: int):
+    """Images that send this process a signal when the read-th image of the run is read, counted from 1."""
+    reads = []
+
+    def on_read(_):
+        reads.append(1)
+        if len(reads) == read:
+            os.kill(os.getpid(), number)
+
+    return toy.Images(on_read=on_read)
+
+
+def weights(workdir: Path) -> dict:
+    return load_variables(workdir, "latest")[0]
+
+
+def assert_same(actual, expected):
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_stopped_by_a_signal_goes_on_as_if_it_had_not_been(tmp_path, number):
+    config = toy.config(steps=6, ema_decay=0.9)
+    assert train(config, toy.task(), tmp_path / "straight") is None
+    assert train(config, toy.task(killer(8 * 2 + 3, number)), tmp_path / "pieces") == number
+    assert load_variables(tmp_path / "pieces", "latest")[1] == 3
+    assert train(config, toy.task(), tmp_path / "pieces") is None
+    assert_same(weights(tmp_path / "pieces"), weights(tmp_path / "straight"))
+    straight, pieces = (toy.records(tmp_path / name) for name in ("straight", "pieces"))
+    assert [line["kind"] for line in straight] == ["train", "train", "train", "eval", "stop"]
+    assert [(line["kind"], line["step"]) for line in pieces] == [
+        ("train", 2),
+        ("train", 3),
+        ("stop", 3),
+        ("resume", 3),
+        ("train", 4),
+        ("train", 6),
+        ("eval", 6),
+        ("stop", 6),
+    ]
+    assert pieces[5]["loss"] == straight[2]["loss"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_phase_change_at_the_point_of_resuming_makes_no_difference(tmp_path):
+    phases = ({"layers": "heads", "epochs": 1.2}, {"layers": "5+", "epochs": 1.2, "learning_rate_scale": 0.5})
+    config = toy.config(steps=0, phases=phases, parallel="pmap")  # three steps each
+    train(config, toy.task(), tmp_path / "straight")
+    train(config, toy.task(killer(8 * 3, signal.SIGTERM)), tmp_path / "pieces")
+    first = weights(tmp_path / "pieces")["params"]
+    assert_same(first["backbone"], toy.variables(3)["params"]["backbone"])
+    train(config, toy.task(), tmp_path / "pieces")
+    last = weights(tmp_path / "pieces")["params"]
+    assert_same(last, weights(tmp_path / "straight")["params"])
+    assert_same(last["backbone"]["layer3_0"], toy.variables(3)["params"]["backbone"]["layer3_0"])
+    assert not np.array_equal(last["backbone"]["layer4_0"]["kernel"], first["backbone"]["layer4_0"]["kernel"])
+
+
+def test_evaluations_are_recorded_and_the_best_is_kept(tmp_path):
+    scores = iter([0.2, 0.7, 0.4, 0.1])
+    config = toy.config(steps=8, eval_every_epochs=0.8)  # every second step
+    train(config, toy.task(evaluate=lambda variables: {"mask AP": next(scores), "box AP": 0.6}), tmp_path)
+    found = [(line["step"], line["mask AP"], line["box AP"]) for line in toy.records(tmp_path, "eval")]
+    assert found == [(2, 0.2, 0.6), (4, 0.7, 0.6), (6, 0.4, 0.6), (8, 0.1, 0.6)]
+    assert load_variables(tmp_path, "best")[1] == 4
+    assert load_variables(tmp_path, "latest")[1] == 8
+    assert [line["step"] for line in toy.records(tmp_path, "train")] == [2, 4, 6, 8]
+    assert any(path.name.startswith("events.out.tfevents") for path in tmp_path.iterdir())
+
+
+def test_the_averaged_weights_are_evaluated_and_saved(tmp_path):
+    evaluated = []
+    task = toy.task(evaluate=lambda variables: evaluated.append(jax.device_get(variables)) or {"mask AP": 0.5})
+    train(toy.config(steps=3, ema_decay=0.5, log_every=1), task, tmp_path / "average")
+    train(toy.config(steps=3, ema_decay=0.0, log_every=1), task, tmp_path / "last")
+    assert_same(weights(tmp_path / "average"), evaluated[0])
+    assert_same(weights(tmp_path / "last"), evaluated[1])
+    kernels = [variables["params"]["box_head"]["kernel"] for variables in evaluated]
+    assert not np.allclose(kernels[0], kernels[1])
+
+
+def test_a_signal_breaks_an_evaluation_off_and_it_is_made_up_for(tmp_path):
+    def interrupted(_):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the evaluation went on")
+
+    config = toy.config(steps=4, eval_every_epochs=0.8)
+    assert train(config, toy.task(evaluate=interrupted), tmp_path) == signal.SIGINT
+    assert toy.records(tmp_path, "eval") == []
+    assert load_variables(tmp_path, "latest")[1] == 2
+    train(config, toy.task(), tmp_path)
+    assert [line["step"] for line in toy.records(tmp_path, "eval")] == [2, 4]
+
+
+def test_a_fault_in_the_evaluation_loses_no_training(tmp_path):
+    def broken(_):
+        raise ZeroDivisionError
+
+    config = toy.config(steps=4, eval_every_epochs=0.8)
+    with pytest.raises(ZeroDivisionError):
+        train(config, toy.task(evaluate=broken), tmp_path)
+    assert load_variables(tmp_path, "latest")[1] == 2
+
+
+def test_a_run_traces_its_step_once_in_each_phase(tmp_path):
+    traces = []
+
+    def counted(*arguments):
+        traces.append(1)
+        return toy.losses(*arguments)
+
+    phases = ({"layers": "heads", "epochs": 2}, {"layers": "all", "epochs": 2})
+    config = toy.config(steps=0, phases=phases, eval_every_epochs=0.5, log_every=1)
+    train(config, dataclasses.replace(toy.task(), losses=counted), tmp_path)
+    assert len(toy.records(tmp_path, "train")) == 10
+    assert len(traces) == len(phases)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_the_step_and_the_images(tmp_path):
+    order = _order(16)
+    bad = order[8 + 5]  # in the second batch, and not in the first
+    config = toy.config(steps=10, log_every=4)
+    with pytest.raises(NonFiniteLoss, match=rf"step 1: loss nan.*square nan.*image_{bad}\.png.*nonfinite\.json"):
+        train(config, toy.task(toy.Images(bad=[bad])), tmp_path)
+    report = json.loads((tmp_path / "nonfinite.json").read_text())
+    assert report["step"] == 1
+    assert report["losses"]["square"] == "nan"
+    assert np.isfinite(report["losses"]["size"])
+    assert report["images"] == [f"image_{index}.png" for index in order[8:16]]
+    assert toy.records(tmp_path)[-1]["kind"] == "nonfinite"
+
+
+def _order(count: int) -> list[int]:
+    batches = toy.batches(toy.Images(), count, 3)
+    return [int(index) for index in next(batches).index]
+
+
+def test_a_run_ends_with_an_evaluation_when_its_minutes_are_over_and_goes_on_later(tmp_path):
+    config = toy.config(steps=500, max_minutes=1e-6, eval_every_epochs=0.0)
+    task = toy.task(evaluate=lambda variables: {"mask AP": 0.25})
+    assert train(config, task, tmp_path) is None
+    assert train(config, task, tmp_path) is None
+    stops = [(line["step"], line["reason"]) for line in toy.records(tmp_path, "stop")]
+    assert stops == [(1, "max_minutes"), (2, "max_minutes")]  # every run makes a step at least
+    assert [line["step"] for line in toy.records(tmp_path, "eval")] == [1, 2]
+    assert load_variables(tmp_path, "latest")[1] == 2
+
+
+def test_another_config_is_refused_and_recorded_when_allowed(tmp_path):
+    train(toy.config(steps=2), toy.task(), tmp_path)
+    longer = toy.config(steps=4)
+    with pytest.raises(ConfigChanged, match=r"train\.steps: 2 in the workdir, 4 now"):
+        train(longer, toy.task(), tmp_path)
+    train(longer, toy.task(), tmp_path, allow_config_change=True)
+    assert toy.records(tmp_path, "resume")[0]["config_changes"] == {"train.steps": [2, 4]}
+    assert toy.records(tmp_path, "stop")[-1] == {"kind": "stop", "step": 4, "reason": "finished"}
+
+
+def test_a_finished_run_started_again_does_nothing_more(tmp_path):
+    train(toy.config(steps=2), toy.task(), tmp_path)
+    train(toy.config(steps=2), toy.task(), tmp_path)
+    assert [line["kind"] for line in toy.records(tmp_path)] == ["train", "eval", "stop", "resume", "stop"]
+
+
+def test_a_line_that_a_kill_cut_short_spoils_no_other(tmp_path):
+    train(toy.config(steps=2), toy.task(), tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "tra')
+    train(toy.config(steps=2), toy.task(), tmp_path)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert lines[3] == '{"kind": "tra'
+    assert [json.loads(line)["kind"] for line in lines[4:]] == ["resume", "stop"]
+
+
+def test_an_evaluation_without_the_score_that_ranks_checkpoints_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="the evaluation gave box AP, not 'mask AP'"):
+        train(toy.config(steps=1), toy.task(evaluate=lambda variables: {"box AP": 0.5}), tmp_path)
+
+
+def test_losses_are_means_over_the_steps_since_the_last_record(tmp_path):
+    train(toy.config(steps=4, log_every=1), toy.task(), tmp_path / "every")
+    train(toy.config(steps=4, log_every=4), toy.task(), tmp_path / "fourth")
+    every, fourth = (toy.records(tmp_path / name, "train") for name in ("every", "fourth"))
+    assert len(fourth) == 1
+    for name in ("loss", "square", "size", "grad_norm"):
+        assert fourth[0][name] == pytest.approx(np.mean([line[name] for line in every]), rel=1e-5)
+    assert fourth[0]["learning_rate"] == every[-1]["learning_rate"]
+    assert every[0]["loss"] == pytest.approx(every[0]["square"] + 0.5 * every[0]["size"])
+    assert fourth[0]["epoch"] == 4 * 8 / 20

@@ -1,0 +1,159 @@
+"""The data-parallel step: the numbers it must give, and that it gives them on any number of devices."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from tests.train import toy
+from wbcjax.train.optimizer import make_optimizer
+from wbcjax.train.parallel import DataParallel
+from wbcjax.train.plan import learning_rate, plan_run
+from wbcjax.train.settings import TrainSettings
+from wbcjax.train.state import init_state
+from wbcjax.train.step import make_step
+
+STEPS = 3
+
+
+def run(settings: TrainSettings, devices: int = 8, *, task=None, layers="all", batches=None):
+    """The states, in host memory, and the metrics after each of three steps on `devices` of the devices present."""
+    task = task or toy.task()
+    parallel = DataParallel(settings.parallel, jax.devices()[:devices])
+    optimizer = make_optimizer(settings)
+    schedule = learning_rate(settings, plan_run(settings, task.images))
+    step = parallel.compile(make_step(task, optimizer, schedule, layers, settings.loss_weights, settings.ema_decay))
+    state = init_state(task.init_variables(3), optimizer, layers, 3, ema=settings.ema_decay > 0)
+    state, history = parallel.place_state(state), []
+    for batch in batches or itertools.islice(toy.batches(toy.Images(), settings.batch_size, 3), STEPS):
+        state, metrics = step(state, parallel.place_batch(batch))
+        history.append(jax.device_get((parallel.local(state), parallel.local(metrics))))
+    return [state for state, _ in history], [metrics for _, metrics in history]
+
+
+def settings(**changes) -> TrainSettings:
+    return TrainSettings.from_config(toy.config(**changes).train)
+
+
+def assert_close(actual, expected, tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance), actual, expected)
+
+
+@pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
+def test_eight_devices_train_as_one_does(parallel):
+    one, one_metrics = run(settings(parallel=parallel), devices=1)
+    eight, eight_metrics = run(settings(parallel=parallel), devices=8)
+    assert int(eight[-1].step) == STEPS
+    assert_close(eight[-1].params, one[-1].params, 1e-5)
+    assert_close(eight[-1].batch_stats, one[-1].batch_stats, 1e-5)
+    assert_close(eight_metrics, one_metrics, 1e-4)
+
+
+def test_pmap_gives_what_shard_map_gives():
+    shard_map, _ = run(settings(parallel="shard_map"))
+    pmap, _ = run(settings(parallel="pmap"))
+    assert_close(pmap[-1].params, shard_map[-1].params, 1e-6)
+
+
+def test_the_step_is_that_of_sgd_written_out_for_the_whole_batch():
+    plain = settings(momentum=0.9, weight_decay=0.01, clip_norm=0.0, warmup_steps=0, schedule="step")
+    variables = toy.variables(3)
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    velocity = jax.tree.map(np.zeros_like, params)
+
+    @jax.jit
+    def gradient(params, batch_stats, batch, step):
+        keys = jax.vmap(lambda place: jax.random.fold_in(jax.random.fold_in(jax.random.key(3), step), place))
+
+        def total(params):
+            losses, new_stats = toy.losses(params, batch_stats, batch, keys(jnp.arange(8)), None)
+            return losses["square"] + 0.5 * losses["size"], new_stats
+
+        return jax.grad(total, has_aux=True)(params)
+
+    batches = toy.batches(toy.Images(), 8, 3)
+    for step in range(STEPS):
+        grads, batch_stats = jax.device_get(gradient(params, batch_stats, next(batches), step))
+        grads = jax.tree.map(lambda g, w: g + 0.01 * w if w.ndim > 1 else g, grads, params)
+        velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, grads)
+        params = jax.tree.map(lambda w, v: w - 0.1 * v, params, velocity)
+    states, _ = run(plain)
+    assert_close(states[-1].params, params, 1e-5)
+    assert_close(states[-1].batch_stats, batch_stats, 1e-5)
+
+
+@pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
+def test_the_step_is_traced_once_however_many_steps_are_made(parallel):
+    traces = []
+
+    def counted(*arguments):
+        traces.append(1)
+        return toy.losses(*arguments)
+
+    task = toy.task()
+    run(settings(parallel=parallel), task=dataclasses.replace(task, losses=counted))
+    assert len(traces) == 1
+
+
+def test_the_placed_state_is_compiled_for_once():
+    parallel = DataParallel("shard_map")
+    step = parallel.compile(lambda state, batch: (state + batch.sum(), {}))
+    state = parallel.place_state(np.float32(0))
+    for _ in range(3):
+        state, _ = step(state, parallel.place_batch(np.ones(8, np.float32)))
+    assert step._cache_size() == 1
+
+
+def test_frozen_weights_stay_and_have_no_optimizer_state():
+    states, _ = run(settings(ema_decay=0.9), layers="heads")
+    state = states[-1]
+    before: dict = flatten_dict(toy.variables(3)["params"])
+    for path, weight in dict(flatten_dict(state.params)).items():
+        assert np.array_equal(np.asarray(weight), before[path]) == (path[0] == "backbone"), path
+    assert sum(leaf.size for leaf in jax.tree.leaves(state.opt_state)) == before["box_head", "kernel"].size + 4
+    assert_close(state.ema_params["backbone"], state.params["backbone"], 0)
+
+
+def test_the_average_follows_its_recurrence():
+    states, _ = run(settings(ema_decay=0.15))
+    expected = toy.variables(3)["params"]
+    for state, decay in zip(states, (1 / 10, 0.15, 0.15), strict=True):  # (1 + step) / (10 + step), at most 0.15
+        expected = jax.tree.map(lambda e, w, d=decay: d * e + (1 - d) * w, expected, state.params)
+        assert_close(state.ema_params, expected, 1e-6)
+
+
+def test_a_failed_step_changes_nothing_and_names_itself():
+    good = next(toy.batches(toy.Images(), 8, 3))
+    bad = next(toy.batches(toy.Images(bad=range(toy.IMAGES)), 8, 3))
+    states, metrics = run(settings(ema_decay=0.9), batches=[good, bad, good])
+    assert [int(state.failed_step) for state in states] == [-1, 1, 1]
+    assert [int(measured["failed_step"]) for measured in metrics] == [-1, 1, 1]
+    for later in states[1:]:
+        assert_close(later._replace(failed_step=0), states[0]._replace(failed_step=0), 0)
+
+
+def test_a_weight_for_a_loss_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match=r"loss_weights names colour; the losses are size, square"):
+        run(settings(loss_weights={"colour": 1.0}), devices=1)
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused():
+    with pytest.raises(ValueError, match="batch_size is 12, which 8 devices cannot share evenly"):
+        DataParallel("shard_map").check_batch_size(12)
+
+
+def test_every_image_draws_its_own_numbers():
+    seen = []
+
+    def spy(params, batch_stats, batch, keys, axis_name):
+        jax.debug.callback(lambda data: seen.extend(map(tuple, data)), jax.random.key_data(keys))
+        return toy.losses(params, batch_stats, batch, keys, axis_name)
+
+    task = toy.task()
+    run(settings(), task=dataclasses.replace(task, losses=spy))
+    jax.effects_barrier()
+    assert len({tuple(map(int, key)) for key in seen}) == 8 * STEPS

@@ -1,0 +1,129 @@
+"""A task small enough to train in a test: a network in the shape of ours, on twenty images of noise."""
+
+import functools
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import flax.linen as nn
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from wbcjax.train.task import Task
+
+IMAGES = 20
+
+
+class ToyBatch(NamedTuple):
+    image: np.ndarray  # (n, 6, 6, 3) float32
+    target: np.ndarray  # (n, 4) float32
+    valid: np.ndarray  # (n, 4) bool, a different number in each image
+    index: np.ndarray  # (n,) int32
+
+
+class Backbone(nn.Module):
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, image):
+        for name in ("stem", "layer3_0", "layer4_0"):
+            image = nn.Dense(5, name=name)(image)
+        image = nn.BatchNorm(use_running_average=False, momentum=0.9, axis_name=self.axis_name, name="norm")(image)
+        return jnp.mean(nn.relu(image), axis=(1, 2))
+
+
+class Toy(nn.Module):
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, image):
+        return nn.Dense(4, name="box_head")(Backbone(self.axis_name, name="backbone")(image))
+
+
+@functools.cache
+def variables(seed: int) -> dict:
+    return jax.device_get(jax.jit(Toy().init)(jax.random.key(seed), jnp.zeros((1, 6, 6, 3))))
+
+
+def losses(params, batch_stats, batch, keys, axis_name):
+    noise = jax.vmap(lambda key: jax.random.normal(key, (6, 6, 3)))(keys)
+    output, updates = Toy(axis_name).apply(
+        {"params": params, "batch_stats": batch_stats}, batch.image + 0.3 * noise, mutable=["batch_stats"]
+    )
+    count = jnp.sum(batch.valid).astype(jnp.float32)
+    if axis_name:
+        count = jax.lax.pmean(count, axis_name)
+    error = jnp.where(batch.valid, output - batch.target, 0.0)
+    return {"square": jnp.sum(error**2) / count, "size": jnp.mean(jnp.abs(output))}, updates["batch_stats"]
+
+
+class Images:
+    """Image i is made of seed i; `bad` ones have a target that is not a number. `on_read` is told of every read."""
+
+    def __init__(self, bad=(), on_read=lambda index: None):
+        self._bad, self._on_read = bad, on_read
+
+    def __len__(self):
+        return IMAGES
+
+    def __getitem__(self, index) -> ToyBatch:
+        self._on_read(index)
+        random = np.random.default_rng(index)
+        target = random.normal(size=4) + (np.nan if index in self._bad else 0.0)
+        return ToyBatch(
+            image=random.normal(size=(6, 6, 3)).astype(np.float32),
+            target=target.astype(np.float32),
+            valid=np.arange(4) <= index % 4,
+            index=np.asarray(index, np.int32),
+        )
+
+
+def batches(images: Images, batch_size: int, seed: int) -> grain.DatasetIterator:
+    dataset = grain.MapDataset.source(images).shuffle(seed=seed).repeat().batch(batch_size)
+    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)))
+
+
+def task(images: Images | None = None, evaluate=None, batch_size=8) -> Task:
+    return Task(
+        images=IMAGES,
+        init_variables=variables,
+        losses=losses,
+        train_batches=lambda seed, index, count: batches(images or Images(), batch_size, seed),
+        evaluate=evaluate or (lambda variables: {"mask AP": 0.5, "box AP": 0.6}),
+        names=lambda index: [f"image_{i}.png" for i in index],
+        best_score="mask AP",
+    )
+
+
+def config(**train) -> ConfigDict:
+    settings = {
+        "batch_size": 8,
+        "steps": 6,
+        "epochs": 0.0,
+        "phases": (),
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 1e-2,
+        "clip_norm": 1.0,
+        "schedule": "cosine",
+        "warmup_steps": 2,
+        "boundaries": (),
+        "gamma": 0.1,
+        "loss_weights": {"size": 0.5},
+        "ema_decay": 0.0,
+        "log_every": 2,
+        "eval_every_epochs": 0.0,
+        "max_minutes": 0.0,
+        "parallel": "shard_map",
+    }
+    assert set(train) <= set(settings)
+    return ConfigDict({"seed": 3, "dataset": {"name": "toy"}, "train": settings | train})
+
+
+def records(workdir: Path, kind: str | None = None) -> list[dict]:
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if kind in (None, line["kind"])]

@@ -1,0 +1,64 @@
+"""Running a step on every device present, the images of a batch spread over them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from wbcjax.train.step import AXIS
+
+
+class DataParallel:
+    """Places state and batches on devices, and compiles a step for them.
+
+    how: "shard_map" or "pmap". Both run the same step and give the same numbers; pmap is the older way, works in one
+    process only, and holds one copy of the state per device along a leading axis, which stays hidden in here.
+    devices: jax.Device each; all that are present when left out.
+    """
+
+    def __init__(self, how: str, devices: Sequence[Any] | None = None) -> None:
+        if how == "pmap" and jax.process_count() > 1:
+            raise ValueError("config.train.parallel 'pmap' works in one process only: choose 'shard_map'")
+        self.devices = list(devices or jax.devices())
+        self._pmap = how == "pmap"
+        mesh = jax.make_mesh((len(self.devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=self.devices)
+        self._everywhere, self._spread = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
+
+    def compile(self, step: Callable) -> Callable:
+        """`step` for state and batches that `place_state` and `place_batch` gave. The state passed in is used up."""
+        if self._pmap:
+            return jax.pmap(step, axis_name=AXIS, devices=self.devices, donate_argnums=0)
+        mesh = self._everywhere.mesh
+        mapped = jax.shard_map(step, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(), check_vma=False)
+        return jax.jit(mapped, donate_argnums=0)
+
+    def place_state(self, state: Any) -> Any:
+        """Copy a state in host memory to every device."""
+        if self._pmap:
+            count = len(self.devices)
+            copies = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), state)
+            return jax.device_put(copies, self._spread)
+        return jax.device_put(state, self._everywhere)
+
+    def place_batch(self, batch: Any) -> Any:
+        """Spread this process's share of a batch over its devices."""
+        if self._pmap:
+            count = len(self.devices)
+            batch = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), batch)
+        return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(self._spread, leaf), batch)
+
+    def local(self, replicated: Any) -> Any:
+        """What `place_state` or a step gave, as one plain copy on this process's first device."""
+        copies = jax.tree.map(lambda leaf: leaf.addressable_data(0), replicated)
+        return jax.tree.map(lambda leaf: leaf[0], copies) if self._pmap else copies
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Raise ValueError unless a batch divides evenly over the devices."""
+        if batch_size % len(self.devices):
+            raise ValueError(
+                f"config.train.batch_size is {batch_size}, which {len(self.devices)} devices cannot share evenly: "
+                f"choose a multiple of {len(self.devices)}"
+            )

@@ -1,0 +1,97 @@
+"""How long a run is, which layers it trains when, and with what learning rate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from wbcjax.train.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps from `first` up to the next phase's train the weights that `layers` names."""
+
+    first: int
+    layers: str
+    learning_rate_scale: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run laid out in optimizer steps, counted from 0."""
+
+    steps: int
+    steps_per_epoch: float  # rarely whole: batches run on across the end of an epoch
+    phases: tuple[Phase, ...]
+    steps_per_evaluation: float  # 0: only at the end
+
+    def phase(self, step: int) -> Phase:
+        """The phase in which `step` is trained."""
+        return [phase for phase in self.phases if phase.first <= step][-1]
+
+    def evaluation_due(self, step: int) -> bool:
+        """Whether the weights after `step` steps are to be evaluated."""
+        if step == self.steps:
+            return True
+        if step == 0 or self.steps_per_evaluation == 0:
+            return False
+        count = max(1, round(step / self.steps_per_evaluation))
+        return step == max(1, round(count * self.steps_per_evaluation))
+
+
+def plan_run(settings: TrainSettings, images: int) -> Plan:
+    """Lay out a run over a training set of `images`; an epoch is `images / batch_size` steps.
+
+    The length is `steps` if above 0, else `epochs` if above 0, else the sum of the phases' epochs. A run shorter than
+    its phases leaves the last ones out. Raises ValueError where nothing gives a length, or it goes beyond the phases.
+    """
+    if images < 1:
+        raise ValueError("the training set is empty: check the files and the split that config.dataset names")
+    steps_per_epoch = images / settings.batch_size
+    phases, epochs = [], 0.0
+    for phase in settings.phases:
+        phases.append(Phase(round(epochs * steps_per_epoch), phase.layers, phase.learning_rate_scale))
+        epochs += phase.epochs
+    steps = settings.steps or _steps(settings.epochs or epochs, steps_per_epoch)
+    if steps < 1:
+        raise ValueError("the length of the run is not given: set config.train.steps, .epochs or .phases")
+    if phases and steps > _steps(epochs, steps_per_epoch):
+        raise ValueError(
+            f"config.train.phases end after {epochs:g} epochs, the run after {steps / steps_per_epoch:g} ({steps} "
+            f"steps of {settings.batch_size} images out of {images}): lengthen a phase, or set steps and epochs to 0"
+        )
+    return Plan(
+        steps=steps,
+        steps_per_epoch=steps_per_epoch,
+        phases=tuple(phases) or (Phase(0, "all", 1.0),),
+        steps_per_evaluation=settings.eval_every_epochs * steps_per_epoch,
+    )
+
+
+def learning_rate(settings: TrainSettings, plan: Plan) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
+    """The schedule step -> learning rate: linear warm-up, then cosine or step decay, times the phase's scale.
+
+    "cosine" falls to 0 at the end of the run (Loshchilov & Hutter 2017, one cycle); "step" multiplies by `gamma` at
+    each of `boundaries`. Steps decide, never the clock, so that a resumed run follows the same curve.
+    """
+    drops = jnp.array([round(epoch * plan.steps_per_epoch) for epoch in settings.boundaries], jnp.int32)
+    starts = jnp.array([phase.first for phase in plan.phases], jnp.int32)
+    scales = jnp.array([phase.learning_rate_scale for phase in plan.phases], jnp.float32)
+
+    def schedule(step: Int[Array, ""]) -> Float[Array, ""]:
+        rate = settings.learning_rate * scales[jnp.sum(step >= starts) - 1]
+        if settings.warmup_steps > 0:
+            rate *= jnp.minimum((step + 1) / settings.warmup_steps, 1.0)
+        if settings.schedule == "step":
+            return rate * settings.gamma ** jnp.sum(step >= drops)
+        decay_steps = max(plan.steps - settings.warmup_steps, 1)
+        done = jnp.clip((step - settings.warmup_steps) / decay_steps, 0.0, 1.0)
+        return rate * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
+
+    return schedule
+
+
+def _steps(epochs: float, steps_per_epoch: float) -> int:
+    return max(1, round(epochs * steps_per_epoch)) if epochs > 0 else 0

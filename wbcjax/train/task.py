@@ -1,0 +1,39 @@
+"""What the training loop needs to know about a model and its data: a handful of plain functions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Tree = Any  # nested dictionaries of arrays
+Batch = (
+    Any  # a NamedTuple of arrays with the images first, one of its fields called `index`, such as wbcjax.batch.Batch
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model, its losses, its data and its scores, as `train` reads them. The functions must be pure unless said.
+
+    images: fields (or crops) in the training set; an epoch shows each of them once.
+    init_variables: seed -> {"params", "batch_stats"}.
+    losses: (params, batch_stats, batch, keys, axis_name) -> (losses by name, new batch_stats). Called inside the
+        data-parallel step with one device's share of the batch and one PRNG key per image. What is normalised by a
+        count must take the count's `pmean` over axis_name: the mean over devices is then the loss of the whole batch.
+    train_batches: (seed, process_index, process_count) -> endless iterator of this process's share of each batch.
+    evaluate: variables -> scores by name, on the validation set. May take its time and show its own progress.
+    names: `batch.index` -> names of the images, for messages.
+    best_score: the score by which the best checkpoint is kept, larger is better.
+    """
+
+    images: int
+    init_variables: Callable[[int], dict[str, Tree]]
+    losses: Callable[[Tree, Tree, Batch, jax.Array, str], tuple[dict[str, Float[Array, ""]], Tree]]
+    train_batches: Callable[[int, int, int], grain.DatasetIterator]
+    evaluate: Callable[[dict[str, Tree]], dict[str, float]]
+    names: Callable[[Int[np.ndarray, " n"]], list[str]]
+    best_score: str

@@ -1,0 +1,75 @@
+"""The folder of a run: which config it belongs to."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+class ConfigChanged(ValueError):
+    """The workdir holds a run of another config."""
+
+
+def settle_config(config: ConfigDict, workdir: Path, *, allow_change: bool, write: bool = True) -> dict[str, list]:
+    """Make `workdir` a run of `config`: writes config.json, or checks it against the one there.
+
+    Returns what changed, {"train.learning_rate": [before, now]}, empty for a new run. Raises ConfigChanged with all
+    differing keys unless `allow_change`, which replaces config.json. `write` False only checks.
+    """
+    path = Path(workdir) / "config.json"
+    now = json.loads(config_json(config))
+    changes = {}
+    if path.exists():
+        changes = _differences(_read(path), now)
+        if changes and not allow_change:
+            raise ConfigChanged(
+                f"{path} is of another config:\n"
+                + "".join(
+                    f"  {key}: {before} in the workdir, {after} now\n" for key, (before, after) in changes.items()
+                )
+                + "Give the config it was started with, another --workdir, or --allow_config_change."
+            )
+    if write and (changes or not path.exists()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".json.new")
+        unfinished.write_text(config_json(config) + "\n")
+        unfinished.replace(path)
+    return changes
+
+
+def config_json(config: ConfigDict) -> str:
+    """The config as JSON, keys sorted; tuples become lists."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, ConfigDict):
+        return value.to_dict()
+    raise TypeError(
+        f"the config holds {value!r}: only numbers, strings, booleans, None, tuples and dictionaries of them"
+    )
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ConfigChanged(f"{path} is not JSON ({error}): restore it, or give another --workdir") from error
+
+
+def _differences(before: dict, now: dict) -> dict[str, list]:
+    before, now = _flat(before), _flat(now)
+    absent = "(absent)"
+    return {
+        key: [before.get(key, absent), now.get(key, absent)]
+        for key in sorted(before | now)
+        if before.get(key, absent) != now.get(key, absent)
+    }
+
+
+def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return flat
