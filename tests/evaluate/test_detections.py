@@ -1,0 +1,171 @@
+"""Detections at image size and the file that keeps them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from tests.evaluate.make import annotated, detected, random_set, rle
+from wbcjax.evaluate.detections import FieldDetections, annotate, check_pairs, detect, load, save, write_results
+from wbcjax.smear.field import Cell
+
+CLASSES = ("a", "b", "c", "d")
+
+
+def test_saved_annotations_and_detections_come_back_unchanged(tmp_path: Path):
+    annotations, detections = random_set(seed=3)
+    rng = np.random.default_rng(0)
+    for field in detections:  # boxes of a model are not whole pixels, nor are its scores short
+        field.boxes[:] += rng.normal(0, 0.1, field.boxes.shape)
+        field.scores[:] = rng.random(field.scores.shape)
+    save(tmp_path / "run/detections.json", CLASSES, annotations, detections)
+    classes, annotations_again, detections_again = load(tmp_path / "run/detections.json")
+
+    assert classes == CLASSES
+    pairs = zip([*annotations, *detections], [*annotations_again, *detections_again], strict=True)
+    for before, after in pairs:
+        assert vars(before).keys() == vars(after).keys()
+        for key, value in vars(before).items():
+            np.testing.assert_array_equal(getattr(after, key), value, err_msg=key)
+            assert getattr(getattr(after, key), "dtype", None) == getattr(value, "dtype", None), key
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["detections.json"]  # nothing partial left
+
+
+def test_the_file_is_a_coco_ground_truth_with_tight_boxes(tmp_path: Path, capsys):
+    cells = annotated([((3, 4, 13, 10), 2)], crowds=[((20, 20, 50, 40), 1)])
+    save(tmp_path / "detections.json", CLASSES, [cells], [detected([((0, 0, 2, 2), 1, 0.5)])])
+    truth = COCO(tmp_path / "detections.json")
+    capsys.readouterr()  # COCO speaks
+    (cell, crowd) = truth.loadAnns(truth.getAnnIds())
+    assert (cell["bbox"], cell["area"], cell["iscrowd"], cell["category_id"]) == ([3, 4, 10, 6], 60, 0, 2)
+    assert (crowd["bbox"], crowd["area"], crowd["iscrowd"], crowd["category_id"]) == ([20, 20, 30, 20], 600, 1, 1)
+    assert truth.annToMask(cell).sum() == 60
+    assert min(truth.getAnnIds()) == 1
+
+
+def test_results_of_images_nobody_annotated_are_written_without_annotations(tmp_path: Path):
+    found = [detected([], name="a.png"), detected([((3, 4, 13, 10), 2, 0.5)], name="b.png")]
+    write_results(tmp_path / "predictions.json", ("L1", "L2"), found)
+    assert json.loads((tmp_path / "predictions.json").read_text()) == {
+        "categories": [{"id": 1, "name": "L1"}, {"id": 2, "name": "L2"}],
+        "images": [
+            {"id": 1, "file_name": "a.png", "height": 40, "width": 60},
+            {"id": 2, "file_name": "b.png", "height": 40, "width": 60},
+        ],
+        "detections": [
+            {
+                "image_id": 2,
+                "category_id": 2,
+                "bbox": [3, 4, 10, 6],
+                "score": 0.5,
+                "segmentation": rle((3, 4, 13, 10)),
+            }
+        ],
+    }
+
+
+def test_selected_detections_keep_their_parts_together():
+    found = detected([((0, 0, 5, 5), 1, 0.5), ((5, 5, 9, 9), 2, 0.6), ((1, 1, 4, 4), 3, 0.7)])
+    some = found.select(np.array([2, 0]))
+    np.testing.assert_array_equal(some.boxes, [[1, 1, 4, 4], [0, 0, 5, 5]])
+    np.testing.assert_array_equal(some.labels, [3, 1])
+    np.testing.assert_array_equal(some.scores, np.array([0.7, 0.5], np.float32))
+    assert some.rles == [rle((1, 1, 4, 4)), rle((0, 0, 5, 5))]
+    assert found.select(np.zeros(0, int)).rles == []
+
+
+def test_a_failed_save_leaves_the_previous_file_whole(tmp_path: Path, monkeypatch):
+    path = tmp_path / "detections.json"
+    save(path, CLASSES, [annotated([])], [detected([])])
+    before = path.read_bytes()
+
+    def full_disk(self, data):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        save(path, CLASSES, [annotated([((0, 0, 5, 5), 1)])], [detected([])])
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["", '{"images": []}', "[1]", '{"categories": [], "images": 3}', "{"])
+def test_a_file_that_holds_no_detections_is_refused_by_name(tmp_path: Path, content: str):
+    path = tmp_path / "broken.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"broken\.json: not a whole file of saved detections"):
+        load(path)
+
+
+def test_a_detection_of_an_image_that_is_not_listed_is_refused(tmp_path: Path):
+    path = tmp_path / "detections.json"
+    save(path, CLASSES, [annotated([])], [detected([((0, 0, 5, 5), 1, 0.5)])])
+    data = json.loads(path.read_text())
+    data["detections"][0]["image_id"] = 7
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match="not a whole file"):
+        load(path)
+
+
+def test_annotated_boxes_are_tight_around_polygons():
+    square = np.array([[10.0, 5.0], [30.0, 5.0], [30.0, 25.0], [10.0, 25.0]])
+    field = annotate("a.png", 40, 60, [Cell(1, polygons=(square,))])
+    mask = coco_mask.decode(field.rles[0])
+    ys, xs = np.nonzero(mask)
+    np.testing.assert_array_equal(field.boxes, [[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]])
+    np.testing.assert_allclose(field.boxes, [[10, 5, 30, 25]], atol=1)
+
+
+def test_detected_masks_are_pasted_into_their_boxes():
+    boxes = np.array([[10, 5, 30, 25], [40, 20, 60, 40]], np.float32)
+    probabilities = np.stack([np.ones((28, 28)), np.tile(np.arange(28) < 14, (28, 1))]).astype(np.float32)
+    field = detect("a.png", 40, 60, boxes, np.array([1, 2]), np.array([0.9, 0.8], np.float32), probabilities)
+    whole, left_half = (coco_mask.decode(rle) for rle in field.rles)
+    assert whole[5:25, 10:30].all()
+    assert whole.sum() < 21 * 21
+    assert left_half[21:39, 41:50].all()
+    assert not left_half[:, 51:].any()
+    np.testing.assert_array_equal(field.labels, [1, 2])
+
+
+def test_no_detections_are_a_valid_result():
+    empty = np.zeros((0, 4), np.float32)
+    field = detect("a.png", 9, 8, empty, np.zeros(0, int), np.zeros(0, np.float32), np.zeros((0, 28, 28), np.float32))
+    assert field.rles == []
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scores": np.array([np.nan])}, "f.png: a detection's score or box is not finite"),
+        ({"labels": np.array([0])}, "f.png: class 0 found; classes count from 1"),
+        ({"labels": np.array([1, 1])}, "f.png: every cell needs all its parts, found .*'labels': 2"),
+        ({"boxes": np.zeros((1, 5))}, r"f.png: boxes must be \(n, 4\), found \(1, 5\)"),
+        ({"rles": [rle((0, 0, 5, 5), 30, 60)]}, r"f.png: a mask is \[30, 60\], the field \[40, 60\]"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_naming_the_field(change: dict, message: str):
+    parts = {
+        "boxes": np.array([[0.0, 0, 5, 5]]),
+        "labels": np.array([1]),
+        "scores": np.array([0.5]),
+        "rles": [rle((0, 0, 5, 5))],
+    }
+    with pytest.raises(ValueError, match=message):
+        FieldDetections(name="f.png", height=40, width=60, **(parts | change))
+
+
+def test_lists_of_different_fields_are_refused_naming_them():
+    with pytest.raises(ValueError, match=r"found in one list only: \['b.png', 'c.png'\]"):
+        check_pairs(
+            [annotated([], name="a.png"), annotated([], name="b.png")],
+            [detected([], name="c.png")] * 0 + [detected([], name="a.png"), detected([], name="c.png")],
+        )
+    with pytest.raises(ValueError, match="their order differs"):
+        check_pairs(
+            [annotated([], name="a.png"), annotated([], name="b.png")],
+            [detected([], name="b.png"), detected([], name="a.png")],
+        )

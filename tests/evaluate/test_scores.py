@@ -1,0 +1,104 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluate.make import annotated, detected, random_set
+from wbcjax.evaluate.detections import load, save
+from wbcjax.evaluate.scores import scores, table, write_json
+
+CLASSES = ("L1", "L2")
+
+
+@pytest.fixture
+def three_fields():
+    """Two touching cells and one alone, a field with one cell found beside a false one, and an empty field."""
+    annotations = [
+        annotated([((0, 0, 10, 10), 1), ((12, 0, 22, 10), 1), ((40, 20, 50, 30), 2)], name="a.png"),
+        annotated([((0, 0, 10, 10), 1)], crowds=[((20, 20, 60, 40), 2)], name="b.png"),
+        annotated([], name="c.png"),
+    ]
+    detections = [
+        detected([((0, 0, 10, 10), 1, 0.9), ((40, 20, 50, 30), 2, 0.95)], name="a.png"),
+        detected([((30, 0, 40, 10), 1, 0.85), ((0, 0, 10, 10), 1, 0.8), ((30, 25, 40, 35), 2, 0.99)], name="b.png"),
+        detected([((0, 0, 5, 5), 2, 0.75), ((10, 0, 15, 5), 2, 0.1)], name="c.png"),
+    ]
+    return annotations, detections
+
+
+def test_scores_worked_by_hand(three_fields):
+    annotations, detections = three_fields
+    result = scores(annotations, detections, CLASSES)
+
+    # L1: three cells; in order true (.9), false (.85), true (.8), then one is never found:
+    # precision 1 at the 34 recall points up to 1/3, 2/3 at the 33 up to 2/3, 0 at the other 34.
+    first = (34 + 33 * 2 / 3) / 101
+    for kind in ("mask", "box"):
+        assert result[kind]["per_class"] == pytest.approx({"L1": first, "L2": 1.0})
+        assert result[kind]["AP"] == result[kind]["AP50"] == result[kind]["AP75"] == pytest.approx((first + 1) / 2)
+
+    # Touching: the first two cells of L1; the cell of b.png, alone, is ignored together with its detection.
+    touching = result["touching"]
+    assert touching["cells"] == 2
+    assert touching["mask"]["per_class"]["L1"] == pytest.approx(51 / 101)
+    assert np.isnan(touching["mask"]["per_class"]["L2"])
+    assert touching["mask"]["AP50"] == touching["box"]["AP50"] == pytest.approx(51 / 101)
+
+    # a.png finds two of three cells without a false one, b.png its cell after a false one.
+    assert result["paper"]["mAP"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert result["paper"]["fields"] == 2
+    assert result["paper"]["empty_fields"] == 1
+    assert result["paper"]["false_on_empty_fields"] == 1
+
+    assert result["cells"] == {"found": 3, "missed": 1, "false": 2}
+    assert result["counts"] == {
+        "fields": 3,
+        "cells": {"L1": 3, "L2": 1},
+        "crowd_regions": 1,
+        "detections": {"L1": 3, "L2": 4},
+    }
+
+
+def test_the_score_threshold_reaches_the_papers_map_but_not_cocos(three_fields):
+    annotations, detections = three_fields
+    strict, lax = (scores(annotations, detections, CLASSES, score_threshold=threshold) for threshold in (0.82, 0.05))
+    assert strict["mask"] == lax["mask"]
+    assert strict["paper"]["mAP"] == pytest.approx((2 / 3 + 0) / 2)
+    assert lax["paper"]["false_on_empty_fields"] == 2
+
+
+def test_scores_of_saved_detections_equal_those_of_the_originals(tmp_path: Path):
+    annotations, detections = random_set(seed=11)
+    classes = ("a", "b", "c", "d")
+    save(tmp_path / "detections.json", classes, annotations, detections)
+    loaded_classes, annotations_again, detections_again = load(tmp_path / "detections.json")
+    again = scores(annotations_again, detections_again, loaded_classes)
+    np.testing.assert_equal(again, scores(annotations, detections, classes))
+
+
+def test_the_table_shows_the_scores_that_were_computed(three_fields):
+    annotations, detections = three_fields
+    lines = table(scores(annotations, detections, CLASSES)).splitlines()
+    rows = {line.split("  ")[1].strip(): line.split()[-3:] for line in lines if line.startswith("  ")}
+    assert rows["all cells, mask"] == ["77.7", "77.7", "77.7"]
+    assert rows["touching cells, mask"] == ["50.5", "50.5", "50.5"]
+    assert next(line.split() for line in lines if line.startswith("  L1")) == ["L1", "55.4", "55.4", "3", "3"]
+    assert "58.3 over 2 fields" in "\n".join(lines)
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_set_without_cells_has_dashes_in_the_table_and_null_in_json(tmp_path: Path):
+    result = scores([annotated([])], [detected([((0, 0, 5, 5), 1, 0.9)])], CLASSES)
+    assert "nan" not in table(result)
+    assert next(line.split() for line in table(result).splitlines() if "all cells, mask" in line)[-3:] == ["-"] * 3
+    write_json(tmp_path / "scores.json", result)
+    written = json.loads((tmp_path / "scores.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert written["mask"] == {"AP": None, "AP50": None, "AP75": None, "per_class": {"L1": None, "L2": None}}
+    assert written["paper"]["mAP"] is None
+    assert written["counts"] == result["counts"]
+
+
+def test_a_label_beyond_the_classes_is_refused_naming_the_field():
+    with pytest.raises(ValueError, match=r"field.png: label 3 has no class; the 2 classes are L1, L2"):
+        scores([annotated([])], [detected([((0, 0, 5, 5), 3, 0.9)])], CLASSES)

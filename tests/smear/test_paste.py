@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wbcjax.smear.paste import paste
+
+REFERENCE = Path(__file__).parent / "reference/torchvision_paste.npz"
+
+
+@pytest.mark.parametrize("size", [28, 14])
+def test_pasted_masks_equal_torchvisions(size: int):
+    with np.load(REFERENCE) as reference:
+        height, width = int(reference["height"]), int(reference["width"])
+        probabilities = reference[f"probabilities_{size}"].astype(np.float32) / np.float32(255)
+        boxes = reference[f"boxes_{size}"]
+        shape = (len(boxes), height, width)
+        expected = np.unpackbits(reference[f"pasted_{size}"])[: np.prod(shape)].reshape(shape)
+    assert expected.any(axis=(1, 2)).sum() >= len(boxes) - 3  # only boxes of about no size may be empty
+
+    masks = paste(probabilities, boxes, height, width)
+
+    assert masks.dtype == np.uint8
+    np.testing.assert_array_equal(masks, expected)
+
+
+def test_a_certain_mask_fills_its_box_and_at_most_one_pixel_beyond():
+    # torchvision rounds the padded box outwards to whole pixels, one of them too many: the mask may overshoot by one.
+    mask = paste(np.ones((1, 28, 28), np.float32), np.array([[20.0, 10.0, 48.0, 38.0]], np.float32), 60, 80)[0]
+    outside = mask.copy()
+    outside[10:39, 20:49] = 0
+    assert outside.sum() == 0
+    assert mask[10:38, 20:48].all()
+
+
+def test_a_probability_of_exactly_the_threshold_is_outside_the_cell():
+    box = np.array([[0.0, 0.0, 28.0, 28.0]], np.float32)
+    assert paste(np.full((1, 28, 28), 0.5, np.float32), box, 28, 28).sum() == 0
+    assert paste(np.full((1, 28, 28), 0.75, np.float32), box, 28, 28, threshold=0.75).sum() == 0
+    # All but the pixel at the image's corner, which the zeros around the mask dilute: 0.75 * 0.94 * 0.94 there.
+    assert paste(np.full((1, 28, 28), 0.75, np.float32), box, 28, 28, threshold=0.7).sum() == 28 * 28 - 1
+
+
+def test_boxes_wholly_outside_the_image_paste_nothing():
+    boxes = np.array([[100, 5, 120, 20], [5, -50, 20, -20], [-30, -30, -10, -10]], np.float32)
+    assert paste(np.ones((3, 28, 28), np.float32), boxes, 40, 50).sum() == 0
+
+
+def test_no_detections_paste_to_no_masks():
+    assert paste(np.zeros((0, 28, 28), np.float32), np.zeros((0, 4), np.float32), 5, 7).shape == (0, 5, 7)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_boxes_that_are_not_finite_or_do_not_fit_the_masks_are_refused():
+    with pytest.raises(ValueError, match="nan"):
+        paste(np.ones((1, 28, 28), np.float32), np.array([[0, 0, np.nan, 5]], np.float32), 10, 10)
+    with pytest.raises(ValueError, match=r"2 masks need boxes of \(2, 4\), found \(1, 4\)"):
+        paste(np.ones((2, 28, 28), np.float32), np.zeros((1, 4), np.float32), 10, 10)
+    with pytest.raises(ValueError, match="28, 27"):
+        paste(np.ones((1, 28, 27), np.float32), np.zeros((1, 4), np.float32), 10, 10)

@@ -1,0 +1,128 @@
+"""Average precision by COCO's protocol, from plain arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections
+
+# COCO's protocol (pycocotools.cocoeval.Params): IoU thresholds, recall points, detections counted a field and class.
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALL_POINTS = np.linspace(0.0, 1.0, 101)
+MAX_DETECTIONS = 100
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """COCO's averages, each in [0, 1]; NaN where there is no annotated cell to find (COCOeval says -1)."""
+
+    ap: float  # mean over IoU 0.50:0.05:0.95 and over the classes that have annotated cells
+    ap50: float
+    ap75: float
+    per_class: tuple[float, ...]  # AP of class 1..C
+
+
+def average_precision(
+    annotations: Sequence[FieldAnnotations],
+    detections: Sequence[FieldDetections],
+    overlaps: Sequence[Float[np.ndarray, "_ _"]],
+    classes: int,
+    ignore: Sequence[Bool[np.ndarray, " _"]] | None = None,
+) -> AveragePrecision:
+    """COCO average precision (all areas, 100 detections a field and class) over fields in order.
+
+    Args:
+        annotations, detections: of the same fields in the same order.
+        overlaps: from `mask_overlaps` or `box_overlaps` of each field, (d, c).
+        classes: number of classes C.
+        ignore: of each field, (c,), the annotated cells that need not be found: a detection matched with one counts
+            neither for nor against. Crowd regions are always ignored, and take any number of detections.
+
+    Matches pycocotools' COCOeval, ties included: equal scores keep the order of fields and detections.
+    """
+    ignored_cells = [field.crowd.copy() for field in annotations]
+    if ignore is not None:
+        ignored_cells = [crowd | more for crowd, more in zip(ignored_cells, ignore, strict=True)]
+    fields = list(zip(annotations, detections, overlaps, ignored_cells, strict=True))
+    curves = np.stack([_precision_of_class(fields, label) for label in range(1, classes + 1)])  # (C, 10, 101)
+    per_class = curves.mean(axis=(1, 2))  # (C,)
+    counted = ~np.isnan(per_class)
+    if not counted.any():
+        return AveragePrecision(np.nan, np.nan, np.nan, tuple(per_class.tolist()))
+    by_threshold = curves[counted].mean(axis=(0, 2))  # (10,)
+    return AveragePrecision(
+        ap=float(by_threshold.mean()),
+        ap50=float(by_threshold[0]),
+        ap75=float(by_threshold[5]),
+        per_class=tuple(per_class.tolist()),
+    )
+
+
+def match(
+    overlaps: Float[np.ndarray, "d c"], crowd: Bool[np.ndarray, " c"], ignore: Bool[np.ndarray, " c"]
+) -> tuple[Bool[np.ndarray, "t d"], Bool[np.ndarray, "t d"]]:
+    """Match detections, best score first, with the cells of one field and class at each of `IOU_THRESHOLDS`.
+
+    A detection takes the free cell it overlaps most; an ignored one only when no other will do. Only crowd regions
+    stay free after a match. Returns which detections are matched, and which of them with an ignored cell.
+    """
+    thresholds, (found, cells) = len(IOU_THRESHOLDS), overlaps.shape
+    matched = np.zeros((thresholds, found), bool)
+    ignored = np.zeros((thresholds, found), bool)
+    if cells == 0:
+        return matched, ignored
+    free = np.ones((thresholds, cells), bool)
+    for row, overlap in enumerate(overlaps):
+        candidates = free & (overlap >= IOU_THRESHOLDS[:, None])  # (t, c)
+        counted = candidates & ~ignore
+        candidates = np.where(counted.any(axis=1, keepdims=True), counted, candidates)
+        # The last of equal overlaps wins, as in COCOeval.
+        best = cells - 1 - np.where(candidates, overlap, -1.0)[:, ::-1].argmax(axis=1)  # (t,)
+        hit = candidates.any(axis=1)
+        matched[:, row] = hit
+        ignored[:, row] = hit & ignore[best]
+        free[hit, best[hit]] = crowd[best[hit]]
+    return matched, ignored
+
+
+def interpolated_precision(matched: Bool[np.ndarray, " d"], cells: int) -> Float[np.ndarray, " 101"]:
+    """Precision at `RECALL_POINTS`, each the best reached at that recall or beyond; 0 where recall is never reached.
+
+    `matched` tells of each counted detection, best score first, whether it found a cell; `cells` is their number, > 0.
+    """
+    true = np.cumsum(matched)  # (d,)
+    precision = true / (np.arange(1, len(matched) + 1) + np.spacing(1))
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    first = np.searchsorted(true / cells, RECALL_POINTS, side="left")  # (101,)
+    return np.append(envelope, 0.0)[first]
+
+
+def _precision_of_class(
+    fields: list[tuple[FieldAnnotations, FieldDetections, np.ndarray, np.ndarray]], label: int
+) -> Float[np.ndarray, "t 101"]:
+    """Interpolated precision of one class at each IoU threshold; NaN without a cell to find."""
+    cells = 0
+    scores, matched, ignored = [], [], []
+    for annotation, detection, overlap, ignore in fields:
+        of_class = np.flatnonzero(annotation.labels == label)
+        cells += int((~ignore[of_class]).sum())
+        best_first = _best_first(detection, label)
+        hits = match(overlap[np.ix_(best_first, of_class)], annotation.crowd[of_class], ignore[of_class])
+        scores.append(detection.scores[best_first])
+        matched.append(hits[0])
+        ignored.append(hits[1])
+    if cells == 0:
+        return np.full((len(IOU_THRESHOLDS), len(RECALL_POINTS)), np.nan)
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    all_matched = np.concatenate(matched, axis=1)[:, order]  # (t, all d)
+    all_counted = ~np.concatenate(ignored, axis=1)[:, order]
+    return np.stack(
+        [interpolated_precision(hit[kept], cells) for hit, kept in zip(all_matched, all_counted, strict=True)]
+    )
+
+
+def _best_first(detection: FieldDetections, label: int) -> Int[np.ndarray, " d"]:
+    of_class = np.flatnonzero(detection.labels == label)
+    return of_class[np.argsort(-detection.scores[of_class], kind="stable")][:MAX_DETECTIONS]

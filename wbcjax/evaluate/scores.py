@@ -1,0 +1,171 @@
+"""All scores of a set of fields: as a dict, as a table for the terminal, and as a JSON file."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from wbcjax.evaluate.average_precision import average_precision
+from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_pairs, write_atomically
+from wbcjax.evaluate.field_precision import IOU_THRESHOLD, SCORE_THRESHOLD, field_average_precision, match_field
+from wbcjax.evaluate.overlap import box_overlaps, mask_overlaps, touching
+
+Scores = dict[str, Any]
+
+
+def scores(
+    annotations: Sequence[FieldAnnotations],
+    detections: Sequence[FieldDetections],
+    classes: Sequence[str],
+    score_threshold: float = SCORE_THRESHOLD,
+) -> Scores:
+    """Every score of a set of fields, as a nested dict of numbers in [0, 1] and counts.
+
+    Args:
+        annotations, detections: of the same fields in the same order. Give all detections, also of low score.
+        classes: names of label 1, 2, ...
+        score_threshold: what the papers' mAP and the found, missed and false cells take for a detection.
+
+    Returns, with NaN where there is no cell to find:
+        box, mask: COCO's AP, AP50, AP75 and AP of each class (`average_precision`).
+        touching: the same where only annotated cells that touch another need to be found (`overlap.touching`) but
+            every false detection counts, wherever it lies.
+        paper: Matterport's mAP (`field_precision`), over the fields that hold annotated cells. Matterport has NaN for
+            the others; here they are left out of the mean, and counted together with the false detections on them.
+        cells: annotated cells found, missed, and detections that found none, by the papers' matching.
+        counts: fields, annotated cells of each class, crowd regions, and detections of each class.
+
+    Raises ValueError when the lists differ in their fields or a label has no class.
+    """
+    check_pairs(annotations, detections)
+    _check_labels(annotations, detections, classes)
+    overlaps = {
+        "box": [box_overlaps(*field) for field in zip(annotations, detections, strict=True)],
+        "mask": [mask_overlaps(*field) for field in zip(annotations, detections, strict=True)],
+    }
+    touches = [touching(field) for field in annotations]
+    alone = [~touch for touch in touches]
+    of_cells, paper = _by_field(annotations, detections, overlaps["mask"], score_threshold)
+    return {
+        **{kind: _coco(annotations, detections, overlaps[kind], classes) for kind in overlaps},
+        "touching": {
+            **{kind: _coco(annotations, detections, overlaps[kind], classes, alone) for kind in overlaps},
+            "cells": int(sum((touch & ~field.crowd).sum() for touch, field in zip(touches, annotations, strict=True))),
+        },
+        "paper": paper,
+        "cells": of_cells,
+        "counts": {
+            "fields": len(annotations),
+            "cells": _per_class([field.labels[~field.crowd] for field in annotations], classes),
+            "crowd_regions": int(sum(field.crowd.sum() for field in annotations)),
+            "detections": _per_class([field.labels for field in detections], classes),
+        },
+    }
+
+
+def table(scores: Scores) -> str:
+    """The scores of `scores` as text for a terminal, percentages where they are fractions."""
+    counts, cells, paper = scores["counts"], scores["cells"], scores["paper"]
+    rows = {
+        "all cells, mask": scores["mask"],
+        "all cells, box": scores["box"],
+        "touching cells, mask": scores["touching"]["mask"],
+        "touching cells, box": scores["touching"]["box"],
+    }
+    width = max(len("touching cells, mask"), *(len(name) for name in counts["cells"]))
+    lines = [f"{'COCO average precision, %':<{width + 6}}{'AP':>7}{'AP50':>8}{'AP75':>8}"]
+    lines += [
+        f"  {name:<{width}}" + "".join(f"   {_percent(row[key])}" for key in AVERAGES) for name, row in rows.items()
+    ]
+    lines += ["", f"{'by class':<{width + 2}}{'mask AP':>10}{'box AP':>9}{'cells':>9}{'detections':>13}"]
+    for name, annotated in counts["cells"].items():
+        mask, box = scores["mask"]["per_class"][name], scores["box"]["per_class"][name]
+        detected = counts["detections"][name]
+        lines.append(f"  {name:<{width}}{_percent(mask):>10}{_percent(box):>9}{annotated:>9}{detected:>13}")
+    lines += [
+        "",
+        f"mAP as in the papers (IoU {paper['iou_threshold']:g}, score {paper['score_threshold']:g}), %: "
+        f"{_percent(paper['mAP']).strip()} over {paper['fields']} fields",
+        f"cells found {cells['found']}, missed {cells['missed']}; false detections {cells['false']}",
+        f"fields {counts['fields']}, {paper['empty_fields']} without cells "
+        f"({paper['false_on_empty_fields']} false detections on them); touching cells {scores['touching']['cells']}, "
+        f"crowd regions {counts['crowd_regions']}",
+    ]
+    return "\n".join(lines)
+
+
+def write_json(path: Path, scores: Scores) -> None:
+    """Write `scores` to a JSON file, whole or not at all; NaN, which JSON lacks, becomes null."""
+    write_atomically(path, (json.dumps(_without_nan(scores), indent=2) + "\n").encode())
+
+
+AVERAGES = ("AP", "AP50", "AP75")
+
+
+def _coco(
+    annotations: Sequence[FieldAnnotations],
+    detections: Sequence[FieldDetections],
+    overlaps: Sequence[Float[np.ndarray, "_ _"]],
+    classes: Sequence[str],
+    ignore: Sequence[Bool[np.ndarray, " _"]] | None = None,
+) -> Scores:
+    result = average_precision(annotations, detections, overlaps, len(classes), ignore)
+    averages = dict(zip(AVERAGES, (result.ap, result.ap50, result.ap75), strict=True))
+    return averages | {"per_class": dict(zip(classes, result.per_class, strict=True))}
+
+
+def _by_field(
+    annotations: Sequence[FieldAnnotations],
+    detections: Sequence[FieldDetections],
+    overlaps: Sequence[Float[np.ndarray, "_ _"]],
+    score_threshold: float,
+) -> tuple[Scores, Scores]:
+    """The entries `cells` and `paper`."""
+    matches = [match_field(*field, score_threshold) for field in zip(annotations, detections, overlaps, strict=True)]
+    with_cells = [match for match in matches if match.cells]
+    empty = [match for match in matches if not match.cells]
+    precisions = [field_average_precision(match.cell_of >= 0, match.cells) for match in with_cells]
+    of_cells = {
+        "found": sum(match.found for match in matches),
+        "missed": sum(len(match.missed) for match in matches),
+        "false": sum(len(match.false) for match in matches),
+    }
+    paper = {
+        "mAP": float(np.mean(precisions)) if precisions else math.nan,
+        "iou_threshold": IOU_THRESHOLD,
+        "score_threshold": score_threshold,
+        "fields": len(with_cells),
+        "empty_fields": len(empty),
+        "false_on_empty_fields": sum(len(match.false) for match in empty),
+    }
+    return of_cells, paper
+
+
+def _check_labels(
+    annotations: Sequence[FieldAnnotations], detections: Sequence[FieldDetections], classes: Sequence[str]
+) -> None:
+    for field in (*annotations, *detections):
+        highest = field.labels.max(initial=0)
+        if highest > len(classes):
+            raise ValueError(
+                f"{field.name}: label {highest} has no class; the {len(classes)} classes are {', '.join(classes)}"
+            )
+
+
+def _per_class(labels: Sequence[np.ndarray], classes: Sequence[str]) -> dict[str, int]:
+    flat = np.concatenate([np.zeros(0, np.int64), *labels])
+    return {name: int((flat == label).sum()) for label, name in enumerate(classes, start=1)}
+
+
+def _percent(fraction: float) -> str:
+    return "    -" if math.isnan(fraction) else f"{100 * fraction:5.1f}"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,1 @@
+"""Figures of what was annotated and what was found."""

@@ -1,0 +1,119 @@
+"""Many fields on one sheet, annotated beside detected, so that a person can see what a model gets wrong."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_pairs, write_atomically
+from wbcjax.evaluate.field_precision import SCORE_THRESHOLD, FieldMatch, match_field
+from wbcjax.evaluate.overlap import mask_overlaps
+from wbcjax.report.draw import Colour, colour_of, text_size, write
+from wbcjax.report.overlay import draw_outlines
+
+PAPER: Colour = (255, 255, 255)
+INK: Colour = (25, 20, 30)
+TEXT = 0.5  # cv2's font scale
+COLUMNS = 2  # fields side by side
+PANEL_WIDTH = 480  # pixels, of each of a field's two pictures
+MARGIN = 12  # pixels around a field's tile
+GAP = 3  # pixels between its two pictures
+
+
+def contact_sheet(
+    image_of: Callable[[int], UInt8[np.ndarray, "_ _ 3"]],
+    annotations: Sequence[FieldAnnotations],
+    detections: Sequence[FieldDetections],
+    classes: Sequence[str],
+    score_threshold: float = SCORE_THRESHOLD,
+    worst_first: bool = True,
+    limit: int = 12,
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """An RGB picture of many fields, of each the annotated outlines on the left and the detected ones on the right.
+
+    Cells missed are tagged on the left, false detections on the right; a caption counts them. Detections in crowd
+    regions are not shown.
+
+    Args:
+        image_of: gives the RGB image of field 0, 1, ... of the two lists; called for the fields shown only.
+        annotations, detections: of the same fields in the same order.
+        classes: names of label 1, 2, ..., for the legend.
+        score_threshold: detections that score less are left out.
+        worst_first: show the fields with the most missed and false cells, instead of the first ones.
+        limit: number of fields shown.
+
+    Raises ValueError when the lists differ in their fields, or there is none.
+    """
+    check_pairs(annotations, detections)
+    if not annotations:
+        raise ValueError("a contact sheet needs at least one field")
+    pairs = zip(annotations, detections, strict=True)
+    matches = [match_field(cells, found, mask_overlaps(cells, found), score_threshold) for cells, found in pairs]
+    shown = list(range(len(matches)))
+    if worst_first:
+        shown.sort(key=lambda i: -len(matches[i].missed) - len(matches[i].false))
+    shown = shown[:limit]
+    tiles = [_tile(image_of(i), annotations[i], detections[i], matches[i]) for i in shown]
+    order = "most mistakes first" if worst_first else "in order"
+    title = (
+        f"{len(shown)} of {len(matches)} fields, {order}. Left annotated, right detected, score {score_threshold:g} up"
+    )
+    return _sheet(title, classes, tiles)
+
+
+def write_png(path: Path, image: UInt8[np.ndarray, "_ _ 3"]) -> None:
+    """Write an RGB image to a PNG file, whole or not at all."""
+    _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    write_atomically(path, data.tobytes())
+
+
+def _tile(
+    image: UInt8[np.ndarray, "_ _ 3"], annotations: FieldAnnotations, detections: FieldDetections, match: FieldMatch
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """One field: a caption above, annotated and detected cells side by side."""
+    zoom = PANEL_WIDTH / annotations.width
+    missed, false = set(match.missed.tolist()), set(match.false.tolist())
+    cell_tags = ["missed" if i in missed else "" for i in range(len(annotations.rles))]
+    false_tags = [f"false {detections.scores[i]:.2f}" if i in false else "" for i in match.detections]
+    left = draw_outlines(image, annotations, cell_tags, zoom)
+    right = draw_outlines(image, detections.select(match.detections), false_tags, zoom)
+    pictures = np.concatenate([left, _paper(left.shape[0], GAP), right], axis=1)
+    caption = _paper(text_size("Xg", TEXT)[1] + 8, pictures.shape[1])
+    counts = f"found {match.found} of {match.cells}, missed {len(match.missed)}, false {len(match.false)}"
+    write(caption, f"{annotations.name}: {counts}", 0, 4, TEXT, INK)
+    return np.concatenate([caption, pictures])
+
+
+def _sheet(
+    title: str, classes: Sequence[str], tiles: Sequence[UInt8[np.ndarray, "_ _ 3"]]
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Tiles in columns, beside margins of paper, below the title and a legend of the classes."""
+    rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
+    width = max(sum(tile.shape[1] for tile in row) + MARGIN * (len(row) + 1) for row in rows)
+    parts = [_heading(title, classes, width)]
+    for row in rows:
+        parts.append(_paper(max(tile.shape[0] for tile in row) + MARGIN, width))
+        left = MARGIN
+        for tile in row:
+            parts[-1][: tile.shape[0], left : left + tile.shape[1]] = tile
+            left += tile.shape[1] + MARGIN
+    return np.concatenate(parts)
+
+
+def _heading(title: str, classes: Sequence[str], width: int) -> UInt8[np.ndarray, "_ _ 3"]:
+    line = text_size("Xg", TEXT)[1] + 6
+    heading = _paper(2 * line + MARGIN, width)
+    write(heading, title, MARGIN, MARGIN, TEXT, INK)
+    left, top, bottom = MARGIN, MARGIN + line + 1, MARGIN + 2 * line - 8
+    for label, name in enumerate(classes, start=1):
+        cv2.rectangle(heading, (left, top), (left + 20, bottom), colour_of(label), cv2.FILLED)
+        cv2.rectangle(heading, (left, top), (left + 20, bottom), INK, 1)
+        write(heading, name, left + 26, top - 1, TEXT, INK)
+        left += 26 + text_size(name, TEXT)[0] + 2 * MARGIN
+    return heading
+
+
+def _paper(height: int, width: int) -> UInt8[np.ndarray, "_ _ 3"]:
+    return np.full((height, width, 3), PAPER, np.uint8)
