@@ -1,0 +1,52 @@
+"""Fields whose pixels spell out their masks: cell k is full brightness in channel k, and nothing else is."""
+
+import json
+
+import cv2
+import numpy as np
+from ml_collections import ConfigDict
+from pycocotools import mask as coco_mask
+
+from wbcjax.input.builder import Source
+from wbcjax.smear.field import Cell, SmearField, text_rle
+
+
+def painted_field(rng: np.random.Generator, height: int, width: int, cells: int = 3, name: str = "a.png") -> SmearField:
+    """Up to three ellipses, overlapping at will and cut by the border; the cell in channel k has label k + 1."""
+    image = np.zeros((height, width, 3), np.uint8)
+    drawn = []
+    for k in range(cells):
+        centre = int(rng.integers(width)), int(rng.integers(height))
+        axes = int(rng.integers(2, 2 + width // 3)), int(rng.integers(2, 2 + height // 3))
+        mask = cv2.ellipse(np.zeros((height, width), np.uint8), centre, axes, rng.uniform(0, 180), 0, 360, 1, -1)
+        image[..., k] = 255 * mask
+        drawn.append(Cell(label=k + 1, rle=text_rle(coco_mask.encode(np.asfortranarray(mask, np.uint8)))))
+    return SmearField(name, height, width, tuple(drawn), pixels=image)
+
+
+def source_of(fields: list[SmearField]) -> Source:
+    """The fields as a built split, without the building."""
+    return Source([record(field) for field in fields], [field.name for field in fields], ("a", "b", "c"))
+
+
+def record(field: SmearField) -> dict:
+    cells = {
+        "label": [c.label for c in field.cells],
+        "crowd": [c.crowd for c in field.cells],
+        "rle": [json.dumps(c.to_rle(field.height, field.width)).encode() for c in field.cells],
+    }
+    png = cv2.imencode(".png", cv2.cvtColor(field.image(), cv2.COLOR_RGB2BGR))[1].tobytes()
+    size = {"height": field.height, "width": field.width}
+    return {"image": png, "name": field.name.encode(), "group": b"", **size, "cells": cells}
+
+
+def settings(canvas: tuple[int, int], batch_size: int = 2, max_cells: int = 4, **augment) -> ConfigDict:
+    """An experiment's config, as far as the pipeline reads it; nothing is augmented but as told."""
+    augment = {"scale": (1.0, 1.0)} | augment
+    return ConfigDict(
+        {
+            "dataset": {"canvas": canvas, "max_cells": max_cells},
+            "augment": augment,
+            "train": {"batch_size": batch_size},
+        }
+    )

@@ -1,0 +1,320 @@
+"""The built set: the same fields as annotated, kept while nothing changes, never half of one, never an outdated one."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from wbcjax.input import builder
+from wbcjax.input.builder import source
+from wbcjax.smear import synthetic, via
+from wbcjax.smear.field import AnnotationError, SmearField
+
+SPLIT = {"seed": 0, "train_fraction": 0.5, "train_names": (), "val_names": ()}
+SQUARE = ([5, 20, 20, 5], [4, 4, 15, 15])  # x, y
+
+
+def write_set(folder: Path, cells: list[int]) -> ConfigDict:
+    """A VIA set of an image for each number of cells, and the config that describes it."""
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    for i in range(len(cells)):
+        cv2.imwrite(str(folder / "images" / f"{i}.png"), rng.integers(0, 256, (24, 32, 3), np.uint8))
+    write_annotations(folder, [["blast", "other"][i % 2] for i in range(max(cells))], cells)
+    return ConfigDict(
+        {
+            "name": "via",
+            "annotations": str(folder / "via.json"),
+            "images": str(folder / "images"),
+            "classes": ("blast", "other"),
+            "class_attribute": "cell",
+            "class_of": {},
+            "group_attribute": None,
+            "split": SPLIT,
+            "max_cells": 5,
+        }
+    )
+
+
+def write_annotations(folder: Path, classes: list[str], cells: list[int]) -> None:
+    entries = {}
+    for i, count in enumerate(cells):
+        x, y = SQUARE
+        shapes = [{"name": "polygon", "all_points_x": [v + k for v in x], "all_points_y": y} for k in range(count)]
+        regions = [
+            {"shape_attributes": shape, "region_attributes": {"cell": classes[k]}} for k, shape in enumerate(shapes)
+        ]
+        entries[f"{i}.png"] = {"filename": f"{i}.png", "size": 1, "regions": regions, "file_attributes": {}}
+    (folder / "via.json").write_text(json.dumps(entries))
+
+
+def both_sides(config: ConfigDict, cache: Path) -> dict[str, SmearField]:
+    return {
+        s.names[i]: s.field(i)
+        for s in (source(config, side, cache) for side in ("train", "val"))
+        for i in range(len(s))
+    }
+
+
+@pytest.fixture
+def no_building(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("the set was built again")
+
+    return lambda: monkeypatch.setattr(builder, "_build", refuse)
+
+
+def test_a_built_set_holds_every_field_as_annotated_also_those_without_cells(tmp_path):
+    config = write_set(tmp_path, cells=[2, 0, 3, 0, 1])
+    found = both_sides(config, tmp_path / "cache")
+    annotated = via.read(tmp_path / "via.json", tmp_path / "images", "cell", {"blast": 1, "other": 2})
+    assert sorted(found) == [field.name for field in annotated]
+    for expected in annotated:
+        field = found[expected.name]
+        assert (field.height, field.width) == (24, 32)
+        np.testing.assert_array_equal(field.image(), expected.image())
+        assert [cell.label for cell in field.cells] == [cell.label for cell in expected.cells]
+        for cell, wanted in zip(field.cells, expected.cells, strict=True):
+            np.testing.assert_array_equal(cell.mask(24, 32), wanted.mask(24, 32))
+
+
+def test_fields_keep_the_order_of_the_annotations(tmp_path):
+    config = write_set(tmp_path, cells=[1] * 12)
+    names = source(config, "train", tmp_path / "cache").names
+    assert list(names) == sorted(names, key=lambda name: int(name[:-4]))
+    assert len(names) == 6
+
+
+def test_an_image_that_its_exif_turns_upright_fits_its_outlines(tmp_path):
+    config = write_set(tmp_path, cells=[1, 1])
+    image = np.zeros((32, 24, 3), np.uint8)  # stored lying; upright it is 24 high and 32 wide
+    image[:, :12] = 255
+    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+    tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # orientation 6: turn clockwise
+    exif = b"\xff\xe1" + (len(tiff) + 8).to_bytes(2, "big") + b"Exif\0\0" + tiff
+    (tmp_path / "images" / "0.png").write_bytes(jpeg[:2] + exif + jpeg[2:])
+    field = both_sides(config, tmp_path / "cache")["0.png"]
+    assert field.image().shape == (24, 32, 3)
+    assert field.image()[:10].mean() > 240 > 20 > field.image()[14:].mean()
+    assert (field.height, field.width) == (24, 32)
+
+
+def test_the_same_inputs_are_not_built_twice(tmp_path, no_building):
+    config = write_set(tmp_path, cells=[1, 0, 2])
+    first = both_sides(config, tmp_path / "cache")
+    no_building()
+    again = both_sides(config, tmp_path / "cache")
+    assert list(again) == list(first)
+    config.max_cells, config.split = 7, dict(config.split)  # not part of the content
+    both_sides(config, tmp_path / "cache")
+
+
+def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("WBCJAX_CACHE", str(tmp_path / "there"))
+    source(write_set(tmp_path, cells=[1, 1]), "train")
+    assert [path.name[:4] for path in (tmp_path / "there").iterdir()] == ["via-"]
+
+
+def test_changed_annotations_classes_and_splits_are_seen(tmp_path):
+    config, cache = write_set(tmp_path, cells=[1, 1, 1, 1]), tmp_path / "cache"
+    assert {f.cells[0].label for f in both_sides(config, cache).values()} == {1}
+    write_annotations(tmp_path, ["other"], [1, 1, 1, 1])
+    assert {f.cells[0].label for f in both_sides(config, cache).values()} == {2}
+    config.class_of = ConfigDict({"other": "blast"})
+    assert {f.cells[0].label for f in both_sides(config, cache).values()} == {1}
+    config.class_of = ConfigDict({"other": ""})
+    assert {len(f.cells) for f in both_sides(config, cache).values()} == {0}
+    config.split.val_names = ("2.png",)
+    assert source(config, "val", cache).names == ("2.png",)
+    assert source(config, "train", cache).names == ("0.png", "1.png", "3.png")
+
+
+def test_a_name_list_that_changes_in_its_file_is_seen(tmp_path):
+    config = write_set(tmp_path, cells=[1, 1, 1])
+    config.split.val_names = (str(tmp_path / "val.txt"),)
+    for names in (("0.png",), ("1.png", "2.png")):
+        (tmp_path / "val.txt").write_text("\n".join(names))
+        assert source(config, "val", tmp_path / "cache").names == names
+
+
+def test_a_changed_image_is_seen_though_its_annotations_stay(tmp_path):
+    config = write_set(tmp_path, cells=[1, 1])
+    both_sides(config, tmp_path / "cache")
+    cv2.imwrite(str(tmp_path / "images" / "1.png"), np.full((24, 32, 3), 77, np.uint8))
+    assert (both_sides(config, tmp_path / "cache")["1.png"].image() == 77).all()
+
+
+def test_an_image_that_goes_missing_is_reported_and_the_built_set_kept(tmp_path, no_building):
+    config = write_set(tmp_path, cells=[1, 1])
+    both_sides(config, tmp_path / "cache")
+    image, aside = tmp_path / "images" / "1.png", tmp_path / "aside.png"
+    image.rename(aside)
+    with pytest.raises(AnnotationError, match=r"1\.png"):
+        source(config, "train", tmp_path / "cache")
+    aside.rename(image)
+    no_building()
+    assert len(both_sides(config, tmp_path / "cache")) == 2
+
+
+def test_a_build_that_fails_halfway_leaves_nothing_to_be_read(tmp_path, monkeypatch):
+    config, encode, seen = write_set(tmp_path, cells=[1] * 6), builder._encoded, []
+
+    def interrupted(field):
+        seen.append(field.name)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        return encode(field)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builder, "_encoded", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            source(config, "train", tmp_path / "cache")
+    assert len(both_sides(config, tmp_path / "cache")) == 6
+
+
+def test_a_build_that_is_killed_leaves_nothing_to_be_read(tmp_path):
+    config = write_set(tmp_path, cells=[1] * 6)
+    script = f"""
+        import json, os
+        from ml_collections import ConfigDict
+        from wbcjax.input import builder
+        encode, seen = builder._encoded, []
+        def killed(field):
+            seen.append(field.name)
+            return encode(field) if len(seen) < 5 else os._exit(9)
+        builder._encoded = killed
+        builder.source(ConfigDict(json.loads({config.to_json()!r})), "train", {str(tmp_path / "cache")!r})
+    """
+    root = Path(__file__).parents[2]
+    died = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=root, capture_output=True, check=False)
+    assert died.returncode == 9, died.stderr.decode()
+    assert list((tmp_path / "cache").rglob("*incomplete*")), "it was to die in the middle"
+    assert len(both_sides(config, tmp_path / "cache")) == 6
+
+
+def test_two_processes_may_build_the_same_set_at_once(tmp_path, monkeypatch):
+    config, encode, others = write_set(tmp_path, cells=[1, 2, 0]), builder._encoded, []
+
+    def while_another_finishes(field):
+        if not others:
+            others.append(None)
+            others[0] = source(config, "train", tmp_path / "cache")
+        return encode(field)
+
+    monkeypatch.setattr(builder, "_encoded", while_another_finishes)
+    assert source(config, "train", tmp_path / "cache").names == others[0].names
+    assert others[0].field(0).cells, "the other's set was pulled away from under it"
+
+
+def test_a_disk_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "cache").write_text("a file where the cache should be")
+    with pytest.raises(OSError, match="cache"):
+        source(write_set(tmp_path / "set", cells=[1, 1]), "train", tmp_path / "cache")
+
+
+def test_more_cells_than_max_cells_names_the_fields_and_the_number_needed(tmp_path):
+    config = write_set(tmp_path, cells=[1, 4, 3])
+    config.max_cells, config.split.train_fraction = 2, 1.0
+    with pytest.raises(ValueError, match="max_cells is 2; set it to 4 or more") as error:
+        source(config, "train", tmp_path / "cache")
+    assert "1.png: 4 cells" in str(error.value)
+    assert "2.png: 3 cells" in str(error.value)
+    assert "0.png" not in str(error.value)
+    config.max_cells = 4
+    assert len(source(config, "train", tmp_path / "cache")) == 3
+
+
+def test_an_empty_split_is_refused_and_the_other_one_can_be_used(tmp_path):
+    config = write_set(tmp_path, cells=[1, 1])
+    config.split.train_fraction = 1.0
+    with pytest.raises(ValueError, match=r"split 'val' has no fields .*'train': 2"):
+        source(config, "val", tmp_path / "cache")
+    assert len(source(config, "train", tmp_path / "cache")) == 2
+
+
+def test_a_class_map_to_an_unknown_class_is_refused(tmp_path):
+    config = write_set(tmp_path, cells=[1])
+    config.class_of = ConfigDict({"blast": "blasst", "other": ""})
+    with pytest.raises(ValueError, match=r"class_of maps to \['blasst'\], not in dataset.classes"):
+        source(config, "train", tmp_path / "cache")
+
+
+def test_an_unknown_kind_of_set_is_refused(tmp_path):
+    config = write_set(tmp_path, cells=[1])
+    config.name = "voc"
+    with pytest.raises(ValueError, match=r"dataset.name is 'voc'; give 'synthetic', 'via' or 'coco'"):
+        source(config, "train", tmp_path / "cache")
+
+
+def test_coco_annotations_build_too(tmp_path):
+    config = write_set(tmp_path, cells=[1, 1])
+    polygon = [float(v) for point in zip(*SQUARE, strict=True) for v in point]
+    annotation = {"id": 1, "image_id": 2, "category_id": 1, "segmentation": [polygon], "iscrowd": 0}
+    coco = {
+        "images": [{"id": i, "file_name": f"{i - 1}.png", "height": 24, "width": 32} for i in (1, 2)],
+        "annotations": [annotation],
+        "categories": [{"id": 1, "name": "other"}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    config.name, config.annotations = "coco", str(tmp_path / "coco.json")
+    found = both_sides(config, tmp_path / "cache")
+    assert [cell.label for cell in found["1.png"].cells] == [2]
+    assert found["0.png"].cells == ()
+
+
+@pytest.fixture
+def rendered() -> ConfigDict:
+    return ConfigDict(
+        {
+            "name": "synthetic",
+            "classes": synthetic.CLASSES,
+            "synthetic": {"count": 5, "seed": 11, "height": 80, "width": 96, "cells": (1, 2)},
+            "split": SPLIT,
+            "max_cells": 4,
+        }
+    )
+
+
+def test_synthetic_fields_are_stored_without_loss(tmp_path, rendered):
+    found = both_sides(rendered, tmp_path / "cache")
+    smear = synthetic.SyntheticSmear(height=80, width=96, cells=(1, 2))
+    expected = {field.name: field for field in synthetic.fields(smear, 5, 11)}
+    assert sorted(found) == sorted(expected)
+    for name, field in expected.items():
+        np.testing.assert_array_equal(found[name].image(), field.image())
+        assert [(c.label, c.rle) for c in found[name].cells] == [(c.label, c.rle) for c in field.cells]
+
+
+def test_synthetic_sets_are_kept_until_parameters_or_the_renderer_change(tmp_path, rendered, monkeypatch):
+    before = both_sides(rendered, tmp_path / "cache")
+    render = synthetic.render
+    calls = []
+    monkeypatch.setattr(synthetic, "render", lambda *args: calls.append(args) or render(*args))
+    both_sides(rendered, tmp_path / "cache")
+    assert len(calls) == 2, "opening a kept set renders one field, to compare"
+
+    rendered.synthetic.seed = 12
+    assert set(both_sides(rendered, tmp_path / "cache")) != set(before)
+
+    def darker(*args) -> SmearField:
+        field = render(*args)
+        field.image()[:] //= 2
+        return field
+
+    rendered.synthetic.seed = 11
+    monkeypatch.setattr(synthetic, "render", darker)
+    after = both_sides(rendered, tmp_path / "cache")
+    for name, field in before.items():
+        np.testing.assert_array_equal(after[name].image(), field.image() // 2)
+
+
+def test_classes_that_the_renderer_does_not_draw_are_refused(tmp_path, rendered):
+    rendered.classes = ("blast",)
+    with pytest.raises(ValueError, match="synthetic fields have"):
+        source(rendered, "train", tmp_path / "cache")

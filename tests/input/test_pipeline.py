@@ -1,0 +1,215 @@
+"""The streams of batches: complete, repeatable, resumable, the same however many processes and threads share them."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from tests.input.painted import painted_field, settings, source_of
+from wbcjax.batch import Batch
+from wbcjax.input import pipeline
+from wbcjax.input.builder import Source
+from wbcjax.input.pipeline import eval_batches, train_batches
+from wbcjax.smear.field import Cell, SmearField, text_rle
+
+CANVAS = (64, 64)
+EVERYTHING = {
+    "flip_horizontal": True,
+    "flip_vertical": True,
+    "rotate": True,
+    "shift": True,
+    "scale": (0.7, 1.5),
+    "brightness": 0.2,
+    "contrast": 0.2,
+    "saturation": 0.2,
+    "hue": 10.0,
+}
+
+
+def painted_source(count: int) -> Source:
+    """Fields of several sizes; every third one is without cells."""
+    rng = np.random.default_rng(7)
+    sizes = itertools.cycle([(48, 64), (64, 40), (30, 30)])
+    fields = [painted_field(rng, *next(sizes), cells=i % 3, name=f"{i}.png") for i in range(count)]
+    return source_of(fields)
+
+
+def take(count: int, source: Source, config, **options) -> list[Batch]:
+    batches = train_batches(source, config, **options)
+    taken = list(itertools.islice(batches, count))
+    batches.close()
+    return taken
+
+
+def assert_same(found: list[Batch], expected: list[Batch]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        for name, array, wanted in zip(Batch._fields, one, other, strict=True):
+            np.testing.assert_array_equal(array, wanted, err_msg=name)
+
+
+def joined(parts: list[Batch]) -> Batch:
+    return Batch(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def test_the_same_seed_gives_the_same_batches_whatever_the_threads(monkeypatch):
+    source, config = painted_source(7), settings(CANVAS, **EVERYTHING)
+    expected = take(6, source, config, seed=3)
+    for threads in (0, 1, 3):
+        monkeypatch.setattr(pipeline, "READ_THREADS", threads)
+        assert_same(take(6, source, config, seed=3), expected)
+    other = take(6, source, config, seed=4)
+    assert any(not np.array_equal(a.image, b.image) for a, b in zip(other, expected, strict=True))
+
+
+def test_a_restored_state_goes_on_with_the_very_next_batch():
+    source, config = painted_source(5), settings(CANVAS, **EVERYTHING)
+    expected = take(9, source, config, seed=0)
+    running = train_batches(source, config, seed=0)
+    for _ in range(4):
+        next(running)
+    state = running.get_state()
+    running.close()
+
+    resumed = train_batches(source, config, seed=0)
+    resumed.set_state(state)
+    assert_same([next(resumed) for _ in range(5)], expected[4:])
+    resumed.close()
+
+
+def test_a_state_saved_by_one_process_resumes_two():
+    source, config = painted_source(5), settings(CANVAS, batch_size=4, **EVERYTHING)
+    expected = take(4, source, config, seed=0)
+    alone = train_batches(source, config, seed=0)
+    next(alone)
+    next(alone)
+    both = [train_batches(source, config, seed=0, process_index=i, process_count=2) for i in range(2)]
+    for shard in both:
+        shard.set_state(alone.get_state())
+    found = joined([next(shard) for shard in both])
+    assert sorted(found.index) == sorted(expected[2].index)
+    for batches in (alone, *both):
+        batches.close()
+
+
+@pytest.mark.parametrize("process_count", [2, 3])
+def test_processes_together_see_the_batch_that_one_alone_would(process_count):
+    source, config = painted_source(7), settings(CANVAS, batch_size=6, **EVERYTHING)
+    alone = take(4, source, config, seed=1)
+    shards = [
+        take(4, source, config, seed=1, process_index=i, process_count=process_count) for i in range(process_count)
+    ]
+    for step, expected in enumerate(alone):
+        # Process p holds rows p, p + count, ... of the global batch.
+        rows = [Batch(*(a[p::process_count] for a in expected)) for p in range(process_count)]
+        assert_same([shard[step] for shard in shards], rows)
+
+
+def test_each_epoch_visits_every_field_once_in_an_order_of_its_own():
+    source, config = painted_source(7), settings(CANVAS, batch_size=3)
+    visited = np.concatenate([batch.index for batch in take(7, source, config, seed=0)])  # three epochs
+    epochs = visited.reshape(3, 7)
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(7))
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_a_field_is_augmented_anew_in_every_epoch():
+    source = source_of([painted_field(np.random.default_rng(0), 48, 64)])
+    config = settings(CANVAS, batch_size=1, **EVERYTHING)
+    images = {batch.image.tobytes() for batch in take(8, source, config, seed=0)}
+    assert len(images) == 8
+
+
+def test_fields_without_cells_are_trained_on():
+    source, config = painted_source(6), settings(CANVAS, batch_size=6)
+    (batch,) = take(1, source, config, seed=0)
+    assert sorted(batch.index) == list(range(6))
+    for row in np.flatnonzero(batch.index % 3 == 0):
+        assert not batch.valid[row].any()
+        assert not batch.masks[row].any()
+
+
+def test_the_index_of_a_row_leads_to_its_field():
+    source, config = painted_source(5), settings(CANVAS, batch_size=5)
+    (batch,) = take(1, source, config, seed=0)
+    for row, index in enumerate(batch.index.tolist()):
+        field = source.field(index)
+        assert field.name == source.names[index] == f"{index}.png"
+        expected, _ = pipeline.fit(field.image(), CANVAS)
+        np.testing.assert_array_equal(batch.image[row], expected)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused():
+    with pytest.raises(ValueError, match=r"train.batch_size is 4; make it a multiple of the 3 processes"):
+        train_batches(painted_source(2), settings(CANVAS, batch_size=4), seed=0, process_count=3)
+
+
+def test_a_misspelt_augmentation_is_refused_by_name():
+    with pytest.raises(TypeError, match="flip_horizontally"):
+        train_batches(painted_source(2), settings(CANVAS, flip_horizontally=True), seed=0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 10])
+def test_evaluation_sees_every_field_once_and_marks_what_fills_the_last_batch(batch_size):
+    source = painted_source(7)
+    batches = list(eval_batches(source, settings(CANVAS, batch_size=batch_size)))
+    assert all(len(batch.index) == batch_size for batch in batches)
+    index = np.concatenate([batch.index for batch in batches])
+    assert index[:7].tolist() == list(range(7))
+    assert set(index[7:]) <= {-1}
+    for row in range(7, len(index)):
+        np.testing.assert_array_equal(batches[-1].image[row % batch_size], batches[-1].image[6 % batch_size])
+
+
+def test_evaluation_fits_fields_so_that_boxes_map_back_by_the_scale():
+    field = painted_field(np.random.default_rng(5), 100, 50)
+    (batch,) = eval_batches(source_of([field]), settings((64, 128), batch_size=1))
+    scale = 64 / 100
+    np.testing.assert_allclose(batch.size, [[64, 32]])
+    for k, cell in enumerate(field.cells):
+        rle: Any = cell.rle
+        x, y, w, h = coco_mask.toBbox(rle)
+        np.testing.assert_allclose(batch.boxes[0, k] / scale, [x, y, x + w, y + h], atol=0.5 / scale + 0.5)
+        area = coco_mask.area(rle) * scale**2
+        assert batch.masks[0, k].sum() == pytest.approx(area, rel=0.15, abs=4)  # rounder, so a little smaller
+
+
+def test_evaluation_keeps_small_cells_that_training_drops_and_crowds_stay_crowds():
+    mask = np.zeros((64, 64), np.uint8, order="F")
+    mask[10:13, 20:24] = 1  # 12 pixels, under the 16 that training asks for
+    large = np.zeros((64, 64), np.uint8, order="F")
+    large[30:60, 30:60] = 1
+    cells = (
+        Cell(label=3, rle=text_rle(coco_mask.encode(mask))),
+        Cell(label=2, rle=text_rle(coco_mask.encode(large)), crowd=True),
+    )
+    source = source_of([SmearField("a.png", 64, 64, cells, pixels=np.zeros((64, 64, 3), np.uint8))])
+    config = settings(CANVAS, batch_size=1)
+    (batch,) = eval_batches(source, config)
+    assert batch.labels.tolist() == [[3, 2, 0, 0]]
+    assert batch.valid.tolist() == [[True, True, False, False]]
+    assert batch.crowd.tolist() == [[False, True, False, False]]
+    assert batch.boxes[0, 0].tolist() == [20, 10, 24, 13]
+    np.testing.assert_array_equal(batch.masks[0, :2], [mask, large])
+
+    (batch,) = take(1, source, config, seed=0)
+    assert batch.labels.tolist() == [[2, 0, 0, 0]]
+
+
+def test_the_largest_number_of_cells_fills_the_batch():
+    field = painted_field(np.random.default_rng(1), 64, 64)
+    (batch,) = eval_batches(source_of([field]), settings(CANVAS, batch_size=1, max_cells=3))
+    assert batch.valid.all()
+    assert batch.masks.any(axis=(2, 3)).all()
+
+
+def test_a_field_that_cannot_be_read_stops_the_stream_with_its_error():
+    source = painted_source(3)
+    source._records[1]["cells"]["rle"] = [b"not json"]
+    source._records[1]["cells"]["label"] = [1]
+    source._records[1]["cells"]["crowd"] = [False]
+    with pytest.raises(ValueError, match="Expecting value"):
+        list(eval_batches(source, settings(CANVAS)))

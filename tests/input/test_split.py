@@ -1,0 +1,122 @@
+"""Splits: nothing lost, nothing on both sides, groups whole, and the same again for the same seed."""
+
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wbcjax.input.split import read_names, split_fields
+from wbcjax.smear.field import SmearField
+
+
+def fields_of(groups: list[str | None]) -> list[SmearField]:
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    return [SmearField(f"{i}.png", 2, 2, (), pixels=pixels, group=group) for i, group in enumerate(groups)]
+
+
+def names(fields: list[SmearField]) -> list[str]:
+    return [field.name for field in fields]
+
+
+@given(
+    groups=st.lists(st.sampled_from([None, "p1", "p2", "p3", "p4"]), max_size=30),
+    seed=st.integers(0, 1000),
+    fraction=st.floats(0, 1),
+)
+def test_every_field_is_on_one_side_and_no_group_on_both(groups, seed, fraction):
+    fields = fields_of(groups)
+    sides = split_fields(fields, seed=seed, train_fraction=fraction)
+    assert sorted(names(sides["train"]) + names(sides["val"])) == sorted(names(fields))
+    train, val = ({f.group for f in sides[side]} - {None} for side in ("train", "val"))
+    assert not train & val
+    units = len({group for group in groups if group}) + groups.count(None)
+    if 0 < fraction < 1 and units >= 2:
+        assert sides["train"]
+        assert sides["val"]
+    for side in sides.values():
+        assert names(side) == [name for name in names(fields) if name in names(side)], "the order has changed"
+
+
+@given(count=st.integers(2, 60), seed=st.integers(0, 1000), fraction=st.floats(0.05, 0.95))
+def test_the_fraction_is_met_to_the_nearest_field(count, seed, fraction):
+    train = len(split_fields(fields_of([None] * count), seed=seed, train_fraction=fraction)["train"])
+    assert abs(train - fraction * count) <= 0.5 or train in (1, count - 1)
+
+
+@pytest.mark.parametrize(("fraction", "full"), [(0.0, "val"), (1.0, "train")])
+def test_a_fraction_of_none_or_all_leaves_the_other_side_empty(fraction, full):
+    sides = split_fields(fields_of([None] * 5), seed=0, train_fraction=fraction)
+    assert {side: len(fields) for side, fields in sides.items()} == {"train": 0, "val": 0} | {full: 5}
+
+
+def test_the_seed_decides_and_the_order_of_the_annotations_does_not():
+    fields = fields_of([None] * 40)
+    first = names(split_fields(fields, seed=1, train_fraction=0.5)["train"])
+    again = names(split_fields(fields[::-1], seed=1, train_fraction=0.5)["train"])
+    other = names(split_fields(fields, seed=2, train_fraction=0.5)["train"])
+    assert sorted(first) == sorted(again)
+    assert sorted(first) != sorted(other)
+
+
+def test_one_more_field_moves_at_most_one_other_across():
+    before = split_fields(fields_of([None] * 40), seed=0, train_fraction=0.75)
+    after = split_fields(fields_of([None] * 41), seed=0, train_fraction=0.75)
+    assert len(set(names(before["train"])) ^ (set(names(after["train"])) - {"40.png"})) <= 1
+
+
+def test_named_lists_decide_and_one_list_leaves_the_rest_to_the_other_side():
+    fields = fields_of([None] * 4)
+    sides = split_fields(fields, seed=0, train_fraction=0.5, val_names=("2.png", "0.png"))
+    assert names(sides["val"]) == ["0.png", "2.png"]
+    assert names(sides["train"]) == ["1.png", "3.png"]
+    sides = split_fields(fields, seed=0, train_fraction=0.5, train_names=["3.png"])
+    assert names(sides["train"]) == ["3.png"]
+    assert names(sides["val"]) == ["0.png", "1.png", "2.png"]
+
+
+def test_fields_on_neither_list_are_left_out_and_named_in_the_log(caplog):
+    with caplog.at_level(logging.INFO):
+        sides = split_fields(
+            fields_of([None] * 3), seed=0, train_fraction=0.5, train_names=("0.png",), val_names=("2.png",)
+        )
+    assert names(sides["train"]) + names(sides["val"]) == ["0.png", "2.png"]
+    assert "1 fields" in caplog.text
+    assert "1.png" in caplog.text
+
+
+def test_a_list_may_be_a_text_file(tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_text("1.png\n\n  0.png \n")
+    assert read_names(str(path)) == read_names((str(path),)) == ("1.png", "0.png")
+    assert read_names(("2.png", str(path))) == ("2.png", "1.png", "0.png")
+    assert read_names("") == read_names(()) == ()
+    sides = split_fields(fields_of([None] * 3), seed=0, train_fraction=0.5, train_names=(str(path),))
+    assert names(sides["train"]) == ["0.png", "1.png"]
+    with pytest.raises(OSError, match=r"missing\.txt"):
+        read_names(str(tmp_path / "missing.txt"))
+
+
+def test_every_mistake_in_the_lists_is_named_at_once():
+    with pytest.raises(ValueError, match="cannot split") as error:
+        split_fields(
+            fields_of([None] * 3),
+            seed=0,
+            train_fraction=0.5,
+            train_names=("0.png", "0.png", "unknown.png"),
+            val_names=("0.png",),
+        )
+    assert "train_names: 'unknown.png' is no field" in str(error.value)
+    assert "'0.png' is listed 2 times" in str(error.value)
+    assert "'0.png' is in both" in str(error.value)
+
+
+def test_lists_that_divide_a_group_are_refused_by_its_name():
+    with pytest.raises(ValueError, match="group 'patient 7' has fields on both sides"):
+        split_fields(fields_of(["patient 7", "patient 7"]), seed=0, train_fraction=0.5, train_names=("0.png",))
+
+
+def test_a_fraction_out_of_range_is_refused():
+    with pytest.raises(ValueError, match=r"split.train_fraction is 75"):
+        split_fields(fields_of([None] * 3), seed=0, train_fraction=75)

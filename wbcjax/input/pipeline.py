@@ -1,0 +1,178 @@
+"""Batches on a fixed canvas: shuffled, augmented, sharded and resumable for training; in order for evaluation."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import grain
+import numpy as np
+from jaxtyping import Float, UInt8
+from ml_collections import ConfigDict
+from pycocotools import mask as coco_mask
+
+from wbcjax.batch import Batch
+from wbcjax.input.augment import Augment, extent, fit_scale, random_colour, random_matrix, warp
+from wbcjax.input.builder import Source
+from wbcjax.smear.field import Cell, SmearField
+
+READ_THREADS = 2  # cv2 releases the interpreter lock: threads beat worker processes on two cores
+PREFETCH = 4  # batches
+MIN_AREA = 16  # pixels on the canvas: a training cell of which less is left has no shape to learn
+
+
+class DrawnCell(NamedTuple):
+    """A cell on the canvas: its mask cut to its box."""
+
+    cell: Cell
+    mask: UInt8[np.ndarray, "ph pw"]  # 0 or 1
+    left: int  # place of the box on the canvas, pixels
+    top: int
+
+
+def train_batches(
+    source: Source, config: ConfigDict, *, seed: int, process_index: int = 0, process_count: int = 1
+) -> grain.DatasetIterator[Batch]:
+    """Endless shuffled, augmented batches: this process's part of each global batch of `config.train.batch_size`.
+
+    Every epoch visits each field once in its own order, and a batch may span two epochs. Field and augmentation
+    depend on the seed and the position in the stream alone: neither threads nor the number of processes change the
+    global batch of a step, and `get_state` / `set_state` resume at exactly the next one. `size` is the bottom and
+    right edge of the field on the canvas; with `augment.shift` a field smaller than the canvas may start below 0, 0.
+    A cell that the crop leaves with less than `augment.min_visible` of its area or `MIN_AREA` pixels is not in the
+    batch. Call `close()` when done.
+
+    Raises ValueError when the processes cannot share the batch equally; TypeError for an unknown `config.augment` key.
+    """
+    batch_size, canvas, max_cells = config.train.batch_size, tuple(config.dataset.canvas), config.dataset.max_cells
+    if batch_size % process_count:
+        raise ValueError(f"train.batch_size is {batch_size}; make it a multiple of the {process_count} processes")
+    augment = Augment(**{**config.augment, "scale": tuple(config.augment.scale)})
+    cv2.setNumThreads(1)
+
+    def sample(index: int, rng: np.random.Generator) -> Batch:
+        field = source.field(index)
+        matrix = random_matrix(augment, field.height, field.width, canvas, rng)
+        image = _draw_image(field.image(), matrix, canvas, augment, rng)
+        cells = _draw_cells(field, matrix, canvas, augment.min_visible, MIN_AREA)
+        return _example(index, image, field, matrix, cells, max_cells)
+
+    stream = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat().random_map(sample)
+    shard = stream[process_index::process_count]
+    # Without drop_remainder grain computes the length of an endless stream of batches of one in floats, and overflows.
+    shard = shard.batch(batch_size // process_count, drop_remainder=True, batch_fn=_concatenate)
+    return iter(shard.to_iter_dataset(grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)))
+
+
+def eval_batches(source: Source, config: ConfigDict) -> Iterator[Batch]:
+    """Every field once, in order, fitted to the canvas as `fit` does, in batches of `config.train.batch_size`.
+
+    Rows that fill up the last batch repeat the last field, with index -1: leave them out of any result. A cell that
+    shrinking leaves without a pixel is not in the batch; `source.field` has it.
+    """
+    batch_size, canvas, max_cells = config.train.batch_size, tuple(config.dataset.canvas), config.dataset.max_cells
+    count = len(source)
+    cv2.setNumThreads(1)
+
+    def sample(position: int) -> Batch:
+        field = source.field(min(position, count - 1))
+        matrix = _fit_matrix(field.height, field.width, canvas)
+        image = _draw_image(field.image(), matrix, canvas)
+        cells = _draw_cells(field, matrix, canvas, min_visible=0, min_area=1)
+        return _example(position if position < count else -1, image, field, matrix, cells, max_cells)
+
+    padded = -(-count // batch_size) * batch_size
+    batches = grain.MapDataset.range(padded).map(sample).batch(batch_size, batch_fn=_concatenate)
+    iterator = iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)))
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
+
+
+def fit(image: UInt8[np.ndarray, "h w 3"], canvas: tuple[int, int]) -> tuple[UInt8[np.ndarray, "ch cw 3"], float]:
+    """Place an image at the top left of a canvas (height, width), as large as fits, zeros beside it.
+
+    Returns the canvas and the scale: a point of the image lies at point * scale on the canvas, pixel edges being
+    whole numbers on both, so that x_canvas + 0.5 = (x + 0.5) * scale for pixel indices.
+    """
+    height, width = image.shape[:2]
+    matrix = _fit_matrix(height, width, canvas)
+    return _draw_image(image, matrix, canvas), float(matrix[0, 0])
+
+
+def _fit_matrix(height: int, width: int, canvas: tuple[int, int]) -> Float[np.ndarray, "3 3"]:
+    scale = fit_scale(height, width, canvas)
+    return np.diag([scale, scale, 1])
+
+
+def _draw_image(
+    image: UInt8[np.ndarray, "h w 3"],
+    matrix: Float[np.ndarray, "3 3"],
+    canvas: tuple[int, int],
+    augment: Augment | None = None,
+    rng: np.random.Generator | None = None,
+) -> UInt8[np.ndarray, "ch cw 3"]:
+    """The image on the canvas, its colours changed when `augment` and `rng` are given; zeros beside it."""
+    height, width = image.shape[:2]
+    patch, (x1, y1, x2, y2) = warp(image, matrix, canvas, (0, 0, width, height))
+    if augment is not None and rng is not None:
+        mean_luma = float(np.dot(cv2.mean(patch)[:3], (0.299, 0.587, 0.114)))
+        patch = cv2.transform(patch, random_colour(augment, mean_luma, rng))
+    drawn = np.zeros((*canvas, 3), np.uint8)
+    drawn[y1:y2, x1:x2] = patch
+    return drawn
+
+
+def _draw_cells(
+    field: SmearField, matrix: Float[np.ndarray, "3 3"], canvas: tuple[int, int], min_visible: float, min_area: int
+) -> list[DrawnCell]:
+    """The field's cells on the canvas, those that show at least a share `min_visible` of them and `min_area` pixels."""
+    enlarged = abs(np.linalg.det(matrix))  # area on the canvas of one pixel of the field
+    drawn = []
+    for cell in field.cells:
+        rle: Any = cell.to_rle(field.height, field.width)
+        x, y, w, h = (int(v) for v in coco_mask.toBbox(rle))
+        # One pixel more on each side: outside the cell the mask must fall to zero within the drawn region.
+        region = max(x - 1, 0), max(y - 1, 0), min(x + w + 1, field.width), min(y + h + 1, field.height)
+        patch, (left, top, _, _) = warp(coco_mask.decode(rle) * np.uint8(255), matrix, canvas, region)
+        mask = (patch >= 128).astype(np.uint8)
+        visible = int(np.count_nonzero(mask))
+        if visible >= min_area and visible >= min_visible * enlarged * float(coco_mask.area(rle)):
+            x, y, w, h = cv2.boundingRect(mask)
+            drawn.append(DrawnCell(cell, mask[y : y + h, x : x + w], left + x, top + y))
+    return drawn
+
+
+def _example(
+    index: int,
+    image: UInt8[np.ndarray, "ch cw 3"],
+    field: SmearField,
+    matrix: Float[np.ndarray, "3 3"],
+    cells: list[DrawnCell],
+    max_cells: int,
+) -> Batch:
+    """A batch of one: the cells padded to `max_cells`."""
+    canvas = image.shape[:2]
+    _, _, right, bottom = extent(matrix, (0, 0, field.width, field.height))
+    batch = Batch(
+        image=image[None],
+        size=np.array([[min(bottom, canvas[0]), min(right, canvas[1])]], np.float32),
+        boxes=np.zeros((1, max_cells, 4), np.float32),
+        labels=np.zeros((1, max_cells), np.int32),
+        valid=np.zeros((1, max_cells), bool),
+        crowd=np.zeros((1, max_cells), bool),
+        masks=np.zeros((1, max_cells, *canvas), np.uint8),
+        index=np.array([index], np.int32),
+    )
+    for k, (cell, mask, x, y) in enumerate(cells):
+        h, w = mask.shape
+        batch.boxes[0, k] = x, y, x + w, y + h
+        batch.labels[0, k] = cell.label
+        batch.valid[0, k] = True
+        batch.crowd[0, k] = cell.crowd
+        batch.masks[0, k, y : y + h, x : x + w] = mask
+    return batch
+
+
+def _concatenate(batches: Sequence[Batch]) -> Batch:
+    return Batch(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
