@@ -70,7 +70,8 @@ def sample(
         positives = jnp.sum(is_positive)
         real &= jnp.arange(real.shape[0]) < (positives / positive_fraction).astype(jnp.int32)
     short = count - index.shape[0]  # fewer candidates than places
-    return tuple(jnp.pad(a, (0, short)) for a in (index, is_positive & real, real))
+    index, is_positive, real = (jnp.pad(a, (0, short)) for a in (index, is_positive & real, real))
+    return index, is_positive, real
 
 
 def max_positives(count: int, positive_fraction: float) -> int:

@@ -12,7 +12,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 Convention = Literal["aligned", "legacy", "crop_and_resize"]
 ROIS_AT_ONCE = 8  # RoIs gathered together; more overflow a CPU's cache and are slower
@@ -47,7 +47,7 @@ def roi_align(
     """
     channels = features[0].shape[-1]
     table = jnp.concatenate([f.reshape(-1, channels) for f in features])  # (sum of h * w, c)
-    shapes = [f.shape[:2] for f in features]
+    shapes = [(f.shape[0], f.shape[1]) for f in features]
     heights, widths = (jnp.array(s, jnp.int32) for s in zip(*shapes, strict=True))
     offsets = jnp.array([0, *(math.prod(s) for s in shapes[:-1])]).cumsum()
     scales = jnp.array([_scale(s, image_shape, convention) for s in shapes], jnp.float32)  # (levels, 2)
@@ -69,7 +69,7 @@ def roi_align(
 
 
 def crop_masks(
-    masks: Float[Array, "m h w"] | Int[Array, "m h w"],
+    masks: UInt8[Array, "m h w"],
     boxes: Float[Array, "r 4"],
     which: Int[Array, " r"],
     bins: int,
