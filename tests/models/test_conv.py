@@ -1,0 +1,75 @@
+"""Our forms of convolution and pooling against XLA's own, values and gradients."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from wbcjax.models import conv
+from wbcjax.models.mask_head import Deconv2x2, lay_out_blocks
+from wbcjax.models.norm import FrozenBatchNorm
+
+
+def arrays(*shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
+
+
+def plain(x, kernel, stride, pad):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), [(pad, pad), (pad, pad)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def assert_same_values_and_gradients(ours, theirs, *inputs):
+    """Equal outputs, and equal gradients of a random weighting of them, within float32's rounding."""
+    (weights,) = arrays(jax.eval_shape(theirs, *inputs).shape, seed=1)
+
+    def value_and_gradients(function):
+        weighted = jax.grad(lambda *x: jnp.sum(function(*x) * weights), argnums=tuple(range(len(inputs))))
+        return jax.jit(lambda *x: (function(*x), weighted(*x)))(*inputs)
+
+    for a, b in zip(*(jax.tree.leaves(value_and_gradients(f)) for f in (ours, theirs)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * float(jnp.max(jnp.abs(b))))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_1x1_convolution_as_a_product_equals_xlas(stride):
+    x, kernel = arrays((2, 6, 8, 5), (5, 7))
+    assert_same_values_and_gradients(
+        lambda x, k: conv.conv1x1(x, k, stride), lambda x, k: plain(x, k[None, None], stride, 0), x, kernel
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (50, 64), (53, 60)])
+def test_a_3x3_convolution_of_a_large_map_equals_xlas(height, width):
+    x, kernel = arrays((2, height, width, 3), (3, 3, 3, 4))
+    assert height * width >= conv.LARGE_MAP
+    assert_same_values_and_gradients(lambda x, k: conv.conv(x, k, 1), lambda x, k: plain(x, k, 1, 1), x, kernel)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_pooling_by_slices_equals_xlas_window_maximum(same):
+    (x,) = arrays((2, 8, 12, 3))
+    pad = (0, 1) if same else (1, 1)
+    assert_same_values_and_gradients(
+        lambda x: conv.max_pool_3x3(x, same), lambda x: nn.max_pool(x, (3, 3), (2, 2), (pad, pad)), x
+    )
+
+
+def test_the_upsampling_by_a_product_equals_a_transposed_convolution():
+    x, kernel = arrays((2, 3, 4, 5), (5, 4, 6))
+    module = Deconv2x2(6)
+    ours = lay_out_blocks(module.apply({"params": {"kernel": kernel, "bias": jnp.zeros(6)}}, x))
+    # conv_transpose slides its kernel as it stands; a transposed convolution mirrors it.
+    mirrored = kernel.reshape(5, 2, 2, 6).transpose(1, 2, 0, 3)[::-1, ::-1]
+    theirs = jax.lax.conv_transpose(x, mirrored, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_frozen_batch_norm_normalises_by_the_stored_statistics():
+    x, scale, bias, mean, var = arrays((4, 3), (3,), (3,), (3,), (3,))
+    stats = {"scale": scale, "bias": bias, "mean": mean, "var": var**2}
+    ours = FrozenBatchNorm(1e-5).apply({"batch_stats": stats}, x)
+    np.testing.assert_allclose(ours, (x - mean) / np.sqrt(var**2 + 1e-5) * scale + bias, rtol=1e-5, atol=1e-5)

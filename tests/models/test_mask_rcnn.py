@@ -1,0 +1,167 @@
+"""The whole network: sizes, invariances, edges, dialects, and training on many devices."""
+
+import dataclasses
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models import small
+from wbcjax.models import mask_rcnn
+from wbcjax.models import settings as s
+from wbcjax.models.resnet import ResNet
+from wbcjax.train.losses import mask_rcnn_losses
+
+
+@functools.cache
+def compiled(model, what):
+    """One of the functions below for `model`, compiled once for all tests."""
+
+    def predict(variables, batch):
+        return model.apply(variables, batch.image, batch.size, method="predict")
+
+    def train_outputs(variables, batch, keys):
+        return model.apply(variables, batch, keys, method="train_outputs", mutable=["batch_stats"])[0]
+
+    def losses_and_gradient(variables, batch, keys):
+        def total(params):
+            losses = mask_rcnn_losses(train_outputs(variables | {"params": params}, batch, keys), model.settings.loss)
+            return sum(losses.values()), losses
+
+        (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(variables["params"])
+        return losses, gradient
+
+    return jax.jit({f.__name__: f for f in (predict, train_outputs, losses_and_gradient)}[what])
+
+
+def predict(model, variables, batch):
+    return compiled(model, "predict")(variables, batch)
+
+
+def losses_and_gradient(model, variables, batch):
+    return compiled(model, "losses_and_gradient")(
+        variables, batch, jax.random.split(jax.random.key(0), len(batch.index))
+    )
+
+
+@functools.cache
+def networks(dialect):
+    model = small.model(dialect)
+    return model, mask_rcnn.init(model, 0)
+
+
+@pytest.fixture
+def network():
+    return networks(s.TORCHVISION)
+
+
+@pytest.mark.parametrize(("depth", "count"), [(18, 11_176_512), (34, 21_284_672), (50, 23_508_032), (101, 42_500_160)])
+def test_a_resnet_has_as_many_weights_as_torchvision_publishes(depth, count):
+    # https://pytorch.org/vision/stable/models.html, less the 1000-way classifier on top.
+    model = ResNet(s.BackboneSettings(depth=depth, norm="bn"))
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), False))["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
+
+
+def test_a_mask_rcnn_has_as_many_weights_as_torchvision_publishes():
+    model = mask_rcnn.MaskRCNN(s.TORCHVISION, 91)
+    variables = jax.eval_shape(lambda: mask_rcnn.init(model, 0))
+    statistics = 53_120  # scales and biases of frozen normalisation, which torchvision does not count either
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == 44_401_393
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["batch_stats"])) == 2 * statistics
+
+
+def test_what_lies_beside_a_field_on_its_canvas_changes_no_detection(network):
+    model, variables = network
+    batch = small.batch(2, seed=1)
+    batch = batch._replace(size=np.array([[48, 80], [64, 96]], np.float32))
+    painted = batch._replace(image=batch.image.copy())
+    painted.image[0, 48:], painted.image[0, :, 80:] = 255, 255
+    for ours, theirs in zip(predict(model, variables, batch), predict(model, variables, painted), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_detections_lie_in_their_field_best_first(network):
+    model, variables = network
+    batch = small.batch(2, seed=2)._replace(size=np.array([[40, 60], [64, 96]], np.float32))
+    found = predict(model, variables, batch)
+    assert np.all(found.valid.sum(axis=1) > 0)
+    assert np.all(np.diff(found.scores, axis=1) <= 0)
+    assert np.all(found.boxes >= 0)
+    assert np.all(found.boxes <= batch.size[:, None, [1, 0, 1, 0]])
+    assert np.all((found.labels > 0) == found.valid)
+    assert np.all((found.masks >= 0) & (found.masks <= 1))
+
+
+def test_an_image_is_found_the_same_alone_and_in_a_batch(network):
+    model, variables = network
+    batch = small.batch(2, seed=3)
+    together = predict(model, variables, batch)
+    alone = predict(model, variables, jax.tree.map(lambda x: x[1:], batch))
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_allclose(a[0], b[1], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("dialect", [s.TORCHVISION, s.MATTERPORT], ids=["torchvision", "matterport"])
+@pytest.mark.parametrize("cells", [0, 1, small.CELLS])
+def test_losses_and_gradients_are_finite_whatever_the_number_of_cells(dialect, cells):
+    model, variables = networks(dialect)
+    losses, gradient = losses_and_gradient(model, variables, small.batch(2, seed=4, cells=cells))
+    assert all(np.isfinite(value) for value in losses.values())
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+    assert (losses["mask"] > 0) == (cells > 0 and bool(dialect.roi.append_cells or losses["box"] > 0))
+    if cells == 0:
+        assert losses["rpn_box"] == losses["box"] == losses["mask"] == 0
+        assert losses["rpn_objectness"] > 0, "a field without cells must train as a negative"
+
+
+def test_a_crowd_is_learnt_neither_as_a_cell_nor_as_background(network):
+    model, variables = network
+    batch = small.batch(2, seed=5, cells=1)
+    everywhere = batch._replace(boxes=np.where(batch.valid[..., None], [[[0, 0, 96, 64]]], 0).astype(np.float32))
+    losses, _ = losses_and_gradient(model, variables, everywhere._replace(crowd=batch.valid))
+    assert all(value == 0 for value in losses.values())
+
+
+def test_the_choice_of_rois_follows_each_images_own_key(network):
+    model, variables = network
+    one = small.batch(1, seed=6)
+    twins = jax.tree.map(lambda x: np.concatenate([x, x]), one)
+    keys = jax.random.split(jax.random.key(0), 2)
+
+    outputs = compiled(model, "train_outputs")
+    different = outputs(variables, twins, keys).rois.boxes
+    same = outputs(variables, twins, keys[jnp.array([0, 0])]).rois.boxes
+    assert not np.array_equal(different[0], different[1])
+    np.testing.assert_array_equal(same[0], same[1])
+
+
+def test_bfloat16_convolutions_keep_float32_geometry_and_nearby_losses():
+    batch = small.batch(2, seed=7)
+    model = small.model(norm="gn", width=32)
+    variables = mask_rcnn.init(model, 0)
+    half = mask_rcnn.MaskRCNN(dataclasses.replace(model.settings, dtype="bfloat16"), 3)
+    exact, _ = losses_and_gradient(model, variables, batch)
+    rough, gradient = losses_and_gradient(half, variables, batch)
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype("float32")}
+    found = predict(half, variables, batch)
+    assert found.boxes.dtype == found.scores.dtype == jnp.float32
+    for name in ("rpn_objectness", "class", "mask"):
+        np.testing.assert_allclose(rough[name], exact[name], rtol=0.05)
+
+
+def test_the_settings_of_a_run_are_read_back_from_json_as_they_were():
+    written = json.loads(json.dumps(dataclasses.asdict(s.MATTERPORT)))
+    assert s.from_dict(s.MaskRCNNSettings, written) == s.MATTERPORT
+
+
+def test_an_unknown_setting_is_refused_by_its_full_name():
+    values = dataclasses.asdict(s.TORCHVISION)
+    values["rpn"]["anchor_size"] = values["rpn"].pop("anchor_sizes")
+    with pytest.raises(
+        ValueError, match=r"config\.model\.rpn\.anchor_size is unknown; config\.model\.rpn\.anchor_sizes"
+    ):
+        s.from_dict(s.MaskRCNNSettings, values)
