@@ -1,12 +1,10 @@
 """The one batch type: what the input pipeline makes and the model reads."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
-import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-Array = np.ndarray | jax.Array  # on the host, then on a device
+Array = Any  # numpy on the host, then jax on a device
 
 
 class Batch(NamedTuple):

@@ -1,6 +1,5 @@
 """Mask R-CNN: ResNet, FPN, RPN, RoIAlign, box head and mask head, put together (He et al. 2017)."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key, PRNGKeyArray, UInt8
+from ml_collections import ConfigDict
 
 from wbcjax.batch import Batch
 from wbcjax.models.box_head import BoxHead, detect
@@ -81,22 +81,23 @@ class MaskRCNN(nn.Module):
 
     def predict(self, image: UInt8[Array, "n h w 3"], size: Float[Array, "n 2"]) -> Detections:
         """Cells found in each image of a batch; `size` is the (height, width) of each field on its canvas."""
+        canvas = canvas_of(image)
         features = self.features(image, size, train=False)
         logits, deltas = self.rpn(features)
-        proposals, scores = self.proposals(logits, deltas, image.shape[1:3], size, train=False)
-        pooled = self.pool(features, proposals, image.shape[1:3], self.settings.box_head.bins)
+        proposals, scores = self.proposals(logits, deltas, canvas, size, train=False)
+        pooled = self.pool(features, proposals, canvas, self.settings.box_head.bins)
         class_logits, box_deltas = self.box_head(pooled)
         s = self.settings
         limit = size + self._frame()[2]
         found, labels, score, valid = jax.vmap(detect, in_axes=(0, 0, 0, 0, 0, None, None))(
             class_logits, box_deltas, proposals, jnp.isfinite(scores), limit, s.roi.box_weights, s.detection
         )
-        masks = nn.sigmoid(self.masks(features, found, labels, image.shape[1:3]))
+        masks = nn.sigmoid(self.masks(features, found, labels, canvas))
         return Detections((found - self._frame()) * valid[..., None], labels, score, masks, valid)
 
     def train_outputs(self, batch: Batch, keys: Key[Array, " n"]) -> TrainOutputs:
         """The network's answers on sampled anchors and RoIs, and the targets; `keys` has one PRNG key per image."""
-        canvas = batch.image.shape[1:3]
+        canvas = canvas_of(batch.image)
         features = self.features(batch.image, batch.size, train=True)
         logits, deltas = self.rpn(features)
         cells = (batch.boxes + self._frame()) * batch.valid[..., None]
@@ -147,7 +148,7 @@ class MaskRCNN(nn.Module):
             s.aspect_ratios,
             s.rounded_anchors,
         )
-        return [a + self._frame() for a in levels]
+        return [jnp.asarray(a) + self._frame() for a in levels]
 
     def proposals(
         self,
@@ -239,9 +240,9 @@ def sample_rois(
     return RoiSamples(boxes_, cell, jnp.where(positive, labels[cell], 0), chosen, target)
 
 
-def from_config(config: Mapping[str, Any], num_classes: int) -> MaskRCNN:
+def from_config(config: ConfigDict, num_classes: int) -> MaskRCNN:
     """The Mask R-CNN that `config.model` describes; `num_classes` counts the background."""
-    return MaskRCNN(from_dict(MaskRCNNSettings, config), num_classes)
+    return MaskRCNN(from_dict(MaskRCNNSettings, config.to_dict()), num_classes)
 
 
 def init(model: MaskRCNN, seed: int) -> dict[str, Any]:
@@ -249,6 +250,11 @@ def init(model: MaskRCNN, seed: int) -> dict[str, Any]:
     image = jnp.zeros((1, 64, 64, 3), jnp.uint8)
     size = jnp.full((1, 2), 64.0)
     return jax.jit(lambda key: model.init(key, image, size, method="predict"))(jax.random.key(seed))
+
+
+def canvas_of(image: UInt8[Array, "n h w 3"]) -> tuple[int, int]:
+    """Height and width of the canvas that a batch of images lies on."""
+    return image.shape[1], image.shape[2]
 
 
 def _take(x: Array, index: Int[Array, "n s"]) -> Array:

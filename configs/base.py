@@ -1,0 +1,73 @@
+"""What every Mask R-CNN experiment has in common; each file overrides what differs. Not an experiment itself.
+
+`config.model` is a whole dialect (wbcjax/models/settings.py), so that any of its fields can be overridden from the
+command line: `--config.model.fpn.channels=128`.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from wbcjax.models.settings import TORCHVISION, MaskRCNNSettings
+
+
+def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
+    """A Mask R-CNN of `dialect`, with an empty data set and a plain training schedule."""
+    config = ConfigDict()
+    config.seed = 0
+
+    dataset = config.dataset = ConfigDict()
+    dataset.name = "via"  # "via" | "coco" | "synthetic"
+    dataset.annotations = ""  # file
+    dataset.images = ""  # folder
+    dataset.classes = ("cell",)  # class 1, 2, ...; class 0 is the background
+    dataset.class_attribute = "cell"  # VIA: region_attributes.cell holds the class
+    dataset.class_of = ConfigDict()  # annotated value -> class; "" leaves it out; empty: values are the classes' names
+    dataset.group_attribute = None  # VIA: the file attribute (a patient, say) that the split must not divide
+    dataset.synthetic = ConfigDict({"count": 0, "seed": 0})  # and fields of SyntheticSmear
+    dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.75, "train_names": (), "val_names": ()})
+    dataset.canvas = (512, 512)  # height, width in pixels; multiples of 64
+    dataset.max_cells = 64  # in one field
+
+    config.augment = ConfigDict(
+        {
+            "flip_horizontal": True,
+            "flip_vertical": True,
+            "rotate": False,  # by right angles
+            "scale": (1.0, 1.0),  # relative to the field fitted to the canvas
+            "shift": False,  # random crop of a larger, random place of a smaller field
+            "brightness": 0.0,  # largest relative changes
+            "contrast": 0.0,
+            "saturation": 0.0,
+            "hue": 0.0,  # largest turn in degrees
+        }
+    )
+
+    config.evaluate = ConfigDict({"score_threshold": 0.5})  # of the papers' mAP, and of what is drawn
+
+    config.model = ConfigDict(dataclasses.asdict(dialect))
+
+    config.train = ConfigDict(
+        {
+            "batch_size": 2,  # over all devices
+            "epochs": 0.0,  # the length of the run: epochs, or steps, or the phases' epochs together
+            "steps": 0,
+            "max_minutes": 0.0,  # stop after so much time, 0: never
+            "phases": (),  # {"layers": "heads" | "3+" | "4+" | "5+" | "all" | regex, "epochs", "learning_rate_scale"}
+            "optimizer": "sgd",  # or "adamw"
+            "learning_rate": 0.001,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,  # not of norms and biases
+            "clip_norm": 0.0,  # of all gradients together, 0: off
+            "warmup_steps": 0,
+            "schedule": "step",  # or "cosine"
+            "boundaries": (),  # epochs after which the learning rate is multiplied by gamma
+            "gamma": 0.1,
+            "ema_decay": 0.0,  # predict with an exponential average of the weights, 0: off
+            "loss_weights": {},  # by the losses' names, 1 where not given
+            "log_every": 10,  # steps
+            "eval_every_epochs": 1.0,  # 0: only at the end
+            "parallel": "shard_map",  # or "pmap"
+        }
+    )
+    return config

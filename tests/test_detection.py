@@ -1,0 +1,202 @@
+"""From a config to trained weights, scores, pictures and predictions: the whole way, at toy size."""
+
+import dataclasses
+import functools
+import importlib
+import json
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+import wbcjax
+from configs import base, smear_demo
+from wbcjax import cli
+from wbcjax.detection import detection_task, evaluate_run
+from wbcjax.evaluate import detections as saved
+from wbcjax.evaluate.scores import scores
+from wbcjax.predict import predictor
+from wbcjax.train.loop import train
+from wbcjax.train.parallel import DataParallel
+
+CANVAS = (128, 128)
+
+
+def toy_config() -> ConfigDict:
+    config = smear_demo.get_config()
+    config.dataset.synthetic.update({"count": 12, "height": 96, "width": 128})
+    config.dataset.canvas = CANVAS
+    config.model.backbone.width = 8
+    for part in (config.model.fpn, config.model.rpn, config.model.box_head, config.model.mask_head):
+        part.channels = 16
+    config.model.mask_head.bins = 7
+    config.train.update({"batch_size": 8, "epochs": 0.0, "steps": 2, "log_every": 1})
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of a run of two steps on eight devices."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WBCJAX_CACHE", str(folder / "cache"))
+        config = toy_config()
+        task = detection_task(config)
+        assert train(config, dataclasses.replace(task, losses=count_traces(task.losses)), folder / "toy") is None
+    return folder / "toy"
+
+
+TRACES: list[str] = []
+
+
+def count_traces(losses):
+    """`losses`, noting each time that JAX traces it: compiled code never comes here."""
+
+    @functools.wraps(losses)
+    def noted(*arguments):
+        TRACES.append("losses")
+        return losses(*arguments)
+
+    return noted
+
+
+@pytest.fixture(autouse=True)
+def _cache(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WBCJAX_CACHE", str(run.parent / "cache"))
+
+
+def test_a_run_leaves_its_config_and_every_loss_of_every_step(run):
+    assert json.loads((run / "config.json").read_text())["dataset"]["canvas"] == list(CANVAS)
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = [record for record in records if record["kind"] == "train"]
+    assert [record["step"] for record in steps] == [1, 2]
+    for record in steps:
+        parts = [record[name] for name in ("rpn_objectness", "rpn_box", "class", "box", "mask")]
+        assert record["loss"] == pytest.approx(sum(parts), rel=1e-5)
+    assert any(record["kind"] == "eval" and "mask/AP" in record for record in records)
+
+
+def test_all_training_steps_run_one_compilation(run):
+    assert len(TRACES) == 1
+
+
+def test_an_evaluation_can_be_scored_again_without_the_model(run, tmp_path):
+    found = evaluate_run(run, "val", "latest", tmp_path)
+    classes, annotations, detections = saved.load(tmp_path / "detections.json")
+    again = scores(annotations, detections, classes, found["paper"]["score_threshold"])
+    assert again["mask"]["AP"] == pytest.approx(found["mask"]["AP"], nan_ok=True)
+    assert again["counts"] == found["counts"]
+    assert found["counts"]["fields"] == 3  # a quarter of twelve
+    assert json.loads((tmp_path / "scores.json").read_text())["counts"] == found["counts"]
+    assert cv2.imread(str(tmp_path / "contact_sheet.png")).size > 0
+
+
+def test_predict_finds_cells_in_images_of_any_size_with_one_compilation(run):
+    model = wbcjax.load(run, "latest")
+    rng = np.random.default_rng(0)
+    for height, width in [(96, 128), (300, 100), (31, 500), (1, 1)]:
+        found = model.predict(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        assert (found.height, found.width) == (height, width)
+        assert np.all(found.boxes >= 0)
+        assert np.all(found.boxes <= [width, height, width, height])
+    assert model.compilations == 1
+
+
+def test_predict_refuses_what_is_no_rgb_image_by_name(run, unchecked_types):
+    model = wbcjax.load(run, "latest")
+    for wrong in (
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+    ):
+        with pytest.raises(ValueError, match=r"smear\.png: predict needs RGB"):
+            model.predict(wrong, "smear.png")
+
+
+def test_the_command_outlines_a_folder_and_writes_coco_json(run, tmp_path, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("a.png", "b.jpg"):
+        cv2.imwrite(str(images / name), np.full((60, 80, 3), 200, np.uint8))
+    (images / "notes.txt").write_text("not an image")
+    out = tmp_path / "out"
+    cli.main(["predict", str(run), str(images), "--out", str(out), "--checkpoint", "latest", "--min-score", "0"])
+    written = json.loads((out / "predictions.json").read_text())
+    assert [image["file_name"] for image in written["images"]] == ["a.png", "b.jpg"]
+    assert [category["name"] for category in written["categories"]] == ["L1", "L2", "L3"]
+    assert {p.name for p in out.iterdir()} == {"a.png", "b.png", "predictions.json"}
+    assert f"{len(written['detections'])} cells in 2 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [("absent", "no image there"), ("twice", "differ in suffix only"), ("broken.png", r"broken\.png")],
+)
+def test_the_command_says_what_is_wrong_with_the_images(run, tmp_path, images, message):
+    (tmp_path / "twice").mkdir()
+    for name in ("twice/a.png", "twice/a.jpg"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(SystemExit, match=message):
+        cli.main(["predict", str(run), str(tmp_path / images), "--out", str(tmp_path / "out")])
+
+
+def test_a_workdir_without_a_run_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config\.json does not exist: give the workdir"):
+        wbcjax.load(tmp_path)
+
+
+@pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
+def test_mask_rcnn_trains_on_eight_devices_as_on_one(parallel):
+    """The figure of the issue: SGD, three steps, parameters within 1e-5, the same step under pmap."""
+    config = toy_config()
+    config.model.backbone.norm = "frozen_bn"  # batch statistics are each device's own
+    config.train.update(
+        {"optimizer": "sgd", "learning_rate": 0.02, "warmup_steps": 0, "parallel": parallel, "steps": 3}
+    )
+    one, eight = (_three_steps(config, devices) for devices in (1, 8))
+    moved = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[0], one[-1])
+    apart = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[-1], eight[-1])
+    assert max(jax.tree.leaves(moved)) > 1e-3, "the steps must have changed something"
+    assert max(jax.tree.leaves(apart)) < 1e-5
+
+
+def _three_steps(config: ConfigDict, devices: int) -> list:
+    """Parameters before training and after each of three steps, on host."""
+    from wbcjax.train.optimizer import make_optimizer
+    from wbcjax.train.plan import learning_rate, plan_run
+    from wbcjax.train.settings import TrainSettings
+    from wbcjax.train.state import init_state
+    from wbcjax.train.step import make_step
+
+    settings = TrainSettings.from_config(config.train)
+    task = detection_task(config)
+    parallel = DataParallel(settings.parallel, jax.devices()[:devices])
+    optimizer = make_optimizer(settings)
+    schedule = learning_rate(settings, plan_run(settings, task.images))
+    step = parallel.compile(make_step(task, optimizer, schedule, "all", settings.loss_weights, 0.0))
+    state = init_state(task.init_variables(0), optimizer, "all", 0, ema=False)
+    history = [state.params]
+    state, batches = parallel.place_state(state), task.train_batches(0, 0, 1)
+    try:
+        for _ in range(3):
+            state, metrics = step(state, parallel.place_batch(next(batches)))
+            assert int(parallel.local(metrics)["failed_step"]) == -1
+            history.append(jax.device_get(parallel.local(state)).params)
+    finally:
+        batches.close()
+    return history
+
+
+@pytest.mark.parametrize("name", ["smear_demo", "segpc_mask_rcnn", "all_mask_rcnn", "myeloma_mask_rcnn"])
+def test_every_config_describes_a_model_that_can_be_built(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    assert set(config) == set(base.mask_rcnn()), "base.py names every key of an experiment"
+    model = predictor(config)
+    height, width = config.dataset.canvas
+    assert height % 32 == width % 32 == 0
+    assert model.classes == tuple(config.dataset.classes)

@@ -1,0 +1,18 @@
+"""wbcjax finds, outlines and names cancerous white blood cells in microscope images of stained smears."""
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wbcjax.predict import load as load
+
+__version__ = version("wbcjax")
+
+
+def __getattr__(name: str) -> Any:
+    """`wbcjax.load`, imported when first asked for: rooms without jax must be importable without it."""
+    if name == "load":
+        from wbcjax.predict import load
+
+        return load
+    raise AttributeError(f"module 'wbcjax' has no attribute {name!r}")

@@ -1,0 +1,97 @@
+"""Mask R-CNN as a task for the training loop, and the evaluation of a trained one on a split of annotated fields."""
+
+import math
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from wbcjax.batch import Batch
+from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, annotate, save
+from wbcjax.evaluate.scores import Scores, scores, write_json
+from wbcjax.input.builder import Source, source
+from wbcjax.input.pipeline import train_batches
+from wbcjax.models import mask_rcnn
+from wbcjax.predict import Predictor, load, load_config, predictor
+from wbcjax.report.contact_sheet import contact_sheet, write_png
+from wbcjax.train.losses import mask_rcnn_losses
+from wbcjax.train.task import Task, Tree
+
+
+def detection_task(config: ConfigDict) -> Task:
+    """Training and validation of the Mask R-CNN that `config` describes; builds its data set when there is none yet."""
+    train, val = source(config.dataset, "train"), source(config.dataset, "val")
+    model = mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1)
+    on_trial = predictor(config)
+
+    def losses(
+        params: Tree, batch_stats: Tree, batch: Batch, keys: jax.Array, axis_name: str
+    ) -> tuple[dict[str, jax.Array], Tree]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        outputs, changed = model.apply(variables, batch, keys, method="train_outputs", mutable=["batch_stats"])
+        return mask_rcnn_losses(outputs, model.settings.loss, axis_name), changed.get("batch_stats", batch_stats)
+
+    def evaluate(variables: Tree) -> dict[str, float]:
+        on_trial.variables = variables
+        found = scores(*detect_split(on_trial, val, config), config.dataset.classes, config.evaluate.score_threshold)
+        return _summary(found)
+
+    return Task(
+        images=len(train),
+        init_variables=lambda seed: jax.device_get(mask_rcnn.init(model, seed)),
+        losses=losses,
+        train_batches=lambda seed, index, count: train_batches(
+            train, config, seed=seed, process_index=index, process_count=count
+        ),
+        evaluate=evaluate,
+        names=lambda index: [train.names[i] for i in index],
+        best_score="mask/AP",
+    )
+
+
+def evaluate_run(workdir: Path, split: str, checkpoint: str, out: Path) -> Scores:
+    """Scores of a training run's model on "train" or "val" of its data; writes what they rest on into the folder `out`.
+
+    scores.json, detections.json (from which the scores can be computed again) and contact_sheet.png (the worst fields
+    first). `checkpoint` is "best" or "latest".
+    """
+    config = load_config(workdir)
+    model = load(workdir, checkpoint)
+    fields = source(config.dataset, split)
+    annotations, detections = detect_split(model, fields, config)
+    found = scores(annotations, detections, model.classes, config.evaluate.score_threshold)
+    save(out / "detections.json", model.classes, annotations, detections)
+    write_json(out / "scores.json", found)
+    sheet = contact_sheet(
+        lambda i: fields.field(i).image(), annotations, detections, model.classes, config.evaluate.score_threshold
+    )
+    write_png(out / "contact_sheet.png", sheet)
+    return found
+
+
+def detect_split(
+    model: Predictor, fields: Source, config: ConfigDict
+) -> tuple[list[FieldAnnotations], list[FieldDetections]]:
+    """What is annotated and what `model` finds in every field of a split."""
+    annotations, detections = [], []
+    found = model.predict_source(fields, config)
+    for i, detected in enumerate(tqdm(found, total=len(fields), desc="evaluate", unit="field", leave=False)):
+        field = fields.field(i)
+        annotations.append(annotate(field.name, field.height, field.width, field.cells))
+        detections.append(detected)
+    return annotations, detections
+
+
+def _summary(found: Scores) -> dict[str, float]:
+    """The scores that a run keeps track of; a score that no cell could give counts as 0."""
+    kept = {
+        "mask/AP": found["mask"]["AP"],
+        "mask/AP50": found["mask"]["AP50"],
+        "mask/AP75": found["mask"]["AP75"],
+        "box/AP": found["box"]["AP"],
+        "box/AP50": found["box"]["AP50"],
+        "touching/mask/AP": found["touching"]["mask"]["AP"],
+        "paper/mAP": found["paper"]["mAP"],
+    }
+    return {name: 0.0 if math.isnan(value) else value for name, value in kept.items()}
