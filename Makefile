@@ -13,8 +13,6 @@ INPUTS = pyproject.toml constraints.txt
 demo: .venv/.installed
 	.venv/bin/python train.py --config configs/smear_demo.py --workdir $(DEMO)
 	.venv/bin/python evaluate.py --workdir $(DEMO)
-	@echo "Figures and pictures of the run:"
-	@find $(DEMO) \( -name '*.png' -o -name '*.json' -o -name '*.html' -o -name '*.csv' \) | sort | sed 's/^/  /'
 
 test: .venv/.installed-test
 	.venv/bin/python -m pytest $(ARGS)
