@@ -1,8 +1,8 @@
 """Mask R-CNN on real myeloma cells in bone-marrow fields, trained from scratch on a CPU.
 
-Data: the training part of SegPC-2021 (https://doi.org/10.21227/7np1-2q42; Gupta et al., Medical Image Analysis 65, 2020;
-CC BY-NC-SA 4.0: research only), 298 fields shrunk to 512 x 384 with 1643 cells as VIA polygons. Put `via.json` and
-`images/` into `data/segpc2021`, or say where they are: `--config.dataset.annotations=... --config.dataset.images=...`.
+Data: the training part of SegPC-2021 (https://doi.org/10.21227/7np1-2q42; Gupta et al., Medical Image Analysis 65,
+2020; CC BY-NC-SA 4.0: research only), 298 fields shrunk to 512 x 384 with 1643 cells as VIA polygons. Put `via.json`
+and `images/` into `data/segpc2021`, or say where they are: `--config.dataset.annotations=...` and `...images=...`.
 60 fields, chosen by hash, are held out.
 """
 

@@ -27,6 +27,7 @@ class Predictor:
         self.classes = tuple(classes)  # of label 1, 2, ...
         self.variables = variables
         self.compilations = 0
+        self._aligned = model.settings.roi.convention == "aligned"
 
         def apply(variables: Any, image: jax.Array, size: jax.Array) -> Detections:
             self.compilations += 1  # runs only while JAX traces
@@ -42,7 +43,7 @@ class Predictor:
         drawn, scale = fit(image, self.canvas)
         size = np.array([[height * scale, width * scale]], np.float32)
         found = jax.device_get(self._apply(self.variables, drawn[None], size))
-        return _in_field(found, 0, name, height, width, scale)
+        return self._in_field(found, 0, name, height, width, scale)
 
     def predict_source(self, source: Source, config: ConfigDict) -> Iterator[FieldDetections]:
         """Cells found in every field of a built set, in its order. `config` is a whole experiment's."""
@@ -52,7 +53,17 @@ class Predictor:
                 if index >= 0:
                     field = source.field(int(index))
                     scale = fit_scale(field.height, field.width, self.canvas)
-                    yield _in_field(found, row, field.name, field.height, field.width, scale)
+                    yield self._in_field(found, row, field.name, field.height, field.width, scale)
+
+    def _in_field(
+        self, found: Detections, row: int, name: str, height: int, width: int, scale: float
+    ) -> FieldDetections:
+        """Detections of one image of a batch, from canvas pixels to the field's own."""
+        real = np.asarray(found.valid[row])
+        boxes, labels, scores, masks = (np.asarray(x[row])[real] for x in found[:4])
+        limit = np.array([width, height, width, height], np.float32)
+        boxes = np.minimum(boxes / np.float32(scale), limit)
+        return detect(name, height, width, boxes, labels, scores, masks, self._aligned)
 
 
 def load(workdir: str | Path, which: str = "best") -> Predictor:
@@ -77,11 +88,3 @@ def predictor(config: ConfigDict, variables: Any = None) -> Predictor:
     """A Predictor of the model that a whole experiment's `config` describes."""
     model = mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1)
     return Predictor(model, tuple(config.dataset.canvas), config.dataset.classes, variables)
-
-
-def _in_field(found: Detections, row: int, name: str, height: int, width: int, scale: float) -> FieldDetections:
-    """Detections of one image of a batch, from canvas pixels to the field's own."""
-    real = np.asarray(found.valid[row])
-    boxes, labels, scores, masks = (np.asarray(x[row])[real] for x in found[:4])
-    limit = np.array([width, height, width, height], np.float32)
-    return detect(name, height, width, np.minimum(boxes / np.float32(scale), limit), labels, scores, masks)

@@ -54,14 +54,17 @@ def test_pooling_by_slices_equals_xlas_window_maximum(same):
     (x,) = arrays((2, 8, 12, 3))
     pad = (0, 1) if same else (1, 1)
     assert_same_values_and_gradients(
-        lambda x: conv.max_pool_3x3(x, same), lambda x: nn.max_pool(x, (3, 3), (2, 2), (pad, pad)), x
+        lambda x: conv.max_pool_3x3(x, same),
+        lambda x: nn.max_pool(x, (3, 3), (2, 2), (pad, pad)),
+        x,  # type: ignore[arg-type]
     )
 
 
 def test_the_upsampling_by_a_product_equals_a_transposed_convolution():
     x, kernel = arrays((2, 3, 4, 5), (5, 4, 6))
     module = Deconv2x2(6)
-    ours = lay_out_blocks(module.apply({"params": {"kernel": kernel, "bias": jnp.zeros(6)}}, x))
+    blocks = module.apply({"params": {"kernel": kernel, "bias": jnp.zeros(6)}}, x)
+    ours = lay_out_blocks(jnp.asarray(blocks))
     # conv_transpose slides its kernel as it stands; a transposed convolution mirrors it.
     mirrored = kernel.reshape(5, 2, 2, 6).transpose(1, 2, 0, 3)[::-1, ::-1]
     theirs = jax.lax.conv_transpose(x, mirrored, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -72,4 +75,6 @@ def test_frozen_batch_norm_normalises_by_the_stored_statistics():
     x, scale, bias, mean, var = arrays((4, 3), (3,), (3,), (3,), (3,))
     stats = {"scale": scale, "bias": bias, "mean": mean, "var": var**2}
     ours = FrozenBatchNorm(1e-5).apply({"batch_stats": stats}, x)
-    np.testing.assert_allclose(ours, (x - mean) / np.sqrt(var**2 + 1e-5) * scale + bias, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        np.asarray(ours), (x - mean) / np.sqrt(var**2 + 1e-5) * scale + bias, rtol=1e-5, atol=1e-5
+    )

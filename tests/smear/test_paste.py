@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wbcjax.smear.paste import paste
+from wbcjax.smear.paste import paste, paste_aligned
 
 REFERENCE = Path(__file__).parent / "reference/torchvision_paste.npz"
 
@@ -58,3 +58,23 @@ def test_boxes_that_are_not_finite_or_do_not_fit_the_masks_are_refused():
         paste(np.ones((2, 28, 28), np.float32), np.zeros((1, 4), np.float32), 10, 10)
     with pytest.raises(ValueError, match="28, 27"):
         paste(np.ones((1, 28, 27), np.float32), np.zeros((1, 4), np.float32), 10, 10)
+
+
+def test_an_aligned_certain_mask_covers_exactly_the_pixels_whose_centres_its_box_holds():
+    # Along the box's middle lines: at its corners the zeros around the map are mixed in twice.
+    for x1, y1, x2, y2 in [(20.0, 10.0, 48.0, 38.0), (20.4, 10.7, 48.6, 38.2), (-3.0, -2.0, 9.0, 11.0)]:
+        box = np.array([[x1, y1, x2, y2]], np.float32)
+        mask = paste_aligned(np.ones((1, 28, 28), np.float32), box, 60, 80)[0]
+        x, y = np.arange(80) + 0.5, np.arange(60) + 0.5
+        np.testing.assert_array_equal(mask[int(y1 + y2) // 2], (x > x1) & (x < x2))
+        np.testing.assert_array_equal(mask[:, int(x1 + x2) // 2], (y > y1) & (y < y2))
+
+
+def test_an_aligned_mask_has_the_area_and_centre_of_what_it_depicts():
+    grid = (np.arange(28) + 0.5) / 28 - 0.5
+    disc = 1 / (1 + np.exp(80 * (np.hypot(grid[:, None], grid[None]) - 0.4)))  # a soft disc, 0.8 of the box across
+    box = np.array([[12.3, 7.8, 72.3, 67.8]], np.float32)
+    mask = paste_aligned(disc[None].astype(np.float32), box, 80, 90)[0]
+    rows, columns = np.nonzero(mask)
+    assert mask.sum() == pytest.approx(np.pi * 24**2, rel=0.01)
+    assert (columns.mean() + 0.5, rows.mean() + 0.5) == pytest.approx((42.3, 37.8), abs=0.1)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from pycocotools import mask as coco_mask
 
 from wbcjax.smear.field import Cell, text_rle
-from wbcjax.smear.paste import paste
+from wbcjax.smear.paste import paste, paste_aligned
 
 
 # Compared by identity: arrays inside make `==` by value ambiguous.
@@ -78,10 +78,15 @@ def detect(
     labels: Int[np.ndarray, " d"],
     scores: Float[np.ndarray, " d"],
     mask_probabilities: Float[np.ndarray, "d m m"],
+    aligned: bool = False,
 ) -> FieldDetections:
-    """A model's detections, boxes in pixels of the `height` x `width` image already, their masks pasted into it."""
+    """A model's detections, boxes in pixels of the `height` x `width` image already, their masks pasted into it.
+
+    By `paste_aligned` where the model's RoIAlign was `aligned`, else by `paste`.
+    """
+    put = paste_aligned if aligned else paste
     # One at a time: a hundred masks of a 2560 x 1920 field would take half a gigabyte.
-    masks = (paste(mask_probabilities[i : i + 1], boxes[i : i + 1], height, width)[0] for i in range(len(boxes)))
+    masks = (put(mask_probabilities[i : i + 1], boxes[i : i + 1], height, width)[0] for i in range(len(boxes)))
     rles = [text_rle(coco_mask.encode(np.asfortranarray(mask))) for mask in masks]
     return FieldDetections(name, height, width, boxes.astype(np.float32), labels.astype(np.int32), scores, rles)
 
