@@ -1,8 +1,8 @@
 """Mask R-CNN on real myeloma cells in bone-marrow fields, trained from scratch on a CPU.
 
 Data: the training part of SegPC-2021 (https://doi.org/10.21227/7np1-2q42; Gupta et al., Medical Image Analysis 65,
-2020; CC BY-NC-SA 4.0: research only), 298 fields shrunk to 512 x 384 with 1643 cells as VIA polygons. Put `via.json`
-and `images/` into `data/segpc2021`, or say where they are: `--config.dataset.annotations=...` and `...images=...`.
+2020; CC BY-NC-SA 4.0: research only), 298 fields shrunk to 512 x 384 with 1643 cells as VIA polygons, in a folder
+`shared/data/segpc2021_train` beside this checkout; elsewhere: `--config.dataset.annotations=...`, `...images=...`.
 60 fields, chosen by hash, are held out.
 """
 
@@ -18,8 +18,8 @@ def get_config(variant: str = "r18") -> ConfigDict:
     if variant not in DEPTHS:
         raise ValueError(f"configs/segpc_mask_rcnn.py:{variant} is unknown; choose one of {', '.join(DEPTHS)}")
     config = base.mask_rcnn()
-    config.dataset.annotations = "data/segpc2021/via.json"
-    config.dataset.images = "data/segpc2021/images"
+    config.dataset.annotations = "../shared/data/segpc2021_train/via.json"
+    config.dataset.images = "../shared/data/segpc2021_train/images"
     config.dataset.classes = ("myeloma",)
     config.dataset.split.train_fraction = 238 / 298
     config.dataset.canvas = (288, 384)

@@ -1,0 +1,48 @@
+"""What the README shows must work as it stands there."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from configs import base
+from wbcjax.models import mask_rcnn
+from wbcjax.models import settings as s
+from wbcjax.predict import predictor
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def block(containing: str) -> str:
+    """The Python example that holds a text."""
+    return next(code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if containing in code)
+
+
+def test_the_example_backbone_makes_a_mask_rcnn(monkeypatch):
+    names: dict = {}
+    exec(block("class PlainNet"), names)
+    monkeypatch.setattr(mask_rcnn, "ResNet", lambda settings, dtype: names["PlainNet"]())
+    model = mask_rcnn.MaskRCNN(s.TORCHVISION, 2)
+
+    def found(key):
+        image, size = jnp.zeros((1, 64, 96, 3), jnp.uint8), jnp.full((1, 2), 64.0)
+        return model.init_with_output(key, image, size, method="predict")
+
+    detections, variables = jax.eval_shape(found, jax.random.key(0))
+    assert detections.boxes.shape == (1, 100, 4)
+    assert set(variables["params"]["backbone"]) == {f"{part}{k}" for part in ("conv", "norm") for k in range(1, 6)}
+    assert variables["params"]["fpn"]["lateral5"]["kernel"].shape == (1, 1, 256, 256)
+
+
+def test_the_five_lines_for_own_data_make_a_config():
+    config = base.mask_rcnn()
+    exec(block("config.dataset.annotations"), {"config": config})
+    assert predictor(config).classes == ("L1", "L2", "L3")
+    assert config.dataset.class_of.to_dict() == {"l1": "L1", "l2": "L2", "l3": "L3", "unsure": ""}
+
+
+def test_every_config_the_readme_lists_is_there():
+    listed = set(re.findall(r"^\| `(configs/\w+\.py)`", README, re.MULTILINE))
+    present = {f"configs/{path.name}" for path in (Path(__file__).parents[1] / "configs").glob("*.py")}
+    assert listed == present - {"configs/base.py"}
