@@ -102,6 +102,7 @@ class DetectionSettings:
 class LossSettings:
     rpn_beta: float = 1.0 / 9.0  # where smooth L1 turns from square to straight
     box_beta: float = 1.0 / 9.0
+    padding_is_background: bool = False  # places left empty for want of RoIs train the class (Matterport)
     per_positive: bool = False  # box losses averaged over positives' coordinates, or summed and divided by all samples
 
 
@@ -135,6 +136,7 @@ MATTERPORT = MaskRCNNSettings(
     backbone=BackboneSettings(depth=101, norm_epsilon=1e-3, stride_in_1x1=True, conv_bias=True, same_pool=True),
     rpn=RpnSettings(
         channels=512,
+        aspect_ratios=(2.0, 1.0, 0.5),  # 0.5, 1, 2 there: its ratio is width / height
         rounded_anchors=False,
         softmax=True,
         box_weights=(10.0, 10.0, 5.0, 5.0),
@@ -156,7 +158,7 @@ MATTERPORT = MaskRCNNSettings(
     box_head=BoxHeadSettings(norm=True),
     mask_head=MaskHeadSettings(norm=True),
     detection=DetectionSettings(score_threshold=0.7, nms_iou=0.3, one_class_per_roi=True, min_size=0.0),
-    loss=LossSettings(rpn_beta=1.0, box_beta=1.0, per_positive=True),
+    loss=LossSettings(rpn_beta=1.0, box_beta=1.0, padding_is_background=True, per_positive=True),
 )
 
 _Settings = TypeVar("_Settings")

@@ -44,7 +44,7 @@ def mask_rcnn_losses(
         "rpn_box": box_loss(
             outputs.anchor_deltas, anchors.target, anchors.positive & anchors.valid, anchors.valid, settings.rpn_beta
         ),
-        "class": mean(per_roi, rois.valid),
+        "class": mean(per_roi, rois.valid | settings.padding_is_background),
         "box": box_loss(outputs.box_deltas, rois.target, roi_positive & rois.valid, rois.valid, settings.box_beta),
         "mask": mean(per_mask, mask_positive),
     }

@@ -1,0 +1,148 @@
+"""What Matterport's dialect does otherwise than torchvision's, against plain NumPy written from its definitions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models import small
+from wbcjax.models import mask_rcnn
+from wbcjax.models import settings as s
+from wbcjax.models.box_head import detect
+from wbcjax.models.mask_rcnn import AnchorSamples, RoiSamples, TrainOutputs
+from wbcjax.ops import boxes
+from wbcjax.train.losses import mask_rcnn_losses
+
+CANVAS = (64, 128)
+
+
+def normalised(pixel_boxes, canvas=CANVAS):
+    """Its norm_boxes: y and x as shares of height - 1 and width - 1, with y2 and x2 one pixel less."""
+    height, width = canvas
+    return (pixel_boxes - [0, 0, 1, 1]) / [width - 1, height - 1, width - 1, height - 1]
+
+
+def test_anchors_have_matterports_order_shapes_and_centres():
+    model = mask_rcnn.MaskRCNN(s.MATTERPORT, 2)
+    ours = model.anchors(CANVAS)[0]
+    expected = []
+    for y in range(0, CANVAS[0], 4):
+        for x in range(0, CANVAS[1], 4):
+            for ratio in (0.5, 1.0, 2.0):  # width / height
+                h, w = 32 / np.sqrt(ratio), 32 * np.sqrt(ratio)
+                expected.append([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
+    in_frame = normalised(np.array(expected)) * [127, 63, 127, 63]
+    np.testing.assert_allclose(ours, in_frame, rtol=0, atol=1e-4)
+
+
+def test_moves_in_our_frame_are_those_between_normalised_boxes():
+    rng = np.random.default_rng(0)
+    low = rng.uniform(0, 40, (2, 20, 2))
+    a, b = np.concatenate([low, low + rng.uniform(4, 24, (2, 20, 2))], axis=-1)
+    weights = s.MATTERPORT.roi.box_weights
+    frame = np.array([0, 0, -1, -1])
+    ours = boxes.encode(jnp.asarray(a + frame, jnp.float32), jnp.asarray(b + frame, jnp.float32), weights)
+    theirs = boxes.encode(jnp.asarray(normalised(a), jnp.float32), jnp.asarray(normalised(b), jnp.float32), weights)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3)
+
+
+def test_an_roi_is_detected_as_its_best_class_alone():
+    logits = jnp.log(jnp.array([[0.1, 0.5, 0.4], [0.6, 0.1, 0.3]]))
+    proposals = jnp.array([[0.0, 0, 20, 20], [30, 30, 50, 50]])
+    arguments = logits, jnp.zeros((2, 3, 4)), proposals, jnp.array([True, True]), jnp.array([64.0, 64.0])
+
+    def labels(settings):
+        _, labels, scores, valid = detect(*arguments, s.MATTERPORT.roi.box_weights, settings)
+        return list(zip(labels[valid].tolist(), np.round(scores[valid], 3).tolist(), strict=True))
+
+    one = s.DetectionSettings(score_threshold=0.05, one_class_per_roi=True, candidates=4)
+    every = s.DetectionSettings(score_threshold=0.05, one_class_per_roi=False, candidates=4)
+    assert labels(one) == [(1, 0.5)]
+    assert labels(every) == [
+        (1, pytest.approx(0.5)),
+        (2, pytest.approx(0.4)),
+        (2, pytest.approx(0.3)),
+        (1, pytest.approx(0.1)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def outputs() -> TrainOutputs:
+    rng = np.random.default_rng(1)
+
+    def normal(*shape):
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    anchor_valid = rng.random((2, 8)) < 0.8
+    label = np.zeros((2, 9), np.int32)
+    label[0, :3], label[1, :2] = [1, 2, 1], [2, 2]
+    valid = np.arange(9) < np.array([[7], [9]])
+    return TrainOutputs(
+        anchors=AnchorSamples(
+            index=jnp.zeros((2, 8), jnp.int32),
+            positive=jnp.asarray(anchor_valid & (np.arange(8) < 3)),
+            valid=jnp.asarray(anchor_valid),
+            target=normal(2, 8, 4),
+        ),
+        anchor_logits=normal(2, 8),
+        anchor_deltas=normal(2, 8, 4),
+        rois=RoiSamples(
+            boxes=normal(2, 9, 4),
+            cell=jnp.zeros((2, 9), jnp.int32),
+            label=jnp.asarray(label),
+            valid=jnp.asarray(valid),
+            target=normal(2, 9, 4),
+        ),
+        class_logits=normal(2, 9, 3),
+        box_deltas=normal(2, 9, 4),
+        mask_logits=normal(2, 3, 4, 4),
+        mask_targets=jnp.asarray(rng.integers(0, 2, (2, 3, 4, 4)), jnp.float32),
+    )
+
+
+@pytest.mark.parametrize("dialect", [s.TORCHVISION, s.MATTERPORT], ids=["torchvision", "matterport"])
+def test_losses_equal_their_definitions_written_out(outputs, dialect):
+    losses = jax.device_get(mask_rcnn_losses(outputs, dialect.loss))
+    matterport = dialect is s.MATTERPORT
+    anchors, rois = jax.tree.map(np.asarray, (outputs.anchors, outputs.rois))
+
+    def smooth_l1(x):
+        beta = 1.0 if matterport else 1 / 9
+        return np.where(np.abs(x) < beta, 0.5 * x**2 / beta, np.abs(x) - 0.5 * beta)
+
+    def box_loss(deltas, target, positive, sampled):
+        moves = smooth_l1(np.asarray(deltas) - target)[positive]
+        return moves.mean() if matterport else moves.sum() / sampled.sum()
+
+    sign = np.where(anchors.positive, 1, -1)
+    objectness = np.log1p(np.exp(-sign * np.asarray(outputs.anchor_logits)))[anchors.valid].mean()
+    log_softmax = np.asarray(jax.nn.log_softmax(outputs.class_logits))
+    per_roi = -np.take_along_axis(log_softmax, rois.label[..., None], axis=-1)[..., 0]
+    counted = np.ones_like(rois.valid) if matterport else rois.valid
+    positive = rois.label > 0
+    mask_sign = np.where(np.asarray(outputs.mask_targets) > 0.5, 1, -1)
+    per_pixel = np.log1p(np.exp(-mask_sign * np.asarray(outputs.mask_logits)))
+    expected = {
+        "rpn_objectness": objectness,
+        "rpn_box": box_loss(outputs.anchor_deltas, anchors.target, anchors.positive, anchors.valid),
+        "class": per_roi[counted].mean(),
+        "box": box_loss(outputs.box_deltas, rois.target, positive, rois.valid),
+        "mask": per_pixel[positive[:, :3]].mean(),
+    }
+    assert losses == pytest.approx(expected, rel=1e-5)
+
+
+def test_black_beside_a_field_is_seen_as_black_not_as_the_mean():
+    model = small.model(s.MATTERPORT)
+    variables = mask_rcnn.init(model, 0)
+    batch = small.batch(1, seed=0)
+
+    @jax.jit
+    def coarsest(image, size):
+        return model.apply(variables, image, size, False, method="features")[5]
+
+    half = np.array([[64, 48]], np.float32)
+    painted = batch.image.copy()
+    painted[:, :, 48:] = 0
+    np.testing.assert_array_equal(coarsest(painted, half), coarsest(painted, batch.size))
+    assert not np.allclose(coarsest(batch.image, half), coarsest(painted, half))
