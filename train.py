@@ -14,6 +14,7 @@ from ml_collections import config_flags
 
 from wbcjax import runtime
 from wbcjax.detection import detection_task
+from wbcjax.smear.field import AnnotationError
 from wbcjax.train.loop import NonFiniteLoss, train
 from wbcjax.train.workdir import ConfigChanged
 
@@ -40,7 +41,7 @@ def main(_: list[str]) -> None:
     config = CONFIG.value
     try:
         stopped_by = train(config, detection_task(config), Path(WORKDIR.value), allow_config_change=ALLOW_CHANGE.value)
-    except (ConfigChanged, NonFiniteLoss) as error:
+    except (AnnotationError, ConfigChanged, FileNotFoundError, NonFiniteLoss) as error:
         sys.exit(f"train.py: {error}")
     if stopped_by:
         sys.exit(128 + stopped_by)

@@ -71,3 +71,35 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
         }
     )
     return config
+
+
+def small(config: ConfigDict) -> None:
+    """A ResNet-18 Mask R-CNN for a CPU: fewer levels, channels, proposals and RoIs than the paper's."""
+    model = config.model
+    model.backbone.depth = 18
+    model.fpn.channels = 128
+    model.rpn.channels = 128
+    model.rpn.levels = (3, 4, 5)  # whose anchor sizes the experiment gives
+    model.rpn.before_nms_train = 200
+    model.rpn.before_nms_test = 200
+    model.rpn.proposals_train = 200
+    model.rpn.proposals_test = 100
+    model.roi.samples = 48
+    model.box_head.channels = 512
+    model.mask_head.channels = 128
+    model.detection.per_image = 32
+    model.detection.candidates = 200
+
+
+def from_scratch(config: ConfigDict) -> None:
+    """Training without pretrained weights, on a few hundred fields: trained norms, AdamW, and averaged weights."""
+    config.model.backbone.norm = "bn"
+    config.model.roi.convention = "aligned"
+    config.train.batch_size = 4
+    config.train.optimizer = "adamw"
+    config.train.learning_rate = 1e-3
+    config.train.weight_decay = 0.05
+    config.train.clip_norm = 1.0
+    config.train.warmup_steps = 100
+    config.train.schedule = "cosine"
+    config.train.ema_decay = 0.998

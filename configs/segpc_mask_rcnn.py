@@ -9,7 +9,6 @@ Data: the training part of SegPC-2021 (https://doi.org/10.21227/7np1-2q42; Gupta
 from ml_collections import ConfigDict
 
 from configs import base
-from configs.smear_demo import small
 
 DEPTHS = {"r18": 18, "r18_quick": 18, "r34": 34, "r50": 50}
 
@@ -25,7 +24,8 @@ def get_config(variant: str = "r18") -> ConfigDict:
     config.dataset.canvas = (288, 384)
     config.dataset.max_cells = 16
 
-    small(config)
+    base.small(config)
+    base.from_scratch(config)
     config.model.backbone.depth = DEPTHS[variant]
     config.model.rpn.anchor_sizes = (40.0, 60.0, 84.0)  # 5 to 95 % of the cells are 42 to 78 pixels across
     config.model.rpn.aspect_ratios = (0.75, 1.0, 1.33)
@@ -39,16 +39,8 @@ def get_config(variant: str = "r18") -> ConfigDict:
     config.augment.saturation = 0.15
     config.augment.hue = 8.0
 
-    config.train.batch_size = 4
-    config.train.epochs = 60.0
+    config.train.epochs = 45.0
     config.train.max_minutes = 88.0
-    config.train.optimizer = "adamw"
-    config.train.learning_rate = 1e-3
-    config.train.weight_decay = 0.05
-    config.train.clip_norm = 1.0
-    config.train.warmup_steps = 100
-    config.train.schedule = "cosine"
-    config.train.ema_decay = 0.998
     config.train.eval_every_epochs = 5.0
     if variant == "r18_quick":
         quick(config)
