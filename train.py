@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import jax
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from wbcjax import runtime
@@ -32,7 +32,7 @@ flags.mark_flag_as_required("config")
 
 
 def main(_: list[str]) -> None:
-    logging.set_verbosity(logging.WARNING)  # orbax tells of every file it touches
+    runtime.quiet_libraries()
     if TUNE_MALLOC.value:
         runtime.tune_malloc()
     runtime.use_compilation_cache()
@@ -41,7 +41,7 @@ def main(_: list[str]) -> None:
     config = CONFIG.value
     try:
         stopped_by = train(config, detection_task(config), Path(WORKDIR.value), allow_config_change=ALLOW_CHANGE.value)
-    except (AnnotationError, ConfigChanged, FileNotFoundError, NonFiniteLoss) as error:
+    except (AnnotationError, ConfigChanged, NonFiniteLoss, OSError) as error:
         sys.exit(f"train.py: {error}")
     if stopped_by:
         sys.exit(128 + stopped_by)

@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 from configs import base
 from wbcjax.models.settings import MATTERPORT
 
-STEPS_PER_EPOCH = 100  # the paper's, section 3.5; epochs below are the paper's too, not passes over the set
+STEPS_PER_EPOCH = 100  # section 3.5; of the paper's epochs, which are no passes over its 45 training fields
+TRAINING_FIELDS = 45
 
 
 def get_config() -> ConfigDict:
@@ -32,6 +33,7 @@ def get_config() -> ConfigDict:
 
     config.train.batch_size = 2
     config.train.steps = 20 * STEPS_PER_EPOCH
+    config.train.eval_every_epochs = STEPS_PER_EPOCH * config.train.batch_size / TRAINING_FIELDS
     config.train.learning_rate = 0.001
     config.train.clip_norm = 5.0  # Matterport's GRADIENT_CLIP_NORM
     return config

@@ -35,7 +35,7 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
             "flip_vertical": True,
             "rotate": False,  # by right angles
             "scale": (1.0, 1.0),  # relative to the field fitted to the canvas
-            "shift": False,  # random crop of a larger, random place of a smaller field
+            "shift": False,  # crop what is larger than the canvas anywhere, not at its centre
             "brightness": 0.0,  # largest relative changes
             "contrast": 0.0,
             "saturation": 0.0,
@@ -43,7 +43,7 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
         }
     )
 
-    config.evaluate = ConfigDict({"score_threshold": 0.5})  # of the papers' mAP, and of what is drawn
+    config.evaluate = ConfigDict({"score_threshold": 0.5})  # of the papers' mAP, and what is drawn
 
     config.model = ConfigDict(dataclasses.asdict(dialect))
 
@@ -67,6 +67,7 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
             "loss_weights": {},  # by the losses' names, 1 where not given
             "log_every": 10,  # steps
             "eval_every_epochs": 1.0,  # 0: only at the end
+            "checkpoint_minutes": 10.0,  # saved so often between evaluations too, 0: only at evaluations
             "parallel": "shard_map",  # or "pmap"
         }
     )

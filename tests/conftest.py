@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 # All of it is read when jax is imported or first used, and child processes inherit it.
-cache = Path(os.environ.get("WBCJAX_CACHE", "~/.cache/wbcjax")).expanduser()
+cache = Path(os.environ.get("WBCJAX_CACHE") or "~/.cache/wbcjax").expanduser()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")

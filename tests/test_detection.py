@@ -18,10 +18,18 @@ from wbcjax import cli
 from wbcjax.detection import detection_task, evaluate_run
 from wbcjax.evaluate import detections as saved
 from wbcjax.evaluate.scores import scores
+from wbcjax.models import mask_rcnn
 from wbcjax.predict import predictor
+from wbcjax.report.contact_sheet import write_png
+from wbcjax.smear import synthetic
 from wbcjax.smear.field import read_image
 from wbcjax.train.loop import train
+from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel
+from wbcjax.train.plan import learning_rate, plan_run
+from wbcjax.train.settings import TrainSettings
+from wbcjax.train.state import init_state
+from wbcjax.train.step import make_step
 
 CANVAS = (128, 128)
 
@@ -38,13 +46,34 @@ def toy_config() -> ConfigDict:
     return config
 
 
+def write_via(folder: Path, count: int, seed: int) -> None:
+    """Drawn fields as a user would bring them: images, and outlines in a VIA file."""
+    (folder / "images").mkdir(parents=True)
+    entries = {}
+    for field in synthetic.fields(synthetic.SyntheticSmear(height=96, width=128), count, seed):
+        write_png(folder / "images" / field.name, field.image())
+        regions = []
+        for cell in field.cells:
+            outlines, _ = cv2.findContours(cell.mask(96, 128), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            x, y = max(outlines, key=len)[:, 0].T
+            shape = {"name": "polygon", "all_points_x": x.tolist(), "all_points_y": y.tolist()}
+            region = {"cell": synthetic.CLASSES[cell.label - 1]}
+            regions.append({"shape_attributes": shape, "region_attributes": region})
+        entries[field.name] = {"filename": field.name, "size": 0, "regions": regions, "file_attributes": {}}
+    (folder / "via.json").write_text(json.dumps(entries))
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workdir of a run of two steps on eight devices."""
+    """The workdir of a run of two steps on eight devices, on annotated files."""
     folder = tmp_path_factory.mktemp("run")
+    write_via(folder / "data", 12, seed=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WBCJAX_CACHE", str(folder / "cache"))
         config = toy_config()
+        config.dataset.name = "via"
+        config.dataset.annotations = str(folder / "data/via.json")
+        config.dataset.images = str(folder / "data/images")
         task = detection_task(config)
         assert train(config, dataclasses.replace(task, losses=count_traces(task.losses)), folder / "toy") is None
     return folder / "toy"
@@ -95,6 +124,15 @@ def test_an_evaluation_can_be_scored_again_without_the_model(run, tmp_path):
     assert read_image(tmp_path / "contact_sheet.png").std() > 0, "something is drawn"
 
 
+def test_a_run_is_scored_on_annotated_fields_that_it_never_saw(run, tmp_path):
+    write_via(tmp_path / "other", 5, seed=100)
+    places = str(tmp_path / "other/via.json"), str(tmp_path / "other/images")
+    found = evaluate_run(run, "val", "latest", tmp_path / "out", *places)
+    _, annotations, _ = saved.load(tmp_path / "out/detections.json")
+    assert [field.name for field in annotations] == [f"synthetic_{seed:05d}.png" for seed in range(100, 105)]
+    assert found["counts"]["fields"] == 5
+
+
 def test_predict_finds_cells_in_images_of_any_size_with_one_compilation(run):
     model = wbcjax.load(run, "latest")
     rng = np.random.default_rng(0)
@@ -133,6 +171,28 @@ def test_the_command_outlines_a_folder_and_writes_coco_json(run, tmp_path, capsy
     assert f"{len(written['detections'])} cells in 2 images" in capsys.readouterr().out
 
 
+def test_the_command_refuses_to_draw_over_the_images_it_reads(run, tmp_path):
+    image = tmp_path / "a.png"
+    cv2.imwrite(str(image), np.full((60, 80, 3), 200, np.uint8))
+    before = image.read_bytes()
+    for images in (tmp_path, image):
+        with pytest.raises(SystemExit, match="choose another folder"):
+            cli.main(["predict", str(run), str(images), "--out", str(tmp_path), "--checkpoint", "latest"])
+    assert image.read_bytes() == before
+
+
+def test_what_was_found_before_a_broken_image_is_kept(run, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    cv2.imwrite(str(images / "a.png"), np.full((60, 80, 3), 200, np.uint8))
+    (images / "b.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit, match=r"b\.png"):
+        cli.main(["predict", str(run), str(images), "--out", str(out), "--checkpoint", "latest"])
+    written = json.loads((out / "predictions.json").read_text())
+    assert [image["file_name"] for image in written["images"]] == ["a.png"]
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [("absent", "no image there"), ("twice", "differ in suffix only"), ("broken.png", r"broken\.png")],
@@ -155,7 +215,6 @@ def test_a_workdir_without_a_run_is_named(tmp_path):
 def test_mask_rcnn_trains_on_eight_devices_as_on_one(parallel):
     """The figure of the issue: SGD, three steps, parameters within 1e-5, the same step under pmap."""
     config = toy_config()
-    config.model.backbone.norm = "frozen_bn"  # batch statistics are each device's own
     config.train.update(
         {"optimizer": "sgd", "learning_rate": 0.02, "warmup_steps": 0, "parallel": parallel, "steps": 3}
     )
@@ -168,12 +227,6 @@ def test_mask_rcnn_trains_on_eight_devices_as_on_one(parallel):
 
 def _three_steps(config: ConfigDict, devices: int) -> list:
     """Parameters before training and after each of three steps, on host."""
-    from wbcjax.train.optimizer import make_optimizer
-    from wbcjax.train.plan import learning_rate, plan_run
-    from wbcjax.train.settings import TrainSettings
-    from wbcjax.train.state import init_state
-    from wbcjax.train.step import make_step
-
     settings = TrainSettings.from_config(config.train)
     task = detection_task(config)
     parallel = DataParallel(settings.parallel, jax.devices()[:devices])
@@ -193,11 +246,37 @@ def _three_steps(config: ConfigDict, devices: int) -> list:
     return history
 
 
-@pytest.mark.parametrize("name", ["smear_demo", "segpc_mask_rcnn", "all_mask_rcnn", "myeloma_mask_rcnn"])
-def test_every_config_describes_a_model_that_can_be_built(name):
-    config = importlib.import_module(f"configs.{name}").get_config()
+CONFIGS = {
+    "smear_demo": ((), 18),
+    "segpc_mask_rcnn": (("r18",), 18),
+    "segpc_mask_rcnn:quick": (("r18_quick",), 18),
+    "segpc_mask_rcnn:r34": (("r34",), 34),
+    "segpc_mask_rcnn:r50": (("r50",), 50),
+    "all_mask_rcnn": ((), 101),
+    "myeloma_mask_rcnn": ((), 101),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_describes_a_model_that_takes_its_canvas_and_a_run_that_can_be_planned(name):
+    variant, depth = CONFIGS[name]
+    config = importlib.import_module(f"configs.{name.partition(':')[0]}").get_config(*variant)
     assert set(config) == set(base.mask_rcnn()), "base.py names every key of an experiment"
-    model = predictor(config)
-    height, width = config.dataset.canvas
-    assert height % 32 == width % 32 == 0
-    assert model.classes == tuple(config.dataset.classes)
+    assert plan_run(TrainSettings.from_config(config.train), 200).steps > 0
+    assert predictor(config).classes == tuple(config.dataset.classes)
+    model = mask_rcnn.from_config(config.model, len(config.dataset.classes) + 1)
+    assert model.settings.backbone.depth == depth
+
+    image = jax.ShapeDtypeStruct((1, *config.dataset.canvas, 3), np.uint8)
+    size = jax.ShapeDtypeStruct((1, 2), np.float32)
+    variables = jax.eval_shape(lambda: mask_rcnn.init(model, 0))
+    found = jax.eval_shape(lambda v, i, s: model.apply(v, i, s, method="predict"), variables, image, size)
+    assert found.boxes.shape == (1, config.model.detection.per_image, 4)
+
+
+@pytest.mark.parametrize("canvas", [(200, 256), (0, 64), (256,)])
+def test_a_canvas_that_the_pyramid_cannot_halve_is_refused(canvas):
+    config = toy_config()
+    config.dataset.canvas = canvas
+    with pytest.raises(ValueError, match=r"config\.dataset\.canvas is .* multiples of 32"):
+        predictor(config)

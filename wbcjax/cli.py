@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from wbcjax import runtime
 from wbcjax.evaluate.detections import FieldDetections, write_results
-from wbcjax.predict import Predictor, load
+from wbcjax.predict import Predictor, load, load_config
 from wbcjax.report.contact_sheet import write_png
 from wbcjax.report.overlay import draw_detections
 from wbcjax.smear.field import read_image
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     predict.add_argument("images", type=Path, help="an image, or a folder of images")
     predict.add_argument("--out", type=Path, required=True, help="folder for outlined images and predictions.json")
     predict.add_argument("--checkpoint", choices=("best", "latest"), default="best")
-    predict.add_argument("--min-score", type=float, default=0.5, help="what to draw; the JSON has all (default: 0.5)")
+    predict.add_argument("--min-score", type=float, help="what to draw; the JSON has all (default: the run's own)")
     predict.set_defaults(run=_predict)
     options = parser.parse_args(arguments)
     runtime.use_compilation_cache()
@@ -37,19 +37,30 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     paths = find_images(options.images)
+    if options.out.resolve() in {path.parent.resolve() for path in paths}:
+        raise ValueError(
+            f"--out {options.out} is where the images lie: choose another folder, or drawings replace them"
+        )
     model = load(options.workdir, options.checkpoint)
     options.out.mkdir(parents=True, exist_ok=True)
-    found = [_predict_one(model, path, options) for path in tqdm(paths, desc="predict", unit="image")]
-    write_results(options.out / "predictions.json", model.classes, found)
-    drawn = sum(int((field.scores >= options.min_score).sum()) for field in found)
+    min_score = (
+        load_config(options.workdir).evaluate.score_threshold if options.min_score is None else options.min_score
+    )
+    found = []
+    try:
+        for path in tqdm(paths, desc="predict", unit="image"):
+            found.append(_predict_one(model, path, options.out, min_score))
+    finally:  # what was found up to a broken image is kept
+        write_results(options.out / "predictions.json", model.classes, found)
+    drawn = sum(int((field.scores >= min_score).sum()) for field in found)
     sys.stdout.write(f"{drawn} cells in {len(found)} images; outlines and predictions.json are in {options.out}\n")
 
 
-def _predict_one(model: Predictor, path: Path, options: argparse.Namespace) -> FieldDetections:
+def _predict_one(model: Predictor, path: Path, out: Path, min_score: float) -> FieldDetections:
     image = read_image(path)
     found = model.predict(image, path.name)
-    drawn = draw_detections(image, found, model.classes, options.min_score)
-    write_png(options.out / f"{path.stem}.png", drawn)
+    drawn = draw_detections(image, found, model.classes, min_score)
+    write_png(out / f"{path.stem}.png", drawn)
     return found
 
 

@@ -21,15 +21,17 @@ from wbcjax.train.task import Task, Tree
 
 def detection_task(config: ConfigDict) -> Task:
     """Training and validation of the Mask R-CNN that `config` describes; builds its data set when there is none yet."""
-    train, val = source(config.dataset, "train"), source(config.dataset, "val")
     model = mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1)
     on_trial = predictor(config)
+    train, val = source(config.dataset, "train"), source(config.dataset, "val")
 
     def losses(
         params: Tree, batch_stats: Tree, batch: Batch, keys: jax.Array, axis_name: str
     ) -> tuple[dict[str, jax.Array], Tree]:
         variables = {"params": params, "batch_stats": batch_stats}
-        outputs, changed = model.apply(variables, batch, keys, method="train_outputs", mutable=["batch_stats"])
+        outputs, changed = model.apply(
+            variables, batch, keys, axis_name, method="train_outputs", mutable=["batch_stats"]
+        )
         return mask_rcnn_losses(outputs, model.settings.loss, axis_name), changed.get("batch_stats", batch_stats)
 
     def evaluate(variables: Tree) -> dict[str, float]:
@@ -50,21 +52,30 @@ def detection_task(config: ConfigDict) -> Task:
     )
 
 
-def evaluate_run(workdir: Path, split: str, checkpoint: str, out: Path) -> Scores:
+def evaluate_run(
+    workdir: Path, split: str, checkpoint: str, out: Path, annotations: str | None = None, images: str | None = None
+) -> Scores:
     """Scores of a training run's model on "train" or "val" of its data; writes what they rest on into the folder `out`.
 
+    With `annotations` (a file of the run's format) and `images` (a folder) on all fields of these instead. Writes
     scores.json, detections.json (from which the scores can be computed again) and contact_sheet.png (the worst fields
     first). `checkpoint` is "best" or "latest".
     """
     config = load_config(workdir)
     model = load(workdir, checkpoint)
+    if annotations and images:
+        if config.dataset.name == "synthetic":
+            raise ValueError(f"{workdir} was trained on drawn fields: score other annotations with a run on such files")
+        everything = {"seed": 0, "train_fraction": 0.0, "train_names": (), "val_names": ()}
+        config.dataset.update({"annotations": annotations, "images": images, "split": everything})
+        split = "val"
     fields = source(config.dataset, split)
-    annotations, detections = detect_split(model, fields, config)
-    found = scores(annotations, detections, model.classes, config.evaluate.score_threshold)
-    save(out / "detections.json", model.classes, annotations, detections)
+    annotated, detections = detect_split(model, fields, config)
+    found = scores(annotated, detections, model.classes, config.evaluate.score_threshold)
+    save(out / "detections.json", model.classes, annotated, detections)
     write_json(out / "scores.json", found)
     sheet = contact_sheet(
-        lambda i: fields.field(i).image(), annotations, detections, model.classes, config.evaluate.score_threshold
+        lambda i: fields.field(i).image(), annotated, detections, model.classes, config.evaluate.score_threshold
     )
     write_png(out / "contact_sheet.png", sheet)
     return found

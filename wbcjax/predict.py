@@ -18,6 +18,8 @@ from wbcjax.models import mask_rcnn
 from wbcjax.models.mask_rcnn import Detections, MaskRCNN
 from wbcjax.train.checkpoint import load_variables
 
+CANVAS_UNIT = 32  # pixels: the stride of C5, which the FPN must double exactly on its way up
+
 
 class Predictor:
     """A Mask R-CNN with its weights; compiled once, on first use, for its canvas."""
@@ -85,6 +87,11 @@ def load_config(workdir: str | Path) -> ConfigDict:
 
 
 def predictor(config: ConfigDict, variables: Any = None) -> Predictor:
-    """A Predictor of the model that a whole experiment's `config` describes."""
+    """A Predictor of the model that a whole experiment's `config` describes. Raises ValueError for a wrong canvas."""
+    canvas = tuple(config.dataset.canvas)
+    if len(canvas) != 2 or any(side <= 0 or side % CANVAS_UNIT for side in canvas):
+        raise ValueError(
+            f"config.dataset.canvas is {canvas}; give (height, width) in multiples of {CANVAS_UNIT} pixels"
+        )
     model = mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1)
-    return Predictor(model, tuple(config.dataset.canvas), config.dataset.classes, variables)
+    return Predictor(model, canvas, config.dataset.classes, variables)

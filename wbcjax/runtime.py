@@ -1,9 +1,11 @@
 """Process-wide settings of the command-line programs; importing wbcjax changes none of them."""
 
 import ctypes
+import logging
 import os
 from pathlib import Path
 
+import absl.logging
 import jax
 
 # mallopt's parameter numbers, from glibc's malloc.h.
@@ -28,7 +30,16 @@ def use_compilation_cache() -> Path:
 
     Returns the folder.
     """
-    cache = Path(os.environ.get("WBCJAX_CACHE", "~/.cache/wbcjax")).expanduser() / "jax"
+    cache = Path(os.environ.get("WBCJAX_CACHE") or "~/.cache/wbcjax").expanduser() / "jax"
     place = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(cache))
     jax.config.update("jax_compilation_cache_dir", place)
     return Path(place)
+
+
+def quiet_libraries() -> None:
+    """Show what wbcjax has to say, such as what was left out of a set; of libraries only warnings.
+
+    orbax would tell of every file it touches.
+    """
+    absl.logging.set_verbosity(absl.logging.WARNING)
+    logging.getLogger("wbcjax").setLevel(logging.INFO)

@@ -107,17 +107,14 @@ def test_a_smaller_field_lies_whole_on_the_canvas_and_a_larger_one_covers_it(see
     for axis, limit in ((0, canvas[1]), (1, canvas[0])):
         low, high = sorted(corners[axis])
         if high - low <= limit:
-            assert -1e-9 <= low <= high <= limit + 1e-9
-            assert shift or low == pytest.approx(0, abs=1e-9)
+            assert low == pytest.approx(0, abs=1e-9)
         else:
             assert low <= 1e-9
             assert high >= limit - 1e-9
 
 
-def test_shift_reaches_both_ends_of_the_canvas():
+def test_shift_reaches_both_ends_of_a_larger_field():
     rng = np.random.default_rng(0)
-    starts = [random_matrix(Augment(scale=(0.5, 0.5), shift=True), 8, 8, (8, 8), rng)[0, 2] for _ in range(200)]
-    assert set(starts) == {0, 1, 2, 3, 4}
     starts = [random_matrix(Augment(scale=(1.5, 1.5), shift=True), 8, 8, (8, 8), rng)[0, 2] for _ in range(200)]
     assert set(starts) == {0, -1, -2, -3, -4}
 

@@ -1,7 +1,12 @@
 """Checkpoints: what comes back, which are kept, and what is refused."""
 
+import contextlib
+import shutil
+from pathlib import Path
+
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from tests.train import toy
@@ -53,16 +58,60 @@ def test_the_latest_and_the_best_are_kept_and_no_other(tmp_path):
         assert (checkpoints.latest, checkpoints.best) == (6, 3)
 
 
-def test_a_checkpoint_without_an_evaluation_is_replaced_by_one_with(tmp_path):
+def test_a_checkpoint_without_an_evaluation_is_ranked_once_it_has_one(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state(1), batches(), 0.3)
+        checkpoints.save(state(2), batches(), None)
+        assert not checkpoints.evaluated(2)
+        assert checkpoints.best == 1
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state(2), batches(), 0.5)
+        assert checkpoints.evaluated(2)
+        checkpoints.save(state(2), batches(), None)
+        assert checkpoints.evaluated(2)
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"2"}
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state(3), batches(), 0.4)
+        assert (checkpoints.latest, checkpoints.best, checkpoints.evaluated(2)) == (3, 2, True)
+        assert_same(checkpoints.restore(2, state(0), batches()), state(2))
+
+
+@pytest.mark.parametrize(("cut", "short"), [(ocp.CheckpointManager, "save"), (Path, "replace"), (Path, "write_text")])
+def test_the_only_checkpoint_is_not_lost_where_saving_its_step_again_is_cut_short(tmp_path, monkeypatch, cut, short):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state(1), batches(), None)
-        assert not checkpoints.evaluated(1)
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(cut, short, killed)
+            checkpoints.save(state(1), batches(), 0.5)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest == 1
+        assert_same(checkpoints.restore(1, state(0), batches()), state(1))
         checkpoints.save(state(1), batches(), 0.5)
         assert checkpoints.evaluated(1)
 
 
+@pytest.mark.parametrize("gone", ["metrics", "training", "_CHECKPOINT_METADATA"])
+def test_a_checkpoint_whose_deletion_was_cut_short_is_no_hindrance_and_goes_at_the_next_save(tmp_path, gone):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state(1), batches(), 0.3)
+        shutil.copytree(tmp_path / "1", tmp_path / "rest")
+        checkpoints.save(state(2), batches(), 0.5)
+    (tmp_path / "rest").rename(tmp_path / "1")
+    if (tmp_path / "1" / gone).is_dir():
+        shutil.rmtree(tmp_path / "1" / gone)
+    else:
+        (tmp_path / "1" / gone).unlink()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert (checkpoints.latest, checkpoints.best) == (2, 2)
+        checkpoints.save(state(3), batches(), 0.4)
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"2", "3"}
+
+
 @pytest.mark.parametrize("ema", [True, False])
-def test_prediction_gets_the_averaged_weights_where_there_are_any(tmp_path, ema):
+def test_prediction_gets_the_averaged_variables_where_there_are_any(tmp_path, ema):
     with Checkpoints(checkpoint_directory(tmp_path)) as checkpoints:
         checkpoints.save(state(1, ema=ema), batches(), 0.5)
         checkpoints.save(state(2, ema=ema), batches(), 0.1)
@@ -70,8 +119,8 @@ def test_prediction_gets_the_averaged_weights_where_there_are_any(tmp_path, ema)
         variables, found = load_variables(tmp_path, which)
         assert found == step
         expected = state(step, ema=ema)
-        assert_same(variables["params"], expected.ema_params if ema else expected.params)
-        assert_same(variables["batch_stats"], expected.batch_stats)
+        trained = {"params": expected.params, "batch_stats": expected.batch_stats}
+        assert_same(variables, expected.ema if ema else trained)
 
 
 def test_a_run_without_checkpoints_is_refused_by_name(tmp_path):

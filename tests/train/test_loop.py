@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.train import toy
-from wbcjax.train.checkpoint import load_variables
+from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory, load_variables
 from wbcjax.train.loop import NonFiniteLoss, train
 from wbcjax.train.workdir import ConfigChanged
 
@@ -95,6 +95,8 @@ def test_the_averaged_weights_are_evaluated_and_saved(tmp_path):
     assert_same(weights(tmp_path / "last"), evaluated[1])
     kernels = [variables["params"]["box_head"]["kernel"] for variables in evaluated]
     assert not np.allclose(kernels[0], kernels[1])
+    means = [variables["batch_stats"]["backbone"]["norm"]["mean"] for variables in evaluated]
+    assert not np.allclose(means[0], means[1])
 
 
 def test_a_signal_breaks_an_evaluation_off_and_it_is_made_up_for(tmp_path):
@@ -162,6 +164,63 @@ def test_a_run_ends_with_an_evaluation_when_its_minutes_are_over_and_goes_on_lat
     assert stops == [(1, "max_minutes"), (2, "max_minutes")]  # every run makes a step at least
     assert [line["step"] for line in toy.records(tmp_path, "eval")] == [1, 2]
     assert load_variables(tmp_path, "latest")[1] == 2
+
+
+class Killed(BaseException):
+    """Stands for an end that no code sees, such as a power cut."""
+
+
+def killed_in_batch(number: int) -> toy.Images:
+    reads = []
+
+    def on_read(_):
+        reads.append(1)
+        if len(reads) > 8 * (number - 1):
+            raise Killed
+
+    return toy.Images(on_read=on_read)
+
+
+def test_a_run_that_is_killed_goes_on_from_where_its_minutes_saved_it_and_keeps_the_best(tmp_path):
+    config = toy.config(steps=6, eval_every_epochs=0.8, checkpoint_minutes=1e-9, ema_decay=0.9)
+    scores = [0.1, 0.7, 0.2]
+    train(config, toy.task(evaluate=lambda variables: {"mask AP": 0.7}), tmp_path / "straight")
+    with pytest.raises(Killed):
+        train(
+            config,
+            toy.task(killed_in_batch(6), evaluate=lambda variables: {"mask AP": scores.pop(0)}),
+            tmp_path / "pieces",
+        )
+    with Checkpoints(checkpoint_directory(tmp_path / "pieces")) as checkpoints:
+        assert (checkpoints.latest, checkpoints.best) == (5, 4)
+        assert not checkpoints.evaluated(5)
+    train(config, toy.task(evaluate=lambda variables: {"mask AP": scores.pop(0)}), tmp_path / "pieces")
+    assert_same(weights(tmp_path / "pieces"), weights(tmp_path / "straight"))
+    assert load_variables(tmp_path / "pieces", "best")[1] == 4
+    assert [line["step"] for line in toy.records(tmp_path / "pieces", "eval")] == [2, 4, 6]
+
+
+@pytest.mark.parametrize("minutes", [0.0, 60.0])
+def test_no_state_is_saved_between_evaluations_before_the_minutes_are_over(tmp_path, minutes):
+    config = toy.config(steps=6, eval_every_epochs=0.8, checkpoint_minutes=minutes)
+    with pytest.raises(Killed):
+        train(config, toy.task(killed_in_batch(4)), tmp_path)
+    assert load_variables(tmp_path, "latest")[1] == 2
+
+
+def test_a_failed_step_is_not_saved_when_the_minutes_are_over(tmp_path):
+    config = toy.config(steps=10, log_every=10, checkpoint_minutes=1e-9)
+    with pytest.raises(NonFiniteLoss, match=r"step 1: .*--allow_config_change"):
+        train(config, toy.task(toy.Images(bad=[_order(16)[8 + 5]])), tmp_path)
+    assert load_variables(tmp_path, "latest")[1] == 1
+
+
+def test_a_corrected_config_is_taken_after_a_first_try_that_saved_nothing(tmp_path):
+    with pytest.raises(NonFiniteLoss):
+        train(toy.config(steps=2), toy.task(toy.Images(bad=range(toy.IMAGES))), tmp_path)
+    train(toy.config(steps=2, learning_rate=0.01), toy.task(), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["train"]["learning_rate"] == 0.01
+    assert toy.records(tmp_path)[-1] == {"kind": "stop", "step": 2, "reason": "finished"}
 
 
 def test_another_config_is_refused_and_recorded_when_allowed(tmp_path):

@@ -45,11 +45,12 @@ def assert_close(actual, expected, tolerance):
 
 @pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
 def test_eight_devices_train_as_one_does(parallel):
-    one, one_metrics = run(settings(parallel=parallel), devices=1)
-    eight, eight_metrics = run(settings(parallel=parallel), devices=8)
+    one, one_metrics = run(settings(parallel=parallel, ema_decay=0.5), devices=1)
+    eight, eight_metrics = run(settings(parallel=parallel, ema_decay=0.5), devices=8)
     assert int(eight[-1].step) == STEPS
     assert_close(eight[-1].params, one[-1].params, 1e-5)
     assert_close(eight[-1].batch_stats, one[-1].batch_stats, 1e-5)
+    assert_close(eight[-1].ema, one[-1].ema, 1e-5)
     assert_close(eight_metrics, one_metrics, 1e-4)
 
 
@@ -115,15 +116,16 @@ def test_frozen_weights_stay_and_have_no_optimizer_state():
     for path, weight in dict(flatten_dict(state.params)).items():
         assert np.array_equal(np.asarray(weight), before[path]) == (path[0] == "backbone"), path
     assert sum(leaf.size for leaf in jax.tree.leaves(state.opt_state)) == before["box_head", "kernel"].size + 4
-    assert_close(state.ema_params["backbone"], state.params["backbone"], 0)
+    assert_close(state.ema["params"]["backbone"], state.params["backbone"], 0)
 
 
-def test_the_average_follows_its_recurrence():
+def test_the_averages_of_weights_and_batch_statistics_follow_their_recurrence():
     states, _ = run(settings(ema_decay=0.15))
-    expected = toy.variables(3)["params"]
+    expected = toy.variables(3)
     for state, decay in zip(states, (1 / 10, 0.15, 0.15), strict=True):  # (1 + step) / (10 + step), at most 0.15
-        expected = jax.tree.map(lambda e, w, d=decay: d * e + (1 - d) * w, expected, state.params)
-        assert_close(state.ema_params, expected, 1e-6)
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        expected = jax.tree.map(lambda e, v, d=decay: d * e + (1 - d) * v, expected, variables)
+        assert_close(state.ema, expected, 1e-6)
 
 
 def test_a_failed_step_changes_nothing_and_names_itself():

@@ -11,21 +11,21 @@ from wbcjax.train.workdir import ConfigChanged, settle_config
 
 def test_a_new_workdir_gets_the_config(tmp_path):
     config = toy.config(phases=(ConfigDict({"layers": "heads", "epochs": 1}),), boundaries=(1, 2))
-    assert settle_config(config, tmp_path / "new", allow_change=False) == {}
+    assert settle_config(config, tmp_path / "new", started=True, allow_change=False) == {}
     saved = json.loads((tmp_path / "new" / "config.json").read_text())
     assert saved["train"]["phases"] == [{"layers": "heads", "epochs": 1}]
     assert saved["train"]["boundaries"] == [1, 2]
     assert saved["seed"] == 3
-    assert settle_config(config, tmp_path / "new", allow_change=False) == {}
+    assert settle_config(config, tmp_path / "new", started=True, allow_change=False) == {}
 
 
 def test_another_config_is_refused_with_both_values_of_every_key_that_differs(tmp_path):
     before, now = toy.config(learning_rate=0.1), toy.config(learning_rate=0.2, loss_weights={})
     now.dataset.classes = ("L1", "L2")
-    settle_config(before, tmp_path, allow_change=False)
+    settle_config(before, tmp_path, started=True, allow_change=False)
     text = (tmp_path / "config.json").read_text()
     with pytest.raises(ConfigChanged) as error:
-        settle_config(now, tmp_path, allow_change=False)
+        settle_config(now, tmp_path, started=True, allow_change=False)
     for line in (
         "dataset.classes: (absent) in the workdir, ['L1', 'L2'] now",
         "train.learning_rate: 0.1 in the workdir, 0.2 now",
@@ -37,26 +37,33 @@ def test_another_config_is_refused_with_both_values_of_every_key_that_differs(tm
     assert (tmp_path / "config.json").read_text() == text
 
 
+@pytest.mark.parametrize("before", ["{}", '{"seed": '])
+def test_the_config_of_a_first_try_that_made_no_checkpoint_is_replaced(tmp_path, before):
+    (tmp_path / "config.json").write_text(before)
+    assert settle_config(toy.config(steps=5), tmp_path, started=False, allow_change=False) == {}
+    assert json.loads((tmp_path / "config.json").read_text())["train"]["steps"] == 5
+
+
 def test_a_changed_config_is_taken_over_when_allowed(tmp_path):
-    settle_config(toy.config(learning_rate=0.1), tmp_path, allow_change=False)
-    changes = settle_config(toy.config(learning_rate=0.2), tmp_path, allow_change=True)
+    settle_config(toy.config(learning_rate=0.1), tmp_path, started=True, allow_change=False)
+    changes = settle_config(toy.config(learning_rate=0.2), tmp_path, started=True, allow_change=True)
     assert changes == {"train.learning_rate": [0.1, 0.2]}
-    assert settle_config(toy.config(learning_rate=0.2), tmp_path, allow_change=False) == {}
+    assert settle_config(toy.config(learning_rate=0.2), tmp_path, started=True, allow_change=False) == {}
 
 
 def test_a_process_that_only_checks_writes_nothing(tmp_path):
-    settle_config(toy.config(), tmp_path / "new", allow_change=False, write=False)
+    settle_config(toy.config(), tmp_path / "new", started=True, allow_change=False, write=False)
     assert not (tmp_path / "new").exists()
 
 
 def test_a_broken_config_file_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(ConfigChanged, match=r"config\.json is not JSON"):
-        settle_config(toy.config(), tmp_path, allow_change=True)
+        settle_config(toy.config(), tmp_path, started=True, allow_change=True)
 
 
 def test_a_config_that_holds_an_object_is_refused(tmp_path):
     config = toy.config()
     config.dataset.reader = print
     with pytest.raises(TypeError, match="the config holds <built-in function print>"):
-        settle_config(config, tmp_path, allow_change=False)
+        settle_config(config, tmp_path, started=True, allow_change=False)

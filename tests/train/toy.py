@@ -117,6 +117,7 @@ def config(**train) -> ConfigDict:
         "ema_decay": 0.0,
         "log_every": 2,
         "eval_every_epochs": 0.0,
+        "checkpoint_minutes": 0.0,
         "max_minutes": 0.0,
         "parallel": "shard_map",
     }

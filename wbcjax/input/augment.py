@@ -25,7 +25,7 @@ class Augment:
     flip_vertical: bool = False
     rotate: bool = False  # by 0, 90, 180 or 270 degrees; the magnification is kept, what then leaves the canvas is cut
     scale: tuple[float, float] = (1.0, 1.0)  # lowest and highest, relative to the scale that fits the upright field
-    shift: bool = False  # place smaller fields, and crop larger ones, anywhere; else at the top left, and the centre
+    shift: bool = False  # crop what is larger than the canvas anywhere, not at its centre
     brightness: float = 0.0  # largest relative change
     contrast: float = 0.0  # largest relative change of the distance from the field's mean luma
     saturation: float = 0.0  # largest relative change
@@ -68,11 +68,9 @@ def random_matrix(
 
 
 def _offset(canvas: int, content: float, shift: bool, rng: np.random.Generator) -> int:
-    """Where content of this length starts on the canvas: within it when smaller, covering it when larger."""
-    slack = int(canvas - content)  # towards 0: larger content still covers the canvas
-    if shift:
-        return int(rng.integers(min(slack, 0), max(slack, 0) + 1))
-    return min(slack, 0) // 2
+    """Where content of this length starts on the canvas: at 0 when smaller, covering the canvas when larger."""
+    slack = min(int(canvas - content), 0)  # towards 0: larger content still covers the canvas
+    return int(rng.integers(slack, 1)) if shift else slack // 2
 
 
 def random_colour(augment: Augment, mean_luma: float, rng: np.random.Generator) -> Float[np.ndarray, "3 4"]:

@@ -189,6 +189,10 @@ def _read(config: ConfigDict) -> list[SmearField]:
     if config.name == "via":
         return via.read(annotations, images, config.class_attribute, class_of, config.group_attribute)
     if config.name == "coco":
+        if config.group_attribute:
+            raise ValueError(
+                "dataset.group_attribute is for VIA files; COCO has none: list the fields in dataset.split"
+            )
         return coco.read(annotations, images, class_of)
     raise ValueError(f"dataset.name is {config.name!r}; give 'synthetic', 'via' or 'coco'")
 

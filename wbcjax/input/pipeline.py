@@ -36,10 +36,8 @@ def train_batches(
 
     Every epoch visits each field once in its own order, and a batch may span two epochs. Field and augmentation
     depend on the seed and the position in the stream alone: neither threads nor the number of processes change the
-    global batch of a step, and `get_state` / `set_state` resume at exactly the next one. `size` is the bottom and
-    right edge of the field on the canvas; with `augment.shift` a field smaller than the canvas may start below 0, 0.
-    A cell that the crop leaves with less than `augment.min_visible` of its area or `MIN_AREA` pixels is not in the
-    batch. Call `close()` when done.
+    global batch of a step, and `get_state` / `set_state` resume at exactly the next one. A cell that the crop leaves
+    with less than `augment.min_visible` of its area or `MIN_AREA` pixels is not in the batch. Call `close()` when done.
 
     Raises ValueError when the processes cannot share the batch equally; TypeError for an unknown `config.augment` key.
     """

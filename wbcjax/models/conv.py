@@ -102,10 +102,15 @@ def _kernel_gradient(x: Float[Array, "n h w c"], grad: Float[Array, "n h w k"]) 
         pixels = jax.lax.dynamic_slice(padded, (image, row, 0, 0), (1, rows + 2, w + 2, c))[0].transpose(2, 0, 1)
         grads = jax.lax.dynamic_slice(grad, (image, row, 0, 0), (1, rows, w, k)).reshape(-1, k)
         pixels, grads = jax.lax.optimization_barrier((pixels, grads))  # transposed once, not in each product
-        products = [pixels[:, i : i + rows, j : j + w].reshape(c, -1) @ grads for i in range(3) for j in range(3)]
+        products = [
+            jnp.dot(pixels[:, i : i + rows, j : j + w].reshape(c, -1), grads, preferred_element_type=jnp.float32)
+            for i in range(3)
+            for j in range(3)
+        ]
         return total + jnp.stack(products).reshape(3, 3, c, k), None
 
-    return jax.lax.scan(add_strip, jnp.zeros((3, 3, c, k), x.dtype), jnp.arange(n * (h // rows)))[0]
+    total, _ = jax.lax.scan(add_strip, jnp.zeros((3, 3, c, k), jnp.float32), jnp.arange(n * (h // rows)))
+    return total.astype(x.dtype)
 
 
 _conv3x3_large.defvjp(_conv3x3_forward, _conv3x3_backward)

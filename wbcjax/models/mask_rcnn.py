@@ -82,7 +82,7 @@ class MaskRCNN(nn.Module):
     def predict(self, image: UInt8[Array, "n h w 3"], size: Float[Array, "n 2"]) -> Detections:
         """Cells found in each image of a batch; `size` is the (height, width) of each field on its canvas."""
         canvas = canvas_of(image)
-        features = self.features(image, size, train=False)
+        features = self.features(image, size, False)
         logits, deltas = self.rpn(features)
         proposals, scores = self.proposals(logits, deltas, canvas, size, train=False)
         pooled = self.pool(features, proposals, canvas, self.settings.box_head.bins)
@@ -95,10 +95,13 @@ class MaskRCNN(nn.Module):
         masks = nn.sigmoid(self.masks(features, found, labels, canvas))
         return Detections((found - self._frame()) * valid[..., None], labels, score, masks, valid)
 
-    def train_outputs(self, batch: Batch, keys: Key[Array, " n"]) -> TrainOutputs:
-        """The network's answers on sampled anchors and RoIs, and the targets; `keys` has one PRNG key per image."""
+    def train_outputs(self, batch: Batch, keys: Key[Array, " n"], axis_name: str | None = None) -> TrainOutputs:
+        """The network's answers on sampled anchors and RoIs, and the targets; `keys` has one PRNG key per image.
+
+        Trained batch normalisation takes its statistics over all devices of `axis_name`.
+        """
         canvas = canvas_of(batch.image)
-        features = self.features(batch.image, batch.size, train=True)
+        features = self.features(batch.image, batch.size, True, axis_name)
         logits, deltas = self.rpn(features)
         cells = (batch.boxes + self._frame()) * batch.valid[..., None]
         proposals, scores = self.proposals(logits, deltas, canvas, batch.size, train=True)
@@ -127,7 +130,7 @@ class MaskRCNN(nn.Module):
         )
 
     def features(
-        self, image: UInt8[Array, "n h w 3"], size: Float[Array, "n 2"], train: bool
+        self, image: UInt8[Array, "n h w 3"], size: Float[Array, "n 2"], train: bool, axis_name: str | None = None
     ) -> dict[int, Float[Array, "n _ _ c"]]:
         """FPN levels of a batch of images."""
         s = self.settings
@@ -136,7 +139,7 @@ class MaskRCNN(nn.Module):
             rows, columns = jnp.arange(x.shape[1]), jnp.arange(x.shape[2])
             inside = (rows < size[:, :1])[:, :, None] & (columns < size[:, 1:])[:, None, :]  # (n, h, w)
             x = jnp.where(inside[..., None], x, 0.0)
-        return self.fpn(self.backbone(x, train))
+        return self.fpn(self.backbone(x, train, axis_name))
 
     def anchors(self, canvas: tuple[int, int]) -> list[Float[Array, "_ 4"]]:
         """Anchors of each RPN level, in the network's own frame."""

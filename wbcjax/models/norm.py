@@ -30,13 +30,17 @@ class FrozenBatchNorm(nn.Module):
         return x * factor.astype(self.dtype) + (bias - mean * factor).astype(self.dtype)
 
 
-def norm_layer(kind: str, epsilon: float, dtype: DTypeLike, train: bool) -> Callable[..., nn.Module]:
-    """The constructor of a normalisation layer: `norm_layer("bn", ...)(name="bn1")`."""
+def norm_layer(
+    kind: str, epsilon: float, dtype: DTypeLike, train: bool, axis_name: str | None
+) -> Callable[..., nn.Module]:
+    """The constructor of a normalisation layer: `norm_layer("bn", ...)(name="bn1")`.
+
+    In training, "bn" takes its statistics over the batches of all devices of `axis_name`.
+    """
+    batch_norm = functools.partial(nn.BatchNorm, momentum=0.9, epsilon=epsilon, dtype=dtype)
     layers: dict[str, Callable[..., nn.Module]] = {
         "frozen_bn": functools.partial(FrozenBatchNorm, epsilon=epsilon, dtype=dtype),
-        "bn": functools.partial(
-            nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=epsilon, dtype=dtype
-        ),
+        "bn": functools.partial(batch_norm, use_running_average=not train, axis_name=axis_name if train else None),
         "gn": functools.partial(nn.GroupNorm, num_groups=GROUPS, epsilon=epsilon, dtype=dtype),
     }
     if kind not in layers:

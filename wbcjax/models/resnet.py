@@ -1,5 +1,7 @@
 """ResNet-18, 34, 50 and 101 as feature extractors (He et al. 2016; batch normalisation's place as in the paper)."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -20,12 +22,14 @@ class ResNet(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w 3"], train: bool) -> dict[int, Float[Array, "n _ _ _"]]:
+    def __call__(
+        self, x: Float[Array, "n h w 3"], train: bool, axis_name: str | None = None
+    ) -> dict[int, Float[Array, "n _ _ _"]]:
         s = self.settings
         if s.depth not in BLOCKS:
             raise ValueError(f"config.model.backbone.depth is {s.depth}; choose one of {', '.join(map(str, BLOCKS))}")
         block = BasicBlock if s.depth < 50 else BottleneckBlock
-        norm = norm_layer(s.norm, s.norm_epsilon, self.dtype, train)
+        norm = norm_layer(s.norm, s.norm_epsilon, self.dtype, train, axis_name)
         x = Conv(s.width, 7, 2, s.conv_bias, self.dtype, name="conv1")(x)  # (n, h/2, w/2, 64)
         x = nn.relu(norm(name="bn1")(x))
         x = max_pool_3x3(x, s.same_pool)  # (n, h/4, w/4, 64)
@@ -34,7 +38,7 @@ class ResNet(nn.Module):
             for i in range(blocks):
                 stride = 2 if i == 0 and stage > 1 else 1
                 width = s.width * 2 ** (stage - 1)
-                x = block(s, width, stride, self.dtype, name=f"layer{stage}_{i}")(x, train)
+                x = block(s, norm, width, stride, self.dtype, name=f"layer{stage}_{i}")(x)
             features[stage + 1] = x  # (n, h/2^(stage+1), w/2^(stage+1), width or 4 width)
         return features
 
@@ -43,14 +47,14 @@ class BasicBlock(nn.Module):
     """Two 3x3 convolutions and the way round them."""
 
     settings: BackboneSettings
+    norm: Callable[..., nn.Module]
     width: int
     stride: int
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n h2 w2 k"]:
-        s = self.settings
-        norm = norm_layer(s.norm, s.norm_epsilon, self.dtype, train)
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 k"]:
+        s, norm = self.settings, self.norm
         y = Conv(self.width, 3, self.stride, s.conv_bias, self.dtype, name="conv1")(x)
         y = nn.relu(norm(name="bn1")(y))
         y = Conv(self.width, 3, 1, s.conv_bias, self.dtype, name="conv2")(y)
@@ -65,14 +69,14 @@ class BottleneckBlock(nn.Module):
     """1x1 down to `width`, 3x3, 1x1 up to four times as many, and the way round them."""
 
     settings: BackboneSettings
+    norm: Callable[..., nn.Module]
     width: int
     stride: int
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n h2 w2 k"]:
-        s = self.settings
-        norm = norm_layer(s.norm, s.norm_epsilon, self.dtype, train)
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 k"]:
+        s, norm = self.settings, self.norm
         first, second = (self.stride, 1) if s.stride_in_1x1 else (1, self.stride)
         y = Conv(self.width, 1, first, s.conv_bias, self.dtype, name="conv1")(x)
         y = nn.relu(norm(name="bn1")(y))

@@ -5,7 +5,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from wbcjax.ops.roi_align import Convention
 
@@ -16,7 +16,7 @@ Weights = tuple[float, float, float, float]
 class BackboneSettings:
     """ResNet: `norm` "frozen_bn" keeps stored statistics (pretrained weights); "bn" and "gn" train from scratch."""
 
-    depth: int = 50  # 18 | 34 | 50 | 101
+    depth: Literal[18, 34, 50, 101] = 50
     width: int = 64  # channels of the stem; 64 in the paper
     norm: Literal["frozen_bn", "bn", "gn"] = "frozen_bn"
     norm_epsilon: float = 1e-5
@@ -27,6 +27,8 @@ class BackboneSettings:
 
 @dataclasses.dataclass(frozen=True)
 class FpnSettings:
+    """Feature pyramid network."""
+
     channels: int = 256
 
 
@@ -74,6 +76,8 @@ class RoiSettings:
 
 @dataclasses.dataclass(frozen=True)
 class BoxHeadSettings:
+    """The head that names an RoI and moves its box."""
+
     bins: int = 7
     channels: int = 1024
     norm: bool = False  # batch normalisation after both layers (Matterport)
@@ -81,6 +85,8 @@ class BoxHeadSettings:
 
 @dataclasses.dataclass(frozen=True)
 class MaskHeadSettings:
+    """The head that outlines the cell in an RoI."""
+
     bins: int = 14  # the mask has twice as many
     channels: int = 256
     norm: bool = False
@@ -100,6 +106,8 @@ class DetectionSettings:
 
 @dataclasses.dataclass(frozen=True)
 class LossSettings:
+    """How the five losses are measured and averaged."""
+
     rpn_beta: float = 1.0 / 9.0  # where smooth L1 turns from square to straight
     box_beta: float = 1.0 / 9.0
     padding_is_background: bool = False  # places left empty for want of RoIs train the class (Matterport)
@@ -178,4 +186,6 @@ def from_dict(kind: type[_Settings], values: Mapping[str, Any], where: str = "co
 def _value(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return from_dict(kind, value, where)  # type: ignore[arg-type]
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise ValueError(f"{where} is {value!r}; choose one of {', '.join(map(str, get_args(kind)))}")
     return tuple(value) if isinstance(value, list) else value  # JSON has no tuples

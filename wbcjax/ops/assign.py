@@ -13,6 +13,8 @@ CROWD_IOU = 0.001  # a candidate that overlaps a crowd by more is no negative (M
 
 
 class Match(NamedTuple):
+    """What each candidate box is to the cells of its image."""
+
     cell: Int[Array, " n"]  # the cell with the largest overlap; meaningless where there is none
     positive: Bool[Array, " n"]
     negative: Bool[Array, " n"]  # neither: trained on by nothing

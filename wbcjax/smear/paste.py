@@ -56,7 +56,7 @@ def paste_aligned(
     for mask, probabilities, (x1, y1, x2, y2) in zip(masks, padded, boxes.astype(np.float64), strict=True):
         left, top = max(math.floor(x1), 0), max(math.floor(y1), 0)
         right, bottom = min(math.ceil(x2), width), min(math.ceil(y2), height)
-        if left < right and top < bottom:
+        if left < right and top < bottom and x1 < x2 and y1 < y2:
             across, down = size / (x2 - x1), size / (y2 - y1)  # pixels of the map for one of the image
             to_map = np.array(
                 [

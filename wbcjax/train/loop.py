@@ -43,8 +43,9 @@ def train(
 
     Returns None at the end of the run or of `max_minutes`, both with a last evaluation and checkpoint, or the signal
     (SIGINT, SIGTERM) that stopped it: the step is finished, and a checkpoint saved without an evaluation. A second
-    signal ends the program at once. Raises ConfigChanged, NonFiniteLoss (see nonfinite.json in the workdir) and
-    ValueError for a config that contradicts itself or the checkpoint.
+    signal ends the program at once: what was done since the last save, about `checkpoint_minutes` at most, is lost.
+    Raises ConfigChanged, NonFiniteLoss (see nonfinite.json in the workdir) and ValueError for a config that contradicts
+    itself or the checkpoint.
     """
     workdir = Path(workdir)
     first_process = jax.process_index() == 0
@@ -52,10 +53,11 @@ def train(
     plan = plan_run(settings, task.images)
     parallel = DataParallel(settings.parallel)
     parallel.check_batch_size(settings.batch_size)
-    changes = settle_config(config, workdir, allow_change=allow_config_change, write=first_process)
-    batches = task.train_batches(config.seed, jax.process_index(), jax.process_count())
-    try:
-        with Checkpoints(checkpoint_directory(workdir)) as checkpoints, StopRequest() as stop:
+    with Checkpoints(checkpoint_directory(workdir)) as checkpoints:
+        started = checkpoints.latest is not None
+        changes = settle_config(config, workdir, started=started, allow_change=allow_config_change, write=first_process)
+        batches = task.train_batches(config.seed, jax.process_index(), jax.process_count())
+        with contextlib.closing(batches), StopRequest() as stop:
             state, phase = _start_or_resume(settings, config.seed, task, plan, checkpoints, batches)
             with RunLog(
                 workdir,
@@ -69,8 +71,6 @@ def train(
                     log.say(f"going on from step {state.step} of {plan.steps} in {workdir}")
                 run = _Run(settings, task, plan, parallel, checkpoints, batches, stop, log, workdir)
                 return run.go(state, phase)
-    finally:
-        batches.close()
 
 
 def _start_or_resume(
@@ -109,6 +109,7 @@ class _Run:
     unread: deque[_Launched] = field(default_factory=deque)
     start: float = field(default_factory=time.monotonic)
     window_start: float = field(default_factory=time.monotonic)  # of the steps in the next "train" record
+    last_save: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.settings)
@@ -133,6 +134,9 @@ class _Run:
                 if not evaluated:
                     self._save(state, None)
                 return self._stopped(step)
+            if step > first and not evaluated and self._save_due(step):
+                self._read_metrics()
+                self._save(state, None)
             if self.plan.phase(step) != phase:
                 state, phase = self._change_phase(state, step)
                 train_step = self._compile(phase)
@@ -203,8 +207,8 @@ class _Run:
             f"step {launched.step}: "
             + ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
             + f"; the weights were left as they were before it. Images: {', '.join(names)}; also in {path}. "
-            "Look at these images and their annotations, or lower config.train.learning_rate, or set "
-            "config.train.clip_norm; the same command goes on from the latest checkpoint."
+            "Look at these images and their annotations; the same command goes on from the latest checkpoint. Or lower "
+            "config.train.learning_rate, or set config.train.clip_norm, and add --allow_config_change."
         )
 
     def _evaluate_and_save(self, state: TrainState, step: int) -> bool:
@@ -219,7 +223,6 @@ class _Run:
             pass
         finally:
             self._save(state, score)
-        self.window_start = time.monotonic()
         return score is not None
 
     def _evaluate(self, state: TrainState, step: int) -> float:
@@ -233,6 +236,7 @@ class _Run:
 
     def _save(self, state: TrainState, score: float | None) -> None:
         self.checkpoints.save(jax.device_get(self.parallel.local(state)), self.batches, score)
+        self.window_start = self.last_save = time.monotonic()
 
     def _stopped(self, step: int) -> signal.Signals:
         reason = self.stop.signal or signal.SIGTERM  # another process of the run was asked
@@ -243,6 +247,10 @@ class _Run:
     def _out_of_time(self, step: int) -> bool:
         limit = self.settings.max_minutes * 60
         return limit > 0 and self._agreed(step, time.monotonic() - self.start > limit)
+
+    def _save_due(self, step: int) -> bool:
+        limit = self.settings.checkpoint_minutes * 60
+        return limit > 0 and self._agreed(step, time.monotonic() - self.last_save > limit)
 
     def _asked_to_stop(self, step: int) -> bool:
         return self._agreed(step, self.stop.signal is not None)

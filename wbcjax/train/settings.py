@@ -32,9 +32,10 @@ class TrainSettings:
     boundaries: tuple[float, ...]  # of "step", in epochs
     gamma: float  # of "step": the factor at each boundary
     loss_weights: dict[str, float] = field(hash=False)  # losses not named count fully
-    ema_decay: float  # of the running average of the weights, evaluated and predicted with in their place; 0: none
+    ema_decay: float  # of running averages of weights and batch statistics, predicted with in their place; 0: none
     log_every: int  # steps
     eval_every_epochs: float  # 0: only at the end
+    checkpoint_minutes: float  # save without evaluating after so long without a save; 0: never
     max_minutes: float  # stop, evaluate and save after so long in this process; 0: never
     parallel: str  # "shard_map" | "pmap"
 
@@ -75,6 +76,7 @@ _LEAST = {
     "ema_decay": 0,
     "log_every": 1,
     "eval_every_epochs": 0,
+    "checkpoint_minutes": 0,
     "max_minutes": 0,
 }
 

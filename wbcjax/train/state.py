@@ -16,7 +16,7 @@ class TrainState(NamedTuple):
     params: Any
     batch_stats: Any
     opt_state: Any  # of the weights that the present phase trains: frozen ones have none
-    ema_params: Any  # running average of params, or None
+    ema: Any  # running averages of {"params", "batch_stats"}, or None
     key: Any  # (2,) uint32 PRNG key data; never changes: steps and images fold their numbers into it
     failed_step: Any  # () int32, the first step with a loss or gradient that is not finite, or -1; nothing moves after
 
@@ -25,13 +25,12 @@ def init_state(
     variables: dict, optimizer: optax.GradientTransformation, layers: str, seed: int, *, ema: bool
 ) -> TrainState:
     """The state before the first step, in host memory, from {"params", "batch_stats"}."""
-    params = jax.device_get(variables["params"])
+    variables = jax.device_get({"params": variables["params"], "batch_stats": variables["batch_stats"]})
     return TrainState(
         step=np.zeros((), np.int32),
-        params=params,
-        batch_stats=jax.device_get(variables["batch_stats"]),
-        opt_state=init_optimizer(params, optimizer, layers),
-        ema_params=jax.tree.map(np.copy, params) if ema else None,
+        **variables,
+        opt_state=init_optimizer(variables["params"], optimizer, layers),
+        ema=jax.tree.map(np.copy, variables) if ema else None,
         key=jax.device_get(jax.random.key_data(jax.random.key(seed))),
         failed_step=np.full((), -1, np.int32),
     )
@@ -43,6 +42,8 @@ def init_optimizer(params: dict, optimizer: optax.GradientTransformation, layers
 
 
 def prediction_variables(state: TrainState) -> dict:
-    """The variables to evaluate and predict with: the averaged weights where there are any."""
-    params = state.params if state.ema_params is None else state.ema_params
-    return {"params": params, "batch_stats": state.batch_stats}
+    """The variables {"params", "batch_stats"} to evaluate and predict with: the averaged ones where there are any.
+
+    Batch statistics are averaged with the weights: those of the last weights do not fit the averaged ones.
+    """
+    return {"params": state.params, "batch_stats": state.batch_stats} if state.ema is None else state.ema

@@ -45,6 +45,7 @@ def make_step(
         rate, grad_norm = schedule(state.step), optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
         params = join_weights(jax.tree.map(lambda weight, update: weight - rate * update, trained, updates), frozen)
+        variables = {"params": params, "batch_stats": batch_stats}
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         failed_step = jnp.where((state.failed_step < 0) & ~finite, state.step, state.failed_step)
         moved = state._replace(
@@ -52,7 +53,7 @@ def make_step(
             params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
-            ema_params=_average(state.ema_params, params, state.step, ema_decay) if ema_decay else None,
+            ema=_average(state.ema, variables, state.step, ema_decay) if ema_decay else None,
         )
         # The host looks only now and then, so a failed step and those after it must change nothing by themselves.
         new = jax.tree.map(lambda after, before: jnp.where(failed_step < 0, after, before), moved, state)
@@ -81,7 +82,7 @@ def _weighted_sum(losses: Mapping[str, Float[Array, ""]], weights: Mapping[str, 
     return jnp.sum(jnp.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]))
 
 
-def _average(averaged: Tree, params: Tree, step: Int[Array, ""], decay: float) -> Tree:
+def _average(averaged: Tree, variables: Tree, step: Int[Array, ""], decay: float) -> Tree:
     """Exponential moving average; early steps forget faster, as in tf.train.ExponentialMovingAverage(num_updates)."""
     kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda average, weight: average + (1.0 - kept) * (weight - average), averaged, params)
+    return jax.tree.map(lambda average, value: average + (1.0 - kept) * (value - average), averaged, variables)

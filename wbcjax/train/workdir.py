@@ -11,16 +11,19 @@ class ConfigChanged(ValueError):
     """The workdir holds a run of another config."""
 
 
-def settle_config(config: ConfigDict, workdir: Path, *, allow_change: bool, write: bool = True) -> dict[str, list]:
+def settle_config(
+    config: ConfigDict, workdir: Path, *, started: bool, allow_change: bool, write: bool = True
+) -> dict[str, list]:
     """Make `workdir` a run of `config`: writes config.json, or checks it against the one there.
 
-    Returns what changed, {"train.learning_rate": [before, now]}, empty for a new run. Raises ConfigChanged with all
-    differing keys unless `allow_change`, which replaces config.json. `write` False only checks.
+    `started` says whether the run has a checkpoint: until then config.json is replaced without a check, as nothing was
+    made with the one before. Returns what changed, {"train.learning_rate": [before, now]}, empty for a new run. Raises
+    ConfigChanged with all differing keys unless `allow_change`, which replaces config.json. `write` False only checks.
     """
     path = Path(workdir) / "config.json"
     now = json.loads(config_json(config))
     changes = {}
-    if path.exists():
+    if started and path.exists():
         changes = _differences(_read(path), now)
         if changes and not allow_change:
             raise ConfigChanged(
@@ -30,7 +33,7 @@ def settle_config(config: ConfigDict, workdir: Path, *, allow_change: bool, writ
                 )
                 + "Give the config it was started with, another --workdir, or --allow_config_change."
             )
-    if write and (changes or not path.exists()):
+    if write and (changes or not started or not path.exists()):
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".json.new")
         unfinished.write_text(config_json(config) + "\n")
