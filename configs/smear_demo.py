@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     config = base.mask_rcnn()
     config.dataset.name = "synthetic"
     config.dataset.classes = ("L1", "L2", "L3")
-    config.dataset.synthetic.count = 400
+    config.dataset.synthetic.count = 300
     config.dataset.canvas = (192, 256)
     config.dataset.max_cells = 16
 
@@ -21,8 +21,8 @@ def get_config() -> ConfigDict:
     base.from_scratch(config)
     config.model.rpn.anchor_sizes = (24.0, 40.0, 64.0)
     config.model.roi.canonical_size = 112.0
-    config.train.epochs = 10.0
+    config.train.epochs = 6.0
     config.train.warmup_steps = 50
     config.train.ema_decay = 0.99
-    config.train.eval_every_epochs = 5.0
+    config.train.eval_every_epochs = 3.0
     return config
