@@ -1,5 +1,7 @@
 """What Matterport's dialect does otherwise than torchvision's, against plain NumPy written from its definitions."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -139,7 +141,8 @@ def test_black_beside_a_field_is_seen_as_black_not_as_the_mean():
 
     @jax.jit
     def coarsest(image, size):
-        return model.apply(variables, image, size, False, method="features")[5]
+        levels: Any = model.apply(variables, image, size, False, method="features")
+        return levels[5]
 
     half = np.array([[64, 48]], np.float32)
     painted = batch.image.copy()
