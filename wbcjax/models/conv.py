@@ -52,7 +52,8 @@ def conv(x: Float[Array, "n h w c"], kernel: Float[Array, "kh kw c k"], stride: 
 def max_pool_3x3(x: Float[Array, "n h w c"], same: bool) -> Float[Array, "n h/2 w/2 c"]:
     """Maximum over 3x3 pixels at every second one; `same` pads below and right only, as TensorFlow, else all round.
 
-    As maxima of slices, whose gradient on a CPU takes a sixth of the time of XLA's window reduction. Sizes are even.
+    As maxima of slices: forward and backward on a CPU they take less than half the time of XLA's window reduction
+    (benchmarks/conv.py). Sizes are even.
     """
     return _pool_axis(_pool_axis(x, 1, same), 2, same)
 
@@ -76,7 +77,7 @@ def _lax_conv(x: Array, kernel: Array, stride: int) -> Array:
 
 @jax.custom_vjp
 def _conv3x3_large(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c k"]) -> Float[Array, "n h w k"]:
-    """A 3x3 convolution whose kernel gradient on a CPU takes half the time of XLA's own (benchmarks/conv.py)."""
+    """A 3x3 convolution whose kernel gradient is written out, for CPUs (benchmarks/conv.py)."""
     return _lax_conv(x, kernel, 1)
 
 
