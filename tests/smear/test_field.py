@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
-from wbcjax.smear.checks import outline, shoelace_area
-from wbcjax.smear.field import Cell, SmearField, read_image, text_rle
+from wbcjax.smear.field import Cell, SmearField, decode_image, read_image, text_rle
+from wbcjax.smear.formats.checks import outline, shoelace_area
 
 HEIGHT, WIDTH = 60, 80
 
@@ -87,12 +87,41 @@ def test_a_mask_asked_for_at_another_size_is_refused():
         Cell(1, rle=rle).mask(6, 4)
 
 
-def test_a_cell_with_no_outline_or_with_two_kinds_is_refused():
-    rle = text_rle(coco_mask.encode(np.ones((4, 6), np.uint8, order="F")))
-    with pytest.raises(ValueError, match="either polygons or an rle"):
-        Cell(1)
-    with pytest.raises(ValueError, match="either polygons or an rle"):
-        Cell(1, (np.array([[0, 0], [2, 0], [0, 2]], float),), rle)
+TRIANGLE = (np.array([[0, 0], [2, 0], [0, 2]], float),)
+RLE = text_rle(coco_mask.encode(np.ones((4, 6), np.uint8, order="F")))
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        {},
+        {"polygons": TRIANGLE, "rle": RLE},
+        {"polygons": TRIANGLE, "box": (0, 0, 1, 1)},
+        {"rle": RLE, "box": (0, 0, 1, 1)},
+        {"polygons": TRIANGLE, "rle": RLE, "box": (0, 0, 1, 1)},
+    ],
+    ids=lambda kinds: " ".join(kinds) or "none",
+)
+def test_a_cell_of_no_kind_or_of_two_is_refused(kinds):
+    with pytest.raises(ValueError, match="a cell takes exactly one of polygons, an rle and a box"):
+        Cell(1, **kinds)
+
+
+@given(corners=st.tuples(st.integers(0, WIDTH), st.integers(0, HEIGHT), st.integers(0, WIDTH), st.integers(0, HEIGHT)))
+def test_the_mask_of_a_cell_known_by_its_box_is_the_filled_box(corners):
+    x1, x2 = sorted((corners[0], corners[2]))
+    y1, y2 = sorted((corners[1], corners[3]))
+    cell = Cell(1, box=(x1, y1, x2, y2))
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[y1:y2, x1:x2] = 1
+    np.testing.assert_array_equal(cell.mask(HEIGHT, WIDTH), expected)
+    assert cell.to_rle(HEIGHT, WIDTH) == text_rle(coco_mask.encode(np.asfortranarray(expected)))
+
+
+def test_only_a_box_leaves_the_outline_unknown():
+    assert Cell(1, TRIANGLE).outlined
+    assert Cell(1, rle=RLE).outlined
+    assert not Cell(1, box=(0, 0, 1, 1)).outlined
 
 
 def test_a_field_without_an_image_or_with_two_is_refused_by_name(tmp_path):
@@ -115,6 +144,39 @@ def test_a_grey_image_comes_out_with_three_channels(tmp_path):
     grey = np.random.default_rng(0).integers(0, 256, (5, 7), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), grey)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.stack([grey] * 3, axis=-1))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_an_alpha_channel_is_dropped(tmp_path, suffix):
+    rgba = np.random.default_rng(0).integers(0, 256, (5, 7, 4), np.uint8)
+    rgba[0, :, 3] = 0  # wholly transparent pixels keep their colour
+    data = cv2.imencode(suffix, rgba[..., [2, 1, 0, 3]])[1].tobytes()
+    np.testing.assert_array_equal(decode_image(data, "a"), rgba[..., :3])
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize(("brightest", "bits"), [(200, 8), (1023, 10), (1024, 12), (4095, 12), (9000, 14), (65535, 16)])
+def test_a_16_bit_image_is_scaled_by_the_bits_that_its_camera_uses(channels, suffix, brightest, bits):
+    deep = np.random.default_rng(0).integers(0, brightest + 1, (5, 7, channels), np.uint16)
+    deep[0, 0, :3] = brightest
+    deep[..., 3:] = 65535  # an alpha channel says nothing of the camera
+    colours = deep[..., [0, 0, 0]] if channels == 1 else deep[..., :3]
+    data = cv2.imencode(suffix, deep[..., [2, 1, 0, 3][:channels]] if channels > 1 else deep[..., 0])[1].tobytes()
+    decoded = decode_image(data, "a")
+    assert decoded.dtype == np.uint8
+    np.testing.assert_allclose(decoded, colours * (255 / (2**bits - 1)), atol=0.51)
+
+
+def test_a_black_16_bit_image_is_black():
+    data = cv2.imencode(".png", np.zeros((5, 7), np.uint16))[1].tobytes()
+    np.testing.assert_array_equal(decode_image(data, "a"), np.zeros((5, 7, 3), np.uint8))
+
+
+def test_an_image_of_fractions_is_refused_by_name():
+    data = cv2.imencode(".tif", np.zeros((5, 7, 3), np.float32))[1].tobytes()
+    with pytest.raises(ValueError, match=r"a\.tif: has float32 pixels; save it with 8 or 16 bits a channel"):
+        decode_image(data, "a.tif")
 
 
 def test_an_image_that_its_exif_turns_comes_out_upright(tmp_path):

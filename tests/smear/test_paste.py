@@ -2,8 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
 
-from wbcjax.smear.paste import paste, paste_aligned
+from wbcjax.smear.field import text_rle
+from wbcjax.smear.paste import paste, paste_aligned, paste_rles, patch_rle
 
 REFERENCE = Path(__file__).parent / "reference/torchvision_paste.npz"
 
@@ -78,3 +82,28 @@ def test_an_aligned_mask_has_the_area_and_centre_of_what_it_depicts():
     rows, columns = np.nonzero(mask)
     assert mask.sum() == pytest.approx(np.pi * 24**2, rel=0.01)
     assert (columns.mean() + 0.5, rows.mean() + 0.5) == pytest.approx((42.3, 37.8), abs=0.1)
+
+
+def encoded(mask: np.ndarray) -> dict:
+    return text_rle(coco_mask.encode(np.asfortranarray(mask)))
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 0.5, 0.9, 1.0]))
+def test_a_patchs_rle_is_that_of_the_mask_at_image_size(seed, filled):
+    rng = np.random.default_rng(seed)
+    height, width = (int(side) for side in rng.integers(1, 9, 2))
+    (top, bottom), (left, right) = (sorted(rng.integers(0, side + 1, 2).tolist()) for side in (height, width))
+    mask = np.zeros((height, width), np.uint8)
+    mask[top:bottom, left:right] = rng.random((bottom - top, right - left)) < filled
+    assert patch_rle(mask[top:bottom, left:right], left, top, height, width) == encoded(mask)
+
+
+@pytest.mark.parametrize(("aligned", "put"), [(False, paste), (True, paste_aligned)])
+def test_masks_pasted_as_rle_are_those_pasted_at_image_size(aligned, put):
+    rng = np.random.default_rng(0)
+    probabilities = rng.random((40, 14, 14)).astype(np.float32)
+    corners = rng.uniform(-20, 100, (40, 2, 2))
+    boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).astype(np.float32)
+    boxes[0] = 200, 10, 220, 30  # wholly outside
+    expected = [encoded(mask) for mask in put(probabilities, boxes, 60, 80)]
+    assert paste_rles(probabilities, boxes, 60, 80, aligned) == expected

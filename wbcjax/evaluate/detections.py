@@ -1,9 +1,8 @@
 """What was annotated and what was detected in a field, at image size, and the file that keeps both of a whole set."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,8 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from pycocotools import mask as coco_mask
 
-from wbcjax.smear.field import Cell, text_rle
-from wbcjax.smear.paste import paste, paste_aligned
+from wbcjax.files import write_atomically
+from wbcjax.smear.field import Cell
+from wbcjax.smear.paste import paste_rles
 
 
 # Compared by identity: arrays inside make `==` by value ambiguous.
@@ -23,13 +23,19 @@ class FieldAnnotations:
     name: str  # of the field; unique in a set
     height: int  # pixels
     width: int
-    boxes: Float[np.ndarray, "c 4"]  # x1, y1, x2, y2 in pixels, tight around the masks, x2 and y2 exclusive
+    boxes: Float[np.ndarray, "c 4"]  # x1, y1, x2, y2 in pixels, x2 and y2 exclusive: tight, or as annotated
     labels: Int[np.ndarray, " c"]  # 1..C
     crowd: Bool[np.ndarray, " c"]  # regions of uncounted cells
-    rles: list[Any]  # COCO compressed RLE of each mask, counts as str
+    outlined: Bool[np.ndarray, " c"]  # False where only the box is known
+    rles: list[Any]  # COCO compressed RLE of each mask, or filled box, counts as str
 
     def __post_init__(self) -> None:
-        _check(self, {"boxes": self.boxes, "labels": self.labels, "crowd": self.crowd, "rles": self.rles})
+        names = ("boxes", "labels", "crowd", "outlined", "rles")
+        _check(self, {name: getattr(self, name) for name in names})
+
+    def for_masks(self) -> "FieldAnnotations":
+        """What masks are to be judged by: cells that are not outlined become crowd regions, neither right nor wrong."""
+        return replace(self, crowd=self.crowd | ~self.outlined, outlined=np.ones_like(self.outlined))
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +63,20 @@ class FieldDetections:
 
 
 def annotate(name: str, height: int, width: int, cells: Sequence[Cell]) -> FieldAnnotations:
-    """The annotations of a field that is `height` x `width` pixels, each box drawn tight around the cell's mask."""
+    """The annotations of a field that is `height` x `width` pixels, boxes tight around the masks of outlined cells."""
     rles: list[Any] = [cell.to_rle(height, width) for cell in cells]
+    boxes = _corners([coco_mask.toBbox(rle) for rle in rles])
+    for box, cell in zip(boxes, cells, strict=True):
+        if cell.box is not None:
+            box[:] = cell.box
     return FieldAnnotations(
         name=name,
         height=height,
         width=width,
-        boxes=_corners([coco_mask.toBbox(rle) for rle in rles]),
+        boxes=boxes,
         labels=np.array([cell.label for cell in cells], np.int32),
         crowd=np.array([cell.crowd for cell in cells], bool),
+        outlined=np.array([cell.outlined for cell in cells], bool),
         rles=rles,
     )
 
@@ -82,12 +93,9 @@ def detect(
 ) -> FieldDetections:
     """A model's detections, boxes in pixels of the `height` x `width` image already, their masks pasted into it.
 
-    By `paste_aligned` where the model's RoIAlign was `aligned`, else by `paste`.
+    As `paste_aligned` does where the model's RoIAlign was `aligned`, else as `paste`.
     """
-    put = paste_aligned if aligned else paste
-    # One at a time: a hundred masks of a 2560 x 1920 field would take half a gigabyte.
-    masks = (put(mask_probabilities[i : i + 1], boxes[i : i + 1], height, width)[0] for i in range(len(boxes)))
-    rles = [text_rle(coco_mask.encode(np.asfortranarray(mask))) for mask in masks]
+    rles = paste_rles(mask_probabilities, boxes, height, width, aligned)
     return FieldDetections(name, height, width, boxes.astype(np.float32), labels.astype(np.int32), scores, rles)
 
 
@@ -96,14 +104,17 @@ def save(
 ) -> None:
     """Write annotations and detections of a set as one JSON file, in COCO's terms.
 
-    `images`, `categories` and `annotations` are a COCO ground truth; `detections` is a COCO result list. The file is
-    replaced at once: an interrupted save leaves the previous file whole. Raises as `check_pairs` does.
+    `images`, `categories` and `annotations` are a COCO ground truth; `detections` is a COCO result list. An annotation
+    of a cell whose box alone is known has `"outlined": false`, and the filled box for its mask. The file is replaced at
+    once: an interrupted save leaves the previous file whole. Raises as `check_pairs` does.
     """
     check_pairs(annotations, detections)
     data = _fields(classes, annotations) | {
         "annotations": [
             # Ids count from 1: COCOeval takes a match with id 0 for no match.
-            _entry(field, image, row) | {"id": number, "iscrowd": int(field.crowd[row]), "area": _area(field.rles[row])}
+            _entry(field, image, row)
+            | {"id": number, "iscrowd": int(field.crowd[row]), "area": _area(field.rles[row])}
+            | ({} if field.outlined[row] else {"outlined": False})
             for number, (image, field, row) in enumerate(_rows(annotations), start=1)
         ],
         "detections": _results(detections),
@@ -135,6 +146,7 @@ def load(path: Path) -> tuple[tuple[str, ...], list[FieldAnnotations], list[Fiel
             FieldAnnotations(
                 *_common(image, cells[image["id"]]),
                 crowd=np.array([entry["iscrowd"] for entry in cells[image["id"]]], bool),
+                outlined=np.array([entry.get("outlined", True) for entry in cells[image["id"]]], bool),
                 rles=[entry["segmentation"] for entry in cells[image["id"]]],
             )
             for image in data["images"]
@@ -163,17 +175,6 @@ def check_pairs(annotations: Sequence[FieldAnnotations], detections: Sequence[Fi
             f"{len(annotated)} annotated fields and {len(detected)} fields with detections must be the same, "
             f"in the same order; found in one list only: {apart}"
         )
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` into a file that appears whole or not at all, making its folder when needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 Field = TypeVar("Field", FieldAnnotations, FieldDetections)

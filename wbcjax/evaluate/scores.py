@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from wbcjax.evaluate.average_precision import average_precision
-from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_pairs, write_atomically
+from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_pairs
 from wbcjax.evaluate.field_precision import IOU_THRESHOLD, SCORE_THRESHOLD, field_average_precision, match_field
 from wbcjax.evaluate.overlap import box_overlaps, mask_overlaps, touching
+from wbcjax.files import write_atomically
 
 Scores = dict[str, Any]
 
@@ -31,36 +32,41 @@ def scores(
         score_threshold: what the papers' mAP and the found, missed and false cells take for a detection.
 
     Returns, with NaN where there is no cell to find:
-        box, mask: COCO's AP, AP50, AP75 and AP of each class (`average_precision`).
+        box, mask: COCO's AP, AP50, AP75 and AP of each class (`average_precision`). Cells of which only the box is
+            known count for boxes; for masks they are like crowd regions, and what is found there is left out.
         touching: the same where only annotated cells that touch another need to be found (`overlap.touching`) but
             every false detection counts, wherever it lies.
         paper: Matterport's mAP (`field_precision`), over the fields that hold annotated cells. Matterport has NaN for
             the others; here they are left out of the mean, and counted together with the false detections on them.
-        cells: annotated cells found, missed, and detections that found none, by the papers' matching.
-        counts: fields, annotated cells of each class, crowd regions, and detections of each class.
+            It is of masks too.
+        cells: annotated cells found, missed, and detections that found none, by the papers' matching: of masks where
+            cells are outlined, of boxes where they are not.
+        counts: fields, annotated cells of each class, how many of them are not outlined, crowd regions, and detections
+            of each class.
 
     Raises ValueError when the lists differ in their fields or a label has no class.
     """
     check_pairs(annotations, detections)
     _check_labels(annotations, detections, classes)
+    truth = {"box": annotations, "mask": [field.for_masks() for field in annotations]}
     overlaps = {
-        "box": [box_overlaps(*field) for field in zip(annotations, detections, strict=True)],
-        "mask": [mask_overlaps(*field) for field in zip(annotations, detections, strict=True)],
+        "box": [box_overlaps(*field) for field in zip(truth["box"], detections, strict=True)],
+        "mask": [mask_overlaps(*field) for field in zip(truth["mask"], detections, strict=True)],
     }
     touches = [touching(field) for field in annotations]
     alone = [~touch for touch in touches]
-    of_cells, paper = _by_field(annotations, detections, overlaps["mask"], score_threshold)
     return {
-        **{kind: _coco(annotations, detections, overlaps[kind], classes) for kind in overlaps},
+        **{kind: _coco(truth[kind], detections, overlaps[kind], classes) for kind in truth},
         "touching": {
-            **{kind: _coco(annotations, detections, overlaps[kind], classes, alone) for kind in overlaps},
+            **{kind: _coco(truth[kind], detections, overlaps[kind], classes, alone) for kind in truth},
             "cells": int(sum((touch & ~field.crowd).sum() for touch, field in zip(touches, annotations, strict=True))),
         },
-        "paper": paper,
-        "cells": of_cells,
+        "paper": _paper(annotations, detections, overlaps["mask"], score_threshold),
+        "cells": _of_cells(annotations, detections, score_threshold),
         "counts": {
             "fields": len(annotations),
             "cells": _per_class([field.labels[~field.crowd] for field in annotations], classes),
+            "not_outlined": int(sum((~field.outlined & ~field.crowd).sum() for field in annotations)),
             "crowd_regions": int(sum(field.crowd.sum() for field in annotations)),
             "detections": _per_class([field.labels for field in detections], classes),
         },
@@ -95,6 +101,8 @@ def table(scores: Scores) -> str:
         f"({paper['false_on_empty_fields']} false detections on them); touching cells {scores['touching']['cells']}, "
         f"crowd regions {counts['crowd_regions']}",
     ]
+    if not_outlined := counts["not_outlined"]:
+        lines.append(f"{not_outlined} cells have no outline: mask scores leave them out")
     return "\n".join(lines)
 
 
@@ -118,23 +126,19 @@ def _coco(
     return averages | {"per_class": dict(zip(classes, result.per_class, strict=True))}
 
 
-def _by_field(
+def _paper(
     annotations: Sequence[FieldAnnotations],
     detections: Sequence[FieldDetections],
     overlaps: Sequence[Float[np.ndarray, "_ _"]],
     score_threshold: float,
-) -> tuple[Scores, Scores]:
-    """The entries `cells` and `paper`."""
-    matches = [match_field(*field, score_threshold) for field in zip(annotations, detections, overlaps, strict=True)]
+) -> Scores:
+    """The entry `paper`; `overlaps` are of masks."""
+    fields = zip(annotations, detections, overlaps, strict=True)
+    matches = [match_field(cells.for_masks(), found, overlap, score_threshold) for cells, found, overlap in fields]
     with_cells = [match for match in matches if match.cells]
-    empty = [match for match in matches if not match.cells]
+    empty = [match for match, field in zip(matches, annotations, strict=True) if field.crowd.all()]
     precisions = [field_average_precision(match.cell_of >= 0, match.cells) for match in with_cells]
-    of_cells = {
-        "found": sum(match.found for match in matches),
-        "missed": sum(len(match.missed) for match in matches),
-        "false": sum(len(match.false) for match in matches),
-    }
-    paper = {
+    return {
         "mAP": float(np.mean(precisions)) if precisions else math.nan,
         "iou_threshold": IOU_THRESHOLD,
         "score_threshold": score_threshold,
@@ -142,7 +146,19 @@ def _by_field(
         "empty_fields": len(empty),
         "false_on_empty_fields": sum(len(match.false) for match in empty),
     }
-    return of_cells, paper
+
+
+def _of_cells(
+    annotations: Sequence[FieldAnnotations], detections: Sequence[FieldDetections], score_threshold: float
+) -> dict[str, int]:
+    """The entry `cells`."""
+    fields = zip(annotations, detections, strict=True)
+    matches = [match_field(cells, found, mask_overlaps(cells, found), score_threshold) for cells, found in fields]
+    return {
+        "found": sum(match.found for match in matches),
+        "missed": sum(len(match.missed) for match in matches),
+        "false": sum(len(match.false) for match in matches),
+    }
 
 
 def _check_labels(
@@ -162,7 +178,7 @@ def _per_class(labels: Sequence[np.ndarray], classes: Sequence[str]) -> dict[str
 
 
 def _percent(fraction: float) -> str:
-    return "    -" if math.isnan(fraction) else f"{100 * fraction:5.1f}"
+    return "  n/a" if math.isnan(fraction) else f"{100 * fraction:5.1f}"
 
 
 def _without_nan(value: Any) -> Any:

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_pairs, write_atomically
+from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_pairs
 from wbcjax.evaluate.field_precision import SCORE_THRESHOLD, FieldMatch, match_field
 from wbcjax.evaluate.overlap import mask_overlaps
+from wbcjax.files import write_atomically
 from wbcjax.report.draw import Colour, colour_of, text_size, write
 from wbcjax.report.overlay import draw_outlines
 
@@ -79,8 +80,8 @@ def _tile(
     false_tags = [f"false {detections.scores[i]:.2f}" if i in false else "" for i in match.detections]
     left = draw_outlines(image, annotations, cell_tags, zoom)
     right = draw_outlines(image, detections.select(match.detections), false_tags, zoom)
-    pictures = np.concatenate([left, _paper(left.shape[0], GAP), right], axis=1)
-    caption = _paper(text_size("Xg", TEXT)[1] + 8, pictures.shape[1])
+    pictures = np.concatenate([left, paper(left.shape[0], GAP), right], axis=1)
+    caption = paper(text_size("Xg", TEXT)[1] + 8, pictures.shape[1])
     counts = f"found {match.found} of {match.cells}, missed {len(match.missed)}, false {len(match.false)}"
     write(caption, f"{annotations.name}: {counts}", 0, 4, TEXT, INK)
     return np.concatenate([caption, pictures])
@@ -92,9 +93,9 @@ def _sheet(
     """Tiles in columns, beside margins of paper, below the title and a legend of the classes."""
     rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
     width = max(sum(tile.shape[1] for tile in row) + MARGIN * (len(row) + 1) for row in rows)
-    parts = [_heading(title, classes, width)]
+    parts = [heading(title, classes, width)]
     for row in rows:
-        parts.append(_paper(max(tile.shape[0] for tile in row) + MARGIN, width))
+        parts.append(paper(max(tile.shape[0] for tile in row) + MARGIN, width))
         left = MARGIN
         for tile in row:
             parts[-1][: tile.shape[0], left : left + tile.shape[1]] = tile
@@ -102,18 +103,20 @@ def _sheet(
     return np.concatenate(parts)
 
 
-def _heading(title: str, classes: Sequence[str], width: int) -> UInt8[np.ndarray, "_ _ 3"]:
+def heading(title: str, classes: Sequence[str], width: int) -> UInt8[np.ndarray, "_ _ 3"]:
+    """The top of a sheet of `width` pixels: its title, and a legend of the classes."""
     line = text_size("Xg", TEXT)[1] + 6
-    heading = _paper(2 * line + MARGIN, width)
-    write(heading, title, MARGIN, MARGIN, TEXT, INK)
+    band = paper(2 * line + MARGIN, width)
+    write(band, title, MARGIN, MARGIN, TEXT, INK)
     left, top, bottom = MARGIN, MARGIN + line + 1, MARGIN + 2 * line - 8
     for label, name in enumerate(classes, start=1):
-        cv2.rectangle(heading, (left, top), (left + 20, bottom), colour_of(label), cv2.FILLED)
-        cv2.rectangle(heading, (left, top), (left + 20, bottom), INK, 1)
-        write(heading, name, left + 26, top - 1, TEXT, INK)
+        cv2.rectangle(band, (left, top), (left + 20, bottom), colour_of(label), cv2.FILLED)
+        cv2.rectangle(band, (left, top), (left + 20, bottom), INK, 1)
+        write(band, name, left + 26, top - 1, TEXT, INK)
         left += 26 + text_size(name, TEXT)[0] + 2 * MARGIN
-    return heading
+    return band
 
 
-def _paper(height: int, width: int) -> UInt8[np.ndarray, "_ _ 3"]:
+def paper(height: int, width: int) -> UInt8[np.ndarray, "_ _ 3"]:
+    """A blank part of a sheet."""
     return np.full((height, width, 3), PAPER, np.uint8)

@@ -6,7 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt8, UInt16
 from pycocotools import mask as coco_mask
 
 
@@ -17,19 +17,25 @@ class AnnotationError(ValueError):
 # Compared by identity: arrays inside make `==` by value ambiguous.
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One annotated cell, outlined by polygons or given as a mask; exactly one of `polygons` and `rle` is set.
+    """One annotated cell: outlined by polygons, given as a mask, or known by its box alone.
 
-    Raises ValueError when both or neither are given.
+    Raises ValueError unless exactly one of `polygons`, `rle` and `box` is given.
     """
 
     label: int  # class, 1..C
     polygons: tuple[Float[np.ndarray, "_ 2"], ...] = ()  # (x, y) in pixels; several when the cell is in parts
     rle: dict | None = None  # COCO compressed RLE {"size": [h, w], "counts": str}
+    box: tuple[float, float, float, float] | None = None  # x1, y1, x2, y2 in pixels; nothing is known of the outline
     crowd: bool = False  # COCO iscrowd: a region of uncounted cells
 
     def __post_init__(self) -> None:
-        if bool(self.polygons) == (self.rle is not None):
-            raise ValueError("a cell takes either polygons or an rle, not both and not neither")
+        if bool(self.polygons) + (self.rle is not None) + (self.box is not None) != 1:
+            raise ValueError("a cell takes exactly one of polygons, an rle and a box")
+
+    @property
+    def outlined(self) -> bool:
+        """Whether the cell's outline is known; if not, its mask is its filled box."""
+        return self.box is None
 
     def mask(self, height: int, width: int) -> UInt8[np.ndarray, "h w"]:
         """The cell's pixels as 0 or 1 on an image of this size, rasterised as pycocotools does.
@@ -48,7 +54,11 @@ class Cell:
             if list(self.rle["size"]) != [height, width]:
                 raise ValueError(f"the cell's mask is for an image of {self.rle['size']}, asked for {[height, width]}")
             return self.rle
-        parts = coco_mask.frPyObjects([polygon.ravel().tolist() for polygon in self.polygons], height, width)
+        polygons: Any = [polygon.ravel().tolist() for polygon in self.polygons]
+        if self.box is not None:
+            x1, y1, x2, y2 = self.box
+            polygons = [[x1, y1, x2, y1, x2, y2, x1, y2]]
+        parts = coco_mask.frPyObjects(polygons, height, width)
         return text_rle(coco_mask.merge(parts))
 
 
@@ -80,20 +90,36 @@ class SmearField:
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Decode an image file to RGB, 8 bits a channel, turned upright as its EXIF orientation says.
+    """Decode an image file as `decode_image` does. Raises OSError when the file cannot be read."""
+    return decode_image(path.read_bytes(), str(path))
+
+
+def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """Decode the bytes of an image file to RGB, 8 bits a channel, turned upright as its EXIF orientation says.
 
     Annotation tools that show images in a browser (VIA among them) draw on the upright image, so outlines fit it.
-    Raises OSError when the file cannot be read, ValueError naming it when it is not an image.
+    Grey becomes RGB, an alpha channel is left away, and 16-bit images are scaled as `_eight_bits` says.
+    Raises ValueError with the file's `name` when it is not an image, or one of floating-point numbers.
     """
-    data = np.frombuffer(path.read_bytes(), np.uint8)
     # Not cv2.imread: it takes no path with non-ASCII letters on Windows, and tells nothing of why it failed.
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error:  # an empty file, or a size beyond what OpenCV takes
         image = None
     if image is None:
-        raise ValueError(f"{path}: not an image that OpenCV can decode; replace the file or leave it out")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        raise ValueError(f"{name}: not an image that OpenCV can decode; replace the file or leave it out")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"{name}: has {image.dtype} pixels; save it with 8 or 16 bits a channel")
+    return cv2.cvtColor(image if image.dtype == np.uint8 else _eight_bits(image), cv2.COLOR_BGR2RGB)
+
+
+def _eight_bits(image: UInt16[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A 16-bit image in 8 bits: the fewest of 8, 10, ... 16 bits that hold its brightest value become 0..255.
+
+    Cameras of 12 bits write TIFFs of 16 without telling so; the bright ground of a smear shows how many are in use.
+    """
+    bits = next(bits for bits in (8, 10, 12, 14, 16) if image.max() < 2**bits)
+    return cv2.convertScaleAbs(image, alpha=255 / (2**bits - 1))
 
 
 def text_rle(rle: Any) -> dict:

@@ -1,10 +1,15 @@
 """From a mask in its box's own frame, as a mask head predicts it, to a mask at image size."""
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
+from pycocotools import mask as coco_mask
+
+from wbcjax.smear.field import text_rle
 
 PADDING = 1  # zeros put around a mask before it is resized, so that its outline can bend inwards at the box's edge
 
@@ -28,15 +33,7 @@ def paste(
     Matches torchvision's `roi_heads.paste_masks_in_image` followed by `> threshold`, as its detection reference
     (`coco_eval.py`) does. Beyond it, a box wholly outside the image gives an empty mask.
     """
-    padded = _checked_and_padded(mask_probabilities, boxes)
-    corners = _padded_corners(boxes, mask_probabilities.shape[-1])
-    masks = np.zeros((len(boxes), height, width), np.uint8)
-    for mask, probabilities, (x1, y1, x2, y2) in zip(masks, padded, corners, strict=True):
-        left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
-        if left < right and top < bottom:
-            resized = cv2.resize(probabilities, (int(x2 - x1), int(y2 - y1)), interpolation=cv2.INTER_LINEAR)
-            mask[top:bottom, left:right] = resized[top - y1 : bottom - y1, left - x1 : right - x1] > threshold
-    return masks
+    return _on_image(_patches(mask_probabilities, boxes, height, width, threshold), len(boxes), height, width)
 
 
 def paste_aligned(
@@ -50,10 +47,84 @@ def paste_aligned(
 
     The counterpart of RoIAlign's "aligned" convention; as detectron2's `paste_masks_in_image`.
     """
+    return _on_image(_aligned_patches(mask_probabilities, boxes, height, width, threshold), len(boxes), height, width)
+
+
+def paste_rles(
+    mask_probabilities: Float[np.ndarray, "d m m"],
+    boxes: Float[np.ndarray, "d 4"],
+    height: int,
+    width: int,
+    aligned: bool,
+    threshold: float = 0.5,
+) -> list[dict]:
+    """As `paste`, or `paste_aligned`, but each mask as COCO compressed RLE: no mask is ever drawn at image size."""
+    patches = _aligned_patches if aligned else _patches
+    return [
+        patch_rle(pixels, left, top, height, width)
+        for pixels, left, top in patches(mask_probabilities, boxes, height, width, threshold)
+    ]
+
+
+def patch_rle(pixels: UInt8[np.ndarray, "h w"], left: int, top: int, height: int, width: int) -> dict:
+    """COCO compressed RLE, on a `height` x `width` image, of a mask (0 or 1) whose upper left corner is (left, top)."""
+    changes = np.diff(np.pad(pixels, ((1, 1), (0, 0))).astype(np.int8), axis=0)  # (h + 1, w)
+    column, row = np.nonzero(changes.T)  # down the columns: where a run begins, where it ends, ...
+    place = (left + column) * height + top + row
+    # A run that goes on at the top of the next column ends where one begins: neither is a change.
+    place, times = np.unique(place, return_counts=True)
+    place = place[(times == 1) & (place < height * width)]
+    counts = np.diff(np.concatenate([[0], place, [height * width]]))
+    return text_rle(coco_mask.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width))
+
+
+class _Patch(NamedTuple):
+    """A mask cut to where it can lie, and the place of that on the image."""
+
+    pixels: UInt8[np.ndarray, "h w"]  # 0 or 1
+    left: int
+    top: int
+
+
+NOWHERE = _Patch(np.zeros((0, 0), np.uint8), 0, 0)
+
+
+def _on_image(patches: Iterator[_Patch], count: int, height: int, width: int) -> UInt8[np.ndarray, "d height width"]:
+    masks = np.zeros((count, height, width), np.uint8)
+    for mask, (pixels, left, top) in zip(masks, patches, strict=True):
+        mask[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return masks
+
+
+def _patches(
+    mask_probabilities: Float[np.ndarray, "d m m"],
+    boxes: Float[np.ndarray, "d 4"],
+    height: int,
+    width: int,
+    threshold: float,
+) -> Iterator[_Patch]:
+    padded = _checked_and_padded(mask_probabilities, boxes)
+    corners = _padded_corners(boxes, mask_probabilities.shape[-1]).tolist()
+    for probabilities, (x1, y1, x2, y2) in zip(padded, corners, strict=True):
+        left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
+        if left < right and top < bottom:
+            resized = cv2.resize(probabilities, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
+            inside = resized[top - y1 : bottom - y1, left - x1 : right - x1] > threshold
+            yield _Patch(inside.astype(np.uint8), left, top)
+        else:
+            yield NOWHERE
+
+
+def _aligned_patches(
+    mask_probabilities: Float[np.ndarray, "d m m"],
+    boxes: Float[np.ndarray, "d 4"],
+    height: int,
+    width: int,
+    threshold: float,
+) -> Iterator[_Patch]:
     padded = _checked_and_padded(mask_probabilities, boxes)
     size = mask_probabilities.shape[-1]
-    masks = np.zeros((len(boxes), height, width), np.uint8)
-    for mask, probabilities, (x1, y1, x2, y2) in zip(masks, padded, boxes.astype(np.float64), strict=True):
+    for probabilities, (x1, y1, x2, y2) in zip(padded, boxes.astype(np.float64).tolist(), strict=True):
         left, top = max(math.floor(x1), 0), max(math.floor(y1), 0)
         right, bottom = min(math.ceil(x2), width), min(math.ceil(y2), height)
         if left < right and top < bottom and x1 < x2 and y1 < y2:
@@ -66,8 +137,9 @@ def paste_aligned(
             )
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             drawn = cv2.warpAffine(probabilities, to_map, (right - left, bottom - top), flags=flags)
-            mask[top:bottom, left:right] = drawn > threshold
-    return masks
+            yield _Patch((drawn > threshold).astype(np.uint8), left, top)
+        else:
+            yield NOWHERE
 
 
 def _checked_and_padded(

@@ -4,43 +4,38 @@
 lengths of the runs of 0 and 1 in turn, down the columns: a list (uncompressed) or a string (compressed).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from wbcjax.smear import checks
-from wbcjax.smear.checks import Fault, Reading
 from wbcjax.smear.field import Cell, SmearField, text_rle
+from wbcjax.smear.formats import checks
+from wbcjax.smear.formats.checks import Fault, Reading
 
 ID = (int, str)  # types of an id in JSON
 
 
-def read(annotations: Path, images: Path, class_of: Mapping[str, int]) -> list[SmearField]:
+def fields(reading: Reading) -> list[SmearField]:
     """The fields of a COCO file in its order, those without annotations too; outlines in pixels of the upright image.
 
-    `class_of` maps each category name of the file to a class; annotations of class 0 are left out, their counts logged.
-    Raises AnnotationError listing every problem of the set, see `wbcjax.smear.checks`.
+    An annotation with a `bbox` and no `segmentation` is a cell of which only the box is known.
     """
-    reading = Reading(annotations, images, class_of)
-    fields = []
-    with reading.at(annotations.name):
-        data = checks.load_json(annotations)
-        images_listed, annotated, categories = (
-            checks.need(data, key, list) for key in ("images", "annotations", "categories")
-        )
-        checks.image_folder(images)
-        class_names = _class_names(reading, categories)
-        image_of = _by_id(reading, images_listed, "image")
-        annotations_of = _annotations_of(reading, annotated, image_of)
-        for image_id, image in image_of.items():
-            with reading.at(annotations.name, f"image {image_id}"):
-                fields.append(_field(reading, image, annotations_of[image_id], class_names))
-    reading.finish()
-    return [field for field in fields if field is not None]
+    data = checks.load_json(reading.annotations)
+    images_listed, annotated, categories = (
+        checks.need(data, key, list) for key in ("images", "annotations", "categories")
+    )
+    checks.image_folder(reading.images)
+    class_names = _class_names(reading, categories)
+    image_of = _by_id(reading, images_listed, "image")
+    annotations_of = _annotations_of(reading, annotated, image_of)
+    found = []
+    for image_id, image in image_of.items():
+        with reading.at(reading.annotations.name, f"image {image_id}"):
+            found.append(_field(reading, image, annotations_of[image_id], class_names))
+    return [field for field in found if field is not None]
 
 
 def _by_id(reading: Reading, records: list[Any], kind: str) -> dict[int | str, Any]:
@@ -55,12 +50,11 @@ def _by_id(reading: Reading, records: list[Any], kind: str) -> dict[int | str, A
 
 
 def _class_names(reading: Reading, categories: list[Any]) -> dict[int | str, str]:
-    """Category names by id. A name that the class map lacks is noted here, once, not for each annotation."""
+    """Category names by id."""
     names = {}
     for category_id, category in _by_id(reading, categories, "category").items():
         with reading.at(reading.annotations.name, f"category {category_id}"):
             names[category_id] = checks.need(category, "name", str)
-            checks.class_label(names[category_id], reading.class_of)
     return names
 
 
@@ -82,20 +76,23 @@ def _field(
     reading: Reading, image: Any, annotated: list[tuple[int | str, Any]], class_names: dict[int | str, str]
 ) -> SmearField | None:
     name = checks.need(image, "file_name", str)
-    path, size = None, None
+    path, size, group = None, None, None
     with reading.at(name):
         path, decoded = reading.image(name)
         _check_declared_size(image, decoded)
         size = decoded
+    if reading.group_attribute is not None:
+        with reading.at(name):
+            group = checks.text(image, reading.group_attribute, "image key")
     cells = []
     for annotation_id, annotation in annotated:
         at = partial(reading.at, name, f"annotation {annotation_id}")
         cell = _cell(reading, annotation, class_names, size, at)
         if cell is not None:
             cells.append(cell)
-    if path is None or size is None:
+    if path is None or size is None or (reading.group_attribute is not None and group is None):
         return None
-    return SmearField(name, *size, tuple(cells), path)
+    return SmearField(name, *size, tuple(cells), path, group=group)
 
 
 def _check_declared_size(image: dict[str, Any], size: tuple[int, int]) -> None:
@@ -114,26 +111,35 @@ def _cell(
     size: tuple[int, int] | None,
     at: Callable[[], AbstractContextManager[None]],
 ) -> Cell | None:
-    label, crowd, polygons, rle = None, None, (), None
+    label, crowd, outline = None, None, None
     with at():
         category_id = checks.need(annotation, "category_id", ID)
         if category_id not in class_names:
             raise Fault(f'its category {category_id!r} is not in "categories"', "correct it or list the category")
-        label = reading.class_of.get(class_names[category_id])  # None was noted with the categories
+        label = reading.label(class_names[category_id])
         if label == 0:
-            reading.left_out[class_names[category_id]] += 1
             return None
     with at():
         crowd = _crowd(annotation)
     with at():
-        segmentation = checks.need(annotation, "segmentation", (list, dict))
-        if isinstance(segmentation, dict):
-            rle = _rle(segmentation, size)
-        else:
-            polygons = _polygons(segmentation, size)
-    if label is None or crowd is None or (not polygons and rle is None):
+        outline = _outline(annotation, size)
+    if label is None or crowd is None or outline is None:
         return None
-    return Cell(label, polygons, rle, crowd)
+    return Cell(label, **outline, crowd=crowd)
+
+
+def _outline(annotation: dict[str, Any], size: tuple[int, int] | None) -> dict[str, Any]:
+    """What a Cell takes: {"rle": ...}, {"polygons": ...}, or {"box": ...} where there is a box and no outline."""
+    segmentation = annotation.get("segmentation") or []
+    if isinstance(segmentation, dict):
+        return {"rle": _rle(segmentation, size)}
+    if segmentation or "bbox" not in annotation:
+        return {"polygons": _polygons(checks.need(annotation, "segmentation", list), size)}
+    corner_and_size = checks.need(annotation, "bbox", list)
+    if len(corner_and_size) != 4:
+        raise Fault(f'"bbox" is {checks.brief(corner_and_size)}', "make it [x, y, width, height]")
+    x, y, width, height = checks.numbers(corner_and_size)
+    return {"box": checks.box(x, y, x + width, y + height, size)}
 
 
 def _crowd(annotation: dict[str, Any]) -> bool:

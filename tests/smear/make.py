@@ -1,0 +1,43 @@
+"""What the tests of the readers share: image files, VIA records, and the lines of an error."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from wbcjax.smear.field import AnnotationError
+from wbcjax.smear.read import read
+
+HEIGHT, WIDTH = 30, 40
+SQUARE = ([5, 15, 15, 5], [4, 4, 12, 12])
+CLASS_OF = {"L1": 1, "L2": 2, "debris": 0}
+
+
+def image_folder(folder: Path, *names: str) -> Path:
+    """A new folder of grey images of HEIGHT x WIDTH."""
+    folder.mkdir()
+    for name in names:
+        cv2.imwrite(str(folder / name), np.full((HEIGHT, WIDTH, 3), 200, np.uint8))
+    return folder
+
+
+def region(xs=SQUARE[0], ys=SQUARE[1], cell: Any = "L1", name="polygon", **attributes) -> dict:
+    """A region of VIA; `attributes` are its region attributes beside its class."""
+    shape = {"name": name, "all_points_x": list(xs), "all_points_y": list(ys)}
+    return {"shape_attributes": shape, "region_attributes": {"cell": cell, **attributes}}
+
+
+def entry(name: str, *regions: dict, patient="p1", size=-1) -> dict:
+    """An image of VIA 2.x."""
+    return {"filename": name, "size": size, "regions": list(regions), "file_attributes": {"patient": patient}}
+
+
+def problems(annotations: Path, images: Path, class_of=CLASS_OF, **options) -> list[str]:
+    """The lines of the AnnotationError that reading a set raises, without the first, which counts them."""
+    with pytest.raises(AnnotationError) as caught:
+        read(annotations, images, class_of, **options)
+    first, *lines = str(caught.value).split("\n  ")
+    assert first == f"{annotations}: {len(lines)} problem{'s' * (len(lines) > 1)}"
+    return lines

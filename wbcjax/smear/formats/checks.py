@@ -1,0 +1,321 @@
+"""Checks on annotations as they are read: a failed check raises a `Fault`, and a `Reading` gathers those of a set.
+
+A reader runs each check inside `with reading.at(file, where)` and goes on to the next; what it returns is what passed.
+`wbcjax.smear.read` then refuses the set if anything was found, or leaves out what has problems.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+import shapely
+from jaxtyping import Float
+from shapely.validation import explain_validity
+
+from wbcjax.smear.field import Cell, read_image
+
+BORDER_TOLERANCE = 1.0  # pixels a point may lie outside its image, from rounding: it is moved to the border
+CROSSING_SHARE = 0.01  # of a cell's area, and
+CROSSING_AREA = 1.0  # square pixels that an outline's crossings may make unclear: tools round and clip what was drawn
+ZERO_AREA = 1e-3  # square pixels: above rounding noise, below any outline meant as one
+
+
+class Fault(Exception):
+    """One failed check: `Fault(found, remedy)`, both sentences without a capital or a full stop."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(found, remedy)
+        self.found, self.remedy = found, remedy
+
+
+class UnknownClass(Fault):
+    """A class name that the class map lacks. Noted once with the number of its cells, not once for each of them."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"unknown class {name!r}", "add it to the class map")
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A fault and its place."""
+
+    file: str  # image name, or the annotation file's when no image is meant
+    where: str  # such as "region 3"; "" for the whole file
+    found: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.file}{', ' * bool(self.where)}{self.where}: {self.found}; {self.remedy}"
+
+
+class Reading:
+    """One set being read: where it lies, what its names mean, and what was found wrong with it so far."""
+
+    def __init__(
+        self,
+        annotations: Path,
+        images: Path,
+        class_of: Mapping[str, int] | None = None,
+        class_attribute: str = "cell",
+        group_attribute: str | None = None,
+    ) -> None:
+        self.annotations, self.images = annotations, images
+        self.class_attribute, self.group_attribute = class_attribute, group_attribute
+        self.classes: list[str] = []  # of label 1, 2, ..., as they appear, when there is no class map
+        self.left_out = Counter[str]()  # cells by class name, as the class map says
+        self.problems: list[Problem] = []
+        self.suspects: list[Problem] = []
+        self._class_of = class_of
+        self._unknown: dict[str, list[tuple[str, str]]] = {}  # places by class name
+        self._image_names = set[str]()
+
+    @contextmanager
+    def at(self, file: str, where: str = "") -> Iterator[None]:
+        """Note the fault that the enclosed check raises, if any, as a problem of this place."""
+        try:
+            yield
+        except UnknownClass as unknown:
+            self._unknown.setdefault(unknown.name, []).append((file, where))
+        except Fault as fault:
+            self.problems.append(Problem(file, where, fault.found, fault.remedy))
+
+    def suspect(self, file: str, where: str, found: str, remedy: str) -> None:
+        """Note what is worth a look but no reason to refuse."""
+        self.suspects.append(Problem(file, where, found, remedy))
+
+    def label(self, name: str) -> int:
+        """The class of an annotated name, 0 for one to leave out, which is counted. Fault: the class map lacks it."""
+        if self._class_of is None:
+            if name not in self.classes:
+                self.classes.append(name)
+            return self.classes.index(name) + 1
+        if name not in self._class_of:
+            raise UnknownClass(name)
+        if self._class_of[name] == 0:
+            self.left_out[name] += 1
+        return self._class_of[name]
+
+    def image(self, name: str) -> tuple[Path, tuple[int, int]]:
+        """An image file and its (height, width), upright. Faults: as `image_path` and `image_size`, or listed twice."""
+        plain = str(PurePosixPath(name))  # "./a.png" is "a.png"
+        if plain in self._image_names:
+            raise Fault("the image is listed twice", "merge its two entries into one")
+        self._image_names.add(plain)
+        path = image_path(self.images, name)
+        return path, image_size(path)
+
+    def all_problems(self) -> list[Problem]:
+        """Every problem noted; a class that the class map lacks is one, however many cells have it."""
+        return [*self.problems, *(self._unknown_class(name, places) for name, places in self._unknown.items())]
+
+    def refused(self) -> tuple[int, int]:
+        """The numbers of files or fields and of cells that have a problem."""
+        places = {(p.file, p.where) for p in self.problems} | {place for at in self._unknown.values() for place in at}
+        return sum(not where for _, where in places), sum(bool(where) for _, where in places)
+
+    def _unknown_class(self, name: str, places: list[tuple[str, str]]) -> Problem:
+        known = ", ".join(map(repr, self._class_of or ()))
+        remedy = f"correct it to one of {known}, or add it to the class map"
+        if len(places) == 1:
+            return Problem(*places[0], f"unknown class {name!r}", remedy)
+        first = ", ".join(places[0])
+        return Problem(self.annotations.name, f"{len(places)} cells", f"unknown class {name!r} (first {first})", remedy)
+
+
+def load_json(path: Path) -> Any:
+    """The content of a UTF-8 JSON file. Faults: as `load_text`, broken, or a key given twice in one object."""
+    text = load_text(path)
+    try:
+        return json.loads(text, object_pairs_hook=_object_without_repeats)
+    except (ValueError, RecursionError) as error:
+        raise Fault(f"broken JSON ({error})", "export the annotations again or restore the file") from error
+
+
+def load_text(path: Path) -> str:
+    """The content of a UTF-8 text file. Faults: it cannot be read, or is no UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise Fault(f"cannot be read ({error.strerror})", "correct the path or the file's permissions") from error
+    except UnicodeDecodeError as error:
+        raise Fault(f"broken text ({error})", "export the annotations again or save the file as UTF-8") from error
+
+
+def need(record: Any, key: str, kind: type | tuple[type, ...]) -> Any:
+    """`record[key]`. Faults: the record is no JSON object, lacks the key, or holds another type there."""
+    if not isinstance(record, dict):
+        raise Fault(f"found {brief(record)} where a JSON object belongs", "restore or delete it")
+    if key not in record:
+        raise Fault(f'"{key}" is missing', "restore or delete the record")
+    if not isinstance(record[key], kind):
+        kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        raise Fault(f'"{key}" is {brief(record[key])}', f"it must be a {kinds}")
+    return record[key]
+
+
+def text(record: Mapping[str, Any], key: str, kind: str) -> str:
+    """A text that a person filled in under `key`, a `kind` such as "region attribute". Faults: missing or no text."""
+    value = record.get(key, "")
+    if value == "":
+        others = ", ".join(map(repr, record)) or "none"
+        raise Fault(f"the {kind} {key!r} is missing or empty (there are: {others})", "fill it in, or correct its name")
+    if not isinstance(value, str):
+        raise Fault(f"the {kind} {key!r} is {brief(value)}", "make it a text")
+    return value
+
+
+def image_folder(folder: Path) -> None:
+    """Fault: the folder is not there; told once instead of for each image."""
+    if not folder.is_dir():
+        raise Fault(f"the image folder {folder} is not a folder", "correct its path")
+
+
+def image_path(folder: Path, name: str) -> Path:
+    """The image file of this name. Faults: the name leads out of the folder, by its text or by a link; no such file."""
+    remedy = "name a file inside the image folder, relative to it"
+    if "://" in name:
+        raise Fault(f"the file name {brief(name)} is a web address", "download the image and " + remedy)
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise Fault(f"the file name {name!r} leads out of the image folder", remedy)
+    path = folder / name
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+        exists = path.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL character, a loop of links
+        raise Fault(f"the file name {name!r} is no usable path ({error})", remedy) from error
+    if not inside:
+        raise Fault(f"the file is a link out of the image folder, to {path.resolve()}", "put the image itself there")
+    if not exists:
+        plain = PureWindowsPath(name).name  # "/" and "\\" both separate
+        hint = f", or name it {plain!r}, which is there" if plain != name and (folder / plain).is_file() else ""
+        raise Fault(f"there is no such image in {folder}", f"add the image or delete its annotations{hint}")
+    return path
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image file, in pixels, upright. Fault: it does not decode.
+
+    The image is decoded whole (1 ms for 512 x 384): a header would not tell that the file was cut short.
+    """
+    try:
+        height, width, _ = read_image(path).shape
+    except (OSError, ValueError) as error:
+        raise Fault(f"the image cannot be read ({error})", "replace the image or delete its annotations") from error
+    return height, width
+
+
+def numbers(values: Sequence[Any]) -> list[float]:
+    """Coordinates from JSON as floats. Fault: one is not a number, or too large for a float."""
+    for value in values:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise Fault(f"the coordinate {brief(value)} is not a number", "redraw or delete the region")
+    try:
+        return [float(value) for value in values]
+    except OverflowError as error:
+        raise Fault(f"a coordinate is not finite ({error})", "redraw or delete the region") from error
+
+
+def polygon_points(xs: Sequence[Any], ys: Sequence[Any]) -> Float[np.ndarray, "n 2"]:
+    """The points (x, y) of a polygon from two lists. Faults: not numbers, or not of one length."""
+    if len(xs) != len(ys):
+        raise Fault(f"the polygon has {len(xs)} x but {len(ys)} y coordinates", "redraw or delete the region")
+    return np.array([numbers(xs), numbers(ys)], np.float64).T.copy()
+
+
+def outline(
+    parts: Sequence[Float[np.ndarray, "_ 2"]], size: tuple[int, int] | None
+) -> tuple[Float[np.ndarray, "_ 2"], ...]:
+    """A cell's polygons, (x, y) in pixels, moved to the border where they stick out up to BORDER_TOLERANCE.
+
+    `size` is the image's (height, width), None when the image is not usable: then only the points are checked.
+    Faults: a point not finite, fewer than 3 points, a point outside the image, zero area or no pixel covered, a line
+    that crosses itself so that it is unclear what it encloses.
+    """
+    for points in parts:
+        _check_points(points)
+    if size is not None:
+        parts = [_within(points, size) for points in parts]
+    # Areas, not the crossing itself: an outline clipped at the image border runs along it and back, with one meaning.
+    # Summed over the parts: a fragment too small to see is harmless beside the rest of its cell.
+    area = sum(shoelace_area(points) for points in parts)
+    covered = sum(enclosed_area(points) for points in parts)
+    if covered < ZERO_AREA or (size is not None and not Cell(1, tuple(parts)).mask(*size).any()):
+        raise Fault(f"the outline has zero area, or covers no pixel (area {area:.3g})", "redraw or delete the region")
+    if abs(area - covered) > max(CROSSING_SHARE * covered, CROSSING_AREA):
+        raise Fault(f"the outline crosses itself at {_crossing(parts)}", "redraw it without loops")
+    return tuple(parts)
+
+
+def box(x1: float, y1: float, x2: float, y2: float, size: tuple[int, int] | None) -> tuple[float, float, float, float]:
+    """A cell's box, moved into the image where it sticks out up to BORDER_TOLERANCE. Faults: as for an `outline`."""
+    corners = polygon_points((x1, x2, x2, x1), (y1, y1, y2, y2))
+    _check_points(corners)
+    if not (x1 < x2 and y1 < y2):
+        raise Fault(f"the box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) has zero area", "redraw or delete the region")
+    (corners,) = outline([corners], size)
+    left, top, right, bottom = (float(value) for value in (*corners[0], *corners[2]))
+    return left, top, right, bottom
+
+
+def shoelace_area(points: Float[np.ndarray, "n 2"]) -> float:
+    """Area enclosed by a polygon, in square pixels; loops of an outline that crosses itself may cancel."""
+    x, y = (points - points[0]).T  # (n,), (n,)
+    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
+
+
+def enclosed_area(points: Float[np.ndarray, "n 2"]) -> float:
+    """Area of all that a polygon's line goes around, in square pixels; equals `shoelace_area` if it does not cross."""
+    polygon = shapely.Polygon(points)
+    if polygon.is_valid:
+        return polygon.area
+    return shapely.unary_union(shapely.polygonize([shapely.node(polygon.exterior)])).area
+
+
+def brief(value: Any) -> str:
+    """A value as an error message shows it: its start when it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _crossing(parts: Sequence[Float[np.ndarray, "_ 2"]]) -> str:
+    """The point where an outline crosses itself, as "(x, y)"."""
+    reasons = (explain_validity(shapely.Polygon(points)) for points in parts)
+    place = next(reason for reason in reasons if "[" in reason).partition("[")[2].rstrip("]")  # "12.5 3"
+    return "({:g}, {:g})".format(*map(float, place.split()))
+
+
+def _check_points(points: Float[np.ndarray, "n 2"]) -> None:
+    if len(points) < 3:
+        raise Fault(f"the polygon has {len(points)} points", "redraw it with at least 3 or delete the region")
+    if not np.isfinite(points).all():
+        x, y = points[~np.isfinite(points).all(axis=1)][0]
+        raise Fault(f"the point ({x:g}, {y:g}) is not finite", "redraw or delete the region")
+
+
+def _within(points: Float[np.ndarray, "n 2"], size: tuple[int, int]) -> Float[np.ndarray, "n 2"]:
+    height, width = size
+    inside = points.clip(0, (width, height))
+    excess = abs(points - inside).max(axis=1)  # (n,)
+    if excess.max() > BORDER_TOLERANCE:
+        (x, y), count = points[excess.argmax()], int((excess > BORDER_TOLERANCE).sum())
+        raise Fault(
+            f"{count} of {len(points)} points lie outside the {width} x {height} image, farthest ({x:g}, {y:g})",
+            "move them inside, or check that the outline was drawn on this image at this size",
+        )
+    return inside
+
+
+def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # json keeps the last of repeated keys and drops the others without a word.
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {repeated!r} is given twice in one object")
+    return record

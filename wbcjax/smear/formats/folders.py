@@ -1,0 +1,96 @@
+"""Folders with annotation files for each image: which file belongs to which image, and images that no file is for."""
+
+from collections.abc import Collection
+from pathlib import Path, PureWindowsPath
+
+from wbcjax.smear.formats.checks import Fault, Reading, image_folder
+
+LOSSLESS = frozenset({".bmp", ".png", ".tif", ".tiff"})
+IMAGES = LOSSLESS | {".jpeg", ".jpg", ".jp2", ".webp"}
+WRONG_SIZE = "use the image that was annotated, upright and at the same size"
+
+
+def files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files of a folder that end in one of the suffixes (lower case; any case matches), by name, hidden ones not.
+
+    Hidden are also the "._" twins that macOS leaves beside the files of a memory stick.
+    """
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def annotation_files(annotations: Path, suffixes: Collection[str]) -> list[Path]:
+    """The annotation files of a folder, or the one that is named. Faults: it cannot be listed, or holds none."""
+    if annotations.is_file():
+        return [annotations]
+    try:
+        found = files(annotations, suffixes)
+    except OSError as error:
+        raise Fault(f"cannot be read ({error.strerror})", "correct the path or the folder's permissions") from error
+    if not found:
+        raise Fault(f"the folder holds no {', '.join(f'*{suffix}' for suffix in sorted(suffixes))}", "correct its path")
+    return found
+
+
+def images_by_stem(folder: Path) -> dict[str, list[str]]:
+    """The names of a folder's images by their names without suffix. Fault: the folder is not there."""
+    image_folder(folder)
+    by_stem = {}
+    for path in files(folder, IMAGES):
+        by_stem.setdefault(path.stem, []).append(path.name)
+    return by_stem
+
+
+def image_of_stem(stem: str, names_of: dict[str, list[str]]) -> str:
+    """The name of the image of this stem, from `images_by_stem`. Faults: there is none, or there are several."""
+    names = names_of.get(stem, [])
+    if not names:
+        raise Fault(f"there is no image {stem}.* in the image folder", "add the image or delete its annotations")
+    if len(names) > 1:
+        raise Fault(f"there are several images of this name: {', '.join(names)}", "keep the one that was annotated")
+    return names[0]
+
+
+def image_of_file(reading: Reading, file: Path, named: str, names_of: dict[str, list[str]]) -> str:
+    """The name of the image that an annotation file is for: the one it names, or else the one of its own name.
+
+    `named` is a path as any system writes it; only its last part counts, as images move between folders and machines.
+    Faults: both images are there and differ, or none is; several images have the file's name.
+    """
+    path, own = PureWindowsPath(named), names_of.get(file.stem, [])
+    name = path.name
+    if name in names_of.get(path.stem, []):
+        if own and name not in own:
+            raise Fault(
+                f"it names the image {name!r}, and there is an image {own[0]!r} of its own name",
+                "correct the name in it to the image that was annotated",
+            )
+        return name
+    if not own:
+        raise Fault(f"it names the image {name!r}, which is not in {reading.images}", "add it or delete the file")
+    taken = image_of_stem(file.stem, names_of)
+    if path.stem != file.stem:
+        found = f"it names the image {name!r}, which is not there; {taken!r} is taken for it"
+        reading.suspect(file.name, "", found, "correct the name in it")
+    return taken
+
+
+def suspect_images_without(
+    reading: Reading, names_of: dict[str, list[str]], annotated: set[str], stems: set[str], remedy: str
+) -> None:
+    """Note each image that no file of a folder is for: it is not `annotated`, and no file has its stem."""
+    if not reading.annotations.is_dir():
+        return
+    for stem, names in names_of.items():
+        for name in names:
+            if name not in annotated and stem not in stems:
+                reading.suspect(name, "", "nothing says which cells it shows: it is left out", remedy)
+
+
+def check_size(what: str, found: tuple[int, int], image: tuple[int, int]) -> None:
+    """Fault: the (height, width) that an annotation was made for is not that of its image."""
+    if found != image:
+        raise Fault(f"{what} {found[1]} x {found[0]} pixels, the image has {image[1]} x {image[0]}", WRONG_SIZE)

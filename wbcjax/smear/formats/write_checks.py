@@ -1,0 +1,64 @@
+"""What the writers ask of annotated fields before they write any: that they can be read again."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from wbcjax.smear.field import Cell, SmearField
+
+
+def check_fields(
+    fields: Sequence[SmearField], classes: Sequence[str], scores: Sequence[Sequence[float]] | None
+) -> list[list[tuple[Cell, float | None]]]:
+    """The cells of each field, each with its score; None where there are no scores.
+
+    Raises ValueError, naming the field and the cell, when a class or a field has no name of its own, the scores are not
+    one finite number for each cell, a cell's class has no name, a coordinate is not finite, or a mask is empty or of
+    another size than the field.
+    """
+    _check_names("class", classes)
+    _check_names("field", [field.name for field in fields])
+    if scores is not None and len(scores) != len(fields):
+        raise ValueError(f"{len(fields)} fields need {len(fields)} lists of scores, found {len(scores)}")
+    for field in fields:
+        for number, cell in enumerate(field.cells, start=1):
+            fault = _fault(cell, field, len(classes))
+            if fault:
+                raise ValueError(f"{field.name}, cell {number}: {fault}")
+    if scores is None:
+        return [[(cell, None) for cell in field.cells] for field in fields]
+    return [_scored(field, of_field) for field, of_field in zip(fields, scores, strict=True)]
+
+
+def _check_names(kind: str, names: Sequence[str]) -> None:
+    seen = {""}
+    for number, name in enumerate(names, start=1):
+        if name in seen:
+            raise ValueError(f"{kind} {number} is named {name!r}; every {kind} needs a name of its own")
+        seen.add(name)
+
+
+def _fault(cell: Cell, field: SmearField, classes: int) -> str | None:
+    """What is wrong with a cell, if anything."""
+    if not 1 <= cell.label <= classes:
+        return f"its class is {cell.label}, and there are names for 1 to {classes}"
+    if not all(np.isfinite(points).all() for points in (*cell.polygons, cell.box or 0)):
+        return "a coordinate is not finite"
+    if cell.rle is not None and list(cell.rle["size"]) != [field.height, field.width]:
+        return f"its mask is for an image of {cell.rle['size']}, the field is {[field.height, field.width]}"
+    if not _area(cell, field):
+        return "it covers no pixel; leave it out"
+    return None
+
+
+def _area(cell: Cell, field: SmearField) -> int:
+    return int(coco_mask.area(cell.to_rle(field.height, field.width)))  # pyright: ignore[reportArgumentType]
+
+
+def _scored(field: SmearField, scores: Sequence[float]) -> list[tuple[Cell, float | None]]:
+    if len(scores) != len(field.cells):
+        raise ValueError(f"{field.name}: {len(field.cells)} cells need a score each, found {len(scores)} scores")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"{field.name}: a score is not finite, found {list(scores)}")
+    return [(cell, float(score)) for cell, score in zip(field.cells, scores, strict=True)]

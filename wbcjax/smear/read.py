@@ -1,0 +1,150 @@
+"""Annotated fields from files of any format that is read, all their problems told at once."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from wbcjax.smear.field import AnnotationError, SmearField
+from wbcjax.smear.formats import coco, folders, label_images, labelme, mask_folders, via, voc
+from wbcjax.smear.formats.checks import Fault, Problem, Reading, brief, load_json
+
+FORMATS = {
+    "via": via,
+    "coco": coco,
+    "labelme": labelme,
+    "label_images": label_images,
+    "mask_folders": mask_folders,
+    "voc": voc,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class FieldSet:
+    """The fields of an annotated set, and what was noticed while they were read."""
+
+    fields: list[SmearField]  # in the order of the files, those without cells too
+    classes: tuple[str, ...]  # names of label 1, 2, ... as found; empty when the reader was given a class map
+    left_out: Counter[str]  # cells by class name, as the class map says
+    problems: list[Problem]  # of what is left out because of them
+    refused_fields: int  # left out because of problems
+    refused_cells: int
+    suspects: list[Problem]  # worth a look, and in the set
+
+    def omissions(self) -> list[str]:
+        """A sentence for each kind of thing that is in the files and not in the set."""
+        told = [
+            f"left out {_count(count, f'cell of class {name!r}', f'cells of class {name!r}')}, as the class map says"
+            for name, count in self.left_out.items()
+        ]
+        if self.problems:
+            fields, cells = _count(self.refused_fields, "field", "fields"), _count(self.refused_cells, "cell", "cells")
+            told.append(f"left out {fields} and {cells} that have problems")
+        return told
+
+
+def read(
+    annotations: Path,
+    images: Path,
+    class_of: Mapping[str, int] | None = None,
+    *,
+    file_format: str | None = None,
+    class_attribute: str = "cell",
+    group_attribute: str | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+) -> FieldSet:
+    """The fields annotated in a file or folder, outlines in pixels of the upright images.
+
+    Args:
+        annotations: a file (VIA, COCO), or a folder or one file of it (LabelMe, label images, masks, Pascal VOC).
+        images: the folder that image names are relative to.
+        class_of: annotated name -> class, 0 for cells to leave out; None takes every name for a class.
+        file_format: one of `FORMATS`; None recognises it, see `recognise`.
+        class_attribute: VIA: the region attribute that holds the class.
+        group_attribute: VIA: the file attribute that holds the group, such as the patient.
+        on_error: "skip" leaves out cells and fields with problems instead of raising; a field stays without such cells.
+
+    Raises AnnotationError that lists every problem of the set; with "skip" only when no field is left.
+    """
+    if file_format is not None and file_format not in FORMATS:
+        raise ValueError(f"file_format is {file_format!r}; give one of {', '.join(map(repr, FORMATS))}")
+    reading = Reading(annotations, images, class_of, class_attribute, group_attribute)
+    fields = []
+    with reading.at(annotations.name):
+        fields = FORMATS[file_format or recognise(annotations, images)].fields(reading)
+        if not fields and not reading.all_problems():
+            raise Fault("no field is listed in it", "export the annotations again, or correct the path")
+    problems = reading.all_problems()
+    if problems and (on_error == "raise" or not fields):
+        count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+        raise AnnotationError("\n  ".join([f"{annotations}: {count}", *map(str, problems)]))
+    return FieldSet(fields, tuple(reading.classes), reading.left_out, problems, *reading.refused(), reading.suspects)
+
+
+def _count(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"
+
+
+def recognise(annotations: Path, images: Path) -> str:
+    """The format of a file or folder, one of `FORMATS`, by its content. Fault: it is none of them, or may be two.
+
+    The images tell label images, which are named as they are, from masks, which have a number after that name.
+    """
+    if annotations.is_dir():
+        return _recognise_folder(annotations, images)
+    suffix = annotations.suffix.lower()
+    if suffix in folders.IMAGES:
+        return _recognise_images([annotations], images)
+    if suffix == ".xml":
+        return "voc"
+    if suffix == ".csv":
+        return "via"
+    data = load_json(annotations)
+    if isinstance(data, dict):
+        if {"images", "annotations", "categories"} & data.keys():
+            return "coco"
+        if "shapes" in data:
+            return "labelme"
+    return "via"  # which has no key of its own in its exports, and says what is wrong with other files
+
+
+def _recognise_folder(folder: Path, images: Path) -> str:
+    documents = {"voc": folders.files(folder, {".xml"}), "labelme": folders.files(folder, {".json"})}
+    if all(documents.values()):
+        raise Fault("the folder holds *.xml and *.json files", "say which format to read, or put them in two folders")
+    if documents["voc"]:
+        return "voc"
+    if documents["labelme"]:
+        return _recognise_json(documents["labelme"])
+    if mask_folders.id_folders(folder):
+        return "mask_folders"
+    masks = folders.files(folder, folders.IMAGES)
+    if masks and folder.resolve() != images.resolve():
+        return _recognise_images(masks, images)
+    inner = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    remedy = f"correct its path{f' (it holds the folders {brief(inner)})' if inner else ''}"
+    raise Fault("the folder holds no annotations (*.xml, *.json, masks or label images)", remedy)
+
+
+def _recognise_json(files: list[Path]) -> str:
+    for file in files:
+        try:
+            data = load_json(file)
+        except Fault:
+            return "labelme"  # whose reader tells of every broken file
+        if isinstance(data, dict) and "shapes" in data:
+            return "labelme"
+    found = f"the folder holds *.json files, and none is of LabelMe (the first: {files[0].name})"
+    raise Fault(found, "name the file itself if it is of VIA or COCO")
+
+
+def _recognise_images(files: list[Path], images: Path) -> str:
+    names_of = folders.images_by_stem(images)
+    labels = sum(file.stem in names_of for file in files)
+    masks = sum(mask_folders.image_stem(file) in names_of for file in files)
+    if labels == masks:
+        found = f"{labels} of its {len(files)} images are named after one of the image folder, as label images are, "
+        found += f"and {masks} with _<number> added, as masks are"
+        raise Fault(found, f"say which they are, or correct the image folder {images}")
+    return "label_images" if labels > masks else "mask_folders"
