@@ -17,13 +17,17 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     config.seed = 0
 
     dataset = config.dataset = ConfigDict()
-    dataset.name = "via"  # "via" | "coco" | "synthetic"
-    dataset.annotations = ""  # file
+    dataset.name = "via"  # "via" | "coco" | "labelme" | "label_images" | "mask_folders" | "voc" | "synthetic"
+    dataset.annotations = ""  # file (VIA, COCO) or folder
     dataset.images = ""  # folder
+    dataset.on_error = "raise"  # "skip" leaves out fields and cells with problems, and says so whenever the set is used
     dataset.classes = ("cell",)  # class 1, 2, ...; class 0 is the background
     dataset.class_attribute = "cell"  # VIA: region_attributes.cell holds the class
-    dataset.class_of = ConfigDict()  # annotated value -> class; "" leaves it out; empty: values are the classes' names
-    dataset.group_attribute = None  # VIA: the file attribute (a patient, say) that the split must not divide
+    # Pairs (annotated value, class); class "" leaves such cells out; empty: values are the classes' names. Label images
+    # and mask folders name every cell "cell"; with one class and no pairs, that is their class.
+    dataset.class_of = ()
+    # VIA: the file attribute, COCO: the key of an image's entry, whose value (a patient, say) the split must not divide
+    dataset.group_attribute = None
     dataset.synthetic = ConfigDict({"count": 0, "seed": 0})  # and fields of SyntheticSmear
     dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.75, "train_names": (), "val_names": ()})
     dataset.canvas = (512, 512)  # height, width in pixels; multiples of 64

@@ -39,7 +39,7 @@ def test_the_five_lines_for_own_data_make_a_config():
     config = base.mask_rcnn()
     exec(block("config.dataset.annotations"), {"config": config})
     assert predictor(config).classes == ("L1", "L2", "L3")
-    assert config.dataset.class_of.to_dict() == {"l1": "L1", "l2": "L2", "l3": "L3", "unsure": ""}
+    assert dict(config.dataset.class_of) == {"l1": "L1", "l2": "L2", "l3": "L3", "unsure": ""}
 
 
 def test_every_config_the_readme_lists_is_there():

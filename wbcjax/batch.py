@@ -16,5 +16,6 @@ class Batch(NamedTuple):
     labels: Int[Array, "n m"]  # 1..C; 0 in padding
     valid: Bool[Array, "n m"]
     crowd: Bool[Array, "n m"]  # regions of uncounted cells: neither positive nor negative
-    masks: UInt8[Array, "n m h w"]  # 0 or 1
-    index: Int[Array, " n"]  # position of the field in its source; -1 in a padded evaluation batch
+    outlined: Bool[Array, "n m"]  # False where only the box is known: no mask is learnt there
+    masks: UInt8[Array, "n m h w"]  # 0 or 1; 0 all over where not outlined
+    index: Int[Array, " n"]  # position of the field in its source

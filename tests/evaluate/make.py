@@ -19,10 +19,12 @@ def rle(rectangle: Rectangle, height: int = HEIGHT, width: int = WIDTH) -> dict:
     return text_rle(coco_mask.encode(mask))
 
 
-def annotated(cells: Sequence[tuple[Rectangle, int]], crowds=(), name="field.png") -> FieldAnnotations:
-    """Cells, then crowd regions, each (rectangle, label)."""
-    of_cells = [Cell(label, rle=rle(rectangle)) for rectangle, label in cells]
-    return annotate(name, HEIGHT, WIDTH, of_cells + [Cell(label, rle=rle(box), crowd=True) for box, label in crowds])
+def annotated(cells: Sequence[tuple[Rectangle, int]], crowds=(), boxes=(), name="field.png") -> FieldAnnotations:
+    """Cells, then crowd regions, then cells of which only the box is known, each (rectangle, label)."""
+    all_cells = [Cell(label, rle=rle(rectangle)) for rectangle, label in cells]
+    all_cells += [Cell(label, rle=rle(rectangle), crowd=True) for rectangle, label in crowds]
+    all_cells += [Cell(label, box=(float(x1), float(y1), float(x2), float(y2))) for (x1, y1, x2, y2), label in boxes]
+    return annotate(name, HEIGHT, WIDTH, all_cells)
 
 
 def detected(found: Sequence[tuple[Rectangle, int, float]], name="field.png") -> FieldDetections:

@@ -118,6 +118,36 @@ def test_annotated_boxes_are_tight_around_polygons():
     np.testing.assert_allclose(field.boxes, [[10, 5, 30, 25]], atol=1)
 
 
+def test_a_cell_known_by_its_box_is_annotated_with_that_box_between_pixels():
+    square = np.array([[10.0, 5.0], [30.0, 5.0], [30.0, 25.0], [10.0, 25.0]])
+    cells = [Cell(1, polygons=(square,)), Cell(2, box=(3.25, 4.5, 9.75, 12.125))]
+    field = annotate("a.png", 40, 60, cells)
+    np.testing.assert_array_equal(field.boxes, [[10, 5, 30, 25], [3.25, 4.5, 9.75, 12.125]])
+    np.testing.assert_array_equal(field.outlined, [True, False])
+    assert coco_mask.area(field.rles[1]) == pytest.approx(6.5 * 7.625, rel=0.15)
+
+
+def test_the_file_says_which_cells_have_no_outline_and_files_from_before_have_none_such(tmp_path: Path):
+    path = tmp_path / "detections.json"
+    field = annotated([((0, 0, 10, 10), 1)], boxes=[((20, 5, 30, 15), 2)])
+    save(path, CLASSES, [field], [detected([])])
+    data = json.loads(path.read_text())
+    assert [annotation.get("outlined") for annotation in data["annotations"]] == [None, False]
+    (again,) = load(path)[1]
+    np.testing.assert_array_equal(again.outlined, [True, False])
+
+    del data["annotations"][1]["outlined"]
+    path.write_text(json.dumps(data))
+    (older,) = load(path)[1]
+    assert older.outlined.all()
+
+
+def test_masks_are_judged_by_outlined_cells_with_the_others_as_crowds():
+    field = annotated([((0, 0, 9, 9), 1)], crowds=[((30, 0, 50, 20), 1)], boxes=[((10, 20, 20, 30), 2)])
+    np.testing.assert_array_equal(field.for_masks().crowd, [False, True, True])
+    np.testing.assert_array_equal(field.crowd, [False, True, False])
+
+
 def test_detected_masks_are_pasted_into_their_boxes():
     boxes = np.array([[10, 5, 30, 25], [40, 20, 60, 40]], np.float32)
     probabilities = np.stack([np.ones((28, 28)), np.tile(np.arange(28) < 14, (28, 1))]).astype(np.float32)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.evaluate.make import annotated, detected
+from tests.evaluate.make import annotated, detected, rle
 from wbcjax.evaluate.overlap import box_overlaps, mask_overlaps, touching
 
 
@@ -20,6 +20,16 @@ def test_overlap_with_a_crowd_is_the_share_of_the_detection_in_it():
     found = detected([((35, 0, 45, 10), 1, 0.5)])
     assert mask_overlaps(cells, found)[0, 0] == pytest.approx(0.5)
     assert box_overlaps(cells, found)[0, 0] == pytest.approx(0.5)
+
+
+def test_overlap_with_a_cell_that_has_no_outline_is_that_of_the_boxes():
+    cells = annotated([((0, 0, 10, 10), 1)], boxes=[((20, 0, 40, 20), 1)])
+    found = detected([((20, 0, 40, 20), 1, 0.5)])
+    found.rles[0] = rle((25, 5, 35, 15))  # a quarter of its box
+    np.testing.assert_allclose(mask_overlaps(cells, found), [[0, 1]])
+    np.testing.assert_allclose(mask_overlaps(cells.for_masks(), found), [[0, 1]])  # wholly inside
+    found.rles[0] = rle((30, 5, 50, 15))
+    np.testing.assert_allclose(mask_overlaps(cells.for_masks(), found), [[0, 0.5]])
 
 
 def test_overlaps_without_cells_or_detections_are_empty_arrays():

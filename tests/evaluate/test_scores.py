@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.evaluate.make import annotated, detected, random_set
+from tests.evaluate.make import annotated, detected, random_set, rle
 from wbcjax.evaluate.detections import load, save
 from wbcjax.evaluate.scores import scores, table, write_json
 
@@ -55,9 +56,69 @@ def test_scores_worked_by_hand(three_fields):
     assert result["counts"] == {
         "fields": 3,
         "cells": {"L1": 3, "L2": 1},
+        "not_outlined": 0,
         "crowd_regions": 1,
         "detections": {"L1": 3, "L2": 4},
     }
+
+
+def test_cells_without_outlines_count_for_boxes_and_neither_way_for_masks():
+    annotations = [
+        annotated([((0, 0, 10, 10), 1)], boxes=[((12, 0, 22, 10), 1), ((40, 20, 50, 30), 1)], name="a.png"),
+        annotated([], boxes=[((0, 0, 10, 10), 1)], name="b.png"),
+        annotated([], name="c.png"),
+    ]
+    disc = rle((14, 2, 20, 8))  # what a mask in the box of the second cell may be
+    detections = [
+        detected([((12, 0, 22, 10), 1, 0.95), ((0, 0, 10, 10), 1, 0.9), ((30, 30, 38, 38), 1, 0.85)], name="a.png"),
+        detected([((0, 0, 10, 10), 1, 0.99)], name="b.png"),
+        detected([], name="c.png"),
+    ]
+    detections[0].rles[0] = disc
+    result = scores(annotations, detections, ("cell",))
+
+    # Masks: the one outlined cell, found before a false detection; those in the boxes are not counted.
+    assert (result["mask"]["AP"], result["mask"]["AP75"]) == pytest.approx((1.0, 1.0))
+    assert result["paper"]["mAP"] == pytest.approx(1.0)
+    assert (result["paper"]["fields"], result["paper"]["empty_fields"]) == (1, 1)
+    # Boxes: true (.99), true (.95), true (.9), false (.85), and the fourth cell is never found.
+    assert result["box"]["AP"] == pytest.approx(76 / 101)
+    # Of cells without outline the boxes are matched.
+    assert result["cells"] == {"found": 3, "missed": 1, "false": 1}
+    assert result["touching"]["cells"] == 2
+    assert result["touching"]["mask"]["AP"] == pytest.approx(1.0)
+    assert result["touching"]["box"]["AP"] == pytest.approx(1.0)
+    assert result["counts"]["cells"] == {"cell": 4}
+    assert result["counts"]["not_outlined"] == 3
+    assert "3 cells have no outline: mask scores leave them out" in table(result)
+
+
+def test_without_any_outline_there_are_no_mask_scores():
+    annotations = [annotated([], boxes=[((0, 0, 10, 10), 1)]), annotated([], name="empty.png")]
+    detections = [detected([((0, 0, 10, 10), 1, 0.9)]), detected([], name="empty.png")]
+    result = scores(annotations, detections, ("cell",))
+    found = result["mask"], result["touching"]["mask"], {"mAP": result["paper"]["mAP"]}
+    assert all(np.isnan(row[key]) for row in found for key in ("AP", "AP50", "mAP") if key in row)
+    assert result["box"]["AP"] == pytest.approx(1.0)
+    rows = {line.strip()[:14]: line.split()[-3:] for line in table(result).splitlines()}
+    assert rows["all cells, mas"] == ["n/a", "n/a", "n/a"]
+    assert rows["all cells, box"] == ["100.0", "100.0", "100.0"]
+    assert "score 0.7), %: n/a over 0 fields" in table(result)
+    assert "fields 2, 1 without cells" in table(result)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_outlines_taken_away_leave_box_scores_as_they_are_and_make_cells_crowds_for_masks(seed: int):
+    annotations, detections = random_set(seed)
+    rng = np.random.default_rng(seed)
+    boxed = [replace(field, outlined=rng.random(len(field.labels)) < 0.5) for field in annotations]
+    crowds = [replace(field, crowd=field.crowd | ~field.outlined, outlined=field.crowd | True) for field in boxed]
+    whole, without, as_crowds = (scores(fields, detections, "abcd") for fields in (annotations, boxed, crowds))
+    np.testing.assert_equal(without["box"], whole["box"])
+    np.testing.assert_equal(without["touching"]["box"], whole["touching"]["box"])
+    np.testing.assert_equal(without["mask"], as_crowds["mask"])
+    np.testing.assert_equal(without["touching"]["mask"], as_crowds["touching"]["mask"])
+    assert without["paper"]["mAP"] == as_crowds["paper"]["mAP"]
 
 
 def test_the_score_threshold_reaches_the_papers_map_but_not_cocos(three_fields):
@@ -88,10 +149,10 @@ def test_the_table_shows_the_scores_that_were_computed(three_fields):
     assert max(map(len, lines)) <= 100
 
 
-def test_a_set_without_cells_has_dashes_in_the_table_and_null_in_json(tmp_path: Path):
+def test_a_set_without_cells_has_no_scores_in_the_table_and_null_in_json(tmp_path: Path):
     result = scores([annotated([])], [detected([((0, 0, 5, 5), 1, 0.9)])], CLASSES)
     assert "nan" not in table(result)
-    assert next(line.split() for line in table(result).splitlines() if "all cells, mask" in line)[-3:] == ["-"] * 3
+    assert next(line.split() for line in table(result).splitlines() if "all cells, mask" in line)[-3:] == ["n/a"] * 3
     write_json(tmp_path / "scores.json", result)
     written = json.loads((tmp_path / "scores.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert written["mask"] == {"AP": None, "AP50": None, "AP75": None, "per_class": {"L1": None, "L2": None}}

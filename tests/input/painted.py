@@ -24,6 +24,18 @@ def painted_field(rng: np.random.Generator, height: int, width: int, cells: int 
     return SmearField(name, height, width, tuple(drawn), pixels=image)
 
 
+def boxed_field(rng: np.random.Generator, height: int, width: int) -> SmearField:
+    """Up to three rectangles, overlapping at will, of which only the boxes are known."""
+    image = np.zeros((height, width, 3), np.uint8)
+    cells = []
+    for k in range(rng.integers(1, 4)):
+        w, h = int(rng.integers(12, width + 1)), int(rng.integers(12, height + 1))
+        x, y = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+        image[y : y + h, x : x + w, k] = 255
+        cells.append(Cell(label=k + 1, box=(float(x), float(y), float(x + w), float(y + h))))
+    return SmearField("a.png", height, width, tuple(cells), pixels=image)
+
+
 def source_of(fields: list[SmearField]) -> Source:
     """The fields as a built split, without the building."""
     return Source([record(field) for field in fields], [field.name for field in fields], ("a", "b", "c"))
@@ -33,7 +45,9 @@ def record(field: SmearField) -> dict:
     cells = {
         "label": [c.label for c in field.cells],
         "crowd": [c.crowd for c in field.cells],
+        "outlined": [c.outlined for c in field.cells],
         "rle": [json.dumps(c.to_rle(field.height, field.width)).encode() for c in field.cells],
+        "box": [c.box or (0, 0, 0, 0) for c in field.cells],
     }
     png = cv2.imencode(".png", cv2.cvtColor(field.image(), cv2.COLOR_RGB2BGR))[1].tobytes()
     size = {"height": field.height, "width": field.width}

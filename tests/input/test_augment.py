@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from tests.input.painted import painted_field, source_of
+from tests.input.painted import boxed_field, painted_field, source_of
 from tests.input.painted import settings as config_of
 from wbcjax.batch import Batch
 from wbcjax.input.augment import Augment, random_colour, random_matrix, warp
@@ -59,6 +59,75 @@ def test_masks_boxes_and_image_stay_aligned_through_every_augmentation(seed, siz
     assert not beyond.any(), "the image reaches beyond its size"
     for array in (batch.boxes, batch.labels, batch.crowd, batch.masks):
         assert not array[0][~valid].any(), "padding is not zero"
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**20),
+    size=st.tuples(st.integers(12, 90), st.integers(12, 90)),
+    canvas=st.sampled_from([(64, 64), (64, 128), (128, 64)]),
+    flips=st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans()),
+    scale=st.sampled_from([(1.0, 1.0), (0.2, 0.5), (0.5, 1.0), (1.0, 2.5)]),
+)
+def test_boxes_without_outlines_frame_what_was_painted_in_them_through_every_augmentation(
+    seed, size, canvas, flips, scale
+):
+    field = boxed_field(np.random.default_rng(seed), *size)
+    names = ("flip_horizontal", "flip_vertical", "rotate", "shift")
+    batch = one_batch(field, canvas, seed, scale=scale, **dict(zip(names, flips, strict=True)))
+
+    fitted = min(canvas[0] / size[0], canvas[1] / size[1])
+    # Pixels whose centres lie in the box are painted; when shrunk, areas are averaged on a grid of their own.
+    off = 0.501 if scale[0] * fitted >= 0.6 else 1.5
+    valid = batch.valid[0]
+    seen = {int(label): k for k, label in enumerate(batch.labels[0]) if valid[k]}
+    for cell in field.cells:
+        rows, columns = np.nonzero(batch.image[0, ..., cell.label - 1] > 127)
+        if cell.label in seen:
+            x1, y1, x2, y2 = box = batch.boxes[0, seen[cell.label]]
+            assert x2 - x1 >= 1
+            assert y2 - y1 >= 1
+            assert (x2 - x1) * (y2 - y1) >= 16 - 1e-3
+            np.testing.assert_allclose(
+                box, [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], rtol=0, atol=off
+            )
+        else:
+            assert cell.box is not None
+            whole = (cell.box[2] - cell.box[0]) * (cell.box[3] - cell.box[1]) * (fitted * scale[1]) ** 2
+            assert len(rows) <= max(16, whole / 4) + sum(batch.image.shape[1:3]), "a cell that shows was dropped"
+    for array in (batch.boxes, batch.labels):
+        assert not array[0][~valid].any(), "padding is not zero"
+    assert not batch.outlined.any()
+    assert not batch.masks.any()
+
+
+def test_boxes_between_pixels_are_flipped_and_turned_as_they_are():
+    box = (10.25, 20.5, 40.75, 50.0)
+    field = SmearField("a.png", 64, 64, (Cell(1, box=box),), pixels=np.zeros((64, 64, 3), np.uint8))
+    flags = {"flip_horizontal": True, "flip_vertical": True, "rotate": True}
+    found = {tuple(one_batch(field, (64, 64), seed, **flags).boxes[0, 0].tolist()) for seed in range(60)}
+    x, y = (10.25, 40.75), (20.5, 50.0)
+    mirrored_x, mirrored_y = (64 - 40.75, 64 - 10.25), (14.0, 43.5)
+    sides = [(a, b) for a in (x, mirrored_x) for b in (y, mirrored_y)]
+    expected = {(a[0], b[0], a[1], b[1]) for a, b in sides} | {(b[0], a[0], b[1], a[1]) for a, b in sides}
+    assert found == expected
+
+
+def test_a_crop_cuts_a_box_at_the_canvas_and_drops_it_when_too_little_is_left():
+    field = SmearField("a.png", 64, 64, (Cell(1, box=(0.0, 30.0, 20.0, 50.0)),), pixels=np.zeros((64, 64, 3), np.uint8))
+    kept = dropped = 0
+    for seed in range(60):
+        batch = one_batch(field, (64, 64), seed, scale=(2.0, 2.0), shift=True, min_visible=0.5)
+        if batch.valid[0, 0]:
+            kept += 1
+            x1, y1, x2, y2 = batch.boxes[0, 0]
+            assert 0 <= x1 < x2 <= 40
+            assert 0 <= y1 < y2 <= 64
+            assert (x2 - x1) * (y2 - y1) >= 0.5 * 40 * 40
+        else:
+            dropped += 1
+    assert kept > 5
+    assert dropped > 5
 
 
 @settings(max_examples=40)

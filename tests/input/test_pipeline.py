@@ -11,7 +11,7 @@ from tests.input.painted import painted_field, settings, source_of
 from wbcjax.batch import Batch
 from wbcjax.input import pipeline
 from wbcjax.input.builder import Source
-from wbcjax.input.pipeline import eval_batches, train_batches
+from wbcjax.input.pipeline import train_batches
 from wbcjax.smear.field import Cell, SmearField, text_rle
 
 CANVAS = (64, 64)
@@ -152,21 +152,9 @@ def test_a_misspelt_augmentation_is_refused_by_name():
         train_batches(painted_source(2), settings(CANVAS, flip_horizontally=True), seed=0)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 10])
-def test_evaluation_sees_every_field_once_and_marks_what_fills_the_last_batch(batch_size):
-    source = painted_source(7)
-    batches = list(eval_batches(source, settings(CANVAS, batch_size=batch_size)))
-    assert all(len(batch.index) == batch_size for batch in batches)
-    index = np.concatenate([batch.index for batch in batches])
-    assert index[:7].tolist() == list(range(7))
-    assert set(index[7:]) <= {-1}
-    for row in range(7, len(index)):
-        np.testing.assert_array_equal(batches[-1].image[row % batch_size], batches[-1].image[6 % batch_size])
-
-
-def test_evaluation_fits_fields_so_that_boxes_map_back_by_the_scale():
+def test_without_augmentation_a_field_fits_the_canvas_so_that_boxes_map_back_by_the_scale():
     field = painted_field(np.random.default_rng(5), 100, 50)
-    (batch,) = eval_batches(source_of([field]), settings((64, 128), batch_size=1))
+    (batch,) = take(1, source_of([field]), settings((64, 128), batch_size=1), seed=0)
     scale = 64 / 100
     np.testing.assert_allclose(batch.size, [[64, 32]])
     for k, cell in enumerate(field.cells):
@@ -177,39 +165,54 @@ def test_evaluation_fits_fields_so_that_boxes_map_back_by_the_scale():
         assert batch.masks[0, k].sum() == pytest.approx(area, rel=0.15, abs=4)  # rounder, so a little smaller
 
 
-def test_evaluation_keeps_small_cells_that_training_drops_and_crowds_stay_crowds():
-    mask = np.zeros((64, 64), np.uint8, order="F")
-    mask[10:13, 20:24] = 1  # 12 pixels, under the 16 that training asks for
+def test_cells_too_small_to_learn_are_dropped_and_crowds_stay_crowds():
+    small = np.zeros((64, 64), np.uint8, order="F")
+    small[10:13, 20:24] = 1  # 12 pixels, under the 16 that training asks for
     large = np.zeros((64, 64), np.uint8, order="F")
     large[30:60, 30:60] = 1
     cells = (
-        Cell(label=3, rle=text_rle(coco_mask.encode(mask))),
+        Cell(label=3, rle=text_rle(coco_mask.encode(small))),
         Cell(label=2, rle=text_rle(coco_mask.encode(large)), crowd=True),
     )
     source = source_of([SmearField("a.png", 64, 64, cells, pixels=np.zeros((64, 64, 3), np.uint8))])
-    config = settings(CANVAS, batch_size=1)
-    (batch,) = eval_batches(source, config)
-    assert batch.labels.tolist() == [[3, 2, 0, 0]]
-    assert batch.valid.tolist() == [[True, True, False, False]]
-    assert batch.crowd.tolist() == [[False, True, False, False]]
-    assert batch.boxes[0, 0].tolist() == [20, 10, 24, 13]
-    np.testing.assert_array_equal(batch.masks[0, :2], [mask, large])
-
-    (batch,) = take(1, source, config, seed=0)
+    (batch,) = take(1, source, settings(CANVAS, batch_size=1), seed=0)
     assert batch.labels.tolist() == [[2, 0, 0, 0]]
+    assert batch.valid.tolist() == batch.crowd.tolist() == batch.outlined.tolist() == [[True, False, False, False]]
+    assert batch.boxes[0, 0].tolist() == [30, 30, 60, 60]
+    np.testing.assert_array_equal(batch.masks[0, 0], large)
 
 
 def test_the_largest_number_of_cells_fills_the_batch():
     field = painted_field(np.random.default_rng(1), 64, 64)
-    (batch,) = eval_batches(source_of([field]), settings(CANVAS, batch_size=1, max_cells=3))
+    (batch,) = take(1, source_of([field]), settings(CANVAS, batch_size=1, max_cells=3), seed=0)
     assert batch.valid.all()
+    assert batch.outlined.all()
     assert batch.masks.any(axis=(2, 3)).all()
+
+
+def test_a_cell_known_by_its_box_has_that_box_and_no_mask():
+    cells = (Cell(label=1, box=(10.25, 20.5, 40.75, 50.0)), Cell(label=2, box=(1.0, 1.0, 9.0, 9.0), crowd=True))
+    source = source_of([SmearField("a.png", 64, 64, cells, pixels=np.zeros((64, 64, 3), np.uint8))])
+    (batch,) = take(1, source, settings(CANVAS, batch_size=1), seed=0)
+    np.testing.assert_array_equal(batch.boxes[0, :2], [[10.25, 20.5, 40.75, 50.0], [1, 1, 9, 9]])
+    assert batch.labels.tolist() == [[1, 2, 0, 0]]
+    assert batch.valid.tolist() == [[True, True, False, False]]
+    assert batch.crowd.tolist() == [[False, True, False, False]]
+    assert not batch.outlined.any()
+    assert not batch.masks.any()
+
+
+def test_a_box_that_shrinks_below_a_pixel_is_not_trained_on():
+    cells = (Cell(label=1, box=(10.0, 0.0, 11.5, 128.0)), Cell(label=2, box=(40.0, 0.0, 44.0, 128.0)))
+    source = source_of([SmearField("a.png", 128, 128, cells, pixels=np.zeros((128, 128, 3), np.uint8))])
+    (batch,) = take(1, source, settings(CANVAS, batch_size=1), seed=0)
+    assert batch.labels.tolist() == [[2, 0, 0, 0]]
+    np.testing.assert_array_equal(batch.boxes[0, 0], [20, 0, 22, 64])
 
 
 def test_a_field_that_cannot_be_read_stops_the_stream_with_its_error():
     source = painted_source(3)
-    source._records[1]["cells"]["rle"] = [b"not json"]
-    source._records[1]["cells"]["label"] = [1]
-    source._records[1]["cells"]["crowd"] = [False]
+    cell = {"rle": [b"not json"], "box": [(0, 0, 0, 0)], "label": [1], "crowd": [False], "outlined": [True]}
+    source._records[1]["cells"].update(cell)
     with pytest.raises(ValueError, match="Expecting value"):
-        list(eval_batches(source, settings(CANVAS)))
+        take(3, source, settings(CANVAS), seed=0)

@@ -54,6 +54,7 @@ def batch(images: int, seed: int, cells: int = 3) -> Batch:
         labels=labels,
         valid=labels > 0,
         crowd=np.zeros((images, CELLS), bool),
+        outlined=labels > 0,
         masks=masks,
         index=np.arange(images, dtype=np.int32),
     )

@@ -8,8 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
+from tests.input.sets import write_via_set
 from tests.models import small
+from wbcjax.input.builder import source
+from wbcjax.input.pipeline import train_batches
 from wbcjax.models import mask_rcnn
 from wbcjax.models import settings as s
 from wbcjax.models.resnet import ResNet
@@ -124,6 +128,80 @@ def test_a_crowd_is_learnt_neither_as_a_cell_nor_as_background(network):
     everywhere = batch._replace(boxes=np.where(batch.valid[..., None], [[[0, 0, 96, 64]]], 0).astype(np.float32))
     losses, _ = losses_and_gradient(model, variables, everywhere._replace(crowd=batch.valid))
     assert all(value == 0 for value in losses.values())
+
+
+def test_what_is_drawn_for_a_cell_without_outline_changes_no_loss_and_no_gradient(network):
+    model, variables = network
+    batch = small.batch(2, seed=8)
+    batch = batch._replace(outlined=batch.valid & (np.arange(small.CELLS) != 1))
+    noise = np.random.default_rng(8).integers(0, 2, batch.masks.shape, np.uint8)
+    redrawn = batch._replace(masks=np.where(batch.outlined[..., None, None], batch.masks, noise))
+    ours, theirs = (losses_and_gradient(model, variables, each) for each in (batch, redrawn))
+    assert ours[0]["mask"] > 0
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_boxes_alone_train_everything_but_masks(network):
+    model, variables = network
+    batch = small.batch(2, seed=8)
+    whole, _ = losses_and_gradient(model, variables, batch)
+    boxes, gradient = losses_and_gradient(
+        model, variables, batch._replace(outlined=np.zeros_like(batch.outlined), masks=np.zeros_like(batch.masks))
+    )
+    assert boxes["mask"] == 0
+    assert {name: boxes[name] for name in boxes if name != "mask"} == {
+        name: whole[name] for name in whole if name != "mask"
+    }
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient["mask_head"]))
+    for part in ("backbone", "fpn", "rpn", "box_head"):
+        assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient[part])), f"{part} learns nothing"
+
+
+def test_the_mask_loss_is_the_mean_over_rois_of_outlined_cells(network):
+    model, variables = network
+    batch = small.batch(2, seed=8)
+    batch = batch._replace(outlined=batch.valid & (np.arange(small.CELLS) != 1))
+    keys = jax.random.split(jax.random.key(0), 2)
+    outputs = jax.device_get(compiled(model, "train_outputs")(variables, batch, keys))
+    losses, _ = losses_and_gradient(model, variables, batch)
+
+    logits, targets = outputs.mask_logits, outputs.mask_targets
+    per_roi = (np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))).mean(axis=(2, 3))
+    known = [
+        per_roi[image, row]
+        for image, row in np.ndindex(per_roi.shape)
+        if outputs.rois.label[image, row] > 0 and outputs.rois.cell[image, row] != 1
+    ]
+    left_out = (outputs.rois.label[:, : per_roi.shape[1]] > 0).sum() - len(known)
+    assert len(known) > 0
+    assert left_out > 0
+    assert losses["mask"] == pytest.approx(np.mean(known), rel=1e-5)
+
+
+def test_fields_without_cells_train_as_negatives_from_their_files_to_the_losses(network, tmp_path):
+    model, variables = network
+    dataset = write_via_set(tmp_path, cells=[0, 0], height=48, width=80)
+    dataset.split.train_fraction = 1.0
+    dataset.update({"canvas": small.CANVAS, "max_cells": small.CELLS})
+    fields = source(dataset, "train", tmp_path / "cache")
+    batches = train_batches(
+        fields, ConfigDict({"dataset": dataset, "augment": {"scale": (1.0, 1.0)}, "train": {"batch_size": 2}}), seed=0
+    )
+    batch = next(batches)
+    batches.close()
+    assert sorted(batch.index) == [0, 1]
+    losses, gradient = losses_and_gradient(model, variables, batch)
+    assert losses["rpn_box"] == losses["box"] == losses["mask"] == 0
+    assert losses["rpn_objectness"] > 0
+    assert losses["class"] > 0
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((losses, gradient)))
+
+    outputs = compiled(model, "train_outputs")(variables, batch, jax.random.split(jax.random.key(0), 2))
+    assert not np.any(outputs.anchors.positive)
+    assert not np.any(outputs.rois.label)
+    assert np.all(np.any(outputs.anchors.valid, axis=1))
+    assert np.all(np.any(outputs.rois.valid, axis=1))
 
 
 def test_the_choice_of_rois_follows_each_images_own_key(network):

@@ -117,6 +117,7 @@ def _batch(scene: Scene) -> Batch:
         labels=labels,
         valid=labels > 0,
         crowd=np.zeros_like(labels, bool),
+        outlined=labels > 0,
         masks=pad(scene.masks),
         index=np.arange(len(scene.image), dtype=np.int32),
     )

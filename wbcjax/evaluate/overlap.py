@@ -11,11 +11,15 @@ TOUCHING_DILATION = 2  # pixels
 
 
 def mask_overlaps(annotations: FieldAnnotations, detections: FieldDetections) -> Float[np.ndarray, "d c"]:
-    """Mask IoU of every detection with every annotated cell.
+    """Mask IoU of every detection with every annotated cell; box IoU where only the cell's box is known.
 
     With a crowd region it is the share of the detection that lies inside it, as in COCO's protocol.
     """
-    return _overlaps(detections.rles, annotations.rles, annotations)
+    overlaps = _overlaps(detections.rles, annotations.rles, annotations)
+    by_box = ~annotations.outlined & ~annotations.crowd  # (c,)
+    if by_box.any():
+        overlaps[:, by_box] = box_overlaps(annotations, detections)[:, by_box]
+    return overlaps
 
 
 def box_overlaps(annotations: FieldAnnotations, detections: FieldDetections) -> Float[np.ndarray, "d c"]:
@@ -25,6 +29,8 @@ def box_overlaps(annotations: FieldAnnotations, detections: FieldDetections) -> 
 
 def touching(annotations: FieldAnnotations) -> Bool[np.ndarray, " c"]:
     """Which annotated cells touch another cell (or a crowd region) of the field, whatever their classes.
+
+    Of cells of which only the box is known, the filled boxes touch.
 
     Two cells touch when their masks, each dilated by `TOUCHING_DILATION` pixels (a square of 5 x 5), share a pixel:
     when at most 3 pixels of background lie between them.

@@ -1,6 +1,6 @@
-"""Batches on a fixed canvas: shuffled, augmented, sharded and resumable for training; in order for evaluation."""
+"""Training batches on a fixed canvas, shuffled, augmented, sharded and resumable; and how an image is put on it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -21,12 +21,13 @@ MIN_AREA = 16  # pixels on the canvas: a training cell of which less is left has
 
 
 class DrawnCell(NamedTuple):
-    """A cell on the canvas: its mask cut to its box."""
+    """A cell on the canvas."""
 
     cell: Cell
-    mask: UInt8[np.ndarray, "ph pw"]  # 0 or 1
-    left: int  # place of the box on the canvas, pixels
-    top: int
+    box: tuple[float, float, float, float]  # x1, y1, x2, y2, pixels; in whole ones where there is a mask
+    mask: UInt8[np.ndarray, "ph pw"] | None  # 0 or 1, cut to the box; None when only the box is known
+    visible: float  # area on the canvas, pixels
+    whole: float  # the same if nothing were cut off
 
 
 def train_batches(
@@ -51,7 +52,7 @@ def train_batches(
         field = source.field(index)
         matrix = random_matrix(augment, field.height, field.width, canvas, rng)
         image = _draw_image(field.image(), matrix, canvas, augment, rng)
-        cells = _draw_cells(field, matrix, canvas, augment.min_visible, MIN_AREA)
+        cells = _draw_cells(field, matrix, canvas, augment.min_visible)
         return _example(index, image, field, matrix, cells, max_cells)
 
     stream = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat().random_map(sample)
@@ -61,46 +62,16 @@ def train_batches(
     return iter(shard.to_iter_dataset(grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)))
 
 
-def eval_batches(source: Source, config: ConfigDict) -> Iterator[Batch]:
-    """Every field once, in order, fitted to the canvas as `fit` does, in batches of `config.train.batch_size`.
-
-    Rows that fill up the last batch repeat the last field, with index -1: leave them out of any result. A cell that
-    shrinking leaves without a pixel is not in the batch; `source.field` has it.
-    """
-    batch_size, canvas, max_cells = config.train.batch_size, tuple(config.dataset.canvas), config.dataset.max_cells
-    count = len(source)
-    cv2.setNumThreads(1)
-
-    def sample(position: int) -> Batch:
-        field = source.field(min(position, count - 1))
-        matrix = _fit_matrix(field.height, field.width, canvas)
-        image = _draw_image(field.image(), matrix, canvas)
-        cells = _draw_cells(field, matrix, canvas, min_visible=0, min_area=1)
-        return _example(position if position < count else -1, image, field, matrix, cells, max_cells)
-
-    padded = -(-count // batch_size) * batch_size
-    batches = grain.MapDataset.range(padded).map(sample).batch(batch_size, batch_fn=_concatenate)
-    iterator = iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)))
-    try:
-        yield from iterator
-    finally:
-        iterator.close()
-
-
-def fit(image: UInt8[np.ndarray, "h w 3"], canvas: tuple[int, int]) -> tuple[UInt8[np.ndarray, "ch cw 3"], float]:
-    """Place an image at the top left of a canvas (height, width), as large as fits, zeros beside it.
+def fit(
+    image: UInt8[np.ndarray, "h w 3"], canvas: tuple[int, int], scale: float | None = None
+) -> tuple[UInt8[np.ndarray, "ch cw 3"], float]:
+    """Place an image at the top left of a canvas (height, width), zeros beside it: as large as fits, or at `scale`.
 
     Returns the canvas and the scale: a point of the image lies at point * scale on the canvas, pixel edges being
-    whole numbers on both, so that x_canvas + 0.5 = (x + 0.5) * scale for pixel indices.
+    whole numbers on both, so that x_canvas + 0.5 = (x + 0.5) * scale for pixel indices. What does not fit is cut off.
     """
-    height, width = image.shape[:2]
-    matrix = _fit_matrix(height, width, canvas)
-    return _draw_image(image, matrix, canvas), float(matrix[0, 0])
-
-
-def _fit_matrix(height: int, width: int, canvas: tuple[int, int]) -> Float[np.ndarray, "3 3"]:
-    scale = fit_scale(height, width, canvas)
-    return np.diag([scale, scale, 1])
+    chosen = fit_scale(image.shape[0], image.shape[1], canvas) if scale is None else scale
+    return _draw_image(image, np.diag([chosen, chosen, 1.0]), canvas), chosen
 
 
 def _draw_image(
@@ -122,23 +93,44 @@ def _draw_image(
 
 
 def _draw_cells(
-    field: SmearField, matrix: Float[np.ndarray, "3 3"], canvas: tuple[int, int], min_visible: float, min_area: int
+    field: SmearField, matrix: Float[np.ndarray, "3 3"], canvas: tuple[int, int], min_visible: float
 ) -> list[DrawnCell]:
-    """The field's cells on the canvas, those that show at least a share `min_visible` of them and `min_area` pixels."""
-    enlarged = abs(np.linalg.det(matrix))  # area on the canvas of one pixel of the field
-    drawn = []
-    for cell in field.cells:
-        rle: Any = cell.to_rle(field.height, field.width)
-        x, y, w, h = (int(v) for v in coco_mask.toBbox(rle))
-        # One pixel more on each side: outside the cell the mask must fall to zero within the drawn region.
-        region = max(x - 1, 0), max(y - 1, 0), min(x + w + 1, field.width), min(y + h + 1, field.height)
-        patch, (left, top, _, _) = warp(coco_mask.decode(rle) * np.uint8(255), matrix, canvas, region)
-        mask = (patch >= 128).astype(np.uint8)
-        visible = int(np.count_nonzero(mask))
-        if visible >= min_area and visible >= min_visible * enlarged * float(coco_mask.area(rle)):
-            x, y, w, h = cv2.boundingRect(mask)
-            drawn.append(DrawnCell(cell, mask[y : y + h, x : x + w], left + x, top + y))
-    return drawn
+    """The field's cells on the canvas, those that show at least a share `min_visible` of them and MIN_AREA pixels."""
+    drawn = (
+        _draw_outlined(cell, field, matrix, canvas) if cell.box is None else _draw_box(cell, cell.box, matrix, canvas)
+        for cell in field.cells
+    )
+    return [cell for cell in drawn if cell.visible >= max(MIN_AREA, min_visible * cell.whole)]
+
+
+def _draw_outlined(
+    cell: Cell, field: SmearField, matrix: Float[np.ndarray, "3 3"], canvas: tuple[int, int]
+) -> DrawnCell:
+    rle: Any = cell.to_rle(field.height, field.width)
+    x, y, w, h = (int(v) for v in coco_mask.toBbox(rle))
+    # One pixel more on each side: outside the cell the mask must fall to zero within the drawn region.
+    region = max(x - 1, 0), max(y - 1, 0), min(x + w + 1, field.width), min(y + h + 1, field.height)
+    patch, (left, top, _, _) = warp(coco_mask.decode(rle) * np.uint8(255), matrix, canvas, region)
+    mask = (patch >= 128).astype(np.uint8)
+    x, y, w, h = cv2.boundingRect(mask)
+    box = left + x, top + y, left + x + w, top + y + h
+    whole = float(coco_mask.area(rle)) * abs(np.linalg.det(matrix))  # which is the area of one pixel of the field
+    return DrawnCell(cell, box, mask[y : y + h, x : x + w], float(np.count_nonzero(mask)), whole)
+
+
+def _draw_box(
+    cell: Cell,
+    box: tuple[float, float, float, float],
+    matrix: Float[np.ndarray, "3 3"],
+    canvas: tuple[int, int],
+) -> DrawnCell:
+    """A cell known by its box, which flips, right angles and scales leave a box; what leaves the canvas is cut off."""
+    left, top, right, bottom = extent(matrix, box)
+    whole = (right - left) * (bottom - top)
+    left, top, right, bottom = max(left, 0.0), max(top, 0.0), min(right, canvas[1]), min(bottom, canvas[0])
+    # Thinner than a pixel it counts as gone, as a mask would be: what is learnt from must not shrink to nothing.
+    visible = (right - left) * (bottom - top) if min(right - left, bottom - top) >= 1 else 0.0
+    return DrawnCell(cell, (left, top, right, bottom), None, visible, whole)
 
 
 def _example(
@@ -159,16 +151,19 @@ def _example(
         labels=np.zeros((1, max_cells), np.int32),
         valid=np.zeros((1, max_cells), bool),
         crowd=np.zeros((1, max_cells), bool),
+        outlined=np.zeros((1, max_cells), bool),
         masks=np.zeros((1, max_cells, *canvas), np.uint8),
         index=np.array([index], np.int32),
     )
-    for k, (cell, mask, x, y) in enumerate(cells):
-        h, w = mask.shape
-        batch.boxes[0, k] = x, y, x + w, y + h
-        batch.labels[0, k] = cell.label
+    for k, drawn in enumerate(cells):
+        batch.boxes[0, k] = drawn.box
+        batch.labels[0, k] = drawn.cell.label
         batch.valid[0, k] = True
-        batch.crowd[0, k] = cell.crowd
-        batch.masks[0, k, y : y + h, x : x + w] = mask
+        batch.crowd[0, k] = drawn.cell.crowd
+        if drawn.mask is not None:
+            batch.outlined[0, k] = True
+            x1, y1, x2, y2 = map(int, drawn.box)
+            batch.masks[0, k, y1:y2, x1:x2] = drawn.mask
     return batch
 
 

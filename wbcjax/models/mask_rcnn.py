@@ -61,6 +61,7 @@ class TrainOutputs(NamedTuple):
     box_deltas: Float[Array, "n r 4"]  # of the RoI's own class
     mask_logits: Float[Array, "n p s s"]  # of the RoI's own class, for the first p RoIs
     mask_targets: Float[Array, "n p s s"]
+    mask_known: Bool[Array, "n p"]  # the RoI is of a cell that is outlined: else there is nothing to compare
 
 
 class MaskRCNN(nn.Module):
@@ -127,6 +128,7 @@ class MaskRCNN(nn.Module):
             box_deltas=_of_label(box_deltas, rois.label),
             mask_logits=self.masks(features, first.boxes, first.label, canvas),
             mask_targets=targets,
+            mask_known=(first.label > 0) & _take(batch.outlined, first.cell),
         )
 
     def features(

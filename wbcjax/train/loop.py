@@ -17,6 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from wbcjax.files import write_atomically
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory
 from wbcjax.train.interrupt import Interrupted, StopRequest
 from wbcjax.train.optimizer import make_optimizer
@@ -56,6 +57,8 @@ def train(
     with Checkpoints(checkpoint_directory(workdir)) as checkpoints:
         started = checkpoints.latest is not None
         changes = settle_config(config, workdir, started=started, allow_change=allow_config_change, write=first_process)
+        if first_process:
+            write_atomically(workdir / "data.json", (json.dumps(task.facts, indent=2) + "\n").encode())
         batches = task.train_batches(config.seed, jax.process_index(), jax.process_count())
         with contextlib.closing(batches), StopRequest() as stop:
             state, phase = _start_or_resume(settings, config.seed, task, plan, checkpoints, batches)

@@ -15,12 +15,12 @@ def mask_rcnn_losses(
 ) -> dict[str, Float[Array, ""]]:
     """Losses by name: rpn_objectness, rpn_box, class, box, mask (Mask R-CNN paper, section 3; Faster R-CNN, eq. 1).
 
+    The mask loss is that of RoIs of outlined cells; where only a cell's box is known, it is learnt by the others alone.
     Counts are averaged over the devices of `axis_name`, so that the mean over devices of each loss is the loss of the
     whole batch, however the samples fall.
     """
     anchors, rois = outputs.anchors, outputs.rois
     roi_positive = rois.label > 0
-    mask_positive = roi_positive[:, : outputs.mask_logits.shape[1]]
 
     def mean(values: Array, over: Array) -> Array:
         """Sum of `values` where `over`, per sample there is."""
@@ -46,7 +46,7 @@ def mask_rcnn_losses(
         ),
         "class": mean(per_roi, rois.valid | settings.padding_is_background),
         "box": box_loss(outputs.box_deltas, rois.target, roi_positive & rois.valid, rois.valid, settings.box_beta),
-        "mask": mean(per_mask, mask_positive),
+        "mask": mean(per_mask, outputs.mask_known),
     }
 
 

@@ -1,7 +1,7 @@
 """What the training loop needs to know about a model and its data: a handful of plain functions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grain
@@ -28,6 +28,7 @@ class Task:
     evaluate: variables -> scores by name, on the validation set. May take its time and show its own progress.
     names: `batch.index` -> names of the images, for messages.
     best_score: the score by which the best checkpoint is kept, larger is better.
+    facts: about the training data, which prediction will need; kept as data.json in the workdir.
     """
 
     images: int
@@ -37,3 +38,4 @@ class Task:
     evaluate: Callable[[dict[str, Tree]], dict[str, float]]
     names: Callable[[Int[np.ndarray, " n"]], list[str]]
     best_score: str
+    facts: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,167 @@
+"""Annotated sets on disk in each format that is read, small, and the configs that describe them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from ml_collections import ConfigDict
+
+from wbcjax.input.builder import source
+from wbcjax.smear.field import SmearField
+
+SPLIT = {"seed": 0, "train_fraction": 0.5, "train_names": (), "val_names": ()}
+HEIGHT, WIDTH = 24, 32
+SQUARE = ([5, 20, 20, 5], [4, 4, 15, 15])  # x, y: the cell that sets of `write_format` show
+POINTS = [[float(x), float(y)] for x, y in zip(*SQUARE, strict=True)]
+
+
+def describe(annotations: Path, images: Path, name: str = "via", classes: tuple[str, ...] = ("cell",)) -> ConfigDict:
+    """An experiment's `dataset`, as far as building reads it."""
+    return ConfigDict(
+        {
+            "name": name,
+            "annotations": str(annotations),
+            "images": str(images),
+            "on_error": "raise",
+            "classes": classes,
+            "class_attribute": "cell",
+            "class_of": (),
+            "group_attribute": None,
+            "split": SPLIT,
+            "max_cells": 5,
+        }
+    )
+
+
+def write_via_set(folder: Path, cells: list[int], height: int = HEIGHT, width: int = WIDTH) -> ConfigDict:
+    """A VIA set of an image, "0.png" and so on, for each number of cells; "blast" and "other" by turns."""
+    for i in range(len(cells)):
+        write_image(folder / "images" / f"{i}.png", i, height, width)
+    write_via(folder, [["blast", "other"][i % 2] for i in range(max(cells))], cells)
+    return describe(folder / "via.json", folder / "images", classes=("blast", "other"))
+
+
+def write_image(path: Path, seed: int = 0, height: int = HEIGHT, width: int = WIDTH) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def write_via(folder: Path, classes: list[str], cells: list[int]) -> None:
+    """The annotations of a set: cell k, of class k of the list, is SQUARE moved by k pixels."""
+    entries = {}
+    for i, count in enumerate(cells):
+        x, y = SQUARE
+        shapes = [{"name": "polygon", "all_points_x": [v + k for v in x], "all_points_y": y} for k in range(count)]
+        regions = [
+            {"shape_attributes": shape, "region_attributes": {"cell": classes[k]}} for k, shape in enumerate(shapes)
+        ]
+        size = (folder / f"images/{i}.png").stat().st_size
+        entries[f"{i}.png"] = {"filename": f"{i}.png", "size": size, "regions": regions, "file_attributes": {}}
+    (folder / "via.json").write_text(json.dumps(entries))
+
+
+def write_coco(
+    folder: Path, images: list[dict], annotations: list[dict], class_names: tuple[str, ...] = ("cell",)
+) -> ConfigDict:
+    """A COCO file of images, numbered from 1 and 24 x 32 pixels, and its config; the images are in `images`."""
+    data = {
+        "images": [{"id": i, "height": HEIGHT, "width": WIDTH} | image for i, image in enumerate(images, start=1)],
+        "annotations": [{"id": i} | annotation for i, annotation in enumerate(annotations, start=1)],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(class_names, start=1)],
+    }
+    (folder / "coco.json").write_text(json.dumps(data))
+    return describe(folder / "coco.json", folder / "images", "coco", class_names)
+
+
+def write_format(folder: Path, name: str) -> ConfigDict:
+    """A set in one of the formats: a field "a" with one cell, SQUARE, and a field "b" without; class "cell"."""
+    if name != "mask_folders":
+        write_image(folder / "images/a.png", 1)
+        write_image(folder / "images/b.png", 2)
+    return WRITERS[name](folder)
+
+
+def _via(folder: Path) -> ConfigDict:
+    shape = {"name": "polygon", "all_points_x": SQUARE[0], "all_points_y": SQUARE[1]}
+    region = {"shape_attributes": shape, "region_attributes": {"cell": "cell"}}
+    entries = {
+        name: {
+            "filename": name,
+            "size": (folder / "images" / name).stat().st_size,
+            "regions": regions,
+            "file_attributes": {},
+        }
+        for name, regions in (("a.png", [region]), ("b.png", []))
+    }
+    (folder / "via.json").write_text(json.dumps(entries))
+    return describe(folder / "via.json", folder / "images")
+
+
+def _coco(folder: Path) -> ConfigDict:
+    polygon = [value for point in POINTS for value in point]
+    annotation = {"image_id": 1, "category_id": 1, "segmentation": [polygon], "iscrowd": 0}
+    return write_coco(folder, [{"file_name": "a.png"}, {"file_name": "b.png"}], [annotation])
+
+
+def _labelme(folder: Path) -> ConfigDict:
+    shape = {"label": "cell", "points": POINTS, "shape_type": "polygon", "group_id": None}
+    size = {"imageHeight": HEIGHT, "imageWidth": WIDTH, "imageData": None}
+    (folder / "labelme").mkdir()
+    for stem, shapes in (("a", [shape]), ("b", [])):
+        data = {"version": "5.0.1", "shapes": shapes, "imagePath": f"{stem}.png", **size}
+        (folder / f"labelme/{stem}.json").write_text(json.dumps(data))
+    return describe(folder / "labelme", folder / "images", "labelme")
+
+
+def _label_images(folder: Path) -> ConfigDict:
+    (folder / "labels").mkdir()
+    cv2.imwrite(str(folder / "labels/a.png"), square_mask())
+    cv2.imwrite(str(folder / "labels/b.png"), np.zeros((HEIGHT, WIDTH), np.uint8))
+    return describe(folder / "labels", folder / "images", "label_images")
+
+
+def _mask_folders(folder: Path) -> ConfigDict:
+    root = folder / "stage1"
+    for stem in "ab":
+        write_image(root / stem / "images" / f"{stem}.png", ord(stem))
+        (root / stem / "masks").mkdir()
+    cv2.imwrite(str(root / "a/masks/0.png"), 255 * square_mask())
+    return describe(root, root, "mask_folders")
+
+
+def _voc(folder: Path) -> ConfigDict:
+    (folder / "voc").mkdir()
+    size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"
+    box = "<bndbox><xmin>6</xmin><ymin>5</ymin><xmax>20</xmax><ymax>15</ymax></bndbox>"  # from 1, both ends within
+    for stem, objects in (("a", f"<object><name>cell</name>{box}</object>"), ("b", "")):
+        text = f"<annotation><filename>{stem}.png</filename>{size}{objects}</annotation>"
+        (folder / f"voc/{stem}.xml").write_text(text)
+    return describe(folder / "voc", folder / "images", "voc")
+
+
+def square_mask() -> np.ndarray:
+    """The pixels of SQUARE as 0 or 1."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[4:15, 5:20] = 1
+    return mask
+
+
+WRITERS: dict[str, Callable[[Path], ConfigDict]] = {
+    "via": _via,
+    "coco": _coco,
+    "labelme": _labelme,
+    "label_images": _label_images,
+    "mask_folders": _mask_folders,
+    "voc": _voc,
+}
+
+
+def both_sides(config: ConfigDict, cache: Path) -> dict[str, SmearField]:
+    """All fields of a built set by name."""
+    return {
+        s.names[i]: s.field(i)
+        for s in (source(config, side, cache) for side in ("train", "val"))
+        for i in range(len(s))
+    }

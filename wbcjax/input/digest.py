@@ -1,0 +1,58 @@
+"""Hashes of what files hold, cheap to ask for again while the files lie untouched."""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+from wbcjax.files import write_atomically
+
+SETTLED = 2e9  # ns since a file's last change after which another change cannot get the same time stamp (FAT: 2 s)
+
+
+class Digests:
+    """SHA-256 of files and folders by content; a file is read again only when its size or a time of it has changed.
+
+    What is known is kept in the file `memory`, which may be deleted at any time.
+    """
+
+    def __init__(self, memory: Path) -> None:
+        self._memory = memory
+        self._known: dict[str, list] = {}  # path -> [size, time of modification, time of change, digest]
+        self._learnt = False
+        with contextlib.suppress(OSError, ValueError):
+            self._known = json.loads(memory.read_bytes())
+
+    def file(self, path: Path) -> str:
+        """The hash of a file's content; "" when there is none, which is the annotation readers' to report."""
+        if not path.is_file():
+            return ""
+        stat = path.stat()
+        # The time of change too: a copy may bring an old time of modification along, but cannot set this one.
+        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        known = self._known.get(str(path.absolute()))
+        if known and known[:3] == stamp:
+            return known[3]
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if time.time_ns() - max(stamp[1:]) > SETTLED:
+            self._known[str(path.absolute())] = [*stamp, digest]
+            self._learnt = True
+        return digest
+
+    def folder(self, folder: Path) -> str:
+        """The hash of the names and contents of all files and subfolders in a folder, hidden ones apart."""
+        digest = hashlib.sha256()
+        for parent, subfolders, names in os.walk(folder, followlinks=True):
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            files = sorted(name for name in names if not name.startswith("."))
+            contents = [(name, self.file(Path(parent, name))) for name in files]
+            digest.update(json.dumps([os.path.relpath(parent, folder), subfolders, contents]).encode())
+        return digest.hexdigest()
+
+    def remember(self) -> None:
+        """Write what was learnt, if anything, for the next opening."""
+        if self._learnt:
+            with contextlib.suppress(OSError):  # in a cache that cannot be written opening is slower, and no worse
+                write_atomically(self._memory, json.dumps(self._known).encode())
