@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 import wbcjax
 from configs import base, smear_demo
+from tests.input.sets import write_format
 from wbcjax import cli
 from wbcjax.detection import detection_task, evaluate_run
 from wbcjax.evaluate import detections as saved
@@ -109,6 +110,11 @@ def test_a_run_leaves_its_config_and_every_loss_of_every_step(run):
     assert any(record["kind"] == "eval" and "mask/AP" in record for record in records)
 
 
+def test_a_run_notes_at_which_scale_it_saw_its_fields_and_prediction_keeps_to_it(run):
+    assert json.loads((run / "data.json").read_text()) == {"scale": [1.0, 1.0]}  # 96 x 128 on 128 x 128
+    assert wbcjax.load(run, "latest").scales == (1.0, 1.0)
+
+
 def test_all_training_steps_run_one_compilation(run):
     assert len(TRACES) == 1
 
@@ -156,19 +162,21 @@ def test_predict_refuses_what_is_no_rgb_image_by_name(run, unchecked_types):
             model.predict(wrong, "smear.png")
 
 
-def test_the_command_outlines_a_folder_and_writes_coco_json(run, tmp_path, capsys):
+def test_the_command_says_how_many_cells_it_found_and_at_which_scale(run, tmp_path, capsys):
     images = tmp_path / "images"
     images.mkdir()
-    for name in ("a.png", "b.jpg"):
-        cv2.imwrite(str(images / name), np.full((60, 80, 3), 200, np.uint8))
-    (images / "notes.txt").write_text("not an image")
+    for name, height in (("a.png", 60), ("b.jpg", 200)):
+        cv2.imwrite(str(images / name), np.full((height, 80, 3), 200, np.uint8))
     out = tmp_path / "out"
-    cli.main(["predict", str(run), str(images), "--out", str(out), "--checkpoint", "latest", "--min-score", "0"])
+    command = ["predict", str(run), str(images), "--out", str(out), "--checkpoint", "latest", "--min-score", "0"]
+    cli.main(command)
     written = json.loads((out / "predictions.json").read_text())
     assert [image["file_name"] for image in written["images"]] == ["a.png", "b.jpg"]
     assert [category["name"] for category in written["categories"]] == ["L1", "L2", "L3"]
-    assert {p.name for p in out.iterdir()} == {"a.png", "b.png", "predictions.json"}
-    assert f"{len(written['detections'])} cells in 2 images" in capsys.readouterr().out
+    cells = len((out / "cells.csv").read_text().splitlines()) - 1
+    assert f"{cells} cells in 2 images at scale 1, 1 of them in tiles" in capsys.readouterr().out
+    cli.main([*command, "--scale", "0.5"])
+    assert "cells in 2 images at scale 0.5\n" in capsys.readouterr().out
 
 
 def test_the_command_refuses_to_draw_over_the_images_it_reads(run, tmp_path):
@@ -181,16 +189,18 @@ def test_the_command_refuses_to_draw_over_the_images_it_reads(run, tmp_path):
     assert image.read_bytes() == before
 
 
-def test_what_was_found_before_a_broken_image_is_kept(run, tmp_path):
+def test_the_command_ends_in_failure_when_an_image_was_not_read_and_names_it(run, tmp_path, capsys):
     images = tmp_path / "images"
     images.mkdir()
-    cv2.imwrite(str(images / "a.png"), np.full((60, 80, 3), 200, np.uint8))
+    for name in ("a.png", "c.png"):
+        cv2.imwrite(str(images / name), np.full((60, 80, 3), 200, np.uint8))
     (images / "b.png").write_bytes(b"no picture")
     out = tmp_path / "out"
-    with pytest.raises(SystemExit, match=r"b\.png"):
+    with pytest.raises(SystemExit, match=r"1 image could not be read:\n.*b\.png: not an image"):
         cli.main(["predict", str(run), str(images), "--out", str(out), "--checkpoint", "latest"])
     written = json.loads((out / "predictions.json").read_text())
-    assert [image["file_name"] for image in written["images"]] == ["a.png"]
+    assert [image["file_name"] for image in written["images"]] == ["a.png", "c.png"]
+    assert "cells in 2 images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -206,9 +216,25 @@ def test_the_command_says_what_is_wrong_with_the_images(run, tmp_path, images, m
         cli.main(["predict", str(run), str(tmp_path / images), "--out", str(tmp_path / "out")])
 
 
+@pytest.mark.parametrize("scale", ["0", "-1", "inf", "nan", "much"])
+def test_a_scale_that_is_none_is_refused(run, tmp_path, scale, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["predict", str(run), str(tmp_path), "--out", str(tmp_path / "out"), "--scale", scale])
+    assert "--scale" in capsys.readouterr().err
+
+
 def test_a_workdir_without_a_run_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config\.json does not exist: give the workdir"):
         wbcjax.load(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "best_score"), [("voc", "box/AP"), ("label_images", "mask/AP")])
+def test_the_best_checkpoint_is_chosen_by_boxes_where_nothing_is_outlined(tmp_path, monkeypatch, name, best_score):
+    monkeypatch.setenv("WBCJAX_CACHE", str(tmp_path / "cache"))
+    config = toy_config()
+    config.dataset.update(write_format(tmp_path, name))
+    config.dataset.split.val_names = ("a.png",)  # the field with a cell
+    assert detection_task(config).best_score == best_score
 
 
 @pytest.mark.parametrize("parallel", ["shard_map", "pmap"])

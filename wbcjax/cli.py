@@ -1,77 +1,119 @@
-"""The `wbcjax` command."""
+"""The `wbcjax` command.
+
+What a command runs on is imported when it runs: `inspect` and `--help` need no jax, and do not wait for it.
+"""
 
 import argparse
+import math
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
+from wbcjax.report.tables import printable
+from wbcjax.smear.read import FORMATS
 
-from wbcjax import runtime
-from wbcjax.evaluate.detections import FieldDetections, write_results
-from wbcjax.predict import Predictor, load, load_config
-from wbcjax.report.contact_sheet import write_png
-from wbcjax.report.overlay import draw_detections
-from wbcjax.smear.field import read_image
-
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+if TYPE_CHECKING:
+    from wbcjax.predict_folder import Outcome
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line given, or the process's own."""
-    parser = argparse.ArgumentParser(prog="wbcjax", description=__doc__)
+    parser = argparse.ArgumentParser(prog="wbcjax", description="White blood cells in images of smears.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    predict = commands.add_parser("predict", help="find cells in images with a trained model")
-    predict.add_argument("workdir", type=Path, help="folder of a training run, such as runs/demo")
-    predict.add_argument("images", type=Path, help="an image, or a folder of images")
-    predict.add_argument("--out", type=Path, required=True, help="folder for outlined images and predictions.json")
-    predict.add_argument("--checkpoint", choices=("best", "latest"), default="best")
-    predict.add_argument("--min-score", type=float, help="what to draw; the JSON has all (default: the run's own)")
-    predict.set_defaults(run=_predict)
+    _add_predict(commands)
+    _add_inspect(commands)
     options = parser.parse_args(arguments)
-    runtime.use_compilation_cache()
     try:
         options.run(options)
     except (OSError, ValueError) as error:
-        sys.exit(f"wbcjax: {error}")
+        sys.exit("\n".join(map(printable, f"wbcjax: {error}".splitlines())))
+
+
+def _add_predict(commands: argparse._SubParsersAction) -> None:
+    predict = commands.add_parser("predict", help="find cells in images with a trained model")
+    predict.add_argument("workdir", type=Path, help="folder of a training run, such as runs/demo")
+    predict.add_argument("images", type=Path, help="an image, or a folder of images")
+    predict.add_argument("--out", type=Path, required=True, help="folder for pictures, cells.csv, VIA and COCO files")
+    predict.add_argument("--checkpoint", choices=("best", "latest"), default="best")
+    predict.add_argument("--min-score", type=float, help="of a cell; predictions.json has all (default: the run's own)")
+    predict.add_argument(
+        "--scale",
+        type=_scale,
+        help="canvas pixels per image pixel, for images of another magnification (default: as the run was trained)",
+    )
+    predict.set_defaults(run=_predict)
+
+
+def _scale(text: str) -> float:
+    scale = float(text)
+    if not (0 < scale < math.inf):
+        raise argparse.ArgumentTypeError(f"{text} is no scale; give a number above 0")
+    return scale
 
 
 def _predict(options: argparse.Namespace) -> None:
-    paths = find_images(options.images)
-    if options.out.resolve() in {path.parent.resolve() for path in paths}:
-        raise ValueError(
-            f"--out {options.out} is where the images lie: choose another folder, or drawings replace them"
-        )
+    from wbcjax import runtime
+    from wbcjax.predict import load, load_config
+    from wbcjax.predict_folder import predict_folder
+
+    runtime.use_compilation_cache()
+    config = load_config(options.workdir)
     model = load(options.workdir, options.checkpoint)
-    options.out.mkdir(parents=True, exist_ok=True)
-    min_score = (
-        load_config(options.workdir).evaluate.score_threshold if options.min_score is None else options.min_score
+    if options.scale is not None:
+        model.scales = (options.scale, options.scale)
+    min_score = config.evaluate.score_threshold if options.min_score is None else options.min_score
+    outcome = predict_folder(model, options.images, options.out, min_score, config.dataset.class_attribute)
+    sys.stdout.write(f"{_summary(outcome)}\n{options.out} has pictures, label images, a table and annotations\n")
+    if outcome.failed:
+        failed = f"{len(outcome.failed)} image{'s' * (len(outcome.failed) > 1)} could not be read"
+        sys.exit("\n  ".join([f"wbcjax: {failed}:", *outcome.failed]))
+
+
+def _summary(outcome: "Outcome") -> str:
+    cells = sum(len(image.cells.rles) for image in outcome.searched)
+    tiled = sum(len(image.layout.tiles) > 1 for image in outcome.searched)
+    scales = sorted({f"{image.layout.scale:.3g}" for image in outcome.searched}, key=float)
+    at = f" at scale {scales[0]}" + (f" to {scales[-1]}" if scales[1:] else "") if scales else ""
+    told = f"{cells} cells in {len(outcome.searched)} images{at}"
+    if tiled:
+        told += f", {tiled} of them in tiles. Where these show cells larger than in training, give a smaller --scale"
+    return told
+
+
+def _add_inspect(commands: argparse._SubParsersAction) -> None:
+    inspect = commands.add_parser("inspect", help="look an annotated set over, and propose settings for it")
+    inspect.add_argument("annotations", type=Path, help="a VIA or COCO file, or a folder of annotation files")
+    inspect.add_argument("images", type=Path, help="the folder that image names are relative to")
+    inspect.add_argument("--out", type=Path, help="folder for a page, index.html, and contact_sheet.png")
+    inspect.add_argument("--format", choices=FORMATS, help="of the annotations (default: recognised)")
+    inspect.add_argument("--class-attribute", default="cell", help="VIA: region attribute of the class (default: cell)")
+    inspect.add_argument("--group-attribute", help="file attribute (a patient, say) whose fields belong together")
+    inspect.add_argument(
+        "--leave-out", action="append", default=[], metavar="CLASS", help="a class to leave out; may be given again"
     )
-    found = []
-    try:
-        for path in tqdm(paths, desc="predict", unit="image"):
-            found.append(_predict_one(model, path, options.out, min_score))
-    finally:  # what was found up to a broken image is kept
-        write_results(options.out / "predictions.json", model.classes, found)
-    drawn = sum(int((field.scores >= min_score).sum()) for field in found)
-    sys.stdout.write(f"{drawn} cells in {len(found)} images; outlines and predictions.json are in {options.out}\n")
+    inspect.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="whether problems make the command fail, after it has shown all else (default: raise)",
+    )
+    inspect.set_defaults(run=_inspect)
 
 
-def _predict_one(model: Predictor, path: Path, out: Path, min_score: float) -> FieldDetections:
-    image = read_image(path)
-    found = model.predict(image, path.name)
-    drawn = draw_detections(image, found, model.classes, min_score)
-    write_png(out / f"{path.stem}.png", drawn)
-    return found
+def _inspect(options: argparse.Namespace) -> None:
+    from wbcjax.inspect_set import inspect, inspection_text, write_inspection
 
-
-def find_images(place: Path) -> list[Path]:
-    """The images at `place`, a file or a folder, by name. Raises FileNotFoundError when there is none."""
-    if place.is_file():
-        return [place]
-    paths = sorted(p for p in place.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES) if place.is_dir() else []
-    if not paths:
-        raise FileNotFoundError(f"{place}: no image there; give one, or a folder with {', '.join(IMAGE_SUFFIXES)}")
-    twice = {p.stem for p in paths if sum(q.stem == p.stem for q in paths) > 1}
-    if twice:
-        raise ValueError(f"{place}: images that differ in suffix only would be drawn into one file: {sorted(twice)}")
-    return paths
+    inspection = inspect(
+        options.annotations,
+        options.images,
+        file_format=options.format,
+        class_attribute=options.class_attribute,
+        group_attribute=options.group_attribute,
+        leave_out=options.leave_out,
+    )
+    sys.stdout.write(inspection_text(inspection))
+    if options.out is not None:
+        write_inspection(inspection, options.out)
+        sys.stdout.write(f"\n{options.out} has the page, index.html, and contact_sheet.png\n")
+    if inspection.found.problems and options.on_error == "raise":
+        sys.exit(f"wbcjax: {len(inspection.found.problems)} problems, listed above; --on-error=skip leaves them out")

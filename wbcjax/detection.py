@@ -10,6 +10,7 @@ from tqdm import tqdm
 from wbcjax.batch import Batch
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, annotate, save
 from wbcjax.evaluate.scores import Scores, scores, write_json
+from wbcjax.input.augment import fit_scale
 from wbcjax.input.builder import Source, source
 from wbcjax.input.pipeline import train_batches
 from wbcjax.models import mask_rcnn
@@ -22,8 +23,10 @@ from wbcjax.train.task import Task, Tree
 def detection_task(config: ConfigDict) -> Task:
     """Training and validation of the Mask R-CNN that `config` describes; builds its data set when there is none yet."""
     model = mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1)
-    on_trial = predictor(config)
     train, val = source(config.dataset, "train"), source(config.dataset, "val")
+    scales = _scale_range(train, config)
+    on_trial = predictor(config, scales=scales)
+    best_score = "mask/AP" if val.outlined() else "box/AP"
 
     def losses(
         params: Tree, batch_stats: Tree, batch: Batch, keys: jax.Array, axis_name: str
@@ -37,7 +40,7 @@ def detection_task(config: ConfigDict) -> Task:
     def evaluate(variables: Tree) -> dict[str, float]:
         on_trial.variables = variables
         found = scores(*detect_split(on_trial, val, config), config.dataset.classes, config.evaluate.score_threshold)
-        return _summary(found)
+        return _summary(found, best_score)
 
     return Task(
         images=len(train),
@@ -48,7 +51,8 @@ def detection_task(config: ConfigDict) -> Task:
         ),
         evaluate=evaluate,
         names=lambda index: [train.names[i] for i in index],
-        best_score="mask/AP",
+        best_score=best_score,
+        facts={"scale": scales},
     )
 
 
@@ -94,8 +98,15 @@ def detect_split(
     return annotations, detections
 
 
-def _summary(found: Scores) -> dict[str, float]:
-    """The scores that a run keeps track of; a score that no cell could give counts as 0."""
+def _scale_range(train: Source, config: ConfigDict) -> tuple[float, float]:
+    """The lowest and highest scale at which a training field fits the canvas: what `Predictor` shows images at."""
+    canvas = tuple(config.dataset.canvas)
+    scales = [fit_scale(*train.size(i), canvas) for i in range(len(train))]
+    return min(scales), max(scales)
+
+
+def _summary(found: Scores, best_score: str) -> dict[str, float]:
+    """The scores that a run keeps track of, those that some cell gives; without any cell the best one is 0."""
     kept = {
         "mask/AP": found["mask"]["AP"],
         "mask/AP50": found["mask"]["AP50"],
@@ -105,4 +116,4 @@ def _summary(found: Scores) -> dict[str, float]:
         "touching/mask/AP": found["touching"]["mask"]["AP"],
         "paper/mAP": found["paper"]["mAP"],
     }
-    return {name: 0.0 if math.isnan(value) else value for name, value in kept.items()}
+    return {best_score: 0.0} | {name: value for name, value in kept.items() if not math.isnan(value)}

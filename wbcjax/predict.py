@@ -1,10 +1,14 @@
 """Find cells with a trained Mask R-CNN: `wbcjax.load("runs/demo").predict(image)`, for an image of any size."""
 
+import contextlib
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import grain
 import jax
 import numpy as np
 from jaxtyping import UInt8
@@ -13,21 +17,46 @@ from ml_collections import ConfigDict
 from wbcjax.evaluate.detections import FieldDetections, detect
 from wbcjax.input.augment import fit_scale
 from wbcjax.input.builder import Source
-from wbcjax.input.pipeline import eval_batches, fit
+from wbcjax.input.pipeline import PREFETCH, READ_THREADS, fit
 from wbcjax.models import mask_rcnn
 from wbcjax.models.mask_rcnn import Detections, MaskRCNN
+from wbcjax.tiles import View, merge, tiles
 from wbcjax.train.checkpoint import load_variables
 
 CANVAS_UNIT = 32  # pixels: the stride of C5, which the FPN must double exactly on its way up
+OVERLAP = 0.25  # of neighbouring tiles, at least, relative to the canvas's shorter side
+CUT_MARGIN = 4.0  # canvas pixels: a box that ends this near to a tile's edge may be of a cell that goes on beyond
+LARGEST_SIDE = 2**15 - 1  # pixels: OpenCV draws no larger image
+
+
+class Layout(NamedTuple):
+    """How an image is shown to the network."""
+
+    scale: float  # canvas pixels per image pixel
+    tiles: list[tuple[int, int]]  # top and left, on the scaled image, of what is seen at a time; one when it is all
 
 
 class Predictor:
-    """A Mask R-CNN with its weights; compiled once, on first use, for its canvas."""
+    """A Mask R-CNN with its weights; compiled once, on first use, for its canvas.
 
-    def __init__(self, model: MaskRCNN, canvas: tuple[int, int], classes: Sequence[str], variables: Any = None) -> None:
+    scales: the lowest and highest scale, in canvas pixels per image pixel, of the fields it was trained on. An image is
+        shown at the scale at which it fits the canvas, or at the nearest within this range: so cells have a size that
+        the network has learned. An image that is then larger than the canvas is seen in overlapping tiles. None:
+        images are fitted to the canvas whatever their size.
+    """
+
+    def __init__(
+        self,
+        model: MaskRCNN,
+        canvas: tuple[int, int],
+        classes: Sequence[str],
+        variables: Any = None,
+        scales: tuple[float, float] | None = None,
+    ) -> None:
         self.canvas = canvas
         self.classes = tuple(classes)  # of label 1, 2, ...
         self.variables = variables
+        self.scales = scales
         self.compilations = 0
         self._aligned = model.settings.roi.convention == "aligned"
 
@@ -41,31 +70,92 @@ class Predictor:
         """Cells found in an RGB image, with boxes and masks in its own pixels. Raises ValueError for another format."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(f"{name}: predict needs RGB as (height, width, 3) uint8, got {image.shape} {image.dtype}")
-        height, width = image.shape[:2]
-        drawn, scale = fit(image, self.canvas)
-        size = np.array([[height * scale, width * scale]], np.float32)
-        found = jax.device_get(self._apply(self.variables, drawn[None], size))
-        return self._in_field(found, 0, name, height, width, scale)
+        return next(self._find([(name, image)], batch_size=1))
 
     def predict_source(self, source: Source, config: ConfigDict) -> Iterator[FieldDetections]:
         """Cells found in every field of a built set, in its order. `config` is a whole experiment's."""
-        for batch in eval_batches(source, config):
-            found = jax.device_get(self._apply(self.variables, batch.image, batch.size))
-            for row, index in enumerate(batch.index):
-                if index >= 0:
-                    field = source.field(int(index))
-                    scale = fit_scale(field.height, field.width, self.canvas)
-                    yield self._in_field(found, row, field.name, field.height, field.width, scale)
+        read = grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)
+        fields = iter(grain.MapDataset.range(len(source)).map(source.field).to_iter_dataset(read))
+        with contextlib.closing(fields):
+            yield from self._find(((field.name, field.image()) for field in fields), config.train.batch_size)
 
-    def _in_field(
-        self, found: Detections, row: int, name: str, height: int, width: int, scale: float
-    ) -> FieldDetections:
-        """Detections of one image of a batch, from canvas pixels to the field's own."""
+    def layout(self, height: int, width: int) -> Layout:
+        """How an image of this size is shown to the network. Raises ValueError when it is too large at its scale."""
+        scale = fit_scale(height, width, self.canvas)
+        if self.scales is not None:
+            scale = min(max(scale, self.scales[0]), self.scales[1])
+        drawn_height, drawn_width = _drawn_size(height, width, scale)
+        if max(drawn_height, drawn_width) > LARGEST_SIDE:
+            raise ValueError(
+                f"the image is {width} x {height} pixels, at scale {scale:g} {drawn_width} x {drawn_height}: more than "
+                f"{LARGEST_SIDE} on a side; give a smaller scale, or cut the image up"
+            )
+        overlap = math.ceil(OVERLAP * min(self.canvas))
+        return Layout(scale, tiles(drawn_height, drawn_width, self.canvas, overlap))
+
+    def _find(self, images: Iterable[tuple[str, np.ndarray]], batch_size: int) -> Iterator[FieldDetections]:
+        """Cells of each image, shown to the network in batches that span images."""
+        pieces = (piece for name, image in images for piece in self._pieces(name, image))
+        found: list[FieldDetections] = []  # in the pieces of the image under way
+        views: list[View] = []
+        while batch := list(islice(pieces, batch_size)):
+            padded = batch + batch[-1:] * (batch_size - len(batch))
+            drawn, size = (np.stack(parts) for parts in ([p.drawn for p in padded], [p.size for p in padded]))
+            detections = jax.device_get(self._apply(self.variables, drawn, size))
+            for row, piece in enumerate(batch):
+                found.append(self._in_image(detections, row, piece))
+                views.append(piece.view)
+                if piece.last:
+                    yield merge(found, views, margin=CUT_MARGIN / piece.scale)
+                    found, views = [], []
+
+    def _pieces(self, name: str, image: np.ndarray) -> Iterator["_Piece"]:
+        height, width = image.shape[:2]
+        scale, corners = self.layout(height, width)
+        drawn_height, drawn_width = _drawn_size(height, width, scale)
+        rows, columns = self.canvas
+        # One drawing, cut up: tiles show the very pixels that the image in one piece would.
+        drawn, _ = fit(image, (max(drawn_height, rows), max(drawn_width, columns)), scale)
+        for number, (top, left) in enumerate(corners, start=1):
+            bottom = (top + rows) / scale if top + rows < drawn_height else height
+            right = (left + columns) / scale if left + columns < drawn_width else width
+            yield _Piece(
+                name=name,
+                height=height,
+                width=width,
+                scale=scale,
+                view=(left / scale, top / scale, right, bottom),
+                drawn=drawn[top : top + rows, left : left + columns],
+                size=np.array([min(bottom * scale - top, rows), min(right * scale - left, columns)], np.float32),
+                last=number == len(corners),
+            )
+
+    def _in_image(self, found: Detections, row: int, piece: "_Piece") -> FieldDetections:
+        """Detections of one piece of a batch, from canvas pixels to the image's own."""
         real = np.asarray(found.valid[row])
         boxes, labels, scores, masks = (np.asarray(x[row])[real] for x in found[:4])
-        limit = np.array([width, height, width, height], np.float32)
-        boxes = np.minimum(boxes / np.float32(scale), limit)
-        return detect(name, height, width, boxes, labels, scores, masks, self._aligned)
+        x1, y1, x2, y2 = piece.view
+        boxes = boxes / np.float32(piece.scale) + np.array([x1, y1, x1, y1], np.float32)
+        boxes = np.minimum(boxes, np.array([x2, y2, x2, y2], np.float32))
+        return detect(piece.name, piece.height, piece.width, boxes, labels, scores, masks, self._aligned)
+
+
+class _Piece(NamedTuple):
+    """What the network sees at a time: an image, or a tile of one."""
+
+    name: str
+    height: int  # of the whole image, pixels
+    width: int
+    scale: float  # canvas pixels per image pixel
+    view: View
+    drawn: UInt8[np.ndarray, "ch cw 3"]
+    size: np.ndarray  # height and width of what is drawn, canvas pixels
+    last: bool  # of its image
+
+
+def _drawn_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Height and width in whole pixels of an image drawn at `scale`: as many as have their centres in it."""
+    return math.ceil(height * scale - 0.5), math.ceil(width * scale - 0.5)
 
 
 def load(workdir: str | Path, which: str = "best") -> Predictor:
@@ -75,7 +165,7 @@ def load(workdir: str | Path, which: str = "best") -> Predictor:
     """
     config = load_config(workdir)
     variables, _ = load_variables(Path(workdir), which)
-    return predictor(config, variables)
+    return predictor(config, variables, _load_scales(Path(workdir)))
 
 
 def load_config(workdir: str | Path) -> ConfigDict:
@@ -86,7 +176,7 @@ def load_config(workdir: str | Path) -> ConfigDict:
     return ConfigDict(json.loads(path.read_text()))
 
 
-def predictor(config: ConfigDict, variables: Any = None) -> Predictor:
+def predictor(config: ConfigDict, variables: Any = None, scales: tuple[float, float] | None = None) -> Predictor:
     """A Predictor of the model that a whole experiment's `config` describes. Raises ValueError for a wrong canvas."""
     canvas = tuple(config.dataset.canvas)
     if len(canvas) != 2 or any(side <= 0 or side % CANVAS_UNIT for side in canvas):
@@ -94,4 +184,18 @@ def predictor(config: ConfigDict, variables: Any = None) -> Predictor:
             f"config.dataset.canvas is {canvas}; give (height, width) in multiples of {CANVAS_UNIT} pixels"
         )
     model = mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1)
-    return Predictor(model, canvas, config.dataset.classes, variables)
+    return Predictor(model, canvas, config.dataset.classes, variables, scales)
+
+
+def _load_scales(workdir: Path) -> tuple[float, float] | None:
+    """The range of scales that a run was trained at; None for a run that has not noted it."""
+    path = workdir / "data.json"
+    if not path.is_file():
+        return None
+    try:
+        low, high = json.loads(path.read_text())["scale"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: no range of scales ({error!r}); restore the file, or delete it to do without"
+        ) from error
+    return low, high

@@ -4,7 +4,7 @@ import pytest
 
 from tests.evaluate.make import HEIGHT, WIDTH, annotated, detected
 from wbcjax.report.draw import DARK, PALETTE
-from wbcjax.report.overlay import draw_detections, draw_outlines
+from wbcjax.report.overlay import colour_splash, draw_detections, draw_outlines
 
 PINK = (225, 180, 205)
 
@@ -59,13 +59,35 @@ def test_colours_repeat_beyond_the_palette():
     assert pixels_of(drawn, PALETTE[0])
 
 
-def test_detections_that_score_enough_are_drawn_with_class_and_score():
-    sure, unsure = ((20, 10, 40, 30), 2, 0.987), ((2, 2, 12, 12), 1, 0.5)
-    image = field()
-    drawn = draw_detections(image, detected([unsure, sure]), ("L1", "L2"), min_score=0.6)
-    np.testing.assert_array_equal(drawn, draw_outlines(image, detected([sure]), ["L2 0.99"]))
-    drawn = draw_detections(image, detected([unsure, sure]), ("L1", "L2"), min_score=0.5)
-    np.testing.assert_array_equal(drawn, draw_outlines(image, detected([unsure, sure]), ["L1 0.50", "L2 0.99"]))
+def test_detections_are_drawn_with_number_class_and_score():
+    found = detected([((20, 10, 40, 30), 2, 0.987), ((2, 2, 12, 12), 1, 0.5)])
+    drawn = draw_detections(field(), found, ("L1", "L2"))
+    np.testing.assert_array_equal(drawn, draw_outlines(field(), found, ["1: L2 0.99", "2: L1 0.50"]))
+
+
+def test_tags_do_without_the_class_where_there_is_only_one():
+    found = detected([((20, 10, 40, 30), 1, 0.987)])
+    np.testing.assert_array_equal(
+        draw_detections(field(), found, ("cell",)), draw_outlines(field(), found, ["1: 0.99"])
+    )
+
+
+def test_the_splash_keeps_colour_where_a_cell_is_and_is_grey_elsewhere():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    before = image.copy()
+    splash = colour_splash(image, detected([((20, 10, 40, 30), 1, 0.9), ((30, 20, 50, 40), 2, 0.8)]))
+    inside = np.zeros((HEIGHT, WIDTH), bool)
+    inside[10:30, 20:40] = inside[20:40, 30:50] = True
+    np.testing.assert_array_equal(splash[inside], image[inside])
+    luma = np.round(image[~inside] @ [0.299, 0.587, 0.114])
+    assert np.abs(splash[~inside].astype(int) - luma[:, None]).max() <= 1
+    np.testing.assert_array_equal(image, before)
+
+
+def test_the_splash_of_a_field_without_cells_is_grey_all_over():
+    splash = colour_splash(field(), detected([]))
+    assert (splash == splash[:, :, :1]).all()
 
 
 def test_lines_grow_on_large_images_so_that_they_can_be_seen():
@@ -98,5 +120,6 @@ def test_a_tag_at_the_images_border_stays_inside():
 
 
 def test_cells_of_another_image_are_refused_naming_the_field():
-    with pytest.raises(ValueError, match=r"field.png: the image is \(20, 20\), its cells are of \(40, 60\)"):
-        draw_outlines(np.zeros((20, 20, 3), np.uint8), annotated([]))
+    for draw in (draw_outlines, colour_splash):
+        with pytest.raises(ValueError, match=r"field.png: the image is \(20, 20\), its cells are of \(40, 60\)"):
+            draw(np.zeros((20, 20, 3), np.uint8), annotated([]))

@@ -1,0 +1,263 @@
+"""What `wbcjax predict` writes of a folder of images, by a model that finds what it is told to."""
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from tests.oracle import CLASSES, oracle, paint
+from wbcjax.evaluate.detections import FieldDetections
+from wbcjax.models.mask_rcnn import MaskRCNN
+from wbcjax.models.settings import TORCHVISION
+from wbcjax.predict import Predictor
+from wbcjax.predict_folder import Outcome, predict_folder
+from wbcjax.report.contact_sheet import write_png
+from wbcjax.smear.field import read_image, text_rle
+from wbcjax.smear.read import read
+
+HEIGHT, WIDTH = 60, 80
+Found = tuple[tuple[int, int, int, int], int, float]  # rectangle, label, score
+ONE = ((10, 10, 30, 40), 2, 0.9)
+
+
+class Teller(Predictor):
+    """Finds in each image the rectangles that it was told of under the image's name."""
+
+    def __init__(self, told: dict[str, list[Found]]) -> None:
+        super().__init__(MaskRCNN(TORCHVISION, len(CLASSES) + 1), (64, 96), CLASSES)
+        self.told = told
+        self.shown: dict[str, np.ndarray] = {}
+
+    def predict(self, image: np.ndarray, name: str = "image") -> FieldDetections:
+        self.shown[name] = image
+        height, width = image.shape[:2]
+        rles = []
+        for (x1, y1, x2, y2), _, _ in self.told.get(name, []):
+            mask = np.zeros((height, width), np.uint8, order="F")
+            mask[y1:y2, x1:x2] = 1
+            rles.append(text_rle(coco_mask.encode(mask)))
+        boxes, labels, scores = zip(*self.told[name], strict=True) if self.told.get(name) else ([], [], [])
+        return FieldDetections(
+            name,
+            height,
+            width,
+            np.array(boxes, np.float32).reshape(-1, 4),
+            np.array(labels, np.int32),
+            np.array(scores, np.float32),
+            rles,
+        )
+
+
+def image_folder(folder: Path, *names: str) -> Path:
+    """A folder of pink images."""
+    folder.mkdir()
+    for name in names:
+        cv2.imwrite(str(folder / name), np.full((HEIGHT, WIDTH, 3), (205, 180, 225), np.uint8))
+    return folder
+
+
+def search(tmp_path: Path, told: dict[str, list[Found]], min_score: float = 0.5) -> tuple[Outcome, Path]:
+    images = image_folder(tmp_path / "images", *told)
+    return predict_folder(Teller(told), images, tmp_path / "out", min_score), tmp_path / "out"
+
+
+def labels_in(out: Path, name: str) -> np.ndarray:
+    labels = cv2.imread(str(out / "labels" / name), cv2.IMREAD_UNCHANGED)
+    assert labels is not None
+    assert labels.dtype == np.uint16
+    return labels
+
+
+def table_in(out: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((out / "cells.csv").read_text().splitlines()))
+
+
+def test_each_image_has_its_pictures_and_the_folder_its_lists(tmp_path):
+    _, out = search(tmp_path, {"a.png": [ONE], "b.png": []})
+    pictures = {f"{folder}/{name}.png" for folder in ("outlines", "splash", "labels") for name in "ab"}
+    lists = {"cells.csv", "via.json", "coco.json", "predictions.json"}
+    assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == pictures | lists
+
+
+def test_the_table_names_place_class_and_size_of_each_cell_the_surest_first(tmp_path):
+    _, out = search(tmp_path, {"a.png": [((40, 5, 50, 9), 1, 0.6), ONE], "b.png": [], "c.png": [((0, 0, 1, 1), 3, 1)]})
+    first, second, third = table_in(out)
+    assert first == {
+        "image": "a.png",
+        "cell": "1",
+        "class": "L2",
+        "score": "0.9000",
+        "x1": "10",
+        "y1": "10",
+        "x2": "30",
+        "y2": "40",
+        "area": "600",
+        "centroid_x": "20",
+        "centroid_y": "25",
+    }
+    assert (second["image"], second["cell"], second["class"], second["area"]) == ("a.png", "2", "L1", "40")
+    assert (third["image"], third["cell"], third["centroid_x"]) == ("c.png", "1", "0.5")
+
+
+def test_a_label_image_holds_the_tables_numbers_surer_cells_on_top(tmp_path):
+    unsure, sure = ((5, 5, 25, 25), 1, 0.6), ((15, 15, 35, 35), 1, 0.8)
+    _, out = search(tmp_path, {"a.png": [unsure, sure], "b.png": []})
+    expected = np.zeros((HEIGHT, WIDTH), np.uint16)
+    expected[5:25, 5:25] = 2
+    expected[15:35, 15:35] = 1
+    np.testing.assert_array_equal(labels_in(out, "a.png"), expected)
+    assert not labels_in(out, "b.png").any()
+
+
+def test_the_splash_keeps_the_colours_of_cells_alone(tmp_path):
+    _, out = search(tmp_path, {"a.png": [ONE]})
+    splash, inside = read_image(out / "splash/a.png"), labels_in(out, "a.png") > 0
+    assert (splash[inside] == (225, 180, 205)).all()
+    assert (splash[~inside] == splash[~inside][:, :1]).all()
+
+
+def test_what_scores_too_little_or_has_no_pixel_is_in_the_predictions_alone(tmp_path):
+    unsure, empty = ((40, 40, 50, 50), 1, 0.49), ((50, 20, 50, 20), 1, 0.99)
+    outcome, out = search(tmp_path, {"a.png": [unsure, ONE, empty]})
+    assert len(json.loads((out / "predictions.json").read_text())["detections"]) == 3
+    assert len((out / "cells.csv").read_text().splitlines()) == 1 + 1
+    assert np.unique(labels_in(out, "a.png")).tolist() == [0, 1]
+    assert len(json.loads((out / "coco.json").read_text())["annotations"]) == 1
+    assert [len(image.cells.rles) for image in outcome.searched] == [1]
+
+
+@pytest.mark.parametrize("name", ["via.json", "coco.json"])
+def test_what_was_found_can_be_read_as_annotations_again(tmp_path, name):
+    told = {"a.png": [ONE, ((40, 5, 60, 30), 1, 0.8)], "b.png": []}
+    _, out = search(tmp_path, told)
+    class_of = {label: number for number, label in enumerate(CLASSES, start=1)}
+    fields = read(out / name, tmp_path / "images", class_of).fields
+    assert [field.name for field in fields] == ["a.png", "b.png"]
+    for field in fields:
+        assert [cell.label for cell in field.cells] == [label for _, label, _ in told[field.name]]
+        for cell, ((x1, y1, x2, y2), _, _) in zip(field.cells, told[field.name], strict=True):
+            mask = np.zeros((HEIGHT, WIDTH), bool)
+            mask[y1:y2, x1:x2] = True
+            drawn = cell.mask(HEIGHT, WIDTH).astype(bool)
+            assert (mask & drawn).sum() / (mask | drawn).sum() > 0.95
+
+
+def test_the_class_attribute_of_the_run_is_the_via_files(tmp_path):
+    images = image_folder(tmp_path / "images", "a.png")
+    predict_folder(Teller({"a.png": [ONE]}), images, tmp_path / "out", 0.5, class_attribute="type")
+    (field,) = read(tmp_path / "out/via.json", images, {"L2": 1}, class_attribute="type").fields
+    assert [cell.label for cell in field.cells] == [1]
+
+
+def test_images_that_cannot_be_read_are_named_and_stop_nothing(tmp_path):
+    images = image_folder(tmp_path / "images", "b.png", "d.png")
+    (images / "a.png").write_bytes(b"no picture")
+    (images / "c.png").write_bytes(b"")
+    outcome = predict_folder(Teller({"b.png": [ONE], "d.png": []}), images, tmp_path / "out", 0.5)
+    assert [image.path.name for image in outcome.searched] == ["b.png", "d.png"]
+    assert len(outcome.failed) == 2
+    for line, name in zip(outcome.failed, ("a.png", "c.png"), strict=True):
+        assert line.count(str(images / name)) == 1
+    written = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert [image["file_name"] for image in written["images"]] == ["b.png", "d.png"]
+
+
+def test_an_image_too_large_to_be_shown_is_named_and_stops_nothing(tmp_path):
+    images = image_folder(tmp_path / "images", "a.png")
+    cv2.imwrite(str(images / "long.png"), np.zeros((2, 33000, 3), np.uint8))
+    model = Teller({})
+    model.scales = (1.0, 1.0)
+    outcome = predict_folder(model, images, tmp_path / "out", 0.5)
+    assert [image.path.name for image in outcome.searched] == ["a.png"]
+    (line,) = outcome.failed
+    assert line.startswith(f"{images / 'long.png'}: the image is 33000 x 2 pixels")
+
+
+def test_grey_transparent_and_16_bit_images_are_shown_as_rgb(tmp_path):
+    images = image_folder(tmp_path / "images", "rgb.jpg")
+    grey = np.full((20, 30), 7, np.uint8)
+    cv2.imwrite(str(images / "grey.bmp"), grey)
+    cv2.imwrite(str(images / "rgba.png"), np.dstack([grey, grey + 1, grey + 2, grey * 0]))
+    cv2.imwrite(str(images / "deep.TIFF"), np.full((20, 30, 3), 40000, np.uint16))
+    model = Teller({})
+    outcome = predict_folder(model, images, tmp_path / "out", 0.5)
+    assert not outcome.failed
+    assert set(model.shown) == {"rgb.jpg", "grey.bmp", "rgba.png", "deep.TIFF"}
+    assert {image.dtype.name for image in model.shown.values()} == {"uint8"}
+    assert model.shown["grey.bmp"][0, 0].tolist() == [7, 7, 7]
+    assert model.shown["rgba.png"][0, 0].tolist() == [9, 8, 7]
+    assert model.shown["deep.TIFF"][0, 0].tolist() == [156, 156, 156]
+
+
+def test_what_was_found_before_an_interruption_is_written(tmp_path):
+    class Interrupted(Teller):
+        def predict(self, image: np.ndarray, name: str = "image") -> FieldDetections:
+            if name == "b.png":
+                raise KeyboardInterrupt
+            return super().predict(image, name)
+
+    images = image_folder(tmp_path / "images", "a.png", "b.png", "c.png")
+    with pytest.raises(KeyboardInterrupt):
+        predict_folder(Interrupted({"a.png": [ONE]}), images, tmp_path / "out", 0.5)
+    assert len((tmp_path / "out/cells.csv").read_text().splitlines()) == 1 + 1
+    for name in ("predictions.json", "coco.json"):
+        written = json.loads((tmp_path / "out" / name).read_text())
+        assert [image["file_name"] for image in written["images"]] == ["a.png"]
+
+
+def test_an_error_in_writing_is_not_taken_for_an_image_that_cannot_be_read(tmp_path):
+    images = image_folder(tmp_path / "images", "a.png", "b.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/labels").write_text("a file where a folder must be")
+    with pytest.raises(OSError, match="labels"):
+        predict_folder(Teller({}), images, tmp_path / "out", 0.5)
+
+
+def test_one_image_may_be_given_instead_of_a_folder(tmp_path):
+    images = image_folder(tmp_path / "images", "a.png", "b.png")
+    outcome = predict_folder(Teller({}), images / "b.png", tmp_path / "out", 0.5)
+    assert [image.path.name for image in outcome.searched] == ["b.png"]
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "notes.txt").write_text("nothing here")
+    for place in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(FileNotFoundError, match=r"no image there; give one, or a folder with \.bmp"):
+            predict_folder(Teller({}), place, tmp_path / "out", 0.5)
+
+
+def test_images_whose_pictures_would_be_one_file_are_refused(tmp_path):
+    images = image_folder(tmp_path / "images", "a.png", "a.jpg", "b.png")
+    with pytest.raises(ValueError, match=r"differ in suffix only would be drawn into one file: \['a'\]"):
+        predict_folder(Teller({}), images, tmp_path / "out", 0.5)
+
+
+@pytest.mark.parametrize("place", ["", "outlines", "splash", "labels"])
+def test_no_picture_replaces_an_image_that_is_read(tmp_path, place):
+    (tmp_path / "out").mkdir()
+    images = image_folder(tmp_path / "out/outlines", "a.png") if place else image_folder(tmp_path / "own", "a.png")
+    if place:
+        images = images.rename(tmp_path / "out" / place)
+    before = (images / "a.png").read_bytes()
+    with pytest.raises(ValueError, match="choose another folder"):
+        predict_folder(Teller({}), images, tmp_path / "out" if place else images, 0.5)
+    assert (images / "a.png").read_bytes() == before
+
+
+def test_cells_on_the_seams_of_tiles_are_written_once_and_whole(tmp_path):
+    cells = {(80, 20, 110, 50): 2, (10, 70, 60, 90): 1, (30, 55, 200, 62): 1}
+    (tmp_path / "images").mkdir()
+    write_png(tmp_path / "images/a.png", paint(120, 230, cells))
+    outcome = predict_folder(oracle((64, 96), (1.0, 1.0)), tmp_path / "images", tmp_path / "out", 0.5)
+    assert len(outcome.searched[0].layout.tiles) == 9
+    labels = labels_in(tmp_path / "out", "a.png")
+    numbers = [row["cell"] for row in table_in(tmp_path / "out")]
+    assert numbers == ["1", "2", "3"]
+    for number, (x1, y1, x2, y2) in enumerate(cells, start=1):
+        rows, columns = np.nonzero(labels == number)
+        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x1, y1, x2, y2)

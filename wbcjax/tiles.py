@@ -1,0 +1,159 @@
+"""A field larger than the network's canvas: cut into overlapping tiles, and what was found in each of them joined.
+
+A cell on a seam is seen by two tiles or four, whole by some of them or by none. It comes out once, and whole.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+from pycocotools import mask as coco_mask
+
+from wbcjax.evaluate.detections import FieldDetections
+from wbcjax.smear.field import text_rle
+
+View = tuple[float, float, float, float]  # what a tile sees of its field: x1, y1, x2, y2 in field pixels
+
+SAME_CELL = 0.5  # masks that overlap more than this, where both their tiles see, are of one cell
+
+
+def tiles(height: int, width: int, canvas: tuple[int, int], overlap: int) -> list[tuple[int, int]]:
+    """(top, left) of tiles of the canvas's size (height, width) that cover an image of `height` x `width` pixels.
+
+    They are spread evenly, row by row, and neighbours share at least `overlap` pixels. An image that fits the canvas is
+    one tile, at (0, 0). Raises ValueError unless the overlap is smaller than the canvas.
+    """
+    if not 0 <= overlap < min(canvas):
+        raise ValueError(f"tiles of {canvas} cannot overlap by {overlap} pixels; give less than {min(canvas)}")
+    return [(top, left) for top in _starts(height, canvas[0], overlap) for left in _starts(width, canvas[1], overlap)]
+
+
+def merge(found: Sequence[FieldDetections], views: Sequence[View], margin: float) -> FieldDetections:
+    """The cells of a field, surest first, from what was found in each of its tiles.
+
+    A tile sees a cell cut when the cell's box comes within `margin` of an edge of the tile that is not the field's.
+
+    - Of a cell that several tiles see whole, the surest detection of each class stays.
+    - A cut view of a cell that another tile sees whole is dropped, whatever its class.
+    - Cut views of a cell that no tile sees whole are united; class and score are those of the surest.
+
+    Two tiles' detections are of one cell when their masks agree in the area that both tiles see (`SAME_CELL`).
+    Detections of one tile are never compared: the network has done so.
+
+    Args:
+        found: the detections of each tile, in pixels of the field.
+        views: what each tile sees.
+        margin: field pixels.
+    """
+    if len(found) == 1:
+        return found[0]
+    tile = np.repeat(np.arange(len(found)), [len(one.rles) for one in found])
+    cut = np.concatenate([_cut(one, view, margin) for one, view in zip(found, views, strict=True)])
+    every = _together(found)
+    same_cell = _same_cells(every, tile, cut, views)
+    cells: dict[int, list[int]] = {}  # of each detection kept, those of its cell
+    for new in np.lexsort((-every.scores, cut)).tolist():
+        known = [cells[other] for other in same_cell[new] if other in cells]
+        if not cut[new]:
+            if all(every.labels[cell[0]] != every.labels[new] for cell in known):
+                cells[new] = [new]
+        elif all(cut[cell[0]] for cell in known):
+            united = sorted({new}.union(*known), key=lambda i: -every.scores[i])
+            cells |= dict.fromkeys(united, united)
+    distinct = {id(cell): cell for cell in cells.values()}.values()
+    return _united(every, sorted(distinct, key=lambda cell: -every.scores[cell[0]]))
+
+
+def _starts(length: int, tile: int, overlap: int) -> list[int]:
+    if length <= tile:
+        return [0]
+    steps = math.ceil((length - tile) / (tile - overlap))
+    return [round(step * (length - tile) / steps) for step in range(steps + 1)]
+
+
+def _cut(found: FieldDetections, view: View, margin: float) -> Bool[np.ndarray, " d"]:
+    """Which of a tile's detections come near an edge beyond which the field goes on."""
+    x1, y1, x2, y2 = view
+    inner = np.array([x1 > 0, y1 > 0, x2 < found.width, y2 < found.height])
+    distance = (found.boxes - view) * [1, 1, -1, -1]  # inwards
+    return np.any((distance < margin) & inner, axis=1)
+
+
+def _together(found: Sequence[FieldDetections]) -> FieldDetections:
+    """All tiles' detections, one after the other."""
+    return FieldDetections(
+        name=found[0].name,
+        height=found[0].height,
+        width=found[0].width,
+        boxes=np.concatenate([one.boxes for one in found]),
+        labels=np.concatenate([one.labels for one in found]),
+        scores=np.concatenate([one.scores for one in found]),
+        rles=[rle for one in found for rle in one.rles],
+    )
+
+
+def _same_cells(
+    every: FieldDetections, tile: Int[np.ndarray, " d"], cut: Bool[np.ndarray, " d"], views: Sequence[View]
+) -> list[list[int]]:
+    """Of each detection, those of the same cell that other tiles have."""
+    same: list[list[int]] = [[] for _ in tile]
+    for one, other, shared in _neighbours(views):
+        area = coco_mask.frPyObjects(np.array([shared]), every.height, every.width)[0]
+        rows, masks = _inside(every, np.flatnonzero(tile == one), area)
+        other_rows, other_masks = _inside(every, np.flatnonzero(tile == other), area)
+        if not masks or not other_masks:
+            continue
+        agree = _agree(masks, cut[rows], other_masks, cut[other_rows])
+        for i, j in np.argwhere(agree).tolist():
+            same[rows[i]].append(int(other_rows[j]))
+            same[other_rows[j]].append(int(rows[i]))
+    return same
+
+
+def _neighbours(views: Sequence[View]) -> Iterator[tuple[int, int, View]]:
+    """Pairs of tiles that see pixels in common, by the pixels' centres, and these as (x, y, width, height)."""
+    corners = np.ceil(np.array(views) - 0.5)
+    low, high = corners[:, :2], corners[:, 2:]
+    for one in range(len(views)):
+        start, end = np.maximum(low[one], low), np.minimum(high[one], high)  # (tiles, 2)
+        for other in np.flatnonzero((start < end).all(axis=1)):
+            if one < other:
+                yield one, int(other), (*start[other].tolist(), *(end - start)[other].tolist())
+
+
+def _inside(every: FieldDetections, rows: Int[np.ndarray, " d"], area: Any) -> tuple[Int[np.ndarray, " k"], list[Any]]:
+    """Of these detections the ones that have pixels in an area, given as RLE, and what of their masks lies in it."""
+    parts = [coco_mask.merge([every.rles[row], area], intersect=True) for row in rows]
+    seen = [i for i, part in enumerate(parts) if coco_mask.area(part)]
+    return rows[seen], [parts[i] for i in seen]
+
+
+def _agree(
+    masks: list[Any], cut: Bool[np.ndarray, " a"], other_masks: list[Any], other_cut: Bool[np.ndarray, " b"]
+) -> Bool[np.ndarray, "a b"]:
+    """Which of one tile's masks and of another's, both cut to what the two see, are of one cell.
+
+    By their IoU; where one tile sees the cell cut and the other whole, by the share of the cut mask that lies in the
+    whole one. Of a cell that reaches a few pixels into a tile the tile outlines a sliver, and seldom well: its IoU with
+    the true sliver is a matter of a pixel.
+    """
+    area, other_area = (np.array([coco_mask.area(rle) for rle in rles], float) for rles in (masks, other_masks))
+    within = np.asarray(coco_mask.iou(masks, other_masks, [1] * len(other_masks)))  # share of one's mask in the other's
+    common = within * area[:, None]
+    compared_with = area[:, None] + other_area - common
+    compared_with = np.where(cut[:, None] & ~other_cut, area[:, None], compared_with)
+    compared_with = np.where(~cut[:, None] & other_cut, other_area, compared_with)
+    return common > SAME_CELL * compared_with
+
+
+def _united(every: FieldDetections, cells: list[list[int]]) -> FieldDetections:
+    """The field's cells, each the union of some detections, the surest of them first."""
+    surest = every.select(np.array([cell[0] for cell in cells], np.int32))
+    for i, cell in enumerate(cells):
+        if len(cell) > 1:
+            boxes = every.boxes[cell]
+            surest.boxes[i] = *boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)
+            surest.rles[i] = text_rle(coco_mask.merge([every.rles[part] for part in cell]))
+    return surest
