@@ -1,0 +1,71 @@
+"""Tables and histograms: counts by hand, text as it is seen, and nothing from a file that steers a terminal."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wbcjax.report.tables import Table, bin_name, histogram, histogram_text, printable, table_text
+
+
+def test_columns_are_aligned_and_figures_set_to_the_right():
+    table = Table("Cells", ("class", "cells"), (("L1", "7 (2 %)"), ("a longer name", "1200 (98 %)")), "A note.")
+    assert table_text(table).splitlines() == [
+        "Cells",
+        "-----",
+        "class                cells",
+        "L1                 7 (2 %)",
+        "a longer name  1200 (98 %)",
+        "A note.",
+    ]
+
+
+def test_tables_without_a_head_or_without_rows_are_shown():
+    assert table_text(Table("Set", (), (("fields", "3"), ("images", "x")))) == "Set\n---\nfields  3\nimages  x"
+    assert table_text(Table("Set", ("class",), ())) == "Set\n---\nclass"
+    assert table_text(Table("Set", (), ())) == "Set\n---"
+
+
+def test_whole_numbers_are_counted_one_by_one():
+    shown = histogram("Fields", "cells", np.array([2.0, 2, 5]), whole=True)
+    assert shown.edges == (2, 3, 4, 5, 6)
+    assert shown.counts == (2, 0, 0, 1)
+    assert histogram_text(shown).splitlines() == [
+        "Fields (cells)",
+        "2  2  ########################################",
+        "3  0",
+        "4  0",
+        "5  1  ####################",
+    ]
+
+
+def test_many_whole_numbers_share_bins_named_by_first_and_last():
+    shown = histogram("Fields", "cells", np.arange(0, 60, dtype=float), whole=True)
+    assert set(shown.counts) == {5}
+    assert [bin_name(shown, position) for position in (0, 11)] == ["0 to 4", "55 to 59"]
+
+
+def test_bins_are_of_a_round_width_and_a_value_on_an_edge_is_in_the_right_one():
+    shown = histogram("Sizes", "pixels", np.array([38.0, 40, 49.9, 120]))
+    assert shown.edges == tuple(range(30, 131, 10))
+    assert shown.counts == (1, 2, 0, 0, 0, 0, 0, 0, 0, 1)
+    assert bin_name(shown, 1) == "40 to 50"
+
+
+@pytest.mark.parametrize("values", [[], [0.0], [7.3], [7.3, 7.3]])
+def test_few_values_have_one_bin(values):
+    assert histogram("Sizes", "pixels", np.array(values)).counts == (len(values),)
+
+
+@given(values=st.lists(st.floats(0, 1e4), min_size=1, max_size=30), whole=st.booleans())
+def test_every_value_is_in_one_of_at_most_17_bins(values, whole):
+    shown = histogram("", "", np.round(values) if whole else np.array(values), whole)
+    assert sum(shown.counts) == len(values)
+    assert len(shown.counts) <= 17
+    assert len(shown.edges) == len(shown.counts) + 1
+
+
+def test_signs_that_steer_a_terminal_or_cannot_be_written_are_spelt_out():
+    assert printable("L1 \x1b[31m\n\u202e\ud800\x00é") == "L1 \\x1b[31m\\n\\u202e\\ud800\\x00é"
+    assert "\x1b" not in table_text(Table("Cells", ("class",), (("\x1b[2J",),), "\x1b[2J"))
+    assert "\x1b" not in histogram_text(histogram("\x1b[2J", "\x1b[2J", np.zeros(1)))
