@@ -28,6 +28,7 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     dataset.class_of = ()
     # VIA: the file attribute, COCO: the key of an image's entry, whose value (a patient, say) the split must not divide
     dataset.group_attribute = None
+    dataset.enhance = "none"  # contrast: "eff" | "eff_minmax" | "he" | "dhe" | "clahe"; of images predicted on, too
     dataset.synthetic = ConfigDict({"count": 0, "seed": 0})  # and fields of SyntheticSmear
     dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.75, "train_names": (), "val_names": ()})
     dataset.canvas = (512, 512)  # height, width in pixels; multiples of 64

@@ -19,9 +19,9 @@ from wbcjax import cli
 from wbcjax.detection import detection_task, evaluate_run
 from wbcjax.evaluate import detections as saved
 from wbcjax.evaluate.scores import scores
+from wbcjax.files import write_png
 from wbcjax.models import mask_rcnn
 from wbcjax.predict import predictor
-from wbcjax.report.contact_sheet import write_png
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import read_image
 from wbcjax.train.loop import train

@@ -11,11 +11,11 @@ from pycocotools import mask as coco_mask
 
 from tests.oracle import CLASSES, oracle, paint
 from wbcjax.evaluate.detections import FieldDetections
+from wbcjax.files import write_png
 from wbcjax.models.mask_rcnn import MaskRCNN
 from wbcjax.models.settings import TORCHVISION
 from wbcjax.predict import Predictor
 from wbcjax.predict_folder import Outcome, predict_folder
-from wbcjax.report.contact_sheet import write_png
 from wbcjax.smear.field import read_image, text_rle
 from wbcjax.smear.read import read
 

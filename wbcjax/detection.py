@@ -10,12 +10,13 @@ from tqdm import tqdm
 from wbcjax.batch import Batch
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, annotate, save
 from wbcjax.evaluate.scores import Scores, scores, write_json
+from wbcjax.files import write_png
 from wbcjax.input.augment import fit_scale
 from wbcjax.input.builder import Source, source
 from wbcjax.input.pipeline import train_batches
 from wbcjax.models import mask_rcnn
 from wbcjax.predict import Predictor, load, load_config, predictor
-from wbcjax.report.contact_sheet import contact_sheet, write_png
+from wbcjax.report.contact_sheet import contact_sheet
 from wbcjax.train.losses import mask_rcnn_losses
 from wbcjax.train.task import Task, Tree
 

@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
+from jaxtyping import Shaped
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Put `data` into a file that appears whole or not at all, making its folder when needed.
@@ -16,3 +20,11 @@ def write_atomically(path: Path, data: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_png(path: Path, image: Shaped[np.ndarray, "*image"]) -> None:
+    """Write an image of 8 or 16 bits to a PNG file, whole or not at all: h x w grey, or h x w x 3 or 4 RGB(A)."""
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".png", image)
+    write_atomically(path, data.tobytes())

@@ -13,10 +13,9 @@ from wbcjax import propose, proposed_config
 from wbcjax.evaluate.set_statistics import CellTable, FieldMeasures, measure, tabulate
 from wbcjax.evaluate.suspect_images import look_at, suspects_of_folder, suspects_of_images
 from wbcjax.evaluate.suspects import WHILE_READING, Suspect, suspects_of_cells, suspects_of_classes
-from wbcjax.files import write_atomically
+from wbcjax.files import write_atomically, write_png
 from wbcjax.propose import Proposal
 from wbcjax.report import set_tables
-from wbcjax.report.contact_sheet import write_png
 from wbcjax.report.field_sheet import field_sheet
 from wbcjax.report.set_page import SetReport, set_page
 from wbcjax.report.set_pictures import sample_pictures, suspect_pictures

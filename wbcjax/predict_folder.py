@@ -2,28 +2,25 @@
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from wbcjax.evaluate.detections import FieldDetections, write_results
-from wbcjax.files import write_atomically
+from wbcjax.files import write_atomically, write_png
+from wbcjax.image_folder import check_out, find_images
 from wbcjax.predict import Layout, Predictor
-from wbcjax.report.contact_sheet import write_png
 from wbcjax.report.overlay import colour_splash, draw_detections
 from wbcjax.smear.field import Cell, SmearField, read_image
 from wbcjax.smear.formats.coco_write import write_coco
 from wbcjax.smear.formats.via_write import write_via
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 PICTURES = ("outlines", "splash", "labels")  # folders in which each image has a PNG file of its name
 COLUMNS = ("image", "cell", "class", "score", "x1", "y1", "x2", "y2", "area", "centroid_x", "centroid_y")
 
@@ -67,7 +64,7 @@ def predict_folder(
     Raises as `find_images` does, and ValueError where what is written could replace the images.
     """
     paths = find_images(images)
-    _check_out(out, paths)
+    check_out([out, *(out / pictures for pictures in PICTURES)], paths)
     outcome = Outcome()
     try:
         for path in tqdm(paths, desc="predict", unit="image"):
@@ -86,28 +83,6 @@ def predict_folder(
     return outcome
 
 
-def find_images(place: Path) -> list[Path]:
-    """The images at `place`, a file or a folder, by name.
-
-    Raises FileNotFoundError when there is none, ValueError when two differ in suffix only.
-    """
-    if place.is_file():
-        return [place]
-    paths = sorted(p for p in place.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    if not paths:
-        raise FileNotFoundError(f"{place}: no image there; give one, or a folder with {', '.join(IMAGE_SUFFIXES)}")
-    twice = [stem for stem, count in Counter(path.stem for path in paths).items() if count > 1]
-    if twice:
-        raise ValueError(f"{place}: images that differ in suffix only would be drawn into one file: {twice}")
-    return paths
-
-
-def _check_out(out: Path, paths: Sequence[Path]) -> None:
-    written_to = {folder.resolve() for folder in (out, *(out / pictures for pictures in PICTURES))}
-    if written_to & {path.parent.resolve() for path in paths}:
-        raise ValueError(f"--out {out} is where the images lie: choose another folder, or drawings replace them")
-
-
 def _cells(found: FieldDetections, min_score: float) -> FieldDetections:
     """What counts as a cell, the surest first."""
     surest_first = np.argsort(-found.scores, kind="stable")
@@ -120,8 +95,7 @@ def _write_pictures(
 ) -> None:
     write_png(out / "outlines" / f"{stem}.png", draw_detections(image, cells, classes))
     write_png(out / "splash" / f"{stem}.png", colour_splash(image, cells))
-    _, labels = cv2.imencode(".png", _label_image(cells))
-    write_atomically(out / "labels" / f"{stem}.png", labels.tobytes())
+    write_png(out / "labels" / f"{stem}.png", _label_image(cells))
 
 
 def _label_image(cells: FieldDetections) -> UInt16[np.ndarray, "h w"]:

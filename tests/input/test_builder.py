@@ -11,6 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from tests.input.sets import SPLIT, both_sides, write_via, write_via_set
+from wbcjax.enhance import METHODS
 from wbcjax.input import builder
 from wbcjax.input.builder import source
 from wbcjax.smear import synthetic
@@ -98,6 +99,26 @@ def test_a_changed_image_is_seen_though_its_annotations_stay(tmp_path):
     assert (both_sides(config, tmp_path / "cache")["1.png"].image() == 77).all()
 
 
+@pytest.mark.parametrize("method", ["he", "clahe"])
+def test_a_set_holds_its_images_enhanced_and_another_enhancement_is_another_set(tmp_path, method):
+    config = write_via_set(tmp_path, cells=[1, 1, 0])
+    plain = both_sides(config, tmp_path / "cache")
+    config.enhance = method
+    enhanced = both_sides(config, tmp_path / "cache")
+    for name, field in plain.items():
+        np.testing.assert_array_equal(enhanced[name].image(), METHODS[method](field.image()))
+        assert (enhanced[name].image() != field.image()).any()
+    config.enhance = "none"
+    assert (both_sides(config, tmp_path / "cache")["0.png"].image() == plain["0.png"].image()).all()
+
+
+def test_an_enhancement_that_there_is_not_is_refused_with_those_there_are(tmp_path):
+    config = write_via_set(tmp_path, cells=[1, 1])
+    config.enhance = "hist"
+    with pytest.raises(ValueError, match="dataset.enhance is 'hist'; give one of 'none', 'he', 'dhe', 'clahe', 'eff'"):
+        source(config, "train", tmp_path / "cache")
+
+
 def test_an_image_that_goes_missing_is_reported_and_the_built_set_kept(tmp_path, no_building):
     config = write_via_set(tmp_path, cells=[1, 1])
     both_sides(config, tmp_path / "cache")
@@ -111,16 +132,16 @@ def test_an_image_that_goes_missing_is_reported_and_the_built_set_kept(tmp_path,
 
 
 def test_a_build_that_fails_halfway_leaves_nothing_to_be_read(tmp_path, monkeypatch):
-    config, encode, seen = write_via_set(tmp_path, cells=[1] * 6), builder._encoded, []
+    config, record, seen = write_via_set(tmp_path, cells=[1] * 6), builder._cell_record, []
 
-    def interrupted(field):
-        seen.append(field.name)
+    def interrupted(*cell):
+        seen.append(cell)
         if len(seen) == 5:
             raise KeyboardInterrupt
-        return encode(field)
+        return record(*cell)
 
     with monkeypatch.context() as patch:
-        patch.setattr(builder, "_encoded", interrupted)
+        patch.setattr(builder, "_cell_record", interrupted)
         with pytest.raises(KeyboardInterrupt):
             source(config, "train", tmp_path / "cache")
     assert len(both_sides(config, tmp_path / "cache")) == 6
@@ -132,11 +153,11 @@ def test_a_build_that_is_killed_leaves_nothing_to_be_read(tmp_path):
         import json, os
         from ml_collections import ConfigDict
         from wbcjax.input import builder
-        encode, seen = builder._encoded, []
-        def killed(field):
-            seen.append(field.name)
-            return encode(field) if len(seen) < 5 else os._exit(9)
-        builder._encoded = killed
+        record, seen = builder._cell_record, []
+        def killed(*cell):
+            seen.append(cell)
+            return record(*cell) if len(seen) < 5 else os._exit(9)
+        builder._cell_record = killed
         builder.source(ConfigDict(json.loads({config.to_json()!r})), "train", {str(tmp_path / "cache")!r})
     """
     root = Path(__file__).parents[2]
@@ -147,15 +168,15 @@ def test_a_build_that_is_killed_leaves_nothing_to_be_read(tmp_path):
 
 
 def test_two_processes_may_build_the_same_set_at_once(tmp_path, monkeypatch):
-    config, encode, others = write_via_set(tmp_path, cells=[1, 2, 0]), builder._encoded, []
+    config, record, others = write_via_set(tmp_path, cells=[1, 2, 0]), builder._cell_record, []
 
-    def while_another_finishes(field):
+    def while_another_finishes(*cell):
         if not others:
             others.append(None)
             others[0] = source(config, "train", tmp_path / "cache")
-        return encode(field)
+        return record(*cell)
 
-    monkeypatch.setattr(builder, "_encoded", while_another_finishes)
+    monkeypatch.setattr(builder, "_cell_record", while_another_finishes)
     assert source(config, "train", tmp_path / "cache").names == others[0].names
     assert others[0].field(0).cells, "the other's set was pulled away from under it"
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tests.evaluate.make import HEIGHT, WIDTH, annotated, detected
-from wbcjax.report.contact_sheet import GAP, MARGIN, PANEL_WIDTH, contact_sheet, write_png
+from wbcjax.files import write_png
+from wbcjax.report.contact_sheet import GAP, MARGIN, PANEL_WIDTH, contact_sheet
 from wbcjax.report.draw import DARK, PALETTE
 from wbcjax.smear.field import read_image
 

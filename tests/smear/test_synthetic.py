@@ -11,18 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wbcjax.smear.synthetic import CLASSES, PURPLE, STAINS, SyntheticSmear, fields, render
+from wbcjax.smear.synthetic import CLASSES, SyntheticSmear, fields, render
+from wbcjax.smear.synthetic_paint import HAEMOGLOBIN, PURPLE, STAINS
 
 SMEAR = SyntheticSmear()
-# No noise, blur, shading or stain variation, nothing but lymphoblasts: colours can be compared across fields.
+# No noise, blur, shading or change of colour, nothing but lymphoblasts: colours can be compared across fields.
 CLEAN = replace(
     SMEAR,
     stain_variation=0.0,
+    saturation=(1, 1),
     shading=(0, 0),
     defocus=(0, 0),
     noise=(0, 0),
     red_cells=(0, 0),
     platelets=(0, 0),
+    debris=(0, 0),
+    others=(0, 0),
     empty=0.0,
 )
 LONE = replace(CLEAN, cells=(1, 1), min_visible=1.0)
@@ -46,8 +50,8 @@ def cells(label: int, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def nuclear(pixels: np.ndarray) -> np.ndarray:
     """Where the purple stain of chromatin is, by linear unmixing of the optical densities."""
-    density = -np.log(np.maximum(pixels, 1) / 240.0)  # (H, W, RGB)
-    return (density @ np.linalg.inv(STAINS))[..., PURPLE] > 0.3
+    density = -np.log(np.maximum(pixels, 1) / 225.0)  # (H, W, RGB)
+    return (density @ np.linalg.inv(STAINS[:HAEMOGLOBIN]))[..., PURPLE] > 0.3
 
 
 def test_the_same_seed_gives_the_same_bytes():
@@ -80,7 +84,7 @@ def test_every_cell_has_a_disjoint_mask_of_some_size_and_a_known_label(seed, hei
     found = masks(field)
     assert found.sum(0).max(initial=0) <= 1
     assert 0 <= len(field.cells) <= SMEAR.cells[1]
-    smallest = np.pi / 4 * (8.0 * SMEAR.pixels_per_micron) ** 2 * SMEAR.min_visible
+    smallest = np.pi / 4 * (7.8 * SMEAR.pixels_per_micron) ** 2 * SMEAR.min_visible
     for cell, mask in zip(field.cells, found, strict=True):
         assert cell.label in (1, 2, 3)
         assert not cell.crowd
@@ -122,7 +126,7 @@ def test_the_upper_of_two_overlapping_cells_owns_the_shared_pixels_and_both_stay
             hull = cv2.contourArea(cv2.convexHull(np.concatenate(parts)))
             inner = mask[1:-1, 1:-1].sum() == mask.sum()  # not cut by the border
             overlaps += inner and mask.sum() < 0.9 * hull
-            assert mask.sum() > 0.55 * np.pi / 4 * (8.0 * SMEAR.pixels_per_micron) ** 2
+            assert mask.sum() > 0.55 * np.pi / 4 * (7.8 * SMEAR.pixels_per_micron) ** 2
     assert overlaps >= 3  # L1 outlines are convex: only a cell lying over it can hollow one out
 
 
@@ -143,20 +147,22 @@ def test_all_subtypes_occur_in_about_the_asked_shares():
     assert np.allclose(shares, SMEAR.class_weights, atol=0.1)
 
 
-def test_l1_is_small_l2_large_and_l3_between():
+def test_l1_is_small_l2_large_and_l3_between_with_natural_overlap():
     scale = SMEAR.pixels_per_micron
-    diameters = {k: [2 * np.sqrt(m.sum() / np.pi) / scale for _, m in cells(k, 12)] for k in (1, 2, 3)}
-    assert max(diameters[1]) < min(diameters[3])
-    assert np.mean(diameters[3]) < np.mean(diameters[2])
-    assert min(diameters[1]) > 7.9  # microns
-    assert max(diameters[2]) < 15.3  # microns
+    diameters = {k: [2 * np.sqrt(m.sum() / np.pi) / scale for _, m in cells(k, 30)] for k in (1, 2, 3)}
+    assert np.mean(diameters[1]) + 1.5 < np.mean(diameters[3]) < np.mean(diameters[2])
+    assert max(diameters[1]) > min(diameters[2])
+    assert np.std(diameters[2]) > 1.3 * np.std(diameters[3])  # L2 is heterogeneous, L3 homogeneous in size
+    assert min(diameters[1]) > 7.7  # microns
+    assert max(diameters[2]) < 15.5  # microns
 
 
 def test_the_nucleus_fills_l1_and_leaves_l2_abundant_cytoplasm():
-    share = {k: np.mean([nuclear(p)[m].mean() for p, m in cells(k, 12)]) for k in (1, 2, 3)}
-    assert share[1] > 0.72
-    assert share[2] < 0.6
-    assert share[1] > share[3] + 0.1
+    shares = {k: np.array([nuclear(p)[m].mean() for p, m in cells(k, 30)]) for k in (1, 2, 3)}
+    assert (shares[1] > 0.75).mean() > 0.75  # FAB: cytoplasm is scanty in at least 75 % of the cells
+    assert (shares[2] < 0.75).mean() > 0.75
+    assert np.mean(shares[2]) < 0.6
+    assert np.mean(shares[1]) > np.mean(shares[3]) + 0.1
 
 
 def test_l2_nuclei_are_irregular_and_the_others_regular():
@@ -178,21 +184,33 @@ def test_l3_cytoplasm_is_deep_blue_with_vacuoles():
     assert red[3] < red[2] - 40  # blue dye absorbs red light
 
     def pale_spots(pixels, mask):
-        inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8))
-        pale = ((pixels[..., 0] > 140) & (inner > 0)).astype(np.uint8)
-        return cv2.connectedComponents(pale)[0] - 1
+        inner = cv2.erode(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
+        pale = cv2.morphologyEx(np.ascontiguousarray(pixels[..., 1]), cv2.MORPH_TOPHAT, disc) > 70
+        return cv2.connectedComponents((pale & inner).astype(np.uint8))[0] - 1
 
-    spots = {k: np.mean([pale_spots(p, m) for p, m in cells(k, 12)]) for k in (1, 3)}
-    assert spots[3] >= 3
+    spots = {k: np.mean([pale_spots(p, m) for p, m in cells(k, 12)]) for k in (1, 2, 3)}
+    assert spots[3] >= 5
     assert spots[1] < 0.5
+    assert spots[2] < spots[3] / 2
 
 
-def test_red_cells_and_platelets_are_background():
-    smear = replace(SMEAR, empty=1.0, red_cells=(0.4, 0.4), platelets=(3, 3), stain_variation=0.0)
-    field = render(smear, 3)
-    assert field.cells == ()
-    red, green, _ = np.moveaxis(field.image().astype(int), -1, 0)
-    assert 0.2 < (red - green > 20).mean() < 0.5
+def test_red_cells_platelets_and_debris_are_background():
+    ground = replace(CLEAN, empty=1.0, red_cells=(0.4, 0.4), platelets=(3, 3), debris=(2, 2))
+    stained = []
+    for field in fields(ground, 8, seed=0):
+        assert field.cells == ()
+        green = field.image()[..., 1]
+        stained.append((green < 0.92 * np.percentile(green, 95)).mean())
+    assert 0.2 < np.mean(stained) < 0.5
+
+
+def test_the_ground_leaves_the_masks_as_they_are():
+    bare, full = (
+        render(replace(SMEAR, red_cells=(r, r), platelets=(n, n), debris=(n, n)), 9) for r, n in ((0.0, 0), (0.7, 5))
+    )
+    assert [c.rle for c in bare.cells] == [c.rle for c in full.cells]
+    assert not np.array_equal(bare.image(), full.image())
 
 
 def test_fields_without_cells_occur_as_often_as_asked():
@@ -232,6 +250,9 @@ def test_the_most_cells_that_fit_are_placed():
         {"cells": (5, 2)},
         {"cells": (1.0, 2.5)},
         {"platelets": (-1, 2)},
+        {"others": (2, 1)},
+        {"debris": (0, 1.5)},
+        {"saturation": (-0.5, 1.0)},
         {"empty": 1.5},
         {"touching": -0.1},
         {"class_weights": (1.0, 1.0)},

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import grain
 import numpy as np
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from wbcjax.input.contents import FORMAT_VERSION, field_set, fingerprint, image_digest
+from wbcjax.enhance import METHODS
+from wbcjax.input.contents import FORMAT_VERSION, enhancement, field_set, fingerprint, image_digest
 from wbcjax.input.digest import Digests
 from wbcjax.input.split import split_fields
 from wbcjax.smear.field import Cell, SmearField, decode_image
@@ -118,10 +120,12 @@ class SmearFields(tfds.core.GeneratorBasedBuilder):
         data_dir: Path,
         splits: Mapping[str, Sequence[SmearField]] | None = None,
         found: FieldSet | None = None,
+        enhance: str = "none",
         digest: str = "",
     ) -> None:
         self._splits = splits or {}
         self._found = found  # what `splits` are taken from
+        self._enhance = enhance  # one of METHODS
         self._digest = digest  # see `image_digest`
         super().__init__(file_format="array_record", data_dir=data_dir)
 
@@ -161,11 +165,12 @@ class SmearFields(tfds.core.GeneratorBasedBuilder):
         return {side: self._generate_examples(side, fields) for side, fields in self._splits.items() if fields}
 
     def _generate_examples(self, side: str, fields: Sequence[SmearField]) -> Iterator[tuple[int, dict[str, Any]]]:
-        for index, field in enumerate(tqdm(fields, desc=f"write {side} fields", unit="field")):
+        shown = tqdm(fields, desc=f"write {side} fields", unit="field")
+        for index, (field, image) in enumerate(zip(shown, _images(fields, self._enhance), strict=True)):
             yield (
                 index,
                 {
-                    "image": _encoded(field),
+                    "image": image,
                     "name": field.name,
                     "group": field.group or "",
                     "height": field.height,
@@ -175,11 +180,20 @@ class SmearFields(tfds.core.GeneratorBasedBuilder):
             )
 
 
-def _encoded(field: SmearField) -> bytes:
-    """An image file with the field's pixels: its own as it is, where it has one."""
-    if field.path is not None:
+def _images(fields: Sequence[SmearField], enhance: str) -> Iterator[bytes]:
+    """An image file of each field, in their order, made on all cores."""
+    cores = os.cpu_count() or 1
+    read = grain.ReadOptions(num_threads=cores, prefetch_buffer_size=2 * cores)
+    images = grain.MapDataset.range(len(fields)).map(lambda index: _encoded(fields[index], enhance))
+    with contextlib.closing(iter(images.to_iter_dataset(read))) as iterator:
+        yield from iterator
+
+
+def _encoded(field: SmearField, enhance: str) -> bytes:
+    """An image file with the field's pixels, enhanced: its own as it is, where it has one that shall stay so."""
+    if enhance == "none" and field.path is not None:
         return field.path.read_bytes()
-    return cv2.imencode(".png", cv2.cvtColor(field.image(), cv2.COLOR_RGB2BGR))[1].tobytes()
+    return cv2.imencode(".png", cv2.cvtColor(METHODS[enhance](field.image()), cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def _cell_record(cell: Cell, height: int, width: int) -> dict[str, Any]:
@@ -219,7 +233,7 @@ def _build(folder: Path, config: ConfigDict, digests: Digests) -> None:
     if outdated.exists() and not _is_current(folder, config, digests):
         shutil.rmtree(outdated)
     tfds.disable_progress_bar()  # several at a time; `_generate_examples` shows one
-    builder = SmearFields(data_dir=folder, splits=splits, found=found, digest=digest)
+    builder = SmearFields(data_dir=folder, splits=splits, found=found, enhance=enhancement(config), digest=digest)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a "download" of unknown size
             builder.download_and_prepare()

@@ -14,6 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from wbcjax.enhance import ENHANCE_VERSION, METHODS
 from wbcjax.input.digest import Digests
 from wbcjax.input.split import read_names
 from wbcjax.smear import synthetic
@@ -53,6 +54,7 @@ def fingerprint(config: ConfigDict, digests: Digests) -> str:
     """A hash of the annotations and of all settings that decide which fields and cells are in the set."""
     names = {side: read_names(config.split[side]) for side in ("train_names", "val_names")}
     settings: dict[str, Any] = {"format": FORMAT_VERSION, "classes": config.classes, "split": {**config.split, **names}}
+    settings |= {"enhance": (enhancement(config), ENHANCE_VERSION)}
     if config.name == "synthetic":
         smear, count, seed = _renderer(config)
         settings |= {"smear": asdict(smear), "count": count, "seed": seed}
@@ -93,6 +95,17 @@ def class_map(config: ConfigDict) -> dict[str, int]:
     return {value: index.get(name, 0) for value, name in names.items()}
 
 
+def enhancement(config: ConfigDict) -> str:
+    """The contrast enhancement, one of METHODS, of the set's images and of what a model is shown that learnt from it.
+
+    Raises ValueError for one that there is not.
+    """
+    chosen = config.get("enhance", "none")  # runs from before there was a choice have none
+    if chosen not in METHODS:
+        raise ValueError(f"dataset.enhance is {chosen!r}; give one of {', '.join(map(repr, METHODS))}")
+    return chosen
+
+
 def on_error(config: ConfigDict) -> Any:
     """What to do about annotations with problems: "raise" or "skip". Raises ValueError for anything else."""
     chosen = config.get("on_error", "raise")  # runs from before there was a choice have none
@@ -128,8 +141,9 @@ def _pairs(class_of: Any) -> dict[str, str]:
 
 def _renderer(config: ConfigDict) -> tuple[synthetic.SyntheticSmear, int, int]:
     """The renderer's parameters, the number of fields and the first field's seed."""
-    if tuple(config.classes) != synthetic.CLASSES:
-        raise ValueError(f"dataset.classes is {tuple(config.classes)}; synthetic fields have {synthetic.CLASSES}")
     parameters = dict(config.synthetic)
     count, seed = parameters.pop("count"), parameters.pop("seed")
-    return synthetic.SyntheticSmear(**parameters), count, seed
+    smear = synthetic.SyntheticSmear(**parameters)
+    if tuple(config.classes) != smear.classes:
+        raise ValueError(f"dataset.classes is {tuple(config.classes)}; these synthetic fields have {smear.classes}")
+    return smear, count, seed

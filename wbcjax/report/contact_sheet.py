@@ -1,7 +1,6 @@
 """Many fields on one sheet, annotated beside detected, so that a person can see what a model gets wrong."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +9,6 @@ from jaxtyping import UInt8
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_pairs
 from wbcjax.evaluate.field_precision import SCORE_THRESHOLD, FieldMatch, match_field
 from wbcjax.evaluate.overlap import mask_overlaps
-from wbcjax.files import write_atomically
 from wbcjax.report.draw import Colour, colour_of, text_size, write
 from wbcjax.report.overlay import draw_outlines
 
@@ -62,12 +60,6 @@ def contact_sheet(
         f"{len(shown)} of {len(matches)} fields, {order}. Left annotated, right detected, score {score_threshold:g} up"
     )
     return _sheet(title, classes, tiles)
-
-
-def write_png(path: Path, image: UInt8[np.ndarray, "_ _ 3"]) -> None:
-    """Write an RGB image to a PNG file, whole or not at all."""
-    _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    write_atomically(path, data.tobytes())
 
 
 def _tile(
