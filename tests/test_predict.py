@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from tests.input.painted import source_of
 from tests.oracle import as_set, oracle, paint
 from wbcjax import predict
+from wbcjax.enhance import METHODS
 from wbcjax.smear.field import SmearField
 
 CANVAS = (64, 96)
@@ -34,6 +35,17 @@ def test_cells_of_an_image_in_tiles_are_those_of_the_image_in_one_piece():
     assert {box: label for box, label, *_ in as_set(found)} == CELLS
     assert {entry[:2] + entry[3:] for entry in as_set(found)} == {e[:2] + e[3:] for e in as_set(whole.predict(image))}
     assert tiled.compilations == 1
+
+
+def test_an_image_is_enhanced_as_those_of_training_were_and_a_built_set_is_not_enhanced_again(monkeypatch):
+    image = paint(60, 90, {(10, 10, 30, 30): 1})
+    monkeypatch.setitem(METHODS, "he", lambda image: image[:, ::-1])
+    model = oracle(CANVAS, (1.0, 1.0))
+    model.enhance = "he"
+    assert model.predict(image).boxes.tolist() == [[60, 10, 80, 30]]
+    field = SmearField("a.png", 60, 90, (), pixels=image)
+    (found,) = model.predict_source(source_of([field]), ConfigDict({"train": {"batch_size": 1}}))
+    assert found.boxes.tolist() == [[10, 10, 30, 30]]
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.8, 1.0])
@@ -96,3 +108,9 @@ def test_scales_that_cannot_be_read_are_refused_naming_the_file(tmp_path: Path):
         (tmp_path / "data.json").write_text(wrong)
         with pytest.raises(ValueError, match=r"data\.json: no range of scales"):
             predict._load_scales(tmp_path)
+
+
+def test_a_broken_config_of_a_run_is_refused_naming_the_file(tmp_path: Path):
+    (tmp_path / "config.json").write_text('{"dataset"')
+    with pytest.raises(ValueError, match=r"config\.json: broken JSON"):
+        predict.load_config(tmp_path)

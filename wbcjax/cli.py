@@ -5,10 +5,12 @@ What a command runs on is imported when it runs: `inspect` and `--help` need no 
 
 import argparse
 import math
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wbcjax.enhance import METHODS
 from wbcjax.report.tables import printable
 from wbcjax.smear.read import FORMATS
 
@@ -22,11 +24,15 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_predict(commands)
     _add_inspect(commands)
+    _add_enhance(commands)
     options = parser.parse_args(arguments)
     try:
         options.run(options)
     except (OSError, ValueError) as error:
         sys.exit("\n".join(map(printable, f"wbcjax: {error}".splitlines())))
+    except KeyboardInterrupt:
+        sys.stderr.write("wbcjax: interrupted; the files written so far are whole\n")
+        sys.exit(128 + signal.SIGINT)
 
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:
@@ -35,7 +41,9 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     predict.add_argument("images", type=Path, help="an image, or a folder of images")
     predict.add_argument("--out", type=Path, required=True, help="folder for pictures, cells.csv, VIA and COCO files")
     predict.add_argument("--checkpoint", choices=("best", "latest"), default="best")
-    predict.add_argument("--min-score", type=float, help="of a cell; predictions.json has all (default: the run's own)")
+    predict.add_argument(
+        "--min-score", type=_score, help="of a cell, from 0 to 1; predictions.json has all (default: the run's)"
+    )
     predict.add_argument(
         "--scale",
         type=_scale,
@@ -45,10 +53,24 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
 
 
 def _scale(text: str) -> float:
-    scale = float(text)
+    scale = _number(text)
     if not (0 < scale < math.inf):
         raise argparse.ArgumentTypeError(f"{text} is no scale; give a number above 0")
     return scale
+
+
+def _score(text: str) -> float:
+    score = _number(text)
+    if not (0 <= score <= 1):
+        raise argparse.ArgumentTypeError(f"{text} is no score; give a number from 0 to 1")
+    return score
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan  # which no range holds
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -63,10 +85,9 @@ def _predict(options: argparse.Namespace) -> None:
         model.scales = (options.scale, options.scale)
     min_score = config.evaluate.score_threshold if options.min_score is None else options.min_score
     outcome = predict_folder(model, options.images, options.out, min_score, config.dataset.class_attribute)
-    sys.stdout.write(f"{_summary(outcome)}\n{options.out} has pictures, label images, a table and annotations\n")
-    if outcome.failed:
-        failed = f"{len(outcome.failed)} image{'s' * (len(outcome.failed) > 1)} could not be read"
-        sys.exit("\n  ".join([f"wbcjax: {failed}:", *outcome.failed]))
+    if outcome.searched:
+        sys.stdout.write(f"{_summary(outcome)}\n{options.out} has pictures, label images, a table and annotations\n")
+    _exit_for_failed(outcome.failed)
 
 
 def _summary(outcome: "Outcome") -> str:
@@ -74,7 +95,7 @@ def _summary(outcome: "Outcome") -> str:
     tiled = sum(len(image.layout.tiles) > 1 for image in outcome.searched)
     scales = sorted({f"{image.layout.scale:.3g}" for image in outcome.searched}, key=float)
     at = f" at scale {scales[0]}" + (f" to {scales[-1]}" if scales[1:] else "") if scales else ""
-    told = f"{cells} cells in {len(outcome.searched)} images{at}"
+    told = f"{_count(cells, 'cell')} in {_count(len(outcome.searched), 'image')}{at}"
     if tiled:
         told += f", {tiled} of them in tiles. Where these show cells larger than in training, give a smaller --scale"
     return told
@@ -116,4 +137,41 @@ def _inspect(options: argparse.Namespace) -> None:
         write_inspection(inspection, options.out)
         sys.stdout.write(f"\n{options.out} has the page, index.html, and contact_sheet.png\n")
     if inspection.found.problems and options.on_error == "raise":
-        sys.exit(f"wbcjax: {len(inspection.found.problems)} problems, listed above; --on-error=skip leaves them out")
+        told = _count(len(inspection.found.problems), "problem")
+        sys.exit(f"wbcjax: {told}, listed above; --on-error=skip leaves out what has any")
+
+
+def _add_enhance(commands: argparse._SubParsersAction) -> None:
+    enhance = commands.add_parser("enhance", help="enhance the contrast of images")
+    enhance.add_argument("images", type=Path, help="an image, or a folder of images")
+    enhance.add_argument("--method", choices=METHODS, default="eff", help="(default: eff)")
+    enhance.add_argument("--out", type=Path, required=True, help="folder for the enhanced images")
+    enhance.add_argument("--compare", action="store_true", help="also a sheet of each image under all methods")
+    enhance.add_argument("--max-value", type=float, help="the value of white: 4095 for a 12-bit camera's images")
+    enhance.set_defaults(run=_enhance)
+
+
+def _enhance(options: argparse.Namespace) -> None:
+    from wbcjax.enhance_folder import enhance_folder
+
+    outcome = enhance_folder(
+        options.images, options.method, options.out, compare=options.compare, max_value=options.max_value
+    )
+    told = f"{outcome.enhanced} images are in {options.out}"
+    if outcome.unchanged and options.method != "none":
+        told += f"; {options.method} left {len(outcome.unchanged)} of them as they were"
+    if outcome.unchanged and options.method == "eff":
+        told += ", having no under-exposed part (eff_minmax stretches the grey levels first)"
+    sys.stdout.write(f"{told}\n")
+    _exit_for_failed(outcome.failed)
+
+
+def _exit_for_failed(failed: list[str]) -> None:
+    """End the program with the images that could not be read, if there are any."""
+    if failed:
+        told = f"wbcjax: {_count(len(failed), 'image')} could not be read:"
+        sys.exit("\n  ".join([told, *map(printable, failed)]))
+
+
+def _count(number: int, one: str) -> str:
+    return f"{number} {one}{'s' * (number != 1)}"

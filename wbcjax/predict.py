@@ -14,9 +14,11 @@ import numpy as np
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
+from wbcjax.enhance import METHODS
 from wbcjax.evaluate.detections import FieldDetections, detect
 from wbcjax.input.augment import fit_scale
 from wbcjax.input.builder import Source
+from wbcjax.input.contents import enhancement
 from wbcjax.input.pipeline import PREFETCH, READ_THREADS, fit
 from wbcjax.models import mask_rcnn
 from wbcjax.models.mask_rcnn import Detections, MaskRCNN
@@ -43,6 +45,7 @@ class Predictor:
         shown at the scale at which it fits the canvas, or at the nearest within this range: so cells have a size that
         the network has learned. An image that is then larger than the canvas is seen in overlapping tiles. None:
         images are fitted to the canvas whatever their size.
+    enhance: the contrast enhancement of the images it was trained on, one of `wbcjax.enhance.METHODS`.
     """
 
     def __init__(
@@ -52,11 +55,13 @@ class Predictor:
         classes: Sequence[str],
         variables: Any = None,
         scales: tuple[float, float] | None = None,
+        enhance: str = "none",
     ) -> None:
         self.canvas = canvas
         self.classes = tuple(classes)  # of label 1, 2, ...
         self.variables = variables
         self.scales = scales
+        self.enhance = enhance
         self.compilations = 0
         self._aligned = model.settings.roi.convention == "aligned"
 
@@ -70,10 +75,13 @@ class Predictor:
         """Cells found in an RGB image, with boxes and masks in its own pixels. Raises ValueError for another format."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(f"{name}: predict needs RGB as (height, width, 3) uint8, got {image.shape} {image.dtype}")
-        return next(self._find([(name, image)], batch_size=1))
+        return next(self._find([(name, METHODS[self.enhance](image))], batch_size=1))
 
     def predict_source(self, source: Source, config: ConfigDict) -> Iterator[FieldDetections]:
-        """Cells found in every field of a built set, in its order. `config` is a whole experiment's."""
+        """Cells found in every field of a built set, in its order. `config` is a whole experiment's.
+
+        The set's images are taken as they are: they were enhanced when it was built.
+        """
         read = grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)
         fields = iter(grain.MapDataset.range(len(source)).map(source.field).to_iter_dataset(read))
         with contextlib.closing(fields):
@@ -169,11 +177,14 @@ def load(workdir: str | Path, which: str = "best") -> Predictor:
 
 
 def load_config(workdir: str | Path) -> ConfigDict:
-    """The config that a run was trained with."""
+    """The config that a run was trained with. Raises FileNotFoundError without one, ValueError for a broken file."""
     path = Path(workdir) / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give the workdir of a training run")
-    return ConfigDict(json.loads(path.read_text()))
+    try:
+        return ConfigDict(json.loads(path.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{path}: broken JSON ({error}); restore the file, or give another run") from error
 
 
 def predictor(config: ConfigDict, variables: Any = None, scales: tuple[float, float] | None = None) -> Predictor:
@@ -184,7 +195,7 @@ def predictor(config: ConfigDict, variables: Any = None, scales: tuple[float, fl
             f"config.dataset.canvas is {canvas}; give (height, width) in multiples of {CANVAS_UNIT} pixels"
         )
     model = mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1)
-    return Predictor(model, canvas, config.dataset.classes, variables, scales)
+    return Predictor(model, canvas, config.dataset.classes, variables, scales, enhancement(config.dataset))
 
 
 def _load_scales(workdir: Path) -> tuple[float, float] | None:

@@ -1,0 +1,75 @@
+"""Images of a folder with their contrast enhanced, written down, each beside all other methods if asked for."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Shaped
+from tqdm import tqdm
+
+from wbcjax.enhance import METHODS
+from wbcjax.files import write_png
+from wbcjax.image_folder import check_out, find_images
+from wbcjax.report.enhance_sheet import comparison_sheet
+
+
+@dataclass
+class Outcome:
+    """What became of the images of a folder."""
+
+    enhanced: int = 0
+    unchanged: list[str] = field(default_factory=list)  # names of those that the method left as they were
+    failed: list[str] = field(default_factory=list)  # of each other image, its path and what was wrong with it
+
+
+def enhance_folder(
+    images: Path, method: str, out: Path, *, compare: bool = False, max_value: float | None = None
+) -> Outcome:
+    """Enhance an image, or all images of a folder, by one of `METHODS`, and write NAME.png of each into `out`.
+
+    Depth (8 or 16 bits) and alpha stay. With `compare`, compare/NAME.png shows the image under all methods, and their
+    histograms. `max_value` is the value of white, 4095 for 12-bit images. An image that cannot be enhanced is left out
+    and noted in the outcome.
+
+    Raises as `find_images` and `check_out` do.
+    """
+    paths = find_images(images)
+    check_out([out, out / "compare"], paths)
+    outcome = Outcome()
+    for path in tqdm(paths, desc=method, unit="image"):
+        try:
+            image = read_unscaled(path)
+            enhanced = METHODS[method](image, max_value=max_value)
+        except (OSError, ValueError) as error:
+            outcome.failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+            continue
+        write_png(out / f"{path.stem}.png", enhanced)
+        if compare:
+            write_png(out / "compare" / f"{path.stem}.png", comparison_sheet(image, max_value))
+        outcome.enhanced += 1
+        if np.array_equal(enhanced, image):
+            outcome.unchanged.append(path.name)
+    return outcome
+
+
+def read_unscaled(path: Path) -> Shaped[np.ndarray, "*image"]:
+    """An image file upright, at its own depth, with its alpha: h x w grey, or h x w x 3 or 4 RGB(A).
+
+    Raises OSError when the file cannot be read, ValueError naming it unless it is an image of 8 or 16 bits a channel.
+    """
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    try:
+        # IMREAD_UNCHANGED alone keeps alpha, and alone ignores the EXIF orientation
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        if image is not None and (image.ndim == 2 or image.shape[2] == 3):
+            image = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:  # an empty file, or a size beyond what OpenCV takes
+        image = None
+    if image is None:
+        raise ValueError(f"{path}: not an image that OpenCV can decode; replace the file or leave it out")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"{path}: has {image.dtype} pixels; save it with 8 or 16 bits a channel")
+    if image.ndim == 2:
+        return image
+    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
