@@ -14,7 +14,6 @@ from ml_collections import config_flags
 
 from wbcjax import runtime
 from wbcjax.detection import detection_task
-from wbcjax.smear.field import AnnotationError
 from wbcjax.train.loop import NonFiniteLoss, train
 from wbcjax.train.workdir import ConfigChanged
 
@@ -40,8 +39,12 @@ def main(_: list[str]) -> None:
         jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
     config = CONFIG.value
     try:
-        stopped_by = train(config, detection_task(config), Path(WORKDIR.value), allow_config_change=ALLOW_CHANGE.value)
-    except (AnnotationError, ConfigChanged, NonFiniteLoss, OSError) as error:
+        task = detection_task(config)
+    except (OSError, ValueError) as error:  # of the settings, or of the set
+        sys.exit(f"train.py: {error}")
+    try:
+        stopped_by = train(config, task, Path(WORKDIR.value), allow_config_change=ALLOW_CHANGE.value)
+    except (ConfigChanged, NonFiniteLoss, OSError) as error:
         sys.exit(f"train.py: {error}")
     if stopped_by:
         sys.exit(128 + stopped_by)

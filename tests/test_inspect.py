@@ -89,7 +89,7 @@ def test_problems_are_shown_with_all_else_and_fail_the_command_unless_they_are_t
     annotations, images = broken_set(tmp_path)
     out = tmp_path / "out"
     status = run(annotations, images, "--out", out)
-    assert status == "wbcjax: 2 problems, listed above; --on-error=skip leaves them out"
+    assert status == "wbcjax: 2 problems, listed above; --on-error=skip leaves out what has any"
     shown = capsys.readouterr().out
     assert "left out, with problems  fields: 1, cells: 1" in shown
     assert "Problems: 2\n" in shown
@@ -102,6 +102,12 @@ def test_problems_are_shown_with_all_else_and_fail_the_command_unless_they_are_t
 
     assert run(annotations, images, "--on-error=skip") == 0
     assert "Problems: 2\n" in capsys.readouterr().out
+
+
+def test_one_problem_and_one_cell_are_told_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture):
+    annotations, images = make_set(tmp_path, {"a.png": [square(5, 5, 30), square(100, 5, 90)]})
+    assert run(annotations, images) == "wbcjax: 1 problem, listed above; --on-error=skip leaves out what has any"
+    assert "has 1 cell;" in capsys.readouterr().out
 
 
 def test_a_set_of_which_nothing_can_be_read_fails_with_all_its_problems(tmp_path: Path):

@@ -166,6 +166,42 @@ def test_images_that_cannot_be_read_are_named_and_stop_nothing(tmp_path):
     assert [image["file_name"] for image in written["images"]] == ["b.png", "d.png"]
 
 
+def test_every_image_that_annotations_may_name_is_searched_and_hidden_files_are_not(tmp_path):
+    images = image_folder(tmp_path / "images", "a.webp", "b.jp2", "C.PNG")
+    (images / "._a.webp").write_bytes(b"left there by macOS")
+    outcome = predict_folder(Teller({}), images, tmp_path / "out", 0.5)
+    assert [image.path.name for image in outcome.searched] == ["C.PNG", "a.webp", "b.jp2"]
+    assert not outcome.failed
+
+
+def test_a_link_to_an_image_that_is_gone_is_named(tmp_path):
+    images = image_folder(tmp_path / "images", "a.png")
+    (images / "b.png").symlink_to(tmp_path / "gone.png")
+    (line,) = predict_folder(Teller({}), images, tmp_path / "out", 0.5).failed
+    assert str(images / "b.png") in line
+    assert "No such file" in line
+
+
+def test_an_earlier_runs_lists_outlive_one_that_could_read_no_image(tmp_path):
+    _, out = search(tmp_path, {"a.png": [ONE]})
+    before = (out / "via.json").read_bytes()
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    assert len(predict_folder(Teller({}), broken, out, 0.5).failed) == 1
+    assert (out / "via.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("taken", ["out", "out/splash"])
+def test_a_file_in_the_place_of_a_folder_to_write_to_is_told_before_any_work(tmp_path, taken):
+    images = image_folder(tmp_path / "images", "a.png")
+    (tmp_path / taken).parent.mkdir(exist_ok=True)
+    (tmp_path / taken).write_text("precious")
+    model = Teller({})
+    with pytest.raises(NotADirectoryError, match=f"{taken}, which is a file: choose another folder"):
+        predict_folder(model, images, tmp_path / "out", 0.5)
+    assert not model.shown
+
+
 def test_an_image_too_large_to_be_shown_is_named_and_stops_nothing(tmp_path):
     images = image_folder(tmp_path / "images", "a.png")
     cv2.imwrite(str(images / "long.png"), np.zeros((2, 33000, 3), np.uint8))
@@ -211,8 +247,7 @@ def test_what_was_found_before_an_interruption_is_written(tmp_path):
 
 def test_an_error_in_writing_is_not_taken_for_an_image_that_cannot_be_read(tmp_path):
     images = image_folder(tmp_path / "images", "a.png", "b.png")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/labels").write_text("a file where a folder must be")
+    (tmp_path / "out/labels/a.png").mkdir(parents=True)  # a folder where a file must be
     with pytest.raises(OSError, match="labels"):
         predict_folder(Teller({}), images, tmp_path / "out", 0.5)
 
@@ -261,3 +296,14 @@ def test_cells_on_the_seams_of_tiles_are_written_once_and_whole(tmp_path):
     for number, (x1, y1, x2, y2) in enumerate(cells, start=1):
         rows, columns = np.nonzero(labels == number)
         assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x1, y1, x2, y2)
+
+
+def test_annotations_that_were_corrected_by_hand_are_not_written_over(tmp_path):
+    _, out = search(tmp_path, {"a.png": [ONE]})
+    again = {"a.png": [ONE, ((50, 10, 70, 30), 1, 0.8)]}
+    predict_folder(Teller(again), tmp_path / "images", out, 0.5)  # nobody changed them: they are replaced
+    corrected = (out / "via.json").read_text().replace("L2", "L1")
+    (out / "via.json").write_text(corrected)
+    with pytest.raises(ValueError, match=r"via\.json was changed after it was written, .*choose another folder"):
+        predict_folder(Teller(again), tmp_path / "images", out, 0.5)
+    assert (out / "via.json").read_text() == corrected

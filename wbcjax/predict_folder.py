@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, UInt8, UInt16
+from jaxtyping import UInt8, UInt16
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
@@ -20,6 +20,7 @@ from wbcjax.report.overlay import colour_splash, draw_detections
 from wbcjax.smear.field import Cell, SmearField, read_image
 from wbcjax.smear.formats.coco_write import write_coco
 from wbcjax.smear.formats.via_write import write_via
+from wbcjax.smear.rle import cut_out
 
 PICTURES = ("outlines", "splash", "labels")  # folders in which each image has a PNG file of its name
 COLUMNS = ("image", "cell", "class", "score", "x1", "y1", "x2", "y2", "area", "centroid_x", "centroid_y")
@@ -59,12 +60,14 @@ def predict_folder(
 
     A cell is a detection that scores at least `min_score` and has a pixel; an image's cells are numbered from 1, the
     surest first. An image that cannot be read is left out and noted in the outcome. What was found before an error or
-    an interruption is written.
+    an interruption is written; where no image could be read, nothing is.
 
-    Raises as `find_images` does, and ValueError where what is written could replace the images.
+    Raises as `find_images` does, and ValueError where what is written could replace the images, or annotations that
+    were corrected since an earlier run wrote them.
     """
     paths = find_images(images)
     check_out([out, *(out / pictures for pictures in PICTURES)], paths)
+    _check_uncorrected(out)
     outcome = Outcome()
     try:
         for path in tqdm(paths, desc="predict", unit="image"):
@@ -79,8 +82,17 @@ def predict_folder(
             _write_pictures(out, path.stem, image, cells, model.classes)
             outcome.searched.append(Searched(path, layout, found, cells, _rows(cells, model.classes)))
     finally:
-        _write_lists(out, outcome.searched, model.classes, class_attribute)
+        if outcome.searched:  # else the lists of an earlier run would be replaced by empty ones
+            _write_lists(out, outcome.searched, model.classes, class_attribute)
     return outcome
+
+
+def _check_uncorrected(out: Path) -> None:
+    via, coco = out / "via.json", out / "coco.json"
+    if via.is_file() and coco.is_file() and via.stat().st_mtime_ns > coco.stat().st_mtime_ns:
+        raise ValueError(
+            f"{via} was changed after it was written, as by correcting it: choose another folder for --out"
+        )
 
 
 def _cells(found: FieldDetections, min_score: float) -> FieldDetections:
@@ -101,15 +113,9 @@ def _write_pictures(
 def _label_image(cells: FieldDetections) -> UInt16[np.ndarray, "h w"]:
     labels = np.zeros((cells.height, cells.width), np.uint16)
     for row in reversed(range(len(cells.rles))):
-        mask, left, top = _cut_out(cells.rles[row])
-        labels[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = row + 1
+        mask, left, top = cut_out(cells.rles[row])
+        labels[top : top + mask.shape[0], left : left + mask.shape[1]][mask > 0] = row + 1
     return labels
-
-
-def _cut_out(rle: Any) -> tuple[Bool[np.ndarray, "h w"], int, int]:
-    """A cell's mask within its bounds, and the left and top of these: most of a field is not the cell."""
-    x, y, width, height = (int(side) for side in coco_mask.toBbox(rle))
-    return coco_mask.decode(rle)[y : y + height, x : x + width].astype(bool), x, y
 
 
 def _rows(cells: FieldDetections, classes: Sequence[str]) -> list[list[Any]]:
@@ -118,7 +124,7 @@ def _rows(cells: FieldDetections, classes: Sequence[str]) -> list[list[Any]]:
     for number, (box, label, score, rle) in enumerate(
         zip(cells.boxes, cells.labels, cells.scores, cells.rles, strict=True), start=1
     ):
-        mask, left, top = _cut_out(rle)
+        mask, left, top = cut_out(rle)
         y, x = np.nonzero(mask)
         x1, y1, x2, y2, centroid_x, centroid_y = (
             f"{value:.6g}" for value in (*box.tolist(), left + x.mean() + 0.5, top + y.mean() + 0.5)
@@ -135,8 +141,8 @@ def _write_lists(out: Path, searched: Sequence[Searched], classes: Sequence[str]
     write_atomically(out / "cells.csv", table.getvalue().encode())
     fields = [_as_field(image) for image in searched]
     scores = [image.cells.scores.tolist() for image in searched]
-    write_coco(out / "coco.json", fields, classes, scores=scores)
     write_via(out / "via.json", fields, classes, class_attribute, scores=scores)
+    write_coco(out / "coco.json", fields, classes, scores=scores)  # the last: via.json is older until it is corrected
 
 
 def _as_field(image: Searched) -> SmearField:

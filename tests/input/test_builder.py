@@ -115,7 +115,7 @@ def test_a_set_holds_its_images_enhanced_and_another_enhancement_is_another_set(
 def test_an_enhancement_that_there_is_not_is_refused_with_those_there_are(tmp_path):
     config = write_via_set(tmp_path, cells=[1, 1])
     config.enhance = "hist"
-    with pytest.raises(ValueError, match="dataset.enhance is 'hist'; give one of 'none', 'he', 'dhe', 'clahe', 'eff'"):
+    with pytest.raises(ValueError, match=r"dataset\.enhance is 'hist'; give one of 'none', 'he', .*'eff'"):
         source(config, "train", tmp_path / "cache")
 
 

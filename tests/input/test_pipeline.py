@@ -165,6 +165,13 @@ def test_without_augmentation_a_field_fits_the_canvas_so_that_boxes_map_back_by_
         assert batch.masks[0, k].sum() == pytest.approx(area, rel=0.15, abs=4)  # rounder, so a little smaller
 
 
+def test_a_field_too_thin_to_show_on_the_canvas_is_trained_on_as_nothing():
+    field = painted_field(np.random.default_rng(1), 1, 256, cells=0, name="line.png")
+    (batch,) = take(1, source_of([field]), settings(CANVAS, batch_size=1, **EVERYTHING), seed=0)
+    assert not batch.image.any()
+    assert not batch.valid.any()
+
+
 def test_cells_too_small_to_learn_are_dropped_and_crowds_stay_crowds():
     small = np.zeros((64, 64), np.uint8, order="F")
     small[10:13, 20:24] = 1  # 12 pixels, under the 16 that training asks for

@@ -192,14 +192,10 @@ def test_an_image_listed_twice_under_two_spellings_is_refused(folder, name):
         ("../outside.png", "the file name '../outside.png' leads out of the image folder"),
         ("sub/../../outside.png", "the file name 'sub/../../outside.png' leads out of the image folder"),
         ("{folder}/outside.png", "the file name '{folder}/outside.png' leads out of the image folder"),
-        ("link.png", "the file is a link out of the image folder, to {folder}/outside.png"),
-        ("up/outside.png", "the file is a link out of the image folder, to {folder}/outside.png"),
     ],
 )
 def test_a_file_name_that_leads_out_of_the_image_folder_is_refused(folder, name, path, found):
     (folder / "images/c.png").rename(folder / "outside.png")
-    (folder / "images/link.png").symlink_to(folder / "outside.png")
-    (folder / "images/up").symlink_to(folder)
     path, found = path.format(folder=folder), found.format(folder=folder)
     (line,) = problems(FORMATS[name][0](folder, [("a.png", [GOOD]), (path, [GOOD])]), folder / "images")
     assert line.startswith(f"{path}: {found}; ")
@@ -209,6 +205,14 @@ def test_a_file_name_that_leads_out_of_the_image_folder_is_refused(folder, name,
 def test_a_file_name_that_is_no_image_is_refused(folder, name):
     (folder / "images/loop.png").symlink_to(folder / "images/loop.png")
     assert len(problems(via_2(folder, [(name, [])]), folder / "images")) == 1
+
+
+def test_an_image_folder_of_links_is_read(folder):
+    (folder / "store").mkdir()
+    (folder / "images/c.png").rename(folder / "store/1f3a")
+    (folder / "images/c.png").symlink_to(folder / "store/1f3a")  # as git-annex and DVC keep large files
+    (field,) = read(via_2(folder, [("c.png", [GOOD])]), folder / "images", CLASS_OF).fields
+    assert (field.name, len(field.cells)) == ("c.png", 1)
 
 
 def test_a_link_inside_the_image_folder_is_read(folder):

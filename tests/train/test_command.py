@@ -15,8 +15,14 @@ from tests.train import toy
 from tests.train.test_loop import killer
 
 images = killer(12, signal.SIGTERM) if sys.argv.pop(1) == "killed" else toy.Images()
+
+def task(config):
+    if config.train.steps == 0:
+        raise ValueError("dataset.max_cells is 4; set it to 8 or more")
+    return toy.task(images)
+
 stub = types.ModuleType("detection")
-stub.detection_task = lambda config: toy.task(images)
+stub.detection_task = task
 sys.modules["wbcjax.detection"] = stub
 runpy.run_path("train.py", run_name="__main__")
 """
@@ -57,3 +63,10 @@ def test_a_stopped_command_exits_with_its_signal_and_refuses_another_config(comm
     assert other.returncode == 1
     assert "train.steps: 4 in the workdir, 5 now" in other.stderr
     assert "Traceback" not in other.stderr
+
+
+def test_a_set_that_cannot_be_used_is_told_without_a_traceback(command):
+    refused = command("whole", "--config.train.steps=0")
+    assert refused.returncode == 1
+    assert "train.py: dataset.max_cells is 4; set it to 8 or more" in refused.stderr
+    assert "Traceback" not in refused.stderr

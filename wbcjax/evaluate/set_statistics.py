@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 from wbcjax.evaluate.detections import FieldAnnotations, annotate
 from wbcjax.evaluate.overlap import TOUCHING_DILATION, touching
 from wbcjax.smear.field import SmearField, text_rle
+from wbcjax.smear.rle import cut_out
 
 BORDER = 1.0  # pixels from the image's edge: a cell that comes so near is cut by it
 INSIDE = 0.9  # share of a cell's area that lies in another cell, when it is called nested in it
@@ -126,10 +127,8 @@ def nested_pairs(measures: FieldMeasures, nested: dict[tuple[int, int], float]) 
 
 
 def _crop(rle: dict) -> Crop:
-    """A mask cut to its extent: masks of whole 2560 x 1920 fields would make the rest slow."""
-    x, y, width, height = coco_mask.toBbox(rle).astype(int)  # pyright: ignore
-    mask = coco_mask.decode(rle)[y : y + height, x : x + width]  # pyright: ignore
-    return np.ascontiguousarray(mask), np.array([x, y, x + width, y + height])
+    mask, x, y = cut_out(rle)
+    return mask, np.array([x, y, x + mask.shape[1], y + mask.shape[0]])
 
 
 def _parts(mask: Mask) -> tuple[float, float]:

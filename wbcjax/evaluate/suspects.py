@@ -48,9 +48,8 @@ def suspects_of_classes(
     for label, class_name in enumerate(classes, start=1):
         count = int((cells.label == label).sum())
         if count < FEW_CELLS:
-            problem = Problem(
-                name, f"class {class_name!r}", f"has {count} cells", "annotate more, or join it to another class"
-            )
+            has = f"has {count} cell{'s' * (count != 1)}"
+            problem = Problem(name, f"class {class_name!r}", has, "annotate more, or join it to another class")
             found.append(Suspect("classes with few cells", problem))
     by_plain_name: dict[str, list[str]] = {}
     for class_name in classes:

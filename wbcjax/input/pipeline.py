@@ -84,7 +84,7 @@ def _draw_image(
     """The image on the canvas, its colours changed when `augment` and `rng` are given; zeros beside it."""
     height, width = image.shape[:2]
     patch, (x1, y1, x2, y2) = warp(image, matrix, canvas, (0, 0, width, height))
-    if augment is not None and rng is not None:
+    if augment is not None and rng is not None and patch.size:  # a field a pixel high shrinks to nothing
         mean_luma = float(np.dot(cv2.mean(patch)[:3], (0.299, 0.587, 0.114)))
         patch = cv2.transform(patch, random_colour(augment, mean_luma, rng))
     drawn = np.zeros((*canvas, 3), np.uint8)

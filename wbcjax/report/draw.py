@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from pycocotools import mask as coco_mask
+
+from wbcjax.smear.rle import cut_out
 
 Colour = tuple[int, int, int]  # RGB
 Place = tuple[int, int, int, int]  # x1, y1, x2, y2
@@ -31,8 +32,10 @@ def colour_of(label: int) -> Colour:
 
 def draw_outline(image: UInt8[np.ndarray, "_ _ 3"], rle: dict, colour: Colour, zoom: float, thickness: int) -> None:
     """Outline a mask, with a dark edge, in an image of `zoom` times the mask's size. Thickness is in pixels."""
-    mask = np.ascontiguousarray(coco_mask.decode(rle))  # pyright: ignore[reportArgumentType]
-    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    mask, left, top = cut_out(rle)
+    if not mask.size:
+        return
+    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top))
     lines = [_fixed_point((_smooth(contour[:, 0].astype(np.float64)) + 0.5) * zoom - 0.5) for contour in contours]
     for line_colour, width in ((DARK, thickness + 2), (colour, thickness)):
         cv2.polylines(image, lines, True, line_colour, width, cv2.LINE_AA, FRACTION_BITS)

@@ -3,7 +3,7 @@
 from wbcjax.report.tables import Histogram, bin_name, escaped
 
 WIDTH, HEIGHT = 520, 220  # of the drawing, in its own units
-LEFT, RIGHT, TOP, BOTTOM = 8, 12, 22, 44
+LEFT, RIGHT, TOP, BOTTOM = 16, 16, 22, 44  # room for half of the outermost labels
 GAP = 2  # between bars
 LABELS = 12  # below the axis, at most
 

@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats import checks
 from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.rle import run_lengths
 
 ID = (int, str)  # types of an id in JSON
 
@@ -168,7 +169,10 @@ def _rle(segmentation: dict[str, Any], size: tuple[int, int] | None) -> dict:
     if not _whole_numbers(mask_size) or len(mask_size) != 2 or mask_size[0] * mask_size[1] >= 2**32:
         raise Fault(f'the mask\'s "size" is {checks.brief(mask_size)}', remedy)
     # Strings are unpacked here because pycocotools reads past the end of one that was cut short.
-    runs = _unpack(runs) if isinstance(runs, str) else runs
+    try:
+        runs = run_lengths(runs) if isinstance(runs, str) else runs
+    except ValueError as error:
+        raise Fault(str(error), remedy) from error
     if not _whole_numbers(runs) or sum(runs) != mask_size[0] * mask_size[1]:
         raise Fault(f"the mask's runs do not add up to its {mask_size[0]} x {mask_size[1]} pixels", remedy)
     if sum(runs[1::2]) == 0:
@@ -179,27 +183,3 @@ def _rle(segmentation: dict[str, Any], size: tuple[int, int] | None) -> dict:
 
 def _whole_numbers(values: list[Any]) -> bool:
     return all(isinstance(value, int) and value >= 0 for value in values)
-
-
-def _unpack(counts: str) -> list[int]:
-    """Run lengths from a compressed RLE string, as `rleFrString` of the COCO API's maskApi.c defines it.
-
-    Each number is little-endian in 5-bit digits, one character (48 + digit) each, with 32 added while more follow and
-    16 in the last as the sign; from the fourth number on it is the difference from the number two before.
-    """
-    runs, value, shift = [], 0, 0
-    for character in counts:
-        digit = ord(character) - 48
-        if not 0 <= digit < 64:
-            raise Fault(f"the mask's counts hold the character {character!r}", "export the mask again")
-        value |= (digit & 31) << shift
-        shift += 5
-        if digit & 32:
-            continue
-        if digit & 16:
-            value -= 1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-        value, shift = 0, 0
-    if shift:
-        raise Fault("the mask's counts are cut short", "export the mask again")
-    return runs

@@ -13,12 +13,13 @@ WRONG_SIZE = "use the image that was annotated, upright and at the same size"
 def files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """The files of a folder that end in one of the suffixes (lower case; any case matches), by name, hidden ones not.
 
-    Hidden are also the "._" twins that macOS leaves beside the files of a memory stick.
+    Hidden are also the "._" twins that macOS leaves beside the files of a memory stick. Links that lead nowhere are
+    among them, for the reader to tell.
     """
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and not path.is_dir()
     )
 
 
