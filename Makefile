@@ -1,5 +1,5 @@
 # make demo    train on synthetic smears, score, and say where the pictures lie
-# make test    the tests;  make lint, make types: ruff and pyright;  make parity: comparisons with torchvision
+# make test    the tests;  make lint, make types: ruff and pyright;  make parity: comparisons with torchvision and Keras
 # Everything runs in .venv, which is made on first use and brought up to date when pyproject.toml or constraints.txt change.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -41,6 +41,6 @@ parity: .venv/.installed-parity
 	touch $@
 
 .venv/.installed-parity: $(INPUTS) | .venv/bin/python
-	@echo "Installing torch and torchvision too (several GB)"
+	@echo "Installing torch, torchvision and Keras too (several GB)"
 	$(INSTALL) '.[test,parity]'
 	touch $@

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wbcjax.models import conv
 from wbcjax.models.mask_head import Deconv2x2, lay_out_blocks
@@ -18,6 +20,18 @@ def arrays(*shapes, seed=0):
 def plain(x, kernel, stride, pad):
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), [(pad, pad), (pad, pad)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def plain_depthwise(x, kernel, stride, same):
+    pad = kernel.shape[0] // 2
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel[:, :, None],
+        (stride, stride),
+        "SAME" if same else [(pad, pad), (pad, pad)],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
     )
 
 
@@ -46,6 +60,38 @@ def test_a_3x3_convolution_of_a_large_map_equals_xlas(height, width):
     x, kernel = arrays((2, height, width, 3), (3, 3, 3, 4))
     assert height * width >= conv.LARGE_MAP
     assert_same_values_and_gradients(lambda x, k: conv.conv(x, k, 1), lambda x, k: plain(x, k, 1, 1), x, kernel)
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("kernel", "height", "width"), [(3, 7, 8), (5, 8, 7), (5, 2, 1)])
+def test_a_depthwise_convolution_as_shifted_sums_equals_xlas(kernel, height, width, stride, same):
+    x, weights = arrays((2, height, width, 6), (kernel, kernel, 6))
+    assert_same_values_and_gradients(
+        lambda x, k: conv.depthwise(x, k, stride, same), lambda x, k: plain_depthwise(x, k, stride, same), x, weights
+    )
+
+
+def test_a_depthwise_convolution_in_bfloat16_rounds_its_results_only():
+    x, weights, seen = (a.astype(jnp.bfloat16) for a in arrays((2, 9, 8, 6), (5, 5, 6), (2, 5, 4, 6)))
+
+    def value_and_gradients(function, *inputs):
+        value, pull = jax.vjp(lambda x, k: function(x, k, 2, True), *inputs)
+        return value, *pull(seen.astype(value.dtype))
+
+    ours = jax.jit(lambda *inputs: value_and_gradients(conv.depthwise, *inputs))(x, weights)
+    exact = value_and_gradients(plain_depthwise, x.astype(jnp.float32), weights.astype(jnp.float32))
+    for a, b in zip(ours, exact, strict=True):
+        assert a.dtype == jnp.bfloat16
+        np.testing.assert_allclose(a.astype(jnp.float32), b, rtol=2**-8, atol=1e-6)
+
+
+@given(size=st.integers(1, 40), kernel=st.sampled_from([1, 3, 5, 7]), stride=st.sampled_from([1, 2]))
+def test_same_padding_is_tensorflows_and_any_padding_leaves_one_output_for_each_stride(size, kernel, stride):
+    assert [conv.padding(size, kernel, stride, True)] == jax.lax.padtype_to_pads((size,), (kernel,), (stride,), "SAME")
+    for same in (True, False):
+        padded = size + sum(conv.padding(size, kernel, stride, same))
+        assert (padded - kernel) // stride + 1 == -(-size // stride)
 
 
 @pytest.mark.parametrize("same", [True, False])

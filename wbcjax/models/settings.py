@@ -1,4 +1,4 @@
-"""Every choice that makes one Mask R-CNN differ from another, and the two published dialects.
+"""Every choice that makes one Mask R-CNN or EfficientNet differ from another, and the two published dialects of each.
 
 `config.model` is one of these dialects as a dict, overridden where an experiment differs.
 """
@@ -168,6 +168,57 @@ MATTERPORT = MaskRCNNSettings(
     detection=DetectionSettings(score_threshold=0.7, nms_iou=0.3, one_class_per_roi=True, min_size=0.0),
     loss=LossSettings(rpn_beta=1.0, box_beta=1.0, padding_is_background=True, per_positive=True),
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class EfficientNetSettings:
+    """A whole EfficientNet. The defaults are B3 as Keras's `EfficientNetB3`."""
+
+    width: float = 1.2  # times B0's channels
+    depth: float = 1.4  # times B0's blocks
+    stochastic_depth: float = 0.2  # residual branches left out in training: from none at the first block to this share
+    head: Literal["pool", "flatten"] = (
+        "pool"  # features averaged over the map (Tan and Le), or each taken (Suvon et al.)
+    )
+    dropout: float = 0.3  # of what enters the head's dense layer
+    norm_epsilon: float = 1e-3
+    norm_momentum: float = 0.99  # of the running statistics
+    same_padding: bool = True  # where the stride is 2: as TensorFlow's SAME, or half the kernel on either side
+    pixel_mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  # RGB, 0..255
+    pixel_std: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    stored_normalization: bool = True  # a second mean and variance of the pixels, stored with the weights
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; the dense layer is float32
+
+
+# Width, depth and dropout of each member of the family, and the side of the images it was published with, pixels:
+# https://github.com/tensorflow/tpu, models/official/efficientnet/efficientnet_builder.py.
+_EFFICIENTNETS = {
+    "b0": (1.0, 1.0, 0.2, 224),
+    "b1": (1.0, 1.1, 0.2, 240),
+    "b2": (1.1, 1.2, 0.3, 260),
+    "b3": (1.2, 1.4, 0.3, 300),
+    "b4": (1.4, 1.8, 0.4, 380),
+    "b5": (1.6, 2.2, 0.4, 456),
+    "b6": (1.8, 2.6, 0.5, 528),
+    "b7": (2.0, 3.1, 0.5, 600),
+}
+EFFICIENTNET_SIDE = {name: side for name, (_, _, _, side) in _EFFICIENTNETS.items()}
+EFFICIENTNET_KERAS = {
+    name: EfficientNetSettings(width=width, depth=depth, dropout=dropout)
+    for name, (width, depth, dropout, _) in _EFFICIENTNETS.items()
+}
+EFFICIENTNET_TORCHVISION = {
+    name: dataclasses.replace(
+        settings,
+        norm_epsilon=1e-3 if name in ("b5", "b6", "b7") else 1e-5,
+        norm_momentum=0.99 if name in ("b5", "b6", "b7") else 0.9,
+        same_padding=False,
+        pixel_mean=TORCHVISION.pixel_mean,
+        pixel_std=TORCHVISION.pixel_std,
+        stored_normalization=False,
+    )
+    for name, settings in EFFICIENTNET_KERAS.items()
+}
 
 _Settings = TypeVar("_Settings")
 

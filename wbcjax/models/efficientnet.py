@@ -1,0 +1,218 @@
+"""EfficientNet-B0 to B7 (Tan and Le 2019): features of an image, and a classifier of images on top of them."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import Array
+from jaxtyping import Float, Key, UInt8
+from ml_collections import ConfigDict
+
+from wbcjax.models.conv import Conv, DepthwiseConv
+from wbcjax.models.settings import EfficientNetSettings, from_dict
+
+
+class Stage(NamedTuple):
+    """Blocks of one resolution; `channels` and `blocks` are B0's."""
+
+    expansion: int
+    kernel: int
+    stride: int  # of the first block
+    channels: int
+    blocks: int
+
+
+STAGES = (  # table 1 of the paper
+    Stage(1, 3, 1, 16, 1),
+    Stage(6, 3, 2, 24, 2),
+    Stage(6, 5, 2, 40, 2),
+    Stage(6, 3, 2, 80, 3),
+    Stage(6, 5, 1, 112, 3),
+    Stage(6, 5, 2, 192, 4),
+    Stage(6, 3, 1, 320, 1),
+)
+STEM, TOP = 32, 1280  # B0's channels before and after the stages
+SQUEEZE = 4  # a block's channels to those inside its squeeze-and-excitation
+
+# As the paper's code: uniform, of the variance 1 / (3 outputs).
+DENSE_INIT = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+
+Image = Float[Array, "n h w 3"] | UInt8[Array, "n h w 3"]  # RGB, 0..255
+
+
+class Classifier(nn.Module):
+    """Images into the log-odds of `num_classes` classes."""
+
+    settings: EfficientNetSettings
+    num_classes: int
+
+    def setup(self) -> None:
+        self.base = EfficientNet(self.settings)
+        self.head = Head(self.settings, self.num_classes)
+
+    def __call__(
+        self, image: Image, keys: Key[Array, " n"] | None = None, axis_name: str | None = None
+    ) -> Float[Array, "n classes"]:
+        """Logits. With `keys`, one PRNG key per image, as in training: see `EfficientNet`; and with dropout."""
+        base_keys, head_keys = (None, None) if keys is None else jax.vmap(jax.random.split, out_axes=1)(keys)
+        return self.head(self.base(image, base_keys, axis_name), head_keys)
+
+
+class EfficientNet(nn.Module):
+    """Features of images at a 32nd of their size."""
+
+    settings: EfficientNetSettings
+
+    @nn.compact
+    def __call__(
+        self, image: Image, keys: Key[Array, " n"] | None = None, axis_name: str | None = None
+    ) -> Float[Array, "n h2 w2 c"]:
+        """Features. With `keys`, one PRNG key per image, as in training: residual branches are left out by chance
+        (stochastic depth, Huang et al. 2016), and statistics are those of the batch, over all devices of `axis_name`.
+        """
+        s = self.settings
+        dtype = jnp.dtype(s.dtype)
+        norm = _batch_norm(s, keys is not None, axis_name)
+        x = (image.astype(jnp.float32) - jnp.array(s.pixel_mean)) / jnp.array(s.pixel_std)
+        if s.stored_normalization:
+            x = StoredNormalization(name="normalization")(x)
+        x = Conv(scaled_channels(STEM, s.width), 3, 2, False, dtype, same=s.same_padding, name="stem_conv")(x)
+        x = nn.swish(norm(name="stem_bn")(x))  # (n, h/2, w/2, c)
+
+        repeats = [math.ceil(s.depth * stage.blocks) for stage in STAGES]
+        weights = _branch_weights(keys, s.stochastic_depth, sum(repeats))
+        for number, (stage, blocks) in enumerate(zip(STAGES, repeats, strict=True), start=1):
+            width = scaled_channels(stage.channels, s.width)
+            for i in range(blocks):
+                stride = stage.stride if i == 0 else 1
+                block = MBConv(s, norm, stage.expansion, stage.kernel, stride, width, name=f"block{number}_{i}")
+                x = block(x, weights.pop(0))
+        x = Conv(scaled_channels(TOP, s.width), 1, 1, False, dtype, name="top_conv")(x)
+        return nn.swish(norm(name="top_bn")(x))  # (n, h/32, w/32, c)
+
+
+class MBConv(nn.Module):
+    """Mobile inverted bottleneck (Sandler et al. 2018) with squeeze-and-excitation (Hu et al. 2018).
+
+    1x1 up to `expansion` times as many channels, depthwise, each channel weighed by what all of them hold on average,
+    1x1 down to `width`; and the way round where neither stride nor width changes the shape.
+    """
+
+    settings: EfficientNetSettings
+    norm: Callable[..., nn.Module]
+    expansion: int
+    kernel: int
+    stride: int
+    width: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"], weight: Float[Array, " n"] | None) -> Float[Array, "n h2 w2 k"]:
+        """`weight` multiplies what each image adds to the way round."""
+        s, norm = self.settings, self.norm
+        dtype = jnp.dtype(s.dtype)
+        expanded, squeezed = x.shape[-1] * self.expansion, max(1, x.shape[-1] // SQUEEZE)
+        y = x
+        if self.expansion > 1:
+            y = Conv(expanded, 1, 1, False, dtype, name="expand_conv")(y)
+            y = nn.swish(norm(name="expand_bn")(y))  # (n, h, w, e)
+        y = DepthwiseConv(self.kernel, self.stride, s.same_padding, dtype, name="depthwise_conv")(y)
+        y = nn.swish(norm(name="depthwise_bn")(y))  # (n, h2, w2, e)
+        average = jnp.mean(y, (1, 2), keepdims=True)  # (n, 1, 1, e)
+        average = nn.swish(Conv(squeezed, 1, dtype=dtype, name="squeeze")(average))
+        y *= nn.sigmoid(Conv(expanded, 1, dtype=dtype, name="excite")(average))
+        y = Conv(self.width, 1, 1, False, dtype, name="project_conv")(y)
+        y = norm(name="project_bn")(y)
+        if self.stride > 1 or x.shape[-1] != self.width:
+            return y
+        return x + (y if weight is None else y * weight[:, None, None, None].astype(dtype))
+
+
+class Head(nn.Module):
+    """Features into log-odds: averaged or flattened, dropout, one dense layer."""
+
+    settings: EfficientNetSettings
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"], keys: Key[Array, " n"] | None) -> Float[Array, "n classes"]:
+        s = self.settings
+        x = x.astype(jnp.float32)
+        x = jnp.mean(x, (1, 2)) if s.head == "pool" else x.reshape(len(x), -1)
+        if keys is not None:
+            kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - s.dropout, x.shape[1:]))(keys)
+            x = jnp.where(kept, x / (1 - s.dropout), 0)
+        return nn.Dense(self.num_classes, kernel_init=DENSE_INIT, name="logits")(x)
+
+
+class StoredNormalization(nn.Module):
+    """Keras's `Normalization`: by a stored mean and variance, with a stored count of what they were taken from."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        mean = self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:]).value
+        var = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:]).value
+        self.variable("batch_stats", "count", jnp.zeros, ())
+        return (x - mean) / jnp.maximum(jnp.sqrt(var), 1e-7)
+
+
+def scaled_channels(channels: int, width: float) -> int:
+    """`width` times as many channels, in whole eights and at most a tenth fewer, as the paper's code has it."""
+    wanted = channels * width
+    rounded = max(8, int(wanted + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * wanted else rounded + 8
+
+
+def from_config(config: ConfigDict, num_classes: int) -> Classifier:
+    """The classifier that `config.model` describes."""
+    return Classifier(from_dict(EfficientNetSettings, config.to_dict()), num_classes)
+
+
+def init(model: Classifier, canvas: tuple[int, int], seed: int) -> dict[str, Any]:
+    """Fresh variables {"params", "batch_stats"} in host memory; a flattening head fits one canvas only.
+
+    Drawn by NumPy as the modules' own initialisers would: those of B3 compile for most of a minute.
+    """
+    rng = np.random.default_rng(seed)
+    wanted: dict[tuple[str, ...], Any] = flatten_dict(shapes(model, canvas))
+    return unflatten_dict({path: _fresh(path[-1], leaf.shape, rng) for path, leaf in wanted.items()})
+
+
+def shapes(model: Classifier, canvas: tuple[int, int]) -> dict[str, Any]:
+    """The tree of the variables, of shapes only."""
+    image = jax.ShapeDtypeStruct((1, *canvas, 3), jnp.float32)
+    return jax.eval_shape(lambda image: model.init(jax.random.key(0), image), image)
+
+
+def _fresh(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Float[np.ndarray, "..."]:
+    if name != "kernel":
+        return np.full(shape, name in ("scale", "var"), np.float32)
+    if len(shape) == 2:  # of the dense layer
+        return rng.uniform(-1.0, 1.0, shape).astype(np.float32) / np.float32(math.sqrt(shape[1]))
+    outputs = shape[3] if len(shape) == 4 else 1  # that an input of the kernel is seen by, at each of its places
+    return rng.standard_normal(shape, np.float32) * np.float32(math.sqrt(2 / (shape[0] * shape[1] * outputs)))
+
+
+def _batch_norm(settings: EfficientNetSettings, train: bool, axis_name: str | None) -> Callable[..., nn.Module]:
+    return functools.partial(
+        nn.BatchNorm,
+        use_running_average=not train,
+        momentum=settings.norm_momentum,
+        epsilon=settings.norm_epsilon,
+        dtype=jnp.dtype(settings.dtype),
+        axis_name=axis_name if train else None,
+    )
+
+
+def _branch_weights(keys: Key[Array, " n"] | None, rate: float, blocks: int) -> list[Float[Array, " n"] | None]:
+    """For each block 0 where an image leaves it out, else the inverse of the share of images that do not."""
+    if keys is None:
+        return [None] * blocks
+    survival = 1 - rate * jnp.arange(blocks) / blocks
+    kept = jax.vmap(lambda key: jax.random.bernoulli(key, survival))(keys)  # (n, blocks)
+    return list((kept / survival).T)

@@ -1,0 +1,103 @@
+"""EfficientNet's arrays by torchvision's and Keras's names into our variables: the tables, and the change of layout."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from wbcjax.weights.names import TORCH_CONV, TORCH_LINEAR, TORCH_NORM, Modules, fill_template, same
+
+
+def from_torchvision(
+    state_dict: Mapping[str, Float[np.ndarray, "..."]], template: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Variables of `models.efficientnet.Classifier` from the state dict (NumPy arrays) of torchvision's EfficientNet.
+
+    `template` is the tree of the wanted model's variables, arrays or shapes (`models.efficientnet.shapes`). Without the
+    `head` in it only the base is filled; `classifier` must then be left out of the state dict. Names follow torchvision
+    0.29's module tree. Raises ValueError listing every name that is unknown, missing, or of another shape.
+    """
+    # Batch normalisation counts its batches in an array that holds no weight.
+    weights = {name: value for name, value in state_dict.items() if not name.endswith("num_batches_tracked")}
+    return fill_template(weights, template, _TORCHVISION)
+
+
+def from_keras(
+    weights: Mapping[str, Float[np.ndarray, "..."]], template: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Variables of `models.efficientnet.Classifier` from those of Keras 3's EfficientNetB0 to B7.
+
+    `weights` is `{weight.path: np.asarray(weight) for weight in model.weights}`, `template` as in `from_torchvision`; a
+    dense layer behind the base is the head's. Names follow Keras 3.15. Keras's ImageNet models divide pixels once more,
+    by the square roots of (0.229, 0.224, 0.225), in a layer that has no weights: to fill from one of these, multiply
+    its `normalization/variance` by the three figures first. Raises ValueError as `from_torchvision`.
+    """
+    return fill_template(weights, template, _KERAS, _numbered)
+
+
+def _numbered(path: str) -> str:
+    """`block2b_bn/gamma` as `block2_1_bn.gamma`, so that a pattern of the table can hand the block's number on."""
+    *_, module, leaf = path.split("/")
+    module = re.sub(r"^block(\d)([a-z])_", lambda match: f"block{match[1]}_{ord(match[2]) - ord('a')}_", module)
+    return f"{module}.{leaf}"
+
+
+def _torch_depthwise(x: np.ndarray) -> np.ndarray:
+    return x[:, 0].transpose(1, 2, 0)  # (c, 1, h, w) -> (h, w, c)
+
+
+def _keras_depthwise(x: np.ndarray) -> np.ndarray:
+    return x[..., 0]  # (h, w, c, 1) -> (h, w, c)
+
+
+_TORCH_DEPTHWISE = {"weight": ("kernel", _torch_depthwise)}
+
+# torchvision's module, ours, and the arrays they have. Blocks of the first stage expand nothing: their parts are
+# numbered one lower.
+_TORCHVISION: Modules = (
+    (r"features\.0\.0", r"base/stem_conv", TORCH_CONV),
+    (r"features\.0\.1", r"base/stem_bn", TORCH_NORM),
+    (r"features\.1\.(\d+)\.block\.0\.0", r"base/block1_\1/depthwise_conv", _TORCH_DEPTHWISE),
+    (r"features\.1\.(\d+)\.block\.0\.1", r"base/block1_\1/depthwise_bn", TORCH_NORM),
+    (r"features\.1\.(\d+)\.block\.1\.fc1", r"base/block1_\1/squeeze", TORCH_CONV),
+    (r"features\.1\.(\d+)\.block\.1\.fc2", r"base/block1_\1/excite", TORCH_CONV),
+    (r"features\.1\.(\d+)\.block\.2\.0", r"base/block1_\1/project_conv", TORCH_CONV),
+    (r"features\.1\.(\d+)\.block\.2\.1", r"base/block1_\1/project_bn", TORCH_NORM),
+    (r"features\.([2-7])\.(\d+)\.block\.0\.0", r"base/block\1_\2/expand_conv", TORCH_CONV),
+    (r"features\.([2-7])\.(\d+)\.block\.0\.1", r"base/block\1_\2/expand_bn", TORCH_NORM),
+    (r"features\.([2-7])\.(\d+)\.block\.1\.0", r"base/block\1_\2/depthwise_conv", _TORCH_DEPTHWISE),
+    (r"features\.([2-7])\.(\d+)\.block\.1\.1", r"base/block\1_\2/depthwise_bn", TORCH_NORM),
+    (r"features\.([2-7])\.(\d+)\.block\.2\.fc1", r"base/block\1_\2/squeeze", TORCH_CONV),
+    (r"features\.([2-7])\.(\d+)\.block\.2\.fc2", r"base/block\1_\2/excite", TORCH_CONV),
+    (r"features\.([2-7])\.(\d+)\.block\.3\.0", r"base/block\1_\2/project_conv", TORCH_CONV),
+    (r"features\.([2-7])\.(\d+)\.block\.3\.1", r"base/block\1_\2/project_bn", TORCH_NORM),
+    (r"features\.8\.0", r"base/top_conv", TORCH_CONV),
+    (r"features\.8\.1", r"base/top_bn", TORCH_NORM),
+    (r"classifier\.1", r"head/logits", TORCH_LINEAR),
+)
+
+_KERAS_CONV = {"kernel": ("kernel", same), "bias": ("bias", same)}
+_KERAS_DEPTHWISE = {"kernel": ("kernel", _keras_depthwise)}
+_KERAS_NORM = {
+    "gamma": ("scale", same),
+    "beta": ("bias", same),
+    "moving_mean": ("mean", same),
+    "moving_variance": ("var", same),
+}
+_KERAS_PIXELS = {"mean": ("mean", same), "variance": ("var", same), "count": ("count", same)}
+
+# Keras's layer, ours, and the arrays they have. Keras numbers the second layer of an unnamed kind in a process `_1`.
+_KERAS: Modules = (
+    (r"normalization(?:_\d+)?", r"base/normalization", _KERAS_PIXELS),
+    (r"((?:stem|top)_conv)", r"base/\1", _KERAS_CONV),
+    (r"((?:stem|top)_bn)", r"base/\1", _KERAS_NORM),
+    (r"(block\d_\d+)_((?:expand|project)_conv)", r"base/\1/\2", _KERAS_CONV),
+    (r"(block\d_\d+)_((?:expand|project)_bn)", r"base/\1/\2", _KERAS_NORM),
+    (r"(block\d_\d+)_dwconv", r"base/\1/depthwise_conv", _KERAS_DEPTHWISE),
+    (r"(block\d_\d+)_bn", r"base/\1/depthwise_bn", _KERAS_NORM),
+    (r"(block\d_\d+)_se_reduce", r"base/\1/squeeze", _KERAS_CONV),
+    (r"(block\d_\d+)_se_expand", r"base/\1/excite", _KERAS_CONV),
+    (r"predictions|dense(?:_\d+)?", r"head/logits", _KERAS_CONV),
+)
