@@ -60,7 +60,7 @@ def test_a_format_that_is_named_is_not_recognised_anew(folder):
     (line,) = problems(folder / "a.json", folder / "images", file_format="via")
     assert line == "a.json: no field is listed in it; export the annotations again, or correct the path"
     (line,) = problems(folder / "a.json", folder / "images", file_format="coco")
-    assert line.startswith('a.json: "images" is missing')
+    assert line.startswith('a.json: it is no COCO file: it has none of "images", "annotations" and "categories"; ')
 
 
 def test_a_format_that_there_is_not_is_refused_with_those_there_are(folder):

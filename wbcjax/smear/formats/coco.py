@@ -25,6 +25,10 @@ def fields(reading: Reading) -> list[SmearField]:
     An annotation with a `bbox` and no `segmentation` is a cell of which only the box is known.
     """
     data = checks.load_json(reading.annotations)
+    if isinstance(data, dict) and not {"images", "annotations", "categories"} & data.keys():
+        raise Fault(
+            'it is no COCO file: it has none of "images", "annotations" and "categories"', "correct its path or format"
+        )
     images_listed, annotated, categories = (
         checks.need(data, key, list) for key in ("images", "annotations", "categories")
     )
