@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
+from pycocotools import mask as coco_mask
 
 from tests.parity import fill
 from tests.parity import scene as settings
@@ -81,7 +82,9 @@ def predict(variables: dict[str, Any], scene: Scene) -> Arrays:
     for i, (height, width) in enumerate(scene.size.astype(int).tolist()):
         of_image = jax.tree.map(lambda x, i=i: x[i][found.valid[i]], found)
         stages |= {f"detections/{name}/{i}": getattr(of_image, name) for name in ("boxes", "labels", "scores")}
-        stages |= {f"detections/masks/{i}": paste(of_image.masks, of_image.boxes, height, width).astype(bool)}
+        rles: Any = paste(of_image.masks, of_image.boxes, height, width, aligned=False)
+        masks = [coco_mask.decode(rle) for rle in rles]
+        stages |= {f"detections/masks/{i}": np.array(masks, bool).reshape(-1, height, width)}
         stages |= {f"rpn/proposals/{i}": proposals[i][real[i]]}
     return stages
 

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from wbcjax.files import write_atomically
 from wbcjax.smear.field import Cell
-from wbcjax.smear.paste import paste_rles
+from wbcjax.smear.paste import paste
 
 
 # Compared by identity: arrays inside make `==` by value ambiguous.
@@ -93,9 +93,9 @@ def detect(
 ) -> FieldDetections:
     """A model's detections, boxes in pixels of the `height` x `width` image already, their masks pasted into it.
 
-    As `paste_aligned` does where the model's RoIAlign was `aligned`, else as `paste`.
+    See `paste`; `aligned` says that the model's RoIAlign was.
     """
-    rles = paste_rles(mask_probabilities, boxes, height, width, aligned)
+    rles = paste(mask_probabilities, boxes, height, width, aligned)
     return FieldDetections(name, height, width, boxes.astype(np.float32), labels.astype(np.int32), scores, rles)
 
 

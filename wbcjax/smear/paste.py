@@ -19,46 +19,24 @@ def paste(
     boxes: Float[np.ndarray, "d 4"],
     height: int,
     width: int,
+    aligned: bool,
     threshold: float = 0.5,
-) -> UInt8[np.ndarray, "d height width"]:
-    """Put masks predicted in the frames of their boxes into the image, as 0 or 1.
+) -> list[dict]:
+    """Masks predicted in the frames of their boxes, put into the image: each as COCO compressed RLE.
 
     Args:
         mask_probabilities: one square map in [0, 1] per detection, spanning its box.
         boxes: x1, y1, x2, y2 in pixels of the image. What lies outside the image is cut off.
-        height, width: of the image, pixels.
+        height, width: of the image, pixels. No mask is drawn at that size, only where its box lies.
+        aligned: each pixel takes the probability at its own centre, and boxes keep their fractions of a pixel: the
+            counterpart of RoIAlign's "aligned" convention, as detectron2's `paste_masks_in_image`. Otherwise as
+            torchvision's `roi_heads.paste_masks_in_image` followed by `> threshold`, as its detection reference
+            (`coco_eval.py`) does.
         threshold: a pixel belongs to the cell where its probability is greater (not equal).
 
+    A box wholly outside the image gives an empty mask.
     Raises ValueError when the two arrays disagree in length, maps are not square, or a box is not finite.
-    Matches torchvision's `roi_heads.paste_masks_in_image` followed by `> threshold`, as its detection reference
-    (`coco_eval.py`) does. Beyond it, a box wholly outside the image gives an empty mask.
     """
-    return _on_image(_patches(mask_probabilities, boxes, height, width, threshold), len(boxes), height, width)
-
-
-def paste_aligned(
-    mask_probabilities: Float[np.ndarray, "d m m"],
-    boxes: Float[np.ndarray, "d 4"],
-    height: int,
-    width: int,
-    threshold: float = 0.5,
-) -> UInt8[np.ndarray, "d height width"]:
-    """As `paste`, but each pixel takes the probability at its own centre, and boxes keep their fractions of a pixel.
-
-    The counterpart of RoIAlign's "aligned" convention; as detectron2's `paste_masks_in_image`.
-    """
-    return _on_image(_aligned_patches(mask_probabilities, boxes, height, width, threshold), len(boxes), height, width)
-
-
-def paste_rles(
-    mask_probabilities: Float[np.ndarray, "d m m"],
-    boxes: Float[np.ndarray, "d 4"],
-    height: int,
-    width: int,
-    aligned: bool,
-    threshold: float = 0.5,
-) -> list[dict]:
-    """As `paste`, or `paste_aligned`, but each mask as COCO compressed RLE: no mask is ever drawn at image size."""
     patches = _aligned_patches if aligned else _patches
     return [
         patch_rle(pixels, left, top, height, width)
@@ -87,13 +65,6 @@ class _Patch(NamedTuple):
 
 
 NOWHERE = _Patch(np.zeros((0, 0), np.uint8), 0, 0)
-
-
-def _on_image(patches: Iterator[_Patch], count: int, height: int, width: int) -> UInt8[np.ndarray, "d height width"]:
-    masks = np.zeros((count, height, width), np.uint8)
-    for mask, (pixels, left, top) in zip(masks, patches, strict=True):
-        mask[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
-    return masks
 
 
 def _patches(
