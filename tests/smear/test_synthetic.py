@@ -11,35 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.smear.smears import CLEAN, masks
 from wbcjax.smear.synthetic import CLASSES, SyntheticSmear, fields, render
 from wbcjax.smear.synthetic_paint import HAEMOGLOBIN, PURPLE, STAINS
 
 SMEAR = SyntheticSmear()
-# No noise, blur, shading or change of colour, nothing but lymphoblasts: colours can be compared across fields.
-CLEAN = replace(
-    SMEAR,
-    stain_variation=0.0,
-    saturation=(1, 1),
-    shading=(0, 0),
-    defocus=(0, 0),
-    noise=(0, 0),
-    red_cells=(0, 0),
-    platelets=(0, 0),
-    debris=(0, 0),
-    others=(0, 0),
-    empty=0.0,
-)
 LONE = replace(CLEAN, cells=(1, 1), min_visible=1.0)
 
 
 def only(label: int, smear: SyntheticSmear) -> SyntheticSmear:
     return replace(smear, class_weights=tuple(float(i == label) for i in range(1, len(CLASSES) + 1)))
-
-
-def masks(field) -> np.ndarray:
-    """The cells' masks, (n, H, W) bool."""
-    shape = (field.height, field.width)
-    return np.array([cell.mask(*shape) for cell in field.cells], bool).reshape(-1, *shape)
 
 
 @cache

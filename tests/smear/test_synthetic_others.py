@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.smear.smears import CLEAN, masks
 from wbcjax.smear.synthetic import CLASSES, SyntheticSmear, fields, render
 from wbcjax.smear.synthetic_cells import COVER, OPACITY, Leukocyte, draw_leukocyte
 from wbcjax.smear.synthetic_kinds import BLASTS, EOSINOPHIL, MONOCYTE, NEUTROPHIL, OTHERS, SMUDGE, Morphology
@@ -15,11 +16,6 @@ from wbcjax.smear.synthetic_settings import OTHER
 SMEAR = SyntheticSmear(others=(1, 3), label_others=True)
 LABEL = 1 + SMEAR.classes.index(OTHER)
 SCALE = 11.0  # samples to the micron
-
-
-def masks(field) -> np.ndarray:
-    """The cells' masks, (n, H, W) bool."""
-    return np.array([cell.mask(field.height, field.width) for cell in field.cells], bool)
 
 
 def drawn(form: Morphology, seed: int, radius: float = 6.5) -> tuple[np.ndarray, np.ndarray]:
@@ -81,18 +77,7 @@ def test_others_own_the_pixels_they_cover_also_when_they_are_background():
 
 
 def test_masks_of_others_cover_the_stained_pixels_and_nothing_else():
-    clean = replace(
-        SMEAR,
-        stain_variation=0.0,
-        saturation=(1, 1),
-        shading=(0, 0),
-        defocus=(0, 0),
-        noise=(0, 0),
-        red_cells=(0, 0),
-        platelets=(0, 0),
-        debris=(0, 0),
-        empty=1.0,
-    )
+    clean = replace(CLEAN, others=SMEAR.others, label_others=True, empty=1.0)
     for field in fields(clean, 20, seed=70):
         inside = masks(field).any(0)
         darkness = 255.0 - field.image().min(-1)
