@@ -92,7 +92,9 @@ def detect_split(
     """What is annotated and what `model` finds in every field of a split."""
     annotations, detections = [], []
     found = model.predict_source(fields, config)
-    for i, detected in enumerate(tqdm(found, total=len(fields), desc="evaluate", unit="field", leave=False)):
+    for i, detected in enumerate(
+        tqdm(found, total=len(fields), desc="evaluate", unit="field", leave=False, disable=None)
+    ):
         field = fields.field(i)
         annotations.append(annotate(field.name, field.height, field.width, field.cells))
         detections.append(detected)

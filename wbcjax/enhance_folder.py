@@ -37,7 +37,7 @@ def enhance_folder(
     paths = find_images(images)
     check_out([out, out / "compare"], paths)
     outcome = Outcome()
-    for path in tqdm(paths, desc=method, unit="image"):
+    for path in tqdm(paths, desc=method, unit="image", disable=None):
         try:
             image = read_unscaled(path)
             enhanced = METHODS[method](image, max_value=max_value)

@@ -68,7 +68,7 @@ def inspect(
     )
     fields, classes = _without(found, leave_out)
     measures, looks = [], []
-    for field in tqdm(fields, desc="inspect", unit="field", leave=False):
+    for field in tqdm(fields, desc="inspect", unit="field", leave=False, disable=None):
         measures.append(measure(field))
         looks.append(look_at(field.image()))
     cells = tabulate(measures)

@@ -70,7 +70,7 @@ def predict_folder(
     _check_uncorrected(out)
     outcome = Outcome()
     try:
-        for path in tqdm(paths, desc="predict", unit="image"):
+        for path in tqdm(paths, desc="predict", unit="image", disable=None):
             try:
                 image = read_image(path)
                 layout = model.layout(*image.shape[:2])

@@ -42,4 +42,5 @@ def quiet_libraries() -> None:
     orbax would tell of every file it touches.
     """
     absl.logging.set_verbosity(absl.logging.WARNING)
+    absl.logging.get_absl_handler().setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     logging.getLogger("wbcjax").setLevel(logging.INFO)

@@ -165,7 +165,7 @@ class SmearFields(tfds.core.GeneratorBasedBuilder):
         return {side: self._generate_examples(side, fields) for side, fields in self._splits.items() if fields}
 
     def _generate_examples(self, side: str, fields: Sequence[SmearField]) -> Iterator[tuple[int, dict[str, Any]]]:
-        shown = tqdm(fields, desc=f"write {side} fields", unit="field")
+        shown = tqdm(fields, desc=f"write {side} fields", unit="field", disable=None)
         for index, (field, image) in enumerate(zip(shown, _images(fields, self._enhance), strict=True)):
             yield (
                 index,

@@ -30,7 +30,9 @@ def field_set(config: ConfigDict) -> FieldSet:
     """The fields that `config` describes. Raises AnnotationError as `read` does, ValueError for impossible settings."""
     if config.name == "synthetic":
         smear, count, seed = _renderer(config)
-        drawn = tqdm(synthetic.fields(smear, count, seed), total=count, desc="render fields", unit="field")
+        drawn = tqdm(
+            synthetic.fields(smear, count, seed), total=count, desc="render fields", unit="field", disable=None
+        )
         return FieldSet(list(drawn), (), Counter(), [], 0, 0, [])
     if config.name not in FORMATS:
         raise ValueError(f"dataset.name is {config.name!r}; give one of {('synthetic', *FORMATS)}")
