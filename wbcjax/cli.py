@@ -15,6 +15,7 @@ from wbcjax.report.tables import printable
 from wbcjax.smear.read import FORMATS
 
 if TYPE_CHECKING:
+    from wbcjax import crop_folder
     from wbcjax.predict_folder import Outcome
 
 
@@ -25,6 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     _add_predict(commands)
     _add_inspect(commands)
     _add_enhance(commands)
+    _add_crop(commands)
     options = parser.parse_args(arguments)
     try:
         options.run(options)
@@ -164,6 +166,88 @@ def _enhance(options: argparse.Namespace) -> None:
         told += ", having no under-exposed part (eff_minmax stretches the grey levels first)"
     sys.stdout.write(f"{told}\n")
     _exit_for_failed(outcome.failed)
+
+
+def _add_crop(commands: argparse._SubParsersAction) -> None:
+    crop = commands.add_parser("crop", help="cut cells out of annotated fields, as class folders for a classifier")
+    crop.add_argument("annotations", type=Path, help="a VIA or COCO file, or a folder of annotation files")
+    crop.add_argument("images", type=Path, help="the folder that image names are relative to")
+    crop.add_argument("--out", type=Path, required=True, help="folder for the crops and crops.csv; new or empty")
+    crop.add_argument("--margin", type=_margin, default=0.1, help="around a cell, of its box's length (default: 0.1)")
+    crop.add_argument("--size", type=_size, help="pixels of a crop's side (default: as large as it is in the field)")
+    crop.add_argument("--mask-background", action="store_true", help="black outside the cell's outline")
+    crop.add_argument("--negatives", metavar="CLASS", help="also a class of nuclei and background that are no cell's")
+    crop.add_argument("--balance", action="store_true", help="no more negatives of a field than it has annotated cells")
+    crop.add_argument("--seed", type=_seed, default=0, help="of the choice of negatives (default: 0)")
+    crop.add_argument("--format", choices=FORMATS, help="of the annotations (default: recognised)")
+    crop.add_argument("--class-attribute", default="cell", help="VIA: region attribute of the class (default: cell)")
+    crop.add_argument("--group-attribute", help="file attribute (a patient, say) whose fields belong together")
+    crop.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="whether problems in the annotations make the command fail, or are left out (default: raise)",
+    )
+    crop.set_defaults(run=_crop)
+
+
+def _margin(text: str) -> float:
+    margin = _number(text)
+    if not (0 <= margin <= 10):
+        raise argparse.ArgumentTypeError(f"{text} is no margin; give a number from 0 to 10")
+    return margin
+
+
+def _size(text: str) -> int:
+    size = _number(text)
+    if not (1 <= size <= 4096 and size == int(size)):
+        raise argparse.ArgumentTypeError(f"{text} is no size; give a whole number of pixels from 1 to 4096")
+    return int(size)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no seed; give a whole number from 0 up")
+    return int(text)
+
+
+def _crop(options: argparse.Namespace) -> None:
+    from wbcjax.crop_folder import crop_folder
+    from wbcjax.smear.read import read
+
+    found = read(
+        options.annotations,
+        options.images,
+        file_format=options.format,
+        class_attribute=options.class_attribute,
+        group_attribute=options.group_attribute,
+        on_error=options.on_error,
+    )
+    outcome = crop_folder(
+        found,
+        options.out,
+        margin=options.margin,
+        size=options.size,
+        mask_background=options.mask_background,
+        negatives=options.negatives,
+        balance=options.balance,
+        seed=options.seed,
+    )
+    lines = [*_crop_lines(outcome), *found.omissions(), *(f"  {problem}" for problem in found.problems)]
+    sys.stdout.write("\n".join([*map(printable, lines), f"{options.out} has the crops, and crops.csv\n"]))
+
+
+def _crop_lines(outcome: "crop_folder.Outcome") -> list[str]:
+    lines = []
+    for label, border in outcome.at_border.items():
+        rules = {rule: count for (name, rule), count in outcome.crops.items() if name == label}
+        of_rules = ", ".join(f"{count} {rule}" for rule, count in rules.items())
+        lines.append(f"{label}: {_count(sum(rules.values()), 'crop')} ({of_rules}; {border} at the border)")
+    if outcome.short:
+        lines.append(f"{_count(outcome.short, 'negative')} fewer than wanted: their fields have no more room")
+    if outcome.untrusted:
+        lines.append(f"no negatives from {_count(len(outcome.untrusted), 'field')} that have cells left out")
+    return lines
 
 
 def _exit_for_failed(failed: list[str]) -> None:

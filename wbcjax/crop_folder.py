@@ -1,0 +1,140 @@
+"""Annotated fields cut into crops for a classifier: a folder of each class, and a table of where each crop is from."""
+
+import csv
+import io
+import os
+import shutil
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from tqdm import tqdm
+
+from wbcjax.files import write_atomically, write_png
+from wbcjax.smear.crops import ANNOTATED, Crop, annotated_crops, cell_box, cut_crop, other_crops, resize
+from wbcjax.smear.field import SmearField
+from wbcjax.smear.read import FieldSet
+
+TABLE = "crops.csv"
+COLUMNS = ("file", "class", "field", "group", "x1", "y1", "x2", "y2", "rule", "cell", "shift")
+NO_FOLDER = ("", ".", "..", TABLE)  # names that no class can have as its folder
+NOT_IN_FOLDERS = set('<>:"/\\|?*') | set(map(chr, range(32)))  # of the systems that a set may be copied to
+
+
+@dataclass
+class Outcome:
+    """What became of a set."""
+
+    crops: Counter[tuple[str, str]] = field(default_factory=Counter)  # by class and rule
+    at_border: Counter[str] = field(default_factory=Counter)  # by class: off their middle, for the border's sake
+    short: int = 0  # annotated cells for which a field had neither a nucleus nor a background window
+    untrusted: list[str] = field(default_factory=list)  # fields without negatives, as they have cells with problems
+
+
+def crop_folder(
+    found: FieldSet,
+    out: Path,
+    *,
+    margin: float = 0.1,
+    size: int | None = None,
+    mask_background: bool = False,
+    negatives: str | None = None,
+    balance: bool = False,
+    seed: int = 0,
+) -> Outcome:
+    """Cut the annotated cells of a set out, and write into the folder `out`, which appears whole or not at all:
+
+    - CLASS/NAME.png: the crops, square; crowd regions have none
+    - crops.csv: a line for each. x1 .. y2 is its square in the field, in pixels from the image's upper left corner (the
+      square may be larger than the image); rule is one of `wbcjax.smear.crops.RULES`; cell is the number of the
+      annotated cell among those read of its field, from 1; shift is how far off the middle the border made it lie, of
+      the crop's side. A split is to keep crops of one group, or where there is none of one field, together
+
+    Args:
+        found: the set, read without a class map.
+        margin: of the length of a cell's box, added on either side.
+        size: pixels of a crop's side; None leaves it as it is in the field.
+        mask_background: black outside the cell's outline. A crop without annotated cell gets another one's outline.
+        negatives: name of the class that what is no annotated cell makes up; None for none. See `other_crops`: of each
+            field at least as many as it has annotated cells, where there is room.
+        balance: of each field not more than that.
+        seed: of what is chosen among nuclei and windows; a field's do not depend on the other fields.
+
+    Raises ValueError when the set has no cell, a class name cannot be a folder's, or `negatives` is annotated;
+    FileExistsError when `out` holds something; OSError when it cannot be written.
+    """
+    out = out.resolve()
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise FileExistsError(f"{out} is there and not an empty folder: choose another one for the crops")
+    if balance and negatives is None:
+        raise ValueError("there is nothing to balance the annotated cells with: name the class of --negatives")
+    cells = [cell_box(f, cell) for f in found.fields for cell in f.cells if not cell.crowd]
+    if not cells:
+        raise ValueError("no cell is annotated in these fields, so there is nothing to crop")
+    cell_size = float(np.median([max(x2 - x1, y2 - y1) for x1, y1, x2, y2 in cells]))
+    _check_folders([*found.classes, *([] if negatives is None else [negatives])])
+    refused = {problem.file for problem in found.problems if problem.where}
+
+    outcome, rows = Outcome(), []
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        for f, stem in zip(tqdm(found.fields, desc="crop", unit="field"), _stems(found.fields), strict=True):
+            crops, image = annotated_crops(f, margin), f.image()
+            if negatives is not None and f.name in refused:
+                outcome.untrusted.append(f.name)
+            elif negatives is not None:
+                rng = np.random.default_rng([seed, zlib.crc32(f.name.encode())])
+                others = other_crops(f, image, crops, cell_size, rng, balance)
+                outcome.short += max(0, len(crops) - len(others))
+                crops += others
+            for number, crop in enumerate(crops, start=1):
+                label = found.classes[f.cells[crop.cell].label - 1] if crop.rule == ANNOTATED else str(negatives)
+                pixels = cut_crop(f, image, crop, mask_background)
+                file = PurePosixPath(label, f"{stem}_{number:03d}.png")
+                write_png(partial / file, pixels if size is None else resize(pixels, size))
+                rows.append(_row(file, label, f, crop))
+                outcome.crops[label, crop.rule] += 1
+                outcome.at_border[label] += crop.shift > 0
+        _write_table(partial / TABLE, rows)
+        if out.exists():
+            out.rmdir()  # empty; Windows renames to no folder that is there
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return outcome
+
+
+def _check_folders(classes: Sequence[str]) -> None:
+    """Raise ValueError for a class name that cannot be a folder's, and for two that would be one folder's."""
+    for name in classes:
+        if name.casefold() in NO_FOLDER or NOT_IN_FOLDERS & set(name) or name != name.strip().rstrip("."):
+            raise ValueError(f"the class {name!r} cannot be the name of a folder; rename it in the annotations")
+    twice = [name for name, count in Counter(name.casefold() for name in classes).items() if count > 1]
+    if twice:
+        names = [name for name in classes if name.casefold() == twice[0]]
+        raise ValueError(f"the classes {' and '.join(map(repr, names))} would share a folder; give one another name")
+
+
+def _stems(fields: Sequence[SmearField]) -> list[str]:
+    """A beginning for the names of each field's crops, different for each."""
+    stems = [str(PurePosixPath(f.name).with_suffix("")).replace("/", "_").replace("\\", "_") for f in fields]
+    if len({stem.casefold() for stem in stems}) == len(stems):
+        return stems
+    return [f"{number:05d}_{stem}" for number, stem in enumerate(stems, start=1)]
+
+
+def _row(file: PurePosixPath, label: str, f: SmearField, crop: Crop) -> list[str]:
+    left, top, side = crop.window
+    square = map(str, (left, top, left + side, top + side))
+    number = str(crop.cell + 1) if crop.rule == ANNOTATED else ""
+    return [str(file), label, f.name, f.group or "", *square, crop.rule, number, f"{crop.shift:.3g}"]
+
+
+def _write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([COLUMNS, *rows])
+    write_atomically(path, table.getvalue().encode())
