@@ -1,4 +1,4 @@
-"""What every Mask R-CNN experiment has in common; each file overrides what differs. Not an experiment itself.
+"""What all experiments have in common; each file overrides what differs. Not an experiment itself.
 
 `config.model` is a whole dialect (wbcjax/models/settings.py), so that any of its fields can be overridden from the
 command line: `--config.model.fpn.channels=128`.
@@ -8,12 +8,13 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from wbcjax.models.settings import TORCHVISION, MaskRCNNSettings
+from wbcjax.models.settings import EFFICIENTNET_KERAS, TORCHVISION, EfficientNetSettings, MaskRCNNSettings
 
 
 def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     """A Mask R-CNN of `dialect`, with an empty data set and a plain training schedule."""
     config = ConfigDict()
+    config.task = "detection"
     config.seed = 0
 
     dataset = config.dataset = ConfigDict()
@@ -29,53 +30,45 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     # VIA: the file attribute, COCO: the key of an image's entry, whose value (a patient, say) the split must not divide
     dataset.group_attribute = None
     dataset.enhance = "none"  # contrast: "eff" | "eff_minmax" | "he" | "dhe" | "clahe"; of images predicted on, too
-    dataset.synthetic = ConfigDict({"count": 0, "seed": 0})  # and fields of SyntheticSmear
+    dataset.synthetic = ConfigDict({"count": 0, "seed": 0, "subtypes": ()})  # and fields of SyntheticSmear
     dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.75, "train_names": (), "val_names": ()})
+    dataset.pixel_size = 0.0  # micrometres per pixel of the images, for measures of cells; 0: not known
     dataset.canvas = (512, 512)  # height, width in pixels; multiples of 64
     dataset.max_cells = 64  # in one field
 
-    config.augment = ConfigDict(
-        {
-            "flip_horizontal": True,
-            "flip_vertical": True,
-            "rotate": False,  # by right angles
-            "scale": (1.0, 1.0),  # relative to the field fitted to the canvas
-            "shift": False,  # crop what is larger than the canvas anywhere, not at its centre
-            "brightness": 0.0,  # largest relative changes
-            "contrast": 0.0,
-            "saturation": 0.0,
-            "hue": 0.0,  # largest turn in degrees
-        }
-    )
-
+    config.augment = _augment()
     config.evaluate = ConfigDict({"score_threshold": 0.5})  # of the papers' mAP, and what is drawn
 
     config.model = ConfigDict(dataclasses.asdict(dialect))
 
-    config.train = ConfigDict(
-        {
-            "batch_size": 2,  # over all devices
-            "epochs": 0.0,  # the length of the run: epochs, or steps, or the phases' epochs together
-            "steps": 0,
-            "max_minutes": 0.0,  # stop after so much time, 0: never
-            "phases": (),  # {"layers": "heads" | "3+" | "4+" | "5+" | "all" | regex, "epochs", "learning_rate_scale"}
-            "optimizer": "sgd",  # or "adamw"
-            "learning_rate": 0.001,
-            "momentum": 0.9,
-            "weight_decay": 1e-4,  # not of norms and biases
-            "clip_norm": 0.0,  # of all gradients together, 0: off
-            "warmup_steps": 0,
-            "schedule": "step",  # or "cosine"
-            "boundaries": (),  # epochs after which the learning rate is multiplied by gamma
-            "gamma": 0.1,
-            "ema_decay": 0.0,  # predict with an exponential average of the weights, 0: off
-            "loss_weights": {},  # by the losses' names, 1 where not given
-            "log_every": 10,  # steps
-            "eval_every_epochs": 1.0,  # 0: only at the end
-            "checkpoint_minutes": 10.0,  # saved so often between evaluations too, 0: only at evaluations
-            "parallel": "shard_map",  # or "pmap"
-        }
-    )
+    config.train = _train()
+    return config
+
+
+def classifier(dialect: EfficientNetSettings = EFFICIENTNET_KERAS["b3"]) -> ConfigDict:
+    """An EfficientNet of `dialect` on crops of cells, with an empty data set and a plain training schedule."""
+    config = ConfigDict()
+    config.task = "classification"
+    config.seed = 0
+
+    dataset = config.dataset = ConfigDict()
+    dataset.name = "crops"
+    dataset.crops = ""  # folder of class folders, as `wbcjax crop` writes; crops of one group are never divided
+    dataset.val_crops = ""  # another such folder to validate on; empty: a split of the first one
+    dataset.classes = ()  # the folders' names; class 0, 1, ...
+    dataset.balance = False  # draw every class equally often in training
+    dataset.enhance = "none"  # contrast: "eff" | "eff_minmax" | "he" | "dhe" | "clahe"; of crops predicted on, too
+    dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.8, "train_names": (), "val_names": ()})
+    dataset.canvas = (300, 300)  # height, width in pixels, that crops are drawn on
+
+    config.augment = _augment()
+    # Beta's parameter of the share of a second crop that a training crop is mixed with, 0: none. With both, by turns.
+    config.mix = ConfigDict({"mixup": 0.0, "cutmix": 0.0})
+    config.loss = ConfigDict({"label_smoothing": 0.0})
+    config.evaluate = ConfigDict({"bootstrap": 1000})  # resamplings that intervals come from
+
+    config.model = ConfigDict(dataclasses.asdict(dialect))
+    config.train = _train()
     return config
 
 
@@ -109,3 +102,46 @@ def from_scratch(config: ConfigDict) -> None:
     config.train.warmup_steps = 100
     config.train.schedule = "cosine"
     config.train.ema_decay = 0.998
+
+
+def _augment() -> ConfigDict:
+    return ConfigDict(
+        {
+            "flip_horizontal": True,
+            "flip_vertical": True,
+            "rotate": False,  # by right angles
+            "scale": (1.0, 1.0),  # relative to the field fitted to the canvas
+            "shift": False,  # crop what is larger than the canvas anywhere, not at its centre
+            "brightness": 0.0,  # largest relative changes
+            "contrast": 0.0,
+            "saturation": 0.0,
+            "hue": 0.0,  # largest turn in degrees
+        }
+    )
+
+
+def _train() -> ConfigDict:
+    return ConfigDict(
+        {
+            "batch_size": 2,  # over all devices
+            "epochs": 0.0,  # the length of the run: epochs, or steps, or the phases' epochs together
+            "steps": 0,
+            "max_minutes": 0.0,  # stop after so much time, 0: never
+            "phases": (),  # {"layers": "heads" | "3+" | "4+" | "5+" | "all" | regex, "epochs", "learning_rate_scale"}
+            "optimizer": "sgd",  # or "adamw"
+            "learning_rate": 0.001,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,  # not of norms and biases
+            "clip_norm": 0.0,  # of all gradients together, 0: off
+            "warmup_steps": 0,
+            "schedule": "step",  # or "cosine"
+            "boundaries": (),  # epochs after which the learning rate is multiplied by gamma
+            "gamma": 0.1,
+            "ema_decay": 0.0,  # predict with an exponential average of the weights, 0: off
+            "loss_weights": {},  # by the losses' names, 1 where not given
+            "log_every": 10,  # steps
+            "eval_every_epochs": 1.0,  # 0: only at the end
+            "checkpoint_minutes": 10.0,  # saved so often between evaluations too, 0: only at evaluations
+            "parallel": "shard_map",  # or "pmap"
+        }
+    )

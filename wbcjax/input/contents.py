@@ -29,10 +29,9 @@ WITHOUT_CLASSES = ("label_images", "mask_folders")  # formats in which every cel
 def field_set(config: ConfigDict) -> FieldSet:
     """The fields that `config` describes. Raises AnnotationError as `read` does, ValueError for impossible settings."""
     if config.name == "synthetic":
-        smear, count, seed = _renderer(config)
-        drawn = tqdm(
-            synthetic.fields(smear, count, seed), total=count, desc="render fields", unit="field", disable=None
-        )
+        smear, count, subtypes, seed = _renderer(config)
+        wanted = synthetic.subtype_fields(smear, subtypes, seed) if subtypes else synthetic.fields(smear, count, seed)
+        drawn = tqdm(wanted, total=count, desc="render fields", unit="field", disable=None)
         return FieldSet(list(drawn), (), Counter(), [], 0, 0, [])
     if config.name not in FORMATS:
         raise ValueError(f"dataset.name is {config.name!r}; give one of {('synthetic', *FORMATS)}")
@@ -58,8 +57,8 @@ def fingerprint(config: ConfigDict, digests: Digests) -> str:
     settings: dict[str, Any] = {"format": FORMAT_VERSION, "classes": config.classes, "split": {**config.split, **names}}
     settings |= {"enhance": (enhancement(config), ENHANCE_VERSION)}
     if config.name == "synthetic":
-        smear, count, seed = _renderer(config)
-        settings |= {"smear": asdict(smear), "count": count, "seed": seed}
+        smear, count, subtypes, seed = _renderer(config)
+        settings |= {"smear": asdict(smear), "count": count, "subtypes": subtypes, "seed": seed}
     else:
         annotations = Path(config.annotations)
         settings |= {"class_of": class_map(config), "attributes": (config.class_attribute, config.group_attribute)}
@@ -75,7 +74,7 @@ def image_digest(config: ConfigDict, names: Sequence[str], digests: Digests) -> 
     of all images, as one that is mended belongs to the set again.
     """
     if config.name == "synthetic":
-        smear, _, seed = _renderer(config)
+        smear, _, _, seed = _renderer(config)
         return hashlib.sha256(synthetic.render(smear, seed).image().tobytes()).hexdigest()
     images = Path(config.images)
     if on_error(config) == "skip":
@@ -141,11 +140,16 @@ def _pairs(class_of: Any) -> dict[str, str]:
     return named
 
 
-def _renderer(config: ConfigDict) -> tuple[synthetic.SyntheticSmear, int, int]:
-    """The renderer's parameters, the number of fields and the first field's seed."""
+def _renderer(config: ConfigDict) -> tuple[synthetic.SyntheticSmear, int, tuple[int, ...], int]:
+    """The renderer's parameters, the number of fields, that of each subtype where given, and the first field's seed."""
     parameters = dict(config.synthetic)
-    count, seed = parameters.pop("count"), parameters.pop("seed")
+    count, seed, subtypes = parameters.pop("count"), parameters.pop("seed"), tuple(parameters.pop("subtypes", ()))
     smear = synthetic.SyntheticSmear(**parameters)
     if tuple(config.classes) != smear.classes:
         raise ValueError(f"dataset.classes is {tuple(config.classes)}; these synthetic fields have {smear.classes}")
-    return smear, count, seed
+    if subtypes and (len(subtypes) != len(synthetic.CLASSES) or min(subtypes) < 0 or sum(subtypes) != count):
+        raise ValueError(
+            f"dataset.synthetic.subtypes is {subtypes} and count {count}: give the number of fields of each of "
+            f"{synthetic.CLASSES}, {count} in all"
+        )
+    return smear, count, subtypes, seed

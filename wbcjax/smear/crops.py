@@ -22,6 +22,7 @@ from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.nuclei import boxes_of, find_nuclei
 
 ANNOTATED, NUCLEUS, BACKGROUND = RULES = ("annotated", "nucleus", "background")
+TABLE, SETTINGS = "crops.csv", "crops.json"  # in a folder of crops: where each is from, and how they were cut
 BACKGROUND_NUCLEI = 0.05  # of the pixels of a background window may be a nucleus's
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels

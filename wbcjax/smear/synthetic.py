@@ -5,6 +5,7 @@ White cells are drawn at three times the pixel grid, as densities of dyes. Absor
 sample of that fine grid at the pixel centres, taken before defocus and noise: the outline is known, however blurred.
 """
 
+import dataclasses
 from collections.abc import Iterator
 
 import cv2
@@ -20,6 +21,7 @@ from wbcjax.smear.synthetic_paint import STAINS, between, fill, outline, overlap
 from wbcjax.smear.synthetic_settings import CLASSES, SyntheticSmear
 
 FINE = 3  # fine-grid samples per pixel and axis; odd, so that one of them is the pixel's centre
+OTHER_KINDS = 0.15  # of a patient's lymphoblasts, at most a third of a field's
 ATTEMPTS = 60  # positions tried for a cell before the field counts as full
 LUMA = (0.299, 0.587, 0.114)
 
@@ -27,6 +29,12 @@ LUMA = (0.299, 0.587, 0.114)
 def fields(smear: SyntheticSmear, count: int, seed: int) -> Iterator[SmearField]:
     """Renders `count` fields, of seeds `seed`, `seed + 1`, ...: keep the seeds of two sets further apart than that."""
     return (render(smear, seed + i) for i in range(count))
+
+
+def subtype_fields(smear: SyntheticSmear, counts: tuple[int, ...], seed: int) -> Iterator[SmearField]:
+    """Renders fields of patients with L1, then L2, then L3, so many of each, of seeds `seed`, `seed + 1`, ..."""
+    kinds = np.repeat(range(1, len(counts) + 1), counts).tolist()
+    return (render(dataclasses.replace(smear, subtype=kind), seed + i) for i, kind in enumerate(kinds))
 
 
 def render(smear: SyntheticSmear, seed: int) -> SmearField:
@@ -81,15 +89,26 @@ class _Film:
         smear, rng = self.smear, self.rng
         if rng.random() < smear.empty:
             return
-        weights = np.asarray(smear.class_weights, np.float64)
-        for _ in range(rng.integers(smear.cells[0], smear.cells[1] + 1)):
-            kind = int(rng.choice(len(CLASSES), p=weights / weights.sum()))
+        count = int(rng.integers(smear.cells[0], smear.cells[1] + 1))
+        for kind in self._mixture(count) if smear.subtype == 0 else self._of_subtype(count):
             self._place(kind + 1, BLASTS[kind])
         if len(self.cells) < smear.cells[0]:
             raise ValueError(
                 f"synthetic field of {smear.height}x{smear.width} pixels: room for {len(self.cells)} lymphoblasts, "
                 f"cells = {smear.cells} asks for at least {smear.cells[0]}: enlarge the field or ask for fewer"
             )
+
+    def _mixture(self, count: int) -> Iterator[int]:
+        weights = np.asarray(self.smear.class_weights, np.float64)
+        return (int(self.rng.choice(len(CLASSES), p=weights / weights.sum())) for _ in range(count))
+
+    def _of_subtype(self, count: int) -> list[int]:
+        """Kinds of lymphoblasts by which a pathologist would call the subtype: L3 in no other field, and last the few
+        that are of another kind, at most a third."""
+        kind = self.smear.subtype - 1
+        others = [other for other in range(len(CLASSES) - 1) if other != kind]
+        few = min(int(self.rng.binomial(count, OTHER_KINDS)), count // 3)
+        return [kind] * (count - few) + self.rng.choice(others, few).tolist()
 
     def place_others(self) -> None:
         for _ in range(self.rng.integers(self.smear.others[0], self.smear.others[1] + 1)):

@@ -19,6 +19,7 @@ class SyntheticSmear:
     cells: tuple[int, int] = (1, 8)  # lymphoblasts in a field that has any; drawn ones that find no room are left out
     empty: float = 0.04  # probability of a field without lymphoblasts
     class_weights: tuple[float, float, float] = (0.4, 0.3, 0.3)  # relative frequency of L1, L2, L3
+    subtype: int = 0  # 1, 2, 3: of a patient with L1, L2, L3, who has few lymphoblasts of the others; 0: any mixture
     touching: float = 0.35  # probability that a white cell is put against one that is already there
     min_visible: float = 0.6  # least share of a white cell in view, and of an upper one that lies over no other
     others: tuple[int, int] = (0, 2)  # neutrophils, monocytes, eosinophils and smudge cells; left out as above
@@ -45,6 +46,7 @@ class SyntheticSmear:
             ("width", self.width >= largest, f"at least {largest:.0f} pixels, the widest lymphoblast"),
             ("class_weights", len(self.class_weights) == len(CLASSES), f"one number for each of {CLASSES}"),
             ("class_weights", min(self.class_weights) >= 0 < sum(self.class_weights), "none below 0, sum above 0"),
+            ("subtype", self.subtype in range(len(CLASSES) + 1), f"0, or the number of one of {CLASSES}"),
             ("min_visible", 0 < self.min_visible <= 1, "above 0 and at most 1"),
             ("stain_variation", 0 <= self.stain_variation <= 0.5, "within 0..0.5"),
         ]
