@@ -2,10 +2,9 @@
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from tests.train import toy
-from wbcjax.train.optimizer import join_weights, make_optimizer, split_weights
+from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.settings import TrainSettings
 
 PARAMS = {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "bias": jnp.array([1.0, -1.0])}
@@ -51,42 +50,3 @@ def test_long_gradients_are_shortened_and_short_ones_left():
         norm = np.sqrt(sum(np.sum(np.square(grad)) for grad in grads.values()))
         for name in grads:
             np.testing.assert_allclose(update[name], grads[name] / max(norm, 1.0), rtol=1e-6)
-
-
-TREE = {
-    "backbone": {name: {"kernel": name} for name in ("stem", "layer1_0", "layer2_0", "layer3_22", "layer4_1")},
-    "fpn": {"lateral3": {"kernel": "fpn"}},
-    "rpn": {"kernel": "rpn"},
-}
-
-
-@pytest.mark.parametrize(
-    ("layers", "expected"),
-    [
-        ("heads", {"fpn", "rpn"}),
-        ("5+", {"fpn", "rpn", "layer4_1"}),
-        ("4+", {"fpn", "rpn", "layer4_1", "layer3_22"}),
-        ("3+", {"fpn", "rpn", "layer4_1", "layer3_22", "layer2_0"}),
-        ("all", {"fpn", "rpn", "layer4_1", "layer3_22", "layer2_0", "layer1_0", "stem"}),
-        ("backbone/(stem|layer1)", {"stem", "layer1_0"}),
-        ("rpn", {"rpn"}),
-    ],
-)
-def test_layers_are_those_of_matterport(layers, expected):
-    trained, frozen = split_weights(TREE, layers)
-    assert set(names(trained)) == expected
-    assert set(names(frozen)) == set(names(TREE)) - expected
-    assert join_weights(trained, frozen) == TREE
-
-
-def names(tree):
-    for value in tree.values():
-        if isinstance(value, dict):
-            yield from names(value)
-        else:
-            yield value
-
-
-def test_layers_that_match_no_weight_are_refused():
-    with pytest.raises(ValueError, match=r"layers 'fpm' of config.train.phases match no weight.*backbone, fpn, rpn"):
-        split_weights(TREE, "fpm")

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from wbcjax.models.norm import BatchNorm
 from wbcjax.train.task import Task
 
 IMAGES = 20
@@ -31,7 +32,7 @@ class Backbone(nn.Module):
     def __call__(self, image):
         for name in ("stem", "layer3_0", "layer4_0"):
             image = nn.Dense(5, name=name)(image)
-        image = nn.BatchNorm(use_running_average=False, momentum=0.9, axis_name=self.axis_name, name="norm")(image)
+        image = BatchNorm(train=True, momentum=0.9, axis_name=self.axis_name, name="norm")(image)
         return jnp.mean(nn.relu(image), axis=(1, 2))
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Float, Key, UInt8
 from ml_collections import ConfigDict
 
 from wbcjax.models.conv import Conv, DepthwiseConv
+from wbcjax.models.norm import BatchNorm
 from wbcjax.models.settings import EfficientNetSettings, from_dict
 
 
@@ -200,8 +201,8 @@ def _fresh(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Float
 
 def _batch_norm(settings: EfficientNetSettings, train: bool, axis_name: str | None) -> Callable[..., nn.Module]:
     return functools.partial(
-        nn.BatchNorm,
-        use_running_average=not train,
+        BatchNorm,
+        train=train,
         momentum=settings.norm_momentum,
         epsilon=settings.norm_epsilon,
         dtype=jnp.dtype(settings.dtype),

@@ -30,6 +30,15 @@ class FrozenBatchNorm(nn.Module):
         return x * factor.astype(self.dtype) + (bias - mean * factor).astype(self.dtype)
 
 
+class BatchNorm(nn.BatchNorm):
+    """Batch normalisation, in training by the statistics of the batch. `wbcjax.train.layers` can overrule the call."""
+
+    train: bool = False
+
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        return super().__call__(x, use_running_average=not self.train)
+
+
 def norm_layer(
     kind: str, epsilon: float, dtype: DTypeLike, train: bool, axis_name: str | None
 ) -> Callable[..., nn.Module]:
@@ -37,10 +46,10 @@ def norm_layer(
 
     In training, "bn" takes its statistics over the batches of all devices of `axis_name`.
     """
-    batch_norm = functools.partial(nn.BatchNorm, momentum=0.9, epsilon=epsilon, dtype=dtype)
+    batch_norm = functools.partial(BatchNorm, momentum=0.9, epsilon=epsilon, dtype=dtype)
     layers: dict[str, Callable[..., nn.Module]] = {
         "frozen_bn": functools.partial(FrozenBatchNorm, epsilon=epsilon, dtype=dtype),
-        "bn": functools.partial(batch_norm, use_running_average=not train, axis_name=axis_name if train else None),
+        "bn": functools.partial(batch_norm, train=train, axis_name=axis_name if train else None),
         "gn": functools.partial(nn.GroupNorm, num_groups=GROUPS, epsilon=epsilon, dtype=dtype),
     }
     if kind not in layers:

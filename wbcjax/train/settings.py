@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 class PhaseSetting:
     """A stretch of the run that trains only some layers, as both papers' Matterport code does."""
 
-    layers: str  # "heads", "3+", "4+", "5+", "all", or a regular expression over weights' paths (see optimizer.LAYERS)
+    layers: str  # "heads", "3+", "4+", "5+", "all", or a regular expression over weights' paths (see layers.LAYERS)
     epochs: float
     learning_rate_scale: float = 1.0
 

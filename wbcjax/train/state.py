@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 
-from wbcjax.train.optimizer import split_weights
+from wbcjax.train.layers import split_weights
 
 
 class TrainState(NamedTuple):

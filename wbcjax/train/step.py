@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-from wbcjax.train.optimizer import join_weights, split_weights
+from wbcjax.train.layers import frozen_statistics, join_weights, split_weights
 from wbcjax.train.state import TrainState
 from wbcjax.train.task import Batch, Task, Tree
 
@@ -29,13 +29,17 @@ def make_step(
     `loss_weights` multiply the losses they name; the others count fully. `ema_decay` 0 keeps no average.
     """
 
+    weights = dict.fromkeys(task.watched, 0.0) | dict(loss_weights)
+
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         keys = image_keys(state.key, state.step, len(batch.index))
         trained, frozen = split_weights(state.params, layers)
 
         def objective(trained):
-            losses, batch_stats = task.losses(join_weights(trained, frozen), state.batch_stats, batch, keys, AXIS)
-            return _weighted_sum(losses, loss_weights), (losses, batch_stats)
+            params = join_weights(trained, frozen)
+            with frozen_statistics(layers):
+                losses, batch_stats = task.losses(params, state.batch_stats, batch, keys, AXIS)
+            return _weighted_sum(losses, weights), (losses, batch_stats)
 
         # Told that the weights differ per device, jax.grad leaves the sum over devices to the pmean below.
         varying = jax.lax.pcast(trained, (AXIS,), to="varying")
