@@ -81,7 +81,8 @@ def test_each_cell_is_a_crop_in_the_folder_of_its_class_and_a_line_of_the_table(
         x1, y1, x2, y2 = (int(row[side]) for side in ("x1", "y1", "x2", "y2"))
         field = read_image(images / row["field"])
         np.testing.assert_array_equal(read_image(tmp_path / "out" / row["file"]), field[y1:y2, x1:x2])
-    told = capsys.readouterr().out
+    told, errors = capsys.readouterr()
+    assert errors == "", "progress bars are for terminals alone"
     assert told.startswith("L1: 1 crop (1 annotated; 0 at the border)\nL2: 2 crops (2 annotated; 0 at the border)\n")
 
 
@@ -114,6 +115,17 @@ def test_crops_have_the_size_asked_for(tmp_path):
     assert {read_image(tmp_path / "out" / row["file"]).shape for row in table(tmp_path / "out")} == {(33, 33, 3)}
 
 
+def test_how_crops_were_cut_is_written_beside_them(tmp_path):
+    annotations, images = make_set(tmp_path, {"a.png": ("L1",)})
+    crop(annotations, images, "--out", tmp_path / "plain")
+    plain = {"margin": 0.1, "size": None, "mask_background": False, "negatives": None, "balance": False, "seed": 0}
+    assert json.loads((tmp_path / "plain/crops.json").read_text()) == plain
+    options = ("--margin=0.25", "--size=40", "--mask-background", "--negatives=other", "--balance", "--seed=7")
+    crop(annotations, images, "--out", tmp_path / "all", *options)
+    told = {"margin": 0.25, "size": 40, "mask_background": True, "negatives": "other", "balance": True, "seed": 7}
+    assert json.loads((tmp_path / "all/crops.json").read_text()) == told
+
+
 def test_the_background_is_black_when_masked(tmp_path):
     annotations, images = make_set(tmp_path, {"a.png": ("L1",)})
     crop(annotations, images, "--out", tmp_path / "out", "--mask-background", "--margin", "0.1", "--negatives", "other")
@@ -128,7 +140,8 @@ def test_the_seed_alone_decides_and_fields_do_not_depend_on_each_other(tmp_path)
     for out, seed in (("first", 3), ("again", 3), ("other", 4), ("third", 5), ("fourth", 6)):
         crop(annotations, images, "--out", tmp_path / out, "--negatives", "other", "--balance", "--seed", seed)
     assert files(tmp_path / "first") == files(tmp_path / "again")
-    assert len({str(files(tmp_path / out)) for out in ("first", "other", "third", "fourth")}) > 1
+    tables = {(tmp_path / out / "crops.csv").read_bytes() for out in ("first", "other", "third", "fourth")}
+    assert len(tables) > 1
     annotations, images = make_set(tmp_path / "two", {"0.png": ("L1", "L1"), "a.png": ("L1",)})
     crop(annotations, images, "--out", tmp_path / "more", "--negatives", "other", "--balance", "--seed", 3)
     more = files(tmp_path / "more")
@@ -175,6 +188,7 @@ def test_a_field_with_refused_cells_gives_no_negatives_for_they_may_be_those_cel
         ("a/b", "the class 'a/b' cannot be the name of a folder; rename it in the annotations"),
         ("..", "the class '..' cannot be the name of a folder"),
         ("crops.csv", "the class 'crops.csv' cannot be the name of a folder"),
+        ("crops.json", "the class 'crops.json' cannot be the name of a folder"),
         ("l1", "the classes 'L1' and 'l1' would share a folder; give one another name"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The one batch type: what the input pipeline makes and the model reads."""
+"""The batch types, of fields and of crops: what the input pipelines make and the models read."""
 
 from typing import Any, NamedTuple
 
@@ -19,3 +19,11 @@ class Batch(NamedTuple):
     outlined: Bool[Array, "n m"]  # False where only the box is known: no mask is learnt there
     masks: UInt8[Array, "n m h w"]  # 0 or 1; 0 all over where not outlined
     index: Int[Array, " n"]  # position of the field in its source
+
+
+class CropBatch(NamedTuple):
+    """Crops that fill a fixed canvas, and their classes."""
+
+    image: UInt8[Array, "n h w 3"]  # RGB
+    target: Float[Array, "n c"]  # the share of each class; 1 of its own in a crop that is not mixed
+    index: Int[Array, " n"]  # position of the crop in its source

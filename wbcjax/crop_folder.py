@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import shutil
 import zlib
@@ -14,13 +15,22 @@ import numpy as np
 from tqdm import tqdm
 
 from wbcjax.files import write_atomically, write_png
-from wbcjax.smear.crops import ANNOTATED, Crop, annotated_crops, cell_box, cut_crop, other_crops, resize
+from wbcjax.smear.crops import (
+    ANNOTATED,
+    SETTINGS,
+    TABLE,
+    Crop,
+    annotated_crops,
+    cell_box,
+    cut_crop,
+    other_crops,
+    resize,
+)
 from wbcjax.smear.field import SmearField
 from wbcjax.smear.read import FieldSet
 
-TABLE = "crops.csv"
 COLUMNS = ("file", "class", "field", "group", "x1", "y1", "x2", "y2", "rule", "cell", "shift")
-NO_FOLDER = ("", ".", "..", TABLE)  # names that no class can have as its folder
+NO_FOLDER = ("", ".", "..", TABLE, SETTINGS)  # names that no class can have as its folder
 NOT_IN_FOLDERS = set('<>:"/\\|?*') | set(map(chr, range(32)))  # of the systems that a set may be copied to
 
 
@@ -52,6 +62,7 @@ def crop_folder(
       square may be larger than the image); rule is one of `wbcjax.smear.crops.RULES`; cell is the number of the
       annotated cell among those read of its field, from 1; shift is how far off the middle the border made it lie, of
       the crop's side. A split is to keep crops of one group, or where there is none of one field, together
+    - crops.json: how they were cut, `margin` to `seed` as given here, for whoever is to cut others alike
 
     Args:
         found: the set, read without a class map.
@@ -82,7 +93,8 @@ def crop_folder(
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
-        for f, stem in zip(tqdm(found.fields, desc="crop", unit="field"), _stems(found.fields), strict=True):
+        shown = tqdm(found.fields, desc="crop", unit="field", disable=None)
+        for f, stem in zip(shown, _stems(found.fields), strict=True):
             crops, image = annotated_crops(f, margin), f.image()
             if negatives is not None and f.name in refused:
                 outcome.untrusted.append(f.name)
@@ -100,6 +112,9 @@ def crop_folder(
                 outcome.crops[label, crop.rule] += 1
                 outcome.at_border[label] += crop.shift > 0
         _write_table(partial / TABLE, rows)
+        cut = {"margin": margin, "size": size, "mask_background": mask_background}
+        cut |= {"negatives": negatives, "balance": balance, "seed": seed}
+        write_atomically(partial / SETTINGS, json.dumps(cut, indent=2).encode())
         if out.exists():
             out.rmdir()  # empty; Windows renames to no folder that is there
         partial.rename(out)

@@ -1,10 +1,21 @@
 """What the tests of this folder share."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from wbcjax.input import builder
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    """Waits for a closed stream's threads to end: their type checks draw from `random`, which Hypothesis watches."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith("grain"):
+            thread.join(timeout=10)
 
 
 @pytest.fixture

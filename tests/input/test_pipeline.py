@@ -1,5 +1,6 @@
 """The streams of batches: complete, repeatable, resumable, the same however many processes and threads share them."""
 
+import contextlib
 import itertools
 from typing import Any
 
@@ -37,10 +38,8 @@ def painted_source(count: int) -> Source:
 
 
 def take(count: int, source: Source, config, **options) -> list[Batch]:
-    batches = train_batches(source, config, **options)
-    taken = list(itertools.islice(batches, count))
-    batches.close()
-    return taken
+    with contextlib.closing(train_batches(source, config, **options)) as batches:
+        return list(itertools.islice(batches, count))
 
 
 def assert_same(found: list[Batch], expected: list[Batch]) -> None:

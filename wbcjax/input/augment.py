@@ -90,6 +90,14 @@ def random_colour(augment: Augment, mean_luma: float, rng: np.random.Generator) 
     return np.hstack([brightness * contrast * linear, offset])
 
 
+def recolour(
+    pixels: UInt8[np.ndarray, "h w 3"], augment: Augment, rng: np.random.Generator
+) -> UInt8[np.ndarray, "h w 3"]:
+    """RGB pixels under a random change of colour, see `random_colour`."""
+    mean_luma = float(np.dot(cv2.mean(pixels)[:3], (0.299, 0.587, 0.114)))
+    return cv2.transform(pixels, random_colour(augment, mean_luma, rng))
+
+
 def extent(
     matrix: Float[np.ndarray, "3 3"], region: tuple[float, float, float, float]
 ) -> tuple[float, float, float, float]:

@@ -1,25 +1,19 @@
 """Annotated fields as a TFDS set of array records, built once and cached under a hash of what it is made of."""
 
-import contextlib
-import hashlib
-import io
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import grain
 import numpy as np
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from wbcjax.enhance import METHODS
+from wbcjax.input.building import cache_root, digests_of, image_files, prepare
 from wbcjax.input.contents import FORMAT_VERSION, enhancement, field_set, fingerprint, image_digest
 from wbcjax.input.digest import Digests
 from wbcjax.input.split import split_fields
@@ -82,8 +76,8 @@ def source(config: ConfigDict, split: str, cache_dir: str | Path | None = None) 
     Raises AnnotationError for annotations that cannot be used, ValueError for settings that contradict each other, for
     an empty split, and for fields with more cells than `config.max_cells`, each named with its count.
     """
-    root = Path(cache_dir or os.environ.get("WBCJAX_CACHE") or "~/.cache/wbcjax").expanduser()
-    digests = Digests(_memory(root, config))
+    root = cache_root(cache_dir)
+    digests = digests_of(root, [config.get("annotations", ""), config.get("images", "")])
     folder = root / f"{config.name}-{fingerprint(config, digests)}"
     if not _is_current(folder, config, digests):
         _build(folder, config, digests)
@@ -166,7 +160,7 @@ class SmearFields(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, side: str, fields: Sequence[SmearField]) -> Iterator[tuple[int, dict[str, Any]]]:
         shown = tqdm(fields, desc=f"write {side} fields", unit="field", disable=None)
-        for index, (field, image) in enumerate(zip(shown, _images(fields, self._enhance), strict=True)):
+        for index, (field, image) in enumerate(zip(shown, image_files(fields, self._enhance), strict=True)):
             yield (
                 index,
                 {
@@ -178,22 +172,6 @@ class SmearFields(tfds.core.GeneratorBasedBuilder):
                     "cells": [_cell_record(cell, field.height, field.width) for cell in field.cells],
                 },
             )
-
-
-def _images(fields: Sequence[SmearField], enhance: str) -> Iterator[bytes]:
-    """An image file of each field, in their order, made on all cores."""
-    cores = os.cpu_count() or 1
-    read = grain.ReadOptions(num_threads=cores, prefetch_buffer_size=2 * cores)
-    images = grain.MapDataset.range(len(fields)).map(lambda index: _encoded(fields[index], enhance))
-    with contextlib.closing(iter(images.to_iter_dataset(read))) as iterator:
-        yield from iterator
-
-
-def _encoded(field: SmearField, enhance: str) -> bytes:
-    """An image file with the field's pixels, enhanced: its own as it is, where it has one that shall stay so."""
-    if enhance == "none" and field.path is not None:
-        return field.path.read_bytes()
-    return cv2.imencode(".png", cv2.cvtColor(METHODS[enhance](field.image()), cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def _cell_record(cell: Cell, height: int, width: int) -> dict[str, Any]:
@@ -232,15 +210,8 @@ def _build(folder: Path, config: ConfigDict, digests: Digests) -> None:
     outdated = _open(folder).data_path
     if outdated.exists() and not _is_current(folder, config, digests):
         shutil.rmtree(outdated)
-    tfds.disable_progress_bar()  # several at a time; `_generate_examples` shows one
     builder = SmearFields(data_dir=folder, splits=splits, found=found, enhance=enhancement(config), digest=digest)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a "download" of unknown size
-            builder.download_and_prepare()
-    except OSError:
-        # Another process may have finished the same set first: then the rename fails, and the other's set is as good.
-        if not _is_current(folder, config, digests):
-            raise
+    prepare(builder, lambda: _is_current(folder, config, digests))
 
 
 def _tell(found: FieldSet, config: ConfigDict) -> None:
@@ -251,9 +222,3 @@ def _tell(found: FieldSet, config: ConfigDict) -> None:
     ):
         if listed:
             log.log(level, "\n  ".join([f"{config.annotations}: {len(listed)} {kind}", *map(str, listed)]))
-
-
-def _memory(root: Path, config: ConfigDict) -> Path:
-    """Where the digests of the files of a set are kept: one place for all sets of the same files."""
-    places = [str(Path(config.get(key, "")).absolute()) for key in ("annotations", "images")]
-    return root / "digests" / f"{hashlib.sha256(json.dumps(places).encode()).hexdigest()[:16]}.json"

@@ -1,7 +1,7 @@
 """Training batches on a fixed canvas, shuffled, augmented, sharded and resumable; and how an image is put on it."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import grain
@@ -10,14 +10,16 @@ from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 
-from wbcjax.batch import Batch
-from wbcjax.input.augment import Augment, extent, fit_scale, random_colour, random_matrix, warp
+from wbcjax.batch import Batch, CropBatch
+from wbcjax.input.augment import Augment, extent, fit_scale, random_matrix, recolour, warp
 from wbcjax.input.builder import Source
 from wbcjax.smear.field import Cell, SmearField
 
 READ_THREADS = 2  # cv2 releases the interpreter lock: threads beat worker processes on two cores
 PREFETCH = 4  # batches
 MIN_AREA = 16  # pixels on the canvas: a training cell of which less is left has no shape to learn
+
+Batches = TypeVar("Batches", Batch, CropBatch)
 
 
 class DrawnCell(NamedTuple):
@@ -42,11 +44,7 @@ def train_batches(
 
     Raises ValueError when the processes cannot share the batch equally; TypeError for an unknown `config.augment` key.
     """
-    batch_size, canvas, max_cells = config.train.batch_size, tuple(config.dataset.canvas), config.dataset.max_cells
-    if batch_size % process_count:
-        raise ValueError(f"train.batch_size is {batch_size}; make it a multiple of the {process_count} processes")
-    augment = Augment(**{**config.augment, "scale": tuple(config.augment.scale)})
-    cv2.setNumThreads(1)
+    canvas, max_cells, augment = tuple(config.dataset.canvas), config.dataset.max_cells, augmentation(config)
 
     def sample(index: int, rng: np.random.Generator) -> Batch:
         field = source.field(index)
@@ -56,7 +54,25 @@ def train_batches(
         return _example(index, image, field, matrix, cells, max_cells)
 
     stream = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat().random_map(sample)
-    shard = stream[process_index::process_count]
+    return batched(stream, config.train.batch_size, process_index, process_count)
+
+
+def augmentation(config: ConfigDict) -> Augment:
+    """What `config.augment` asks for. Raises as `Augment`, and TypeError for an unknown key."""
+    return Augment(**{**config.augment, "scale": tuple(config.augment.scale)})
+
+
+def batched(
+    samples: grain.MapDataset[Batches], batch_size: int, process_index: int, process_count: int
+) -> grain.DatasetIterator[Batches]:
+    """Batches of an endless stream of batches of one: this process's part of each of `batch_size`, made ahead.
+
+    Raises ValueError when the processes cannot share the batch equally.
+    """
+    if batch_size % process_count:
+        raise ValueError(f"train.batch_size is {batch_size}; make it a multiple of the {process_count} processes")
+    cv2.setNumThreads(1)
+    shard = samples[process_index::process_count]
     # Without drop_remainder grain computes the length of an endless stream of batches of one in floats, and overflows.
     shard = shard.batch(batch_size // process_count, drop_remainder=True, batch_fn=_concatenate)
     return iter(shard.to_iter_dataset(grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)))
@@ -85,8 +101,7 @@ def _draw_image(
     height, width = image.shape[:2]
     patch, (x1, y1, x2, y2) = warp(image, matrix, canvas, (0, 0, width, height))
     if augment is not None and rng is not None and patch.size:  # a field a pixel high shrinks to nothing
-        mean_luma = float(np.dot(cv2.mean(patch)[:3], (0.299, 0.587, 0.114)))
-        patch = cv2.transform(patch, random_colour(augment, mean_luma, rng))
+        patch = recolour(patch, augment, rng)
     drawn = np.zeros((*canvas, 3), np.uint8)
     drawn[y1:y2, x1:x2] = patch
     return drawn
@@ -167,5 +182,5 @@ def _example(
     return batch
 
 
-def _concatenate(batches: Sequence[Batch]) -> Batch:
-    return Batch(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+def _concatenate(batches: Sequence[Batches]) -> Batches:
+    return type(batches[0])(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))

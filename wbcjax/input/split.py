@@ -5,20 +5,32 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-
-from wbcjax.smear.field import SmearField
+from typing import Protocol, TypeVar, runtime_checkable
 
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
+class Grouped(Protocol):
+    """What can be split: a field, or what stands for one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def group(self) -> str | None: ...  # of the fields that belong together (a patient, say), if it has one
+
+
+Field = TypeVar("Field", bound=Grouped)
+
+
 def split_fields(
-    fields: Sequence[SmearField],
+    fields: Sequence[Field],
     *,
     seed: int,
     train_fraction: float,
     train_names: Sequence[str] | str = (),
     val_names: Sequence[str] | str = (),
-) -> dict[str, list[SmearField]]:
+) -> dict[str, list[Field]]:
     """Split a set into {"train": fields, "val": fields}, each in the order of `fields`; groups stay whole.
 
     With `train_names` or `val_names` (see `read_names`) the lists decide: given one of them, the other side gets the
@@ -52,7 +64,7 @@ def read_names(names: Sequence[str] | str) -> tuple[str, ...]:
 
 
 def _by_names(
-    fields: Sequence[SmearField], train_names: tuple[str, ...], val_names: tuple[str, ...]
+    fields: Sequence[Grouped], train_names: tuple[str, ...], val_names: tuple[str, ...]
 ) -> dict[str, set[str]]:
     known = {f.name for f in fields}
     train, val = set(train_names), set(val_names)
@@ -72,7 +84,7 @@ def _by_names(
     return {"train": train, "val": val}
 
 
-def _by_fraction(fields: Sequence[SmearField], seed: int, train_fraction: float) -> dict[str, set[str]]:
+def _by_fraction(fields: Sequence[Grouped], seed: int, train_fraction: float) -> dict[str, set[str]]:
     if not 0 <= train_fraction <= 1:
         raise ValueError(f"split.train_fraction is {train_fraction}; give a number from 0 to 1")
     groups: dict[tuple[str, str], list[str]] = {}

@@ -1,0 +1,72 @@
+"""What sets of fields and of crops are built with: where they are kept, their image files, and TFDS kept quiet."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import cv2
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import UInt8
+
+from wbcjax.enhance import METHODS
+from wbcjax.input.digest import Digests
+
+
+@runtime_checkable
+class Picture(Protocol):
+    """A field or a crop."""
+
+    @property
+    def path(self) -> Path | None: ...  # of its image file; None when it was rendered
+
+    def image(self) -> UInt8[np.ndarray, "h w 3"]: ...
+
+
+def cache_root(cache_dir: str | Path | None) -> Path:
+    """Where sets are kept: in the folder given, else in $WBCJAX_CACHE, else in ~/.cache/wbcjax."""
+    return Path(cache_dir or os.environ.get("WBCJAX_CACHE") or "~/.cache/wbcjax").expanduser()
+
+
+def digests_of(root: Path, places: Sequence[str]) -> Digests:
+    """Digests of the files of a set, remembered in one place for all sets made of the same files or folders."""
+    absolute = [str(Path(place).absolute()) for place in places]
+    memory = hashlib.sha256(json.dumps(absolute).encode()).hexdigest()[:16]
+    return Digests(root / "digests" / f"{memory}.json")
+
+
+def image_files(pictures: Sequence[Picture], enhance: str) -> Iterator[bytes]:
+    """The bytes of an image file of each picture, in their order, enhanced by one of METHODS; made on all cores."""
+    cores = os.cpu_count() or 1
+    read = grain.ReadOptions(num_threads=cores, prefetch_buffer_size=2 * cores)
+    images = grain.MapDataset.range(len(pictures)).map(lambda index: _encoded(pictures[index], enhance))
+    with contextlib.closing(iter(images.to_iter_dataset(read))) as iterator:
+        yield from iterator
+
+
+def prepare(builder: tfds.core.DatasetBuilder, is_current: Callable[[], bool]) -> None:
+    """Write a set. TFDS writes beside its folder and renames at the end: a broken build leaves nothing to be read.
+
+    `is_current` tells whether there is a set as it should be. Raises OSError when the set cannot be written.
+    """
+    tfds.disable_progress_bar()  # several at a time; the builders show one
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a "download" of unknown size
+            builder.download_and_prepare()
+    except OSError:
+        # Another process may have finished the same set first: then the rename fails, and the other's set is as good.
+        if not is_current():
+            raise
+
+
+def _encoded(picture: Picture, enhance: str) -> bytes:
+    """An image file with the picture's pixels, enhanced: its own as it is, where it has one that shall stay so."""
+    if enhance == "none" and picture.path is not None:
+        return picture.path.read_bytes()
+    return cv2.imencode(".png", cv2.cvtColor(METHODS[enhance](picture.image()), cv2.COLOR_RGB2BGR))[1].tobytes()

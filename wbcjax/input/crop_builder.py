@@ -1,0 +1,165 @@
+"""Crops in class folders as a TFDS set of array records, built once and cached under a hash of what it is made of."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from wbcjax.enhance import ENHANCE_VERSION
+from wbcjax.input.building import cache_root, digests_of, image_files, prepare
+from wbcjax.input.contents import enhancement
+from wbcjax.input.crop_contents import Crop, check_classes, crop_sides, cut_settings
+from wbcjax.input.digest import Digests
+from wbcjax.smear.field import decode_image
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1  # raise it whenever records change their layout
+
+
+class CropSource:
+    """One split of a built set: `len(source)`, `source.image(i)`, and by crop its name, group and label."""
+
+    def __init__(
+        self,
+        records: Sequence[Mapping[str, Any]],
+        crops: Sequence[Crop],
+        classes: Sequence[str],
+        cut: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.names = tuple(crop.name for crop in crops)  # "class/file" of crop 0, 1, ...
+        self.groups = tuple(crop.group for crop in crops)  # the group or field it is from, else its own name
+        self.labels = np.array([crop.label for crop in crops], np.int32)  # (n,), 0..c-1
+        self.classes = tuple(classes)  # of label 0, 1, ...
+        self.cut = cut  # how the crops were cut: see `cut_settings`
+        self._records = records
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """Crop `index`, RGB, at its own size, enhanced when the set is."""
+        return decode_image(self._records[index]["image"], self.names[index])
+
+
+def crop_source(config: ConfigDict, split: str, cache_dir: str | Path | None = None) -> CropSource:
+    """The "train" or "val" split of the crops that `config` (an experiment's `dataset`) describes, built on first use.
+
+    Sets are kept where those of fields are, see `cache_root`, in a folder named by a hash of all that is in them: a
+    crop that changes, appears or disappears makes another set. What is in the folders but not in the set is told in the
+    log whenever it is opened, and so are crops that are the same, byte for byte, in train and in val.
+
+    Raises FileNotFoundError for a folder that is not there; ValueError as `crop_sides` and `check_classes` do, for an
+    empty split, for settings that there are not, and for crops that cannot be read, each by its name.
+    """
+    sides = crop_sides(config)
+    if not sides[split]:
+        sizes = {side: len(crops) for side, crops in sides.items()}
+        raise ValueError(f"split {split!r} has no crops (crops by split: {sizes}); change dataset.split")
+    check_classes(sides, config.classes)
+    cut = cut_settings(config)
+
+    root, enhance = cache_root(cache_dir), enhancement(config)
+    digests = digests_of(root, [config.crops, config.val_crops])
+    _tell_twins(sides, digests)
+    folder = root / f"{config.name}-{_fingerprint(sides, enhance, digests)}"
+    if not _is_built(folder):
+        _build(folder, sides, enhance)
+    digests.remember()
+    # Images stay encoded here: TFDS does not decode as `decode_image` does, upright and with 8 bits a channel.
+    records = _open(folder).as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    return CropSource(records, sides[split], config.classes, cut)
+
+
+class CellCrops(tfds.core.GeneratorBasedBuilder):
+    """The record layout. Takes the crops of each split to build a set, none to open a built one."""
+
+    VERSION = tfds.core.Version(f"{FORMAT_VERSION}.0.0")
+
+    def __init__(
+        self, *, data_dir: Path, sides: Mapping[str, Sequence[Crop]] | None = None, enhance: str = "none"
+    ) -> None:
+        self._sides = sides or {}
+        self._enhance = enhance  # one of METHODS
+        super().__init__(file_format="array_record", data_dir=data_dir)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Cells cut out of stained smear fields, and their classes.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(),  # the file's own bytes, of whatever format, or PNG
+                    "name": tfds.features.Text(),
+                    "group": tfds.features.Text(),
+                    "label": np.int32,  # 0..c-1
+                }
+            ),
+            disable_shuffling=True,  # record i is crop i of the split
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        # TFDS cannot write an empty split; `crop_source` opens none.
+        return {side: self._generate_examples(side, crops) for side, crops in self._sides.items() if crops}
+
+    def _generate_examples(self, side: str, crops: Sequence[Crop]) -> Iterator[tuple[int, dict[str, Any]]]:
+        shown = tqdm(crops, desc=f"write {side} crops", unit="crop", disable=None)
+        for index, (crop, image) in enumerate(zip(shown, image_files(crops, self._enhance), strict=True)):
+            yield index, {"image": image, "name": crop.name, "group": crop.group, "label": crop.label}
+
+
+def _open(folder: Path) -> Any:
+    """The set in a folder, which may not be there yet. Any: TFDS's decorators hide its signatures from pyright."""
+    return CellCrops(data_dir=folder)
+
+
+def _is_built(folder: Path) -> bool:
+    return _open(folder).data_path.exists()
+
+
+def _fingerprint(sides: Mapping[str, Sequence[Crop]], enhance: str, digests: Digests) -> str:
+    """A hash of everything in a set: each side's crops in their order, with what is in their files."""
+    rows = {side: [(c.name, c.group, c.label, digests.file(c.path)) for c in crops] for side, crops in sides.items()}
+    contents = {"format": FORMAT_VERSION, "enhance": (enhance, ENHANCE_VERSION), "sides": rows}
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _build(folder: Path, sides: Mapping[str, Sequence[Crop]], enhance: str) -> None:
+    crops = [crop for side in sides.values() for crop in side]
+    with ThreadPoolExecutor() as pool:
+        shown = tqdm(pool.map(_fault, crops), total=len(crops), desc="check crops", unit="crop", disable=None)
+        faults = [fault for fault in shown if fault]
+    if faults:
+        raise ValueError(f"{len(faults)} of {len(crops)} crops cannot be read:\n  " + "\n  ".join(faults))
+    log.info("building %s: %s crops", folder, {side: len(crops) for side, crops in sides.items()})
+    prepare(CellCrops(data_dir=folder, sides=sides, enhance=enhance), lambda: _is_built(folder))
+
+
+def _fault(crop: Crop) -> str | None:
+    """Why a crop cannot be read."""
+    try:
+        crop.image()
+    except OSError as error:
+        return f"{crop.path}: {error.strerror}"
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _tell_twins(sides: Mapping[str, Sequence[Crop]], digests: Digests) -> None:
+    """Log the crops of val whose files are, byte for byte, among those of train: they are no test of anything."""
+    learnt = {digests.file(crop.path): crop.name for crop in sides["train"]}
+    twins = [(crop.name, learnt[digests.file(crop.path)]) for crop in sides["val"] if digests.file(crop.path) in learnt]
+    if twins:
+        listed = "\n  ".join(f"{name} is {of_train} in train" for name, of_train in twins)
+        crops = "1 crop of val is" if len(twins) == 1 else f"{len(twins)} crops of val are"
+        log.warning("%s in train too:\n  %s", crops, listed)

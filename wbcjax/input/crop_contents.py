@@ -1,0 +1,231 @@
+"""What goes into a set of crops: the files of class folders, the fields they are from, and which of them train.
+
+    myeloma/1_001.png ...   a folder of each class
+    other/1_002.png ...
+    crops.csv               the field, and perhaps group, that each crop is from; as `wbcjax crop` writes it
+    crops.json              how they were cut
+
+Without the two files, as when crops come from elsewhere, each crop is taken for a field of its own. `config` is an
+experiment's `dataset` all through (configs/base.py).
+"""
+
+import csv
+import io
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+
+from wbcjax.input.split import read_names, split_fields
+from wbcjax.smear.crops import SETTINGS, TABLE
+from wbcjax.smear.field import read_image
+from wbcjax.smear.formats.folders import IMAGES, files
+
+log = logging.getLogger(__name__)
+
+READ_COLUMNS = ("file", "class", "field", "group")  # of crops.csv
+ALIKE = ("margin", "size", "mask_background")  # in crops.json: what changes how a crop looks
+
+
+@dataclass(frozen=True)
+class Crop:
+    """An image file in a class folder."""
+
+    name: str  # "class/file"
+    path: Path
+    label: int  # 0..c-1
+    field: str  # the crop's own name where none is known
+    field_group: str | None  # of the fields that belong together
+
+    @property
+    def group(self) -> str:
+        """What must not be on both sides of a split."""
+        return self.field_group or self.field
+
+    def image(self) -> UInt8[np.ndarray, "h w 3"]:
+        """The RGB image. Raises OSError when the file cannot be read, ValueError when it is no image."""
+        return read_image(self.path)
+
+
+class CropField(NamedTuple):
+    """A field that crops are from."""
+
+    name: str
+    group: str | None
+
+
+def crop_sides(config: ConfigDict) -> dict[str, list[Crop]]:
+    """The crops of {"train": ..., "val": ...}, by class and name: those of two folders, or one folder's, split.
+
+    What is split is fields, as `split_fields` does it with the fields that were annotated: all crops of a field (and
+    all fields of a group) are on one side, `train_fraction` is that of fields, and `train_names` and `val_names` list
+    fields as the column `field` of crops.csv has them. The same seed and lists thus divide fields and crops alike.
+
+    Raises FileNotFoundError for a folder that is not there. Raises ValueError for classes, folders and tables that do
+    not fit each other, with all that is wrong; and as `split_fields` does.
+    """
+    classes = tuple(config.classes)
+    if len(set(classes)) < 2 or len(set(classes)) < len(classes):
+        raise ValueError(f"dataset.classes is {classes}; give the names of two class folders or more, each once")
+    if not config.val_crops:
+        return _split(_read(config, "crops"), config)
+    if read_names(config.split.train_names) or read_names(config.split.val_names):
+        raise ValueError(
+            f"dataset.val_crops is {config.val_crops!r}, and dataset.split lists names: leave out one or the other"
+        )
+    return {"train": _read(config, "crops"), "val": _read(config, "val_crops")}
+
+
+def cut_settings(config: ConfigDict) -> dict[str, Any] | None:
+    """How the crops were cut, as crops.json has it (see `wbcjax.crop_folder.crop_folder`); None when there is none.
+
+    Crops to validate with that were cut otherwise are told in the log. Raises ValueError for a file that is no JSON.
+    """
+    cut = _read_settings(Path(config.crops))
+    other = _read_settings(Path(config.val_crops)) if config.val_crops else None
+    for key in ALIKE:
+        if cut and other and cut.get(key) != other.get(key):
+            log.warning(
+                "%s was cut with %s %s, %s with %s %s",
+                *(config.val_crops, key, other.get(key)),
+                *(config.crops, key, cut.get(key)),
+            )
+    return cut
+
+
+def check_classes(sides: dict[str, list[Crop]], classes: Sequence[str]) -> None:
+    """Raise ValueError for a class that val has and train lacks; one that only train has is told in the log."""
+    counts = {side: Counter(classes[crop.label] for crop in crops) for side, crops in sides.items()}
+    lacking = [name for name in classes if counts["val"][name] and not counts["train"][name]]
+    if counts["train"] and lacking:
+        listed = ", ".join(f"{name!r} ({_count(counts['val'][name])})" for name in lacking)
+        raise ValueError(f"val has classes that train lacks: {listed}; change dataset.split, or add crops of them")
+    lacking = [name for name in classes if counts["train"][name] and not counts["val"][name]]
+    if counts["val"] and lacking:
+        log.warning("val has no crops of %s: nothing is known of how well they are told", ", ".join(map(repr, lacking)))
+
+
+def _split(crops: list[Crop], config: ConfigDict) -> dict[str, list[Crop]]:
+    if all(crop.field == crop.name for crop in crops):
+        log.warning(
+            "%s: nothing says which field a crop is from (no %s), so that crops of one field may be both in train and "
+            "in val, and scores look better than they are",
+            config.crops,
+            TABLE,
+        )
+    fields = dict.fromkeys(CropField(crop.field, crop.field_group) for crop in crops)
+    sides = split_fields(list(fields), **config.split)
+    names = {side: {field.name for field in members} for side, members in sides.items()}
+    return {side: [crop for crop in crops if crop.field in names[side]] for side in sides}
+
+
+def _read(config: ConfigDict, key: str) -> list[Crop]:
+    """The crops of the folder `config[key]`, by class and name; to learn from, every class must have some."""
+    folder, classes = Path(config[key]), tuple(config.classes)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; set dataset.{key} to one that holds a folder of each class")
+    found = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")}
+    problems = [
+        f"there is no folder of the class {name!r}; add one, or take it out of dataset.classes"
+        for name in classes
+        if key == "crops" and name not in found
+    ]
+    problems += [
+        f"the folder {name!r} is no class; add it to dataset.classes, or move it elsewhere"
+        for name in found
+        if name not in classes
+    ]
+    paths = {name: files(found[name], IMAGES) for name in classes if name in found}
+    problems += [
+        f"the folder of the class {name!r} holds no image ({', '.join(sorted(IMAGES))}); add some"
+        for name, images in paths.items()
+        if not images
+    ]
+    known = {f"{name}/{path.name}": path for name, images in paths.items() for path in images}
+    table = folder / TABLE
+    rows = {}
+    if table.is_file() and not problems:
+        rows, problems = _read_table(table, known)
+    if problems:
+        raise ValueError(f"{folder}: these crops cannot be used\n  " + "\n  ".join(problems))
+    _tell_others(folder, paths)
+    return [
+        Crop(name, path, classes.index(path.parent.name), *rows.get(name, CropField(name, None)))
+        for name, path in known.items()
+    ]
+
+
+def _read_table(table: Path, known: dict[str, Path]) -> tuple[dict[str, CropField], list[str]]:
+    """The field of each crop by its name as crops.csv has it, and what is wrong there."""
+    try:
+        reader = csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"), newline=""))
+        lines, columns = list(reader), reader.fieldnames or ()
+    except (UnicodeDecodeError, csv.Error) as error:
+        return {}, [f"{TABLE} is no table of comma-separated values in UTF-8 ({error}); write it so"]
+    lacking = [column for column in READ_COLUMNS if column not in columns]
+    if lacking:
+        return {}, [
+            f"{TABLE} has no column {', '.join(map(repr, lacking))}; it has {', '.join(map(repr, columns)) or 'none'}"
+        ]
+    rows = {line["file"]: CropField(line["field"] or line["file"], line["group"] or None) for line in lines}
+    problems = [
+        f"{TABLE} lists {name!r}, which is not there; put it back, or delete its line"
+        for name in rows
+        if name not in known
+    ]
+    problems += [
+        f"{TABLE} does not list {name!r}; add a line with its field, or move it elsewhere"
+        for name in known
+        if name not in rows
+    ]
+    times = Counter(line["file"] for line in lines)
+    problems += [f"{TABLE} lists {name!r} {count} times; leave one line" for name, count in times.items() if count > 1]
+    problems += [
+        f"{TABLE} has {line['file']!r} as {line['class']!r}; correct the column, or move the file to that folder"
+        for line in lines
+        if line["file"] in known and line["class"] != known[line["file"]].parent.name
+    ]
+    groups: dict[str, set[str | None]] = {}
+    for field in rows.values():
+        groups.setdefault(field.name, set()).add(field.group)
+    problems += [
+        f"{TABLE} has the field {name!r} in several groups, {', '.join(sorted(map(repr, of_field)))}; give it one"
+        for name, of_field in groups.items()
+        if len(of_field) > 1
+    ]
+    return rows, problems
+
+
+def _read_settings(folder: Path) -> dict[str, Any] | None:
+    path = folder / SETTINGS
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: no JSON ({error}); correct it, or delete it") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: holds no settings by name; correct it, or delete it")
+    return found
+
+
+def _tell_others(folder: Path, paths: dict[str, list[Path]]) -> None:
+    """Log what lies in class folders and is no image there, and images that lie beside class folders."""
+    others = files(folder, IMAGES)
+    for name, images in paths.items():
+        inside = {path for path in (folder / name).iterdir() if not path.name.startswith(".")}
+        others += sorted(inside - set(images))
+    if others:
+        listed = "\n  ".join(str(path.relative_to(folder)) for path in others)
+        log.warning("%s: %d left out, being no images in class folders:\n  %s", folder, len(others), listed)
+
+
+def _count(crops: int) -> str:
+    return "1 crop" if crops == 1 else f"{crops} crops"

@@ -1,0 +1,111 @@
+"""Training batches of crops, balanced or not, augmented, sharded and resumable; and how a crop is put on the canvas."""
+
+from collections.abc import Callable
+
+import cv2
+import grain
+import numpy as np
+from jaxtyping import Float, UInt8
+from ml_collections import ConfigDict
+
+from wbcjax.batch import CropBatch
+from wbcjax.input.augment import extent, fit_scale, random_matrix, recolour, warp
+from wbcjax.input.crop_builder import CropSource
+from wbcjax.input.mix import Mix, mix_crops
+from wbcjax.input.pipeline import augmentation, batched
+
+
+def crop_batches(
+    source: CropSource, config: ConfigDict, *, seed: int, process_index: int = 0, process_count: int = 1
+) -> grain.DatasetIterator[CropBatch]:
+    """Endless shuffled, augmented batches: this process's part of each global batch of `config.train.batch_size`.
+
+    An epoch is `len(source)` draws: of each crop once or, with `config.dataset.balance`, as many of each class, see
+    `_balanced`. Crop and augmentation depend on the seed and the position in the stream alone: neither threads nor the
+    number of processes change the global batch of a step, and `get_state` / `set_state` resume at exactly the next one.
+    Call `close()` when done.
+
+    Where `config.mix` asks for it, each crop is mixed with another, drawn from all alike; `index` tells of the first.
+
+    Raises ValueError when the processes cannot share the batch equally; TypeError for an unknown key of
+    `config.augment` or `config.mix`.
+    """
+    canvas, augment, mix = tuple(config.dataset.canvas), augmentation(config), Mix(**config.mix)
+    targets = np.eye(len(source.classes), dtype=np.float32)[source.labels]  # (n, c)
+
+    def draw_augmented(index: int, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
+        image = source.image(index)
+        height, width = image.shape[:2]
+        matrix = _centred(random_matrix(augment, height, width, canvas, rng), image, canvas)
+        return recolour(_draw(image, matrix, canvas), augment, rng)
+
+    def sample(index: int, rng: np.random.Generator) -> CropBatch:
+        image, target = draw_augmented(index, rng), targets[index]
+        if mix.on:
+            other = int(rng.integers(len(source)))
+            image, share = mix_crops(image, draw_augmented(other, rng), mix, rng)
+            target = np.float32(share) * target + np.float32(1 - share) * targets[other]
+        return CropBatch(image[None], target[None], np.array([index], np.int32))
+
+    stream = grain.MapDataset.range(len(source)).seed(seed)
+    if config.dataset.balance:
+        draw = _balanced(source, seed)
+        stream = stream.repeat().map_with_index(lambda position, _: draw(position))
+    else:
+        stream = stream.shuffle().repeat()
+    return batched(stream.random_map(sample), config.train.batch_size, process_index, process_count)
+
+
+def fit_crop(image: UInt8[np.ndarray, "h w 3"], canvas: tuple[int, int]) -> UInt8[np.ndarray, "ch cw 3"]:
+    """A crop as large as fits on a canvas (height, width), in its middle; the rest is filled by reflection.
+
+    What training draws when nothing is augmented; evaluation and prediction show a classifier this.
+    """
+    scale = fit_scale(image.shape[0], image.shape[1], canvas)
+    return _draw(image, _centred(np.diag([scale, scale, 1.0]), image, canvas), canvas)
+
+
+def _balanced(source: CropSource, seed: int) -> Callable[[int], int]:
+    """Which crop to draw at a position of an endless stream.
+
+    Of each c draws in a row, c being the number of classes, one is of each class, in random order; and each class's
+    crops are drawn in random order, all before any is drawn again.
+    """
+    labels = np.unique(source.labels)
+    streams = [
+        grain.MapDataset.source(np.flatnonzero(source.labels == label).tolist()).shuffle(seed + int(label)).repeat()
+        for label in labels
+    ]
+
+    def draw(position: int) -> int:
+        turn, place = divmod(position, len(streams))
+        order = np.random.default_rng([seed, turn]).permutation(len(streams))
+        return streams[order[place]][turn]
+
+    return draw
+
+
+def _centred(
+    matrix: Float[np.ndarray, "3 3"], image: UInt8[np.ndarray, "h w 3"], canvas: tuple[int, int]
+) -> Float[np.ndarray, "3 3"]:
+    """A map of `random_matrix` with crops smaller than the canvas in its middle instead of at its upper left."""
+    left, top, right, bottom = extent(matrix, (0, 0, image.shape[1], image.shape[0]))
+    moved = matrix.copy()
+    moved[0, 2] += max(int(canvas[1] - (right - left)) // 2, 0)
+    moved[1, 2] += max(int(canvas[0] - (bottom - top)) // 2, 0)
+    return moved
+
+
+def _draw(
+    image: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "3 3"], canvas: tuple[int, int]
+) -> UInt8[np.ndarray, "ch cw 3"]:
+    """The image on the canvas; beyond its edges it is reflected, again and again, about its outermost pixels.
+
+    Black there would tell the crop's shape and scale. A crop so thin that nothing of it is drawn gives its mean colour.
+    """
+    height, width = image.shape[:2]
+    patch, (left, top, right, bottom) = warp(image, matrix, canvas, (0, 0, width, height))
+    if not patch.size:
+        return np.full((*canvas, 3), np.rint(image.mean(axis=(0, 1))), np.uint8)
+    around = top, canvas[0] - bottom, left, canvas[1] - right
+    return cv2.copyMakeBorder(patch, *around, cv2.BORDER_REFLECT_101)
