@@ -1,10 +1,14 @@
+import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
 
-from tests.evaluate.make import annotated, detected, rle
-from wbcjax.evaluate.overlap import box_overlaps, mask_overlaps, touching
+from tests.evaluate.make import HEIGHT, WIDTH, annotated, detected, rle
+from wbcjax.evaluate.detections import FieldAnnotations, annotate
+from wbcjax.evaluate.overlap import box_overlaps, mask_overlaps, touching, touching_pairs
+from wbcjax.smear.field import Cell, text_rle
 
 
 def test_overlaps_of_rectangles_are_intersection_over_union():
@@ -53,3 +57,45 @@ def test_only_the_cells_that_touch_are_marked_and_crowds_are_neighbours():
     np.testing.assert_array_equal(touching(cells), [True, True, False, True, True])
     np.testing.assert_array_equal(touching(annotated([((0, 0, 10, 10), 1)])), [False])
     assert touching(annotated([])).shape == (0,)
+
+
+def test_a_nucleus_does_not_touch_the_cell_that_it_lies_in_but_another_nucleus():
+    apart = annotated([((0, 0, 20, 20), 1), ((5, 5, 15, 15), 2), ((30, 0, 50, 20), 1), ((35, 5, 45, 15), 2)])
+    np.testing.assert_array_equal(touching(apart), [True] * 4)
+    np.testing.assert_array_equal(touching(apart, nucleus=2), [False] * 4)
+    near = annotated([((0, 0, 20, 20), 1), ((5, 5, 19, 15), 2), ((21, 0, 41, 20), 1), ((22, 5, 35, 15), 2)])
+    np.testing.assert_array_equal(touching(near, nucleus=2), [True] * 4)
+    lobes = annotated([((0, 0, 20, 20), 1), ((2, 2, 8, 8), 2), ((10, 2, 18, 8), 2)])
+    np.testing.assert_array_equal(touching(lobes, nucleus=2), [False, True, True])
+    crowd = annotated([((25, 5, 35, 15), 2)], crowds=[((0, 0, 40, 40), 1)])
+    np.testing.assert_array_equal(touching(crowd, nucleus=2), [False, False])
+
+
+@settings(max_examples=200)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(0, 7), largest=st.integers(1, 20))
+def test_cells_touch_as_their_whole_masks_dilated_share_a_pixel(seed: int, count: int, largest: int):
+    rng = np.random.default_rng(seed)
+    cells = []
+    for _ in range(count):
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        for _ in range(int(rng.integers(0, 4))):  # parts, also none, over the field's border and beyond it
+            centre, axes = rng.integers(-3, (WIDTH + 3, HEIGHT + 3)).tolist(), rng.integers(0, largest, 2).tolist()
+            cv2.ellipse(mask, centre, axes, int(rng.integers(180)), 0, 360, 1, cv2.FILLED)
+        cells.append(Cell(int(rng.integers(1, 4)), rle=text_rle(coco_mask.encode(np.asfortranarray(mask)))))
+    field = annotate("field.png", HEIGHT, WIDTH, cells)
+    pairs = touching_pairs(field)
+    np.testing.assert_array_equal(pairs, dense_pairs(field))
+    np.testing.assert_array_equal(touching(field), pairs.any(axis=1))
+    nuclei, others = np.flatnonzero(field.labels == 2), np.flatnonzero(field.labels != 2)
+    expected = np.zeros(count, bool)
+    for rows in (nuclei, others):
+        expected[rows] = pairs[np.ix_(rows, rows)].any(axis=1)
+    np.testing.assert_array_equal(touching(field, nucleus=2), expected)
+
+
+def dense_pairs(field: FieldAnnotations) -> np.ndarray:
+    """Which two cells touch, by masks of the whole field."""
+    kernel = np.ones((5, 5), np.uint8)
+    grown = [np.asarray(cv2.dilate(coco_mask.decode(rle), kernel)) > 0 for rle in field.rles]
+    pairs = [[i != j and bool((one & other).any()) for j, other in enumerate(grown)] for i, one in enumerate(grown)]
+    return np.array(pairs, bool).reshape(len(grown), len(grown))

@@ -160,6 +160,17 @@ def test_a_set_without_cells_has_no_scores_in_the_table_and_null_in_json(tmp_pat
     assert written["counts"] == result["counts"]
 
 
+def test_cells_do_not_touch_the_nuclei_in_them():
+    cells = [((0, 0, 20, 20), 1), ((22, 0, 42, 20), 1), ((0, 28, 12, 40), 1)]
+    nuclei = [((4, 4, 16, 16), 2), ((26, 4, 38, 16), 2), ((3, 31, 9, 37), 2)]
+    annotations, detections = [annotated(cells + nuclei)], [detected([(*cell, 0.9) for cell in cells])]
+    result = scores(annotations, detections, ("myeloma", "nucleus"))["touching"]
+    assert result["cells"] == 2
+    assert result["mask"]["per_class"]["myeloma"] == pytest.approx(1)
+    assert np.isnan(result["mask"]["per_class"]["nucleus"])
+    assert scores(annotations, detections, ("myeloma", "plasma"))["touching"]["cells"] == 6
+
+
 def test_a_label_beyond_the_classes_is_refused_naming_the_field():
     with pytest.raises(ValueError, match=r"field.png: label 3 has no class; the 2 classes are L1, L2"):
         scores([annotated([])], [detected([((0, 0, 5, 5), 3, 0.9)])], CLASSES)

@@ -61,6 +61,13 @@ class FieldDetections:
         boxes, labels, scores = self.boxes[rows], self.labels[rows], self.scores[rows]
         return FieldDetections(self.name, self.height, self.width, boxes, labels, scores, rles)
 
+    def confident(self, min_score: float) -> "FieldDetections":
+        """What counts as a cell: detections that score at least `min_score` and have a pixel, the surest first."""
+        surest_first = np.argsort(-self.scores, kind="stable")
+        return self.select(
+            np.array([row for row in surest_first if self.scores[row] >= min_score and _area(self.rles[row])], np.int64)
+        )
+
 
 def annotate(name: str, height: int, width: int, cells: Sequence[Cell]) -> FieldAnnotations:
     """The annotations of a field that is `height` x `width` pixels, boxes tight around the masks of outlined cells."""

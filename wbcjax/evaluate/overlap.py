@@ -1,11 +1,14 @@
 """How far detections and annotated cells cover one another, and which annotated cells touch."""
 
+from typing import Any
+
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from pycocotools import mask as coco_mask
 
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections
+from wbcjax.smear.rle import cut_out
 
 TOUCHING_DILATION = 2  # pixels
 
@@ -27,21 +30,40 @@ def box_overlaps(annotations: FieldAnnotations, detections: FieldDetections) -> 
     return _overlaps(_xywh(detections.boxes), _xywh(annotations.boxes), annotations)
 
 
-def touching(annotations: FieldAnnotations) -> Bool[np.ndarray, " c"]:
+def touching(annotations: FieldAnnotations, nucleus: int = 0) -> Bool[np.ndarray, " c"]:
     """Which annotated cells touch another cell (or a crowd region) of the field, whatever their classes.
 
-    Of cells of which only the box is known, the filled boxes touch.
+    Nuclei, where `nucleus` is their label, touch nuclei alone, and cells touch cells: those that lie in one another do
+    not touch. Of cells of which only the box is known, the filled boxes touch.
+    """
+    nuclei = annotations.labels == nucleus
+    return (touching_pairs(annotations) & (nuclei[:, None] == nuclei)).any(axis=1)
+
+
+def touching_pairs(annotations: FieldAnnotations) -> Bool[np.ndarray, "c c"]:
+    """Which two annotated cells touch; never a cell itself.
 
     Two cells touch when their masks, each dilated by `TOUCHING_DILATION` pixels (a square of 5 x 5), share a pixel:
     when at most 3 pixels of background lie between them.
     """
+    grown = [_grown(rle) for rle in annotations.rles]
+    boxes = np.array([(x, y, x + mask.shape[1], y + mask.shape[0]) for mask, x, y in grown]).reshape(-1, 4)
+    near = (boxes[:, None, :2] < boxes[:, 2:]).all(axis=2)  # (c, c): the row's box begins before the column's ends
+    pairs = np.zeros_like(near)
+    for i, j in np.argwhere(np.triu(near & near.T, k=1)).tolist():
+        x1, y1 = np.maximum(boxes[i, :2], boxes[j, :2])
+        x2, y2 = np.minimum(boxes[i, 2:], boxes[j, 2:])
+        of_both = [mask[y1 - y : y2 - y, x1 - x : x2 - x] for mask, x, y in (grown[i], grown[j])]
+        pairs[i, j] = pairs[j, i] = np.bitwise_and(*of_both).any()
+    return pairs
+
+
+def _grown(rle: Any) -> tuple[UInt8[np.ndarray, "h w"], int, int]:
+    """A mask dilated by `TOUCHING_DILATION` within its bounds, and the left and top of these, in the field or not."""
+    mask, left, top = cut_out(rle)
     kernel = np.ones((2 * TOUCHING_DILATION + 1,) * 2, np.uint8)
-    masks = [coco_mask.decode(rle) for rle in annotations.rles]
-    grown = [coco_mask.encode(np.asfortranarray(cv2.dilate(mask, kernel), np.uint8)) for mask in masks]
-    if not grown:
-        return np.zeros(0, bool)
-    overlaps = np.asarray(coco_mask.iou(grown, grown, [0] * len(grown)))
-    return np.array([np.delete(row, cell).any() for cell, row in enumerate(overlaps)])
+    padded = np.pad(mask, TOUCHING_DILATION)
+    return np.asarray(cv2.dilate(padded, kernel), np.uint8), left - TOUCHING_DILATION, top - TOUCHING_DILATION
 
 
 def _overlaps(found: list, cells: list, annotations: FieldAnnotations) -> Float[np.ndarray, "d c"]:

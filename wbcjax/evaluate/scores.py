@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from wbcjax.evaluate.average_precision import average_precision
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_pairs
 from wbcjax.evaluate.field_precision import IOU_THRESHOLD, SCORE_THRESHOLD, field_average_precision, match_field
+from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.overlap import box_overlaps, mask_overlaps, touching
 from wbcjax.files import write_atomically
 
@@ -34,13 +35,14 @@ def scores(
     Returns, with NaN where there is no cell to find:
         box, mask: COCO's AP, AP50, AP75 and AP of each class (`average_precision`). Cells of which only the box is
             known count for boxes; for masks they are like crowd regions, and what is found there is left out.
-        touching: the same where only annotated cells that touch another need to be found (`overlap.touching`) but
-            every false detection counts, wherever it lies.
+        touching: the same where only annotated cells that touch another need to be found (`overlap.touching`; where a
+            class is called nucleus, cells that touch cells and nuclei that touch nuclei) but every false detection
+            counts, wherever it lies.
         paper: Matterport's mAP (`field_precision`), over the fields that hold annotated cells. Matterport has NaN for
             the others; here they are left out of the mean, and counted together with the false detections on them.
             It is of masks too.
         cells: annotated cells found, missed, and detections that found none, by the papers' matching: of masks where
-            cells are outlined, of boxes where they are not.
+            cells are outlined, of boxes where they are not. Nuclei are among them.
         counts: fields, annotated cells of each class, how many of them are not outlined, crowd regions, and detections
             of each class.
 
@@ -53,7 +55,7 @@ def scores(
         "box": [box_overlaps(*field) for field in zip(truth["box"], detections, strict=True)],
         "mask": [mask_overlaps(*field) for field in zip(truth["mask"], detections, strict=True)],
     }
-    touches = [touching(field) for field in annotations]
+    touches = [touching(field, nucleus_label(classes)) for field in annotations]
     alone = [~touch for touch in touches]
     return {
         **{kind: _coco(truth[kind], detections, overlaps[kind], classes) for kind in truth},

@@ -1,0 +1,47 @@
+import numpy as np
+
+from tests.evaluate.make import annotated, detected
+from wbcjax.evaluate.cell_scores import cell_scores
+from wbcjax.evaluate.cell_table import cell_table
+
+
+def test_the_table_shows_the_scores_that_were_computed():
+    cells = annotated(
+        [((0, 0, 10, 10), 1), ((20, 0, 30, 10), 2)], crowds=[((0, 20, 20, 40), 1)], boxes=[((40, 0, 50, 10), 1)]
+    )
+    found = [((0, 0, 10, 8), 1, 0.9), ((30, 20, 40, 30), 2, 0.8), ((5, 25, 9, 29), 1, 0.7), ((20, 0, 30, 10), 1, 0.7)]
+    lines = cell_table(cell_scores([cells], [detected(found)], ("L1", "L2"), 0.5)).splitlines()
+    assert [line.split() for line in lines] == [
+        ["is", "/", "taken", "for", "L1", "L2", "background"],
+        ["L1", "1", "0", "1"],
+        ["L2", "1", "0", "0"],
+        ["background", "0", "1", "0"],
+        [],
+        ["cells,", "%", "PQ", "SQ", "RQ", "SegPC", "mIoU", "AP50"],
+        ["all", "classes", "26.7", "80.0", "33.3", "90.0"],
+        ["L1", "53.3", "80.0", "66.7", "80.0", "50.5"],
+        ["L2", "0.0", "n/a", "0.0", "0.0", "0.0"],
+        [],
+        *map(
+            str.split,
+            [
+                # 80 and 100 pixels shared; 100 of either cell, 100 of the false detection.
+                "aggregated Jaccard index of a field, mean, %: 60.0",
+                "cells 3, detections that score 0.5 or more 4: misses 1, false alarms 1",
+                "1 detections lie in crowd regions and are neither right nor wrong",
+                "count error of a field, found less annotated: mean +0.00, mean absolute 0.00",
+                "1 cells have no outline: PQ, SQ, RQ, SegPC mIoU and AJI leave them out",
+                "no outlined L2 is found with an IoU over 0.5: its SQ is not defined",
+            ],
+        ),
+    ]
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_table_of_nothing_says_why_it_is_empty():
+    result = cell_scores([], [], ("cell",), 0.9)
+    assert np.isnan(result["segmentation"]["aji"])
+    text = cell_table(result)
+    assert "nan" not in text
+    assert text.splitlines()[-1] == "there are no fields: no score is defined"
+    assert ["cell", "n/a", "n/a", "n/a", "n/a", "n/a"] in [line.split() for line in text.splitlines()]

@@ -1,0 +1,98 @@
+"""Tables 1 and 2 of Revanda et al. from runs that differ in the enhancement of their images alone, as text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from wbcjax.evaluate.paper_tables import REVANDA_MAP, REVANDA_SUBTYPES
+
+Rows = Mapping[str, Mapping[str, Any]]
+
+SCORES = ("accuracy", "precision", "sensitivity")
+PAPER_NAMES = {"none": "without", "he": "HE", "dhe": "DHE", "clahe": "CLAHE", "eff": "EFF", "eff_minmax": "EFF"}
+PAPER_ROWS = {"eff_minmax": "eff"}  # where a method is not called as the paper's figures are; it has one EFF
+GAP = "  "
+
+# What is tested on, by protocol.
+PROTOCOLS = {
+    "default": "Tested on fields that were held out of the training.",
+    "paper": "WARNING: as in the paper, the fields tested on show the very cells that were trained on: training fields "
+    "are\nflips of tested ones. These scores say nothing about fields of other cells; --protocol default keeps them "
+    "apart.",
+}
+
+
+def contrast_tables(results: Mapping[str, Any]) -> str:
+    """Both tables, the paper's figures beside those of the runs, and what must be known to compare them.
+
+    Args:
+        results: `protocol`, one of PROTOCOLS; `methods`, by the method of enhancement: `mAP` and `score_threshold` of
+            the cells, `subtypes`, what `image_scores` gives, and of the training `steps` and `stop`, the reason that it
+            ended for. A score that is not defined is None.
+    """
+    rows, protocol = results["methods"], results["protocol"]
+    if not rows:
+        return f"no run is finished yet\n\n{PROTOCOLS[protocol]}"
+    blocks = [_map_lines(rows), _subtype_lines(rows), _remarks(rows, protocol)]
+    return "\n\n".join("\n".join(lines) for lines in blocks)
+
+
+def _map_lines(rows: Rows) -> Iterator[str]:
+    thresholds = sorted({row["score_threshold"] for row in rows.values()})
+    yield f"Table 1: mAP of cells, % (IoU 0.5, score {' or '.join(f'{value:g}' for value in thresholds)})"
+    yield from _aligned(
+        [
+            ["contrast enhancement", "here", "paper"],
+            *(
+                [_name(method), _percent(row["mAP"]), f"{REVANDA_MAP[_of_paper(method)]:.2f}"]
+                for method, row in rows.items()
+            ),
+        ]
+    )
+
+
+def _subtype_lines(rows: Rows) -> Iterator[str]:
+    yield "Table 2: subtype of images by the pathologists' vote, %"
+    head = "accuracy", "95 % interval", "precision", "sensitivity", "undetected"
+    entries = [["contrast enhancement", *head, "paper: accuracy", "precision", "sensitivity"]]
+    for method, row in rows.items():
+        subtypes = row["subtypes"]
+        accuracy, precision, sensitivity = (_percent(subtypes[score]["value"]) for score in SCORES)
+        interval = "-".join(_percent(subtypes["accuracy"][end]) for end in ("low", "high"))
+        undetected = f"{subtypes['undetected']} of {subtypes['images']}"
+        paper = [f"{figure:.2f}" for figure in REVANDA_SUBTYPES[_of_paper(method)]]
+        entries.append([_name(method), accuracy, interval, precision, sensitivity, undetected, *paper])
+    yield from _aligned(entries)
+
+
+def _remarks(rows: Rows, protocol: str) -> Iterator[str]:
+    yield PROTOCOLS[protocol]
+    yield "The paper's figures are of its own 301 images, which its 60 training images are flips of."
+    yield "One training each, from one seed: differences smaller than the interval speak for no method."
+    steps = {method: row["steps"] for method, row in rows.items()}
+    if len(set(steps.values())) == 1:
+        yield f"Every run has trained {next(iter(steps.values()))} steps."
+    else:
+        told = ", ".join(f"{method} {count}" for method, count in steps.items())
+        yield f"WARNING: the runs have trained for different numbers of steps, which their scores show too: {told}."
+    if cut := [method for method, row in rows.items() if row["stop"] == "max_minutes"]:
+        yield f"config.train.max_minutes ended before its last step the training of: {', '.join(cut)}."
+
+
+def _name(method: str) -> str:
+    return f"{PAPER_NAMES[method]} ({method})"
+
+
+def _of_paper(method: str) -> str:
+    return PAPER_ROWS.get(method, method)
+
+
+def _percent(fraction: float | None) -> str:
+    return "n/a" if fraction is None else f"{100 * fraction:.2f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table whose first column is of names, the others of figures."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *figures in rows:
+        right = (figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True))
+        yield GAP.join([name.ljust(widths[0]), *right])
