@@ -279,6 +279,7 @@ CONFIGS = {
     "segpc_mask_rcnn:quick": (("r18_quick",), 18),
     "segpc_mask_rcnn:r34": (("r34",), 34),
     "segpc_mask_rcnn:r50": (("r50",), 50),
+    "segpc_nucleus": ((), 18),
     "all_mask_rcnn": ((), 101),
     "myeloma_mask_rcnn": ((), 101),
 }

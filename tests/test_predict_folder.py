@@ -2,14 +2,17 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 
 from tests.oracle import CLASSES, oracle, paint
+from wbcjax import cli, predict, runtime
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.files import write_png
 from wbcjax.models.mask_rcnn import MaskRCNN
@@ -27,8 +30,8 @@ ONE = ((10, 10, 30, 40), 2, 0.9)
 class Teller(Predictor):
     """Finds in each image the rectangles that it was told of under the image's name."""
 
-    def __init__(self, told: dict[str, list[Found]]) -> None:
-        super().__init__(MaskRCNN(TORCHVISION, len(CLASSES) + 1), (64, 96), CLASSES)
+    def __init__(self, told: dict[str, list[Found]], classes: tuple[str, ...] = CLASSES, enhance: str = "none") -> None:
+        super().__init__(MaskRCNN(TORCHVISION, len(classes) + 1), (64, 96), classes, enhance=enhance)
         self.told = told
         self.shown: dict[str, np.ndarray] = {}
 
@@ -86,21 +89,106 @@ def test_each_image_has_its_pictures_and_the_folder_its_lists(tmp_path):
 def test_the_table_names_place_class_and_size_of_each_cell_the_surest_first(tmp_path):
     _, out = search(tmp_path, {"a.png": [((40, 5, 50, 9), 1, 0.6), ONE], "b.png": [], "c.png": [((0, 0, 1, 1), 3, 1)]})
     first, second, third = table_in(out)
-    assert first == {
-        "image": "a.png",
-        "cell": "1",
-        "class": "L2",
-        "score": "0.9000",
-        "x1": "10",
-        "y1": "10",
-        "x2": "30",
-        "y2": "40",
-        "area": "600",
-        "centroid_x": "20",
-        "centroid_y": "25",
-    }
+    assert (
+        first.items()
+        >= {
+            "image": "a.png",
+            "cell": "1",
+            "class": "L2",
+            "score": "0.9000",
+            "x1": "10",
+            "y1": "10",
+            "x2": "30",
+            "y2": "40",
+            "area": "600",
+            "centroid_x": "20",
+            "centroid_y": "25",
+        }.items()
+    )
     assert (second["image"], second["cell"], second["class"], second["area"]) == ("a.png", "2", "L1", "40")
     assert (third["image"], third["cell"], third["centroid_x"]) == ("c.png", "1", "0.5")
+
+
+def test_the_table_describes_shape_and_stain_and_sizes_in_micrometres_where_the_pixels_is_known(tmp_path):
+    images, thin = image_folder(tmp_path / "images", "a.png"), ((0, 0, 1, 1), 1, 0.6)
+    for pixel_size, extra in ((0.0, []), (0.5, ["area_um2", "perimeter_um"])):
+        predict_folder(Teller({"a.png": [ONE, thin]}), images, tmp_path / "out", 0.5, pixel_size=pixel_size)
+        cell, dot = table_in(tmp_path / "out")
+        shape = ["perimeter", "circularity", "eccentricity", "solidity", "od_red", "od_green", "od_blue"]
+        assert list(cell)[11:] == shape + extra
+        assert float(cell["eccentricity"]) == pytest.approx(math.sqrt(1 - 399 / 899), abs=1e-3)  # moments of 20 x 30
+        assert (cell["solidity"], cell["od_red"], cell["od_green"], cell["od_blue"]) == ("1", "0", "0", "0")
+        assert dot["area"] == "1"
+        assert all(math.isfinite(float(dot[name])) for name in shape + extra)
+    assert (cell["area_um2"], dot["area_um2"]) == ("150", "0.25")
+    assert float(cell["perimeter_um"]) == pytest.approx(float(cell["perimeter"]) / 2, rel=1e-5)
+
+
+def test_the_stain_is_that_of_the_image_as_it_was_taken(tmp_path):
+    (tmp_path / "images").mkdir()
+    image = np.full((HEIGHT, WIDTH, 3), 199, np.uint8)
+    image[10:40, 10:30] = 19, 199, 99
+    write_png(tmp_path / "images/a.png", image)
+    predict_folder(Teller({"a.png": [ONE]}, enhance="he"), tmp_path / "images", tmp_path / "out", 0.5)
+    (cell,) = table_in(tmp_path / "out")
+    assert (cell["od_red"], cell["od_green"], cell["od_blue"]) == ("1", "0", "0.30103")
+
+
+def test_an_impossible_pixel_size_is_refused_before_any_work(tmp_path):
+    model, images = Teller({}), image_folder(tmp_path / "images", "a.png")
+    for pixel_size in (-0.1, math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"the pixel size is .*; give micrometres per pixel"):
+            predict_folder(model, images, tmp_path / "out", 0.5, pixel_size=pixel_size)
+    assert not model.shown
+
+
+@pytest.mark.parametrize(
+    ("of_run", "options", "expected"),
+    [
+        ({"pixel_size": 0.2}, [], 0.2),
+        ({"pixel_size": 0.2}, ["--pixel-size=0.1"], 0.1),
+        ({"pixel_size": 0.2}, ["--scale=2"], None),
+        ({"pixel_size": 0.2}, ["--scale=2", "--pixel-size=0.1"], 0.1),
+        ({"pixel_size": 0.0}, [], None),
+        ({}, [], None),  # a run from before there was such a setting
+    ],
+)
+def test_the_pixel_size_is_the_commands_or_the_runs_for_images_of_its_magnification(
+    tmp_path, monkeypatch, of_run, options, expected
+):
+    config = ConfigDict({"dataset": {"class_attribute": "cell"} | of_run, "evaluate": {"score_threshold": 0.5}})
+    monkeypatch.setattr(runtime, "use_compilation_cache", lambda: None)
+    monkeypatch.setattr(predict, "load_config", lambda workdir: config)
+    monkeypatch.setattr(predict, "load", lambda workdir, checkpoint: Teller({"a.png": [ONE]}))
+    images = image_folder(tmp_path / "images", "a.png")
+    cli.main(["predict", str(tmp_path), str(images), f"--out={tmp_path / 'out'}", *options])
+    (cell,) = table_in(tmp_path / "out")
+    assert cell.get("area_um2") == (None if expected is None else f"{600 * expected**2:.6g}")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "inf", "0,1"])
+def test_a_pixel_size_that_is_none_is_refused_by_the_command(tmp_path, capsys, value):
+    with pytest.raises(SystemExit):
+        cli.main(["predict", str(tmp_path), str(tmp_path), f"--out={tmp_path}", f"--pixel-size={value}"])
+    assert f"{value} is no pixel size; give micrometres per pixel" in capsys.readouterr().err
+
+
+def test_nuclei_are_tied_to_their_cells_and_on_top_of_them(tmp_path):
+    cell, nucleus, lone = ((10, 10, 30, 40), 1, 0.9), ((15, 15, 25, 25), 2, 0.8), ((40, 40, 50, 50), 2, 0.7)
+    empty = ((50, 5, 60, 15), 1, 0.6)
+    images = image_folder(tmp_path / "images", "a.png", "b.png")
+    model = Teller({"a.png": [cell, nucleus, lone, empty]}, classes=("blast", "nucleus"))
+    predict_folder(model, images, tmp_path / "out", 0.5)
+    nuclear = ("class", "in_cell", "nuclei", "nc_ratio", "nucleus_share")
+    assert [tuple(row[name] for name in nuclear) for row in table_in(tmp_path / "out")] == [
+        ("blast", "", "1", "0.2", "0.166667"),
+        ("nucleus", "1", "", "", ""),
+        ("nucleus", "", "", "", ""),
+        ("blast", "", "0", "", ""),
+    ]
+    labels = labels_in(tmp_path / "out", "a.png")
+    assert (labels[15:25, 15:25] == 2).all()
+    assert (labels == 1).sum() == 600 - 100
 
 
 def test_a_label_image_holds_the_tables_numbers_surer_cells_on_top(tmp_path):

@@ -1,0 +1,110 @@
+"""cells.csv: a line for each cell that was found, saying where it is and what it looks like.
+
+- image, cell: the image's name, and the cell's number in it
+- class, score: of the detection
+- x1, y1, x2, y2: its box; centroid_x, centroid_y: the centre of its pixels. From the image's upper left corner, so that
+  the first pixel's centre is at (0.5, 0.5)
+- area, perimeter, circularity, eccentricity, solidity, od_red, od_green, od_blue: see
+  `wbcjax.evaluate.morphology.Morphology`
+- area_um2, perimeter_um: the same in micrometres, where the pixel size is known
+- named, probability, where a classifier named the cells too: its class, and how probable that is
+- in_cell, nuclei, nc_ratio, nucleus_share, where a class is called nucleus: of a nucleus, the number of its cell; of
+  other cells, how many nuclei they have, the area of these over that of the cytoplasm (inf: there is none), and over
+  that of the cell. Empty where there is nothing to tell
+
+Lengths and areas are in pixels where the name does not say micrometres (um).
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from wbcjax.evaluate.detections import FieldDetections
+from wbcjax.evaluate.morphology import Morphology, morphology, white_of
+from wbcjax.evaluate.nuclei_of_cells import nucleus_label, tie_nuclei
+from wbcjax.smear.rle import cut_out
+
+FOUND = ("image", "cell", "class", "score", "x1", "y1", "x2", "y2", "area", "centroid_x", "centroid_y")
+MICROMETRES = ("area_um2", "perimeter_um")
+NAMED = ("named", "probability")
+NUCLEAR = ("in_cell", "nuclei", "nc_ratio", "nucleus_share")
+
+Row = dict[str, Any]  # by column; one that is absent is left empty
+
+
+def columns(classes: Sequence[str], pixel_size: float, named: bool = False) -> tuple[str, ...]:
+    """The columns of the table of a model with these classes, and of a classifier's too; see this module's text."""
+    described = (name for name in Morphology._fields if name not in FOUND and (pixel_size or name not in MICROMETRES))
+    return (*FOUND, *(NAMED if named else ()), *described, *(NUCLEAR if nucleus_label(classes) else ()))
+
+
+def cell_rows(
+    image: UInt8[np.ndarray, "h w 3"], cells: FieldDetections, classes: Sequence[str], pixel_size: float
+) -> list[Row]:
+    """The lines of an image's cells, numbered from 1, each of which has a pixel.
+
+    `image` is the RGB image as it was taken, `pixel_size` its micrometres per pixel, 0 where they are not known.
+    """
+    white = white_of(image)
+    rows = []
+    for index, rle in enumerate(cells.rles):
+        described = morphology(rle, image, pixel_size, white)._asdict()
+        known = {name: _text(value) for name, value in described.items() if value is not None}
+        rows.append(_found(cells, index, classes) | known)
+    if nucleus_label(classes):
+        _add_nuclei(rows, cells, classes)
+    return rows
+
+
+def add_names(rows: Sequence[Row], named: FieldDetections, classes: Sequence[str]) -> None:
+    """Add what a classifier with these `classes` named the cells of `rows`."""
+    for row, label, score in zip(rows, named.labels, named.scores, strict=True):
+        row |= {"named": classes[label - 1], "probability": f"{score:.4f}"}
+
+
+def cells_csv(rows: Iterable[Row], classes: Sequence[str], pixel_size: float, named: bool = False) -> bytes:
+    """The whole table as a file's bytes; `classes` and `pixel_size` as its rows were made with."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, columns(classes, pixel_size, named), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue().encode()
+
+
+def _found(cells: FieldDetections, index: int, classes: Sequence[str]) -> Row:
+    """What was detected, and where."""
+    x1, y1, x2, y2 = cells.boxes[index].tolist()
+    mask, left, top = cut_out(cells.rles[index])
+    y, x = np.nonzero(mask)
+    place = {
+        "x1": x1,
+        "y1": y1,
+        "x2": x2,
+        "y2": y2,
+        "centroid_x": float(left + x.mean() + 0.5),
+        "centroid_y": float(top + y.mean() + 0.5),
+    }
+    found = {
+        "image": cells.name,
+        "cell": index + 1,
+        "class": classes[cells.labels[index] - 1],
+        "score": f"{cells.scores[index]:.4f}",
+    }
+    return found | {name: _text(value) for name, value in place.items()}
+
+
+def _add_nuclei(rows: list[Row], cells: FieldDetections, classes: Sequence[str]) -> None:
+    for cell, nuclei in tie_nuclei(cells, classes).items():
+        rows[cell]["nuclei"] = len(nuclei.rows)
+        if nuclei.rows:
+            rows[cell] |= {"nc_ratio": _text(nuclei.nc_ratio), "nucleus_share": _text(nuclei.share)}
+        for nucleus in nuclei.rows:
+            rows[nucleus]["in_cell"] = cell + 1
+
+
+def _text(value: float) -> str | int:
+    return value if isinstance(value, int) else f"{value:.6g}"
