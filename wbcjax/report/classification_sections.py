@@ -1,0 +1,123 @@
+"""Sections of the report of a classifier of crops: its scores, curves and mistakes."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wbcjax.evaluate.classification import ClassificationScores, worst_mistakes
+from wbcjax.evaluate.predictions import Predictions
+from wbcjax.report.classification_figures import (
+    confusion_figure,
+    precision_recall_figure,
+    reliability_figure,
+    roc_figure,
+)
+from wbcjax.report.detection_figures import figure_uri
+from wbcjax.report.run_page import Card, Chart, Charts, Folded, Gallery, KeyScore, KeyScores, Section, Text
+from wbcjax.report.run_pictures import MOST_CELLS, ImageOf, shown_of, thumbnail
+from wbcjax.report.run_sections import interval, number, percent, sentence_of
+from wbcjax.report.tables import Table
+
+MISTAKE_WIDTH = 200  # pixels
+
+
+def classification_headline(scores: ClassificationScores) -> Section:
+    """The numbers that say most."""
+    counts, calibration = scores["counts"], scores["calibration"]
+    shown = (
+        KeyScore(
+            "Crops taken for what they are",
+            f"{percent(scores['accuracy']['value'])} %",
+            f"{counts['crops'] - counts['mistakes']} of {counts['crops']} crops{interval(scores['accuracy'])}.",
+        ),
+        KeyScore(
+            "Area under the ROC curve",
+            number(scores["auroc"]["value"], 3),
+            "How often a crop of a class is found more probably of it than one that is not: 1 always, 0.5 by guessing. "
+            "The mean over the classes.",
+        ),
+        KeyScore(
+            "Error of the confidence",
+            f"{percent(calibration['ece'])} %",
+            "How far the probability that the classifier gives is off from how often it is right (expected "
+            f"calibration error, {calibration['bins']} bins).",
+        ),
+    )
+    return Section("Scores", (KeyScores(shown),))
+
+
+def crops_section(
+    predictions: Predictions,
+    split: str,
+    splits: Mapping[str, Mapping[str, int]],
+    cut: Mapping[str, Any] | None,
+) -> Section:
+    """Crops by class of what was scored and of other `splits` ({"crops": 45, "myeloma": 20}); how they were cut."""
+    labels = Counter(predictions.labels.tolist())
+    rows = [(name, *(f"{counts[key]}" for key in ("crops", *predictions.classes))) for name, counts in splits.items()]
+    of_class = (f"{labels[position]}" for position in range(len(predictions.classes)))
+    rows.append((f"{split} (scored)", f"{len(predictions.names)}", *of_class))
+    blocks = [Table("Crops", ("split", "crops", *predictions.classes), tuple(rows))]
+    if cut:
+        blocks.append(Table("How crops were cut", (), tuple((name, str(value)) for name, value in cut.items())))
+    return Section("Data", tuple(blocks))
+
+
+def report_section(scores: ClassificationScores) -> Section:
+    """The table of Fig. 11 of Suvon et al."""
+    report = scores["report"]
+    averages = {"macro average": report["macro"], "weighted average": report["weighted"]}
+    rows = [(name, *_report_row(of)) for name, of in report["per_class"].items()]
+    rows.append(("accuracy", "", "", number(scores["accuracy"]["value"], 2), f"{scores['counts']['crops']}"))
+    rows += [(name, *_report_row(of)) for name, of in averages.items()]
+    undefined = tuple(Text(sentence_of(text)) for text in scores["undefined"])
+    table = Table("", ("class", "precision", "recall", "f1-score", "support"), tuple(rows))
+    return Section("Classification report", (table, *undefined))
+
+
+def classification_figures_section(scores: ClassificationScores) -> Section:
+    """Confusion matrix, ROC and precision-recall curves, and reliability."""
+    charts = (
+        Chart("Confusion of crops", figure_uri(confusion_figure(scores))),
+        Chart("ROC curves", figure_uri(roc_figure(scores)), "Of each class against the rest."),
+        Chart("Precision over recall", figure_uri(precision_recall_figure(scores)), "Of each class against the rest."),
+        Chart(
+            "Reliability",
+            figure_uri(reliability_figure(scores)),
+            "Of crops of such a confidence, how many are right; on the dashed line it is what it says.",
+        ),
+    )
+    return Section("Curves and confusion", (Charts(charts),))
+
+
+def groups_section(scores: ClassificationScores) -> Section:
+    """Accuracy of each group of crops, such as a field or a patient, the worst first, folded."""
+    groups = sorted(scores["groups"].items(), key=lambda item: (item[1]["accuracy"], -item[1]["crops"]))
+    rows = tuple((name, f"{of['crops']}", f"{of['right']}", percent(of["accuracy"])) for name, of in groups)
+    table = Table("", ("group", "crops", "right", "accuracy, %"), rows)
+    blocks = (Folded(f"All {len(rows)} groups, lowest accuracy first", (table,)),) if rows else ()
+    return Section("Groups", blocks, "no group (field, slide, patient) of the crops is known.")
+
+
+def mistakes_section(predictions: Predictions, image_of: ImageOf) -> Section:
+    """The crops mistaken most confidently, and how many more there are."""
+    mistakes: Sequence[int] = worst_mistakes(predictions).tolist()
+    shown, classes = mistakes[:MOST_CELLS], predictions.classes
+    cards = tuple(
+        Card(
+            predictions.names[i],
+            (("", thumbnail(image_of(i), MISTAKE_WIDTH)),),
+            (
+                f"is {classes[predictions.labels[i]]}",
+                f"taken for {classes[predictions.predicted[i]]}, {predictions.confidence[i]:.2f}",
+            ),
+        )
+        for i in shown
+    )
+    note = f"Most confident first, of {len(predictions.names)} crops: {shown_of(len(shown), len(mistakes))}"
+    gallery = Gallery("Crops taken for another class", note, cards, layout="thumbs")
+    return Section("Mistakes", (gallery,) if cards else (), "every crop was taken for what it is.")
+
+
+def _report_row(of: Mapping[str, float]) -> tuple[str, ...]:
+    return (*(number(of[key], 2) for key in ("precision", "recall", "f1")), f"{int(of['support'])}")

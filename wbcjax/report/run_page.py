@@ -1,0 +1,133 @@
+"""The report of a run as one HTML page without scripts that loads nothing: sections of a few kinds of blocks."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from wbcjax.report.draw import colour_of
+from wbcjax.report.set_page import HEAD, STYLE
+from wbcjax.report.tables import Table, printable
+
+FIGURE = re.compile(r"[-+]?[\d.]+( \([\d.]+ to [\d.]+\))?|n/a|")  # an entry that is set to the right
+
+
+@dataclass(frozen=True)
+class KeyScore:
+    """A number that says most, and what it means to somebody who does not know the field's terms."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class KeyScores:
+    """The numbers at the top of the page."""
+
+    scores: tuple[KeyScore, ...]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure. Its title and note stand below it, the title only with a note: most figures have one in them."""
+
+    title: str
+    uri: str  # `figure_uri`
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Figures side by side where there is room."""
+
+    charts: tuple[Chart, ...]
+    small: bool = False  # many of one kind
+
+
+@dataclass(frozen=True)
+class Card:
+    """Pictures of one thing side by side, with what they are and lines below."""
+
+    title: str
+    pictures: tuple[tuple[str, str], ...]  # (what it shows, `jpeg_uri`)
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Cards under a heading; with the colours of classes where `classes` names them."""
+
+    title: str
+    note: str
+    cards: tuple[Card, ...]
+    classes: tuple[str, ...] = ()
+    layout: str = "cells"  # or "fields": one card a row, its pictures large
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks that a click opens. On paper they are as they are on the screen."""
+
+    title: str
+    blocks: tuple["Block", ...]
+
+
+Block = KeyScores | Text | Table | Charts | Gallery | Folded
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with a heading of its own. One without blocks is not shown, but `absent` says why."""
+
+    title: str
+    blocks: tuple[Block, ...] = ()
+    absent: str = ""
+
+
+def run_page(title: str, subtitle: Sequence[str], sections: Sequence[Section]) -> str:
+    """The page as HTML: a title, lines below it, then the sections; those without blocks in a list at the end.
+
+    Every text is escaped: names come from files.
+    """
+    environment = Environment(
+        loader=PackageLoader("wbcjax.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("run.html.j2").render(
+        head=Markup(HEAD),
+        style=Markup(STYLE),
+        title=title,
+        subtitle=subtitle,
+        sections=[section for section in sections if section.blocks],
+        absent=[section for section in sections if not section.blocks],
+        kind_of=lambda block: type(block).__name__,
+        anchor_of=lambda section: re.sub(r"\W+", "-", section.title.lower()).strip("-"),
+        is_figure=_is_figure,
+        colour_of=colour_of,
+    )
+    return page.strip() + "\n"
+
+
+def _shown(value: Any) -> Any:
+    """Texts without signs that a file could not hold; what is HTML already is left as it is."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _is_figure(table: Table, column: int) -> bool:
+    """Whether a column holds figures. A table's first column names its rows."""
+    return column > 0 and bool(table.head) and all(FIGURE.fullmatch(row[column]) for row in table.rows)
