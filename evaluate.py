@@ -1,7 +1,8 @@
 """Score a trained model: `python evaluate.py --workdir runs/X [--split val]`.
 
-Prints the scores as a table, and writes scores.json, detections.json and contact_sheet.png into runs/X/evaluation/val.
-Fields that the run never saw: `--annotations other/via.json --images other/images`.
+Prints the scores as tables, and writes scores.json and what it rests on into runs/X/evaluation/val,
+and the page runs/X/report.html. On data that the run never saw: `--annotations other/via.json --images other/images`
+for a detector, `--drawn_seed 1000000` for one of drawn fields, `--crops folder` for a classifier.
 """
 
 import sys
@@ -10,13 +11,14 @@ from pathlib import Path
 from absl import app, flags
 
 from wbcjax import runtime
-from wbcjax.detection import evaluate_run
-from wbcjax.evaluate.scores import table
+from wbcjax.tasks import evaluate
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of a training run", required=True)
-SPLIT = flags.DEFINE_enum("split", "val", ["train", "val"], "fields to score on")
+SPLIT = flags.DEFINE_enum("split", "val", ["train", "val"], "fields, or crops, to score on")
 ANNOTATIONS = flags.DEFINE_string("annotations", None, "score on other fields: their annotations, in the run's format")
 IMAGES = flags.DEFINE_string("images", None, "and their image folder")
+DRAWN_SEED = flags.DEFINE_integer("drawn_seed", None, "score on other drawn fields, as many, from this seed on")
+CROPS = flags.DEFINE_string("crops", None, "score on all crops of another folder of class folders")
 CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "weights to score")
 
 
@@ -24,15 +26,12 @@ def main(_: list[str]) -> None:
     runtime.quiet_libraries()
     runtime.tune_malloc()
     runtime.use_compilation_cache()
-    if bool(ANNOTATIONS.value) != bool(IMAGES.value):
-        sys.exit("evaluate.py: --annotations and --images go together")
-    out = Path(WORKDIR.value) / "evaluation" / (Path(ANNOTATIONS.value).stem if ANNOTATIONS.value else SPLIT.value)
+    other = {"annotations": ANNOTATIONS.value, "images": IMAGES.value, "crops": CROPS.value}
     try:
-        scores = evaluate_run(Path(WORKDIR.value), SPLIT.value, CHECKPOINT.value, out, ANNOTATIONS.value, IMAGES.value)
-    except (FileNotFoundError, ValueError) as error:
+        told = evaluate(Path(WORKDIR.value), SPLIT.value, CHECKPOINT.value, drawn_seed=DRAWN_SEED.value, **other)
+    except (OSError, ValueError) as error:
         sys.exit(f"evaluate.py: {error}")
-    print(table(scores))
-    print(f"\nscores.json, detections.json and contact_sheet.png are in {out}")
+    print(told)
 
 
 if __name__ == "__main__":

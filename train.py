@@ -13,7 +13,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from wbcjax import runtime
-from wbcjax.detection import detection_task
+from wbcjax.tasks import make_task
 from wbcjax.train.loop import NonFiniteLoss, train
 from wbcjax.train.workdir import ConfigChanged
 
@@ -39,7 +39,7 @@ def main(_: list[str]) -> None:
         jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
     config = CONFIG.value
     try:
-        task = detection_task(config)
+        task = make_task(config)
     except (OSError, ValueError) as error:  # of the settings, or of the set
         sys.exit(f"train.py: {error}")
     try:

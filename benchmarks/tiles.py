@@ -14,7 +14,8 @@ from wbcjax import runtime
 from wbcjax.detection import detect_split
 from wbcjax.evaluate.scores import Scores, scores
 from wbcjax.input.builder import Source, source
-from wbcjax.predict import CANVAS_UNIT, Predictor, load, load_config, predictor
+from wbcjax.predict import CANVAS_UNIT, Predictor, load, predictor
+from wbcjax.run import load_config
 
 SHOWN = (("mask", "AP"), ("mask", "AP50"), ("mask", "AP75"), ("box", "AP"), ("box", "AP50"))
 

@@ -11,6 +11,7 @@ from tests.input.painted import source_of
 from tests.oracle import as_set, oracle, paint
 from wbcjax import predict
 from wbcjax.enhance import METHODS
+from wbcjax.run import load_config, load_facts
 from wbcjax.smear.field import SmearField
 
 CANVAS = (64, 96)
@@ -35,6 +36,19 @@ def test_cells_of_an_image_in_tiles_are_those_of_the_image_in_one_piece():
     assert {box: label for box, label, *_ in as_set(found)} == CELLS
     assert {entry[:2] + entry[3:] for entry in as_set(found)} == {e[:2] + e[3:] for e in as_set(whole.predict(image))}
     assert tiled.compilations == 1
+
+
+def test_nuclei_on_a_seam_that_fill_their_cells_are_found_beside_them():
+    cells = {
+        (70, 10, 150, 60): 1,  # whole in no tile,
+        (72, 12, 148, 58): 2,  # nor is its nucleus
+        (60, 70, 100, 110): 1,
+        (65, 75, 95, 105): 2,  # whole in a tile that sees the cell cut
+    }
+    image = paint(120, 230, cells)
+    model = oracle(CANVAS, (1.0, 1.0))
+    model.classes = ("cell", "nucleus")
+    assert {box: label for box, label, *_ in as_set(model.predict(image))} == cells
 
 
 def test_an_image_is_enhanced_as_those_of_training_were_and_a_built_set_is_not_enhanced_again(monkeypatch):
@@ -101,16 +115,19 @@ def test_a_built_set_gives_what_each_of_its_fields_gives_alone():
 
 
 def test_scales_that_cannot_be_read_are_refused_naming_the_file(tmp_path: Path):
-    assert predict._load_scales(tmp_path) is None
+    def scales():
+        return predict._scales(load_facts(tmp_path), tmp_path)
+
+    assert scales() is None
     (tmp_path / "data.json").write_text(json.dumps({"scale": [0.5, 0.75]}))
-    assert predict._load_scales(tmp_path) == (0.5, 0.75)
-    for wrong in ("{", "{}", '{"scale": 3}', '{"scale": [1]}'):
+    assert scales() == (0.5, 0.75)
+    for wrong, told in (("{", "no notes"), ('{"scale": 3}', "no range of scales"), ('{"scale": [1]}', "no range")):
         (tmp_path / "data.json").write_text(wrong)
-        with pytest.raises(ValueError, match=r"data\.json: no range of scales"):
-            predict._load_scales(tmp_path)
+        with pytest.raises(ValueError, match=rf"data\.json: {told}"):
+            scales()
 
 
 def test_a_broken_config_of_a_run_is_refused_naming_the_file(tmp_path: Path):
     (tmp_path / "config.json").write_text('{"dataset"')
     with pytest.raises(ValueError, match=r"config\.json: broken JSON"):
-        predict.load_config(tmp_path)
+        load_config(tmp_path)

@@ -1,6 +1,7 @@
 """Mask R-CNN as a task for the training loop, and the evaluation of a trained one on a split of annotated fields."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -8,15 +9,26 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from wbcjax.batch import Batch
+from wbcjax.cells_table import cell_rows
+from wbcjax.evaluate.cell_scores import cell_scores
+from wbcjax.evaluate.cell_table import cell_table
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, annotate, save
-from wbcjax.evaluate.scores import Scores, scores, write_json
+from wbcjax.evaluate.image_scores import subtype_scores
+from wbcjax.evaluate.image_table import image_table
+from wbcjax.evaluate.scores import Scores, scores, table, write_json
+from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.files import write_png
 from wbcjax.input.augment import fit_scale
 from wbcjax.input.builder import Source, source
+from wbcjax.input.contents import enhancement
 from wbcjax.input.pipeline import train_batches
 from wbcjax.models import mask_rcnn
-from wbcjax.predict import Predictor, load, load_config, predictor
+from wbcjax.predict import Predictor, load, predictor
+from wbcjax.report.classification_figures import read_log
 from wbcjax.report.contact_sheet import contact_sheet
+from wbcjax.run import load_config
+from wbcjax.run_report import write_report
+from wbcjax.runtime import environment
 from wbcjax.train.losses import mask_rcnn_losses
 from wbcjax.train.task import Task, Tree
 
@@ -58,32 +70,114 @@ def detection_task(config: ConfigDict) -> Task:
 
 
 def evaluate_run(
-    workdir: Path, split: str, checkpoint: str, out: Path, annotations: str | None = None, images: str | None = None
+    workdir: Path,
+    split: str,
+    checkpoint: str,
+    out: Path,
+    annotations: str | None = None,
+    images: str | None = None,
+    drawn_seed: int | None = None,
 ) -> Scores:
     """Scores of a training run's model on "train" or "val" of its data; writes what they rest on into the folder `out`.
 
-    With `annotations` (a file of the run's format) and `images` (a folder) on all fields of these instead. Writes
-    scores.json, detections.json (from which the scores can be computed again) and contact_sheet.png (the worst fields
-    first). `checkpoint` is "best" or "latest".
+    On other fields instead, all of them: with `annotations` (a file of the run's format) and `images` (a folder), or,
+    for a run on drawn fields, with `drawn_seed`, the first seed of as many others. `checkpoint` is "best" or "latest".
+
+    The scores are those of `scores`; "cells" holds those of `cell_scores` too and, where the classes are subtypes of
+    lymphoblasts, "images" those of `subtype_scores`. Writes scores.json, detections.json (from which the scores can be
+    computed again), contact_sheet.png (the worst fields first) and the report, see `report_path`.
     """
     config = load_config(workdir)
     model = load(workdir, checkpoint)
-    if annotations and images:
-        if config.dataset.name == "synthetic":
-            raise ValueError(f"{workdir} was trained on drawn fields: score other annotations with a run on such files")
-        everything = {"seed": 0, "train_fraction": 0.0, "train_names": (), "val_names": ()}
-        config.dataset.update({"annotations": annotations, "images": images, "split": everything})
+    if _choose_fields(config, workdir, annotations, images, drawn_seed):
         split = "val"
     fields = source(config.dataset, split)
     annotated, detections = detect_split(model, fields, config)
-    found = scores(annotated, detections, model.classes, config.evaluate.score_threshold)
+    found = all_scores(annotated, detections, model.classes, config.evaluate.score_threshold)
     save(out / "detections.json", model.classes, annotated, detections)
     write_json(out / "scores.json", found)
     sheet = contact_sheet(
         lambda i: fields.field(i).image(), annotated, detections, model.classes, config.evaluate.score_threshold
     )
     write_png(out / "contact_sheet.png", sheet)
+    originals = fields
+    if enhancement(config.dataset) != "none":
+        originals = source(ConfigDict(config.dataset.to_dict() | {"enhance": "none"}), split)
+    _write_report(workdir, out, fields, originals, annotated, detections, found, config)
     return found
+
+
+def all_scores(
+    annotated: list[FieldAnnotations], detections: list[FieldDetections], classes: Sequence[str], min_score: float
+) -> Scores:
+    """What `evaluate_run` gives."""
+    found = scores(annotated, detections, classes, min_score)
+    found["cells"] |= cell_scores(annotated, detections, classes, min_score)
+    if set(classes) & set(SUBTYPES):
+        found["images"] = subtype_scores(annotated, detections, classes, min_score)
+    return found
+
+
+def all_tables(found: Scores) -> str:
+    """The scores of `all_scores` as text for a terminal."""
+    tables = [table(found), cell_table(found["cells"])]
+    return "\n\n".join(tables + ([image_table(found["images"])] if "images" in found else []))
+
+
+def _write_report(
+    workdir: Path,
+    out: Path,
+    fields: Source,
+    originals: Source,
+    annotated: list[FieldAnnotations],
+    detections: list[FieldDetections],
+    found: Scores,
+    config: ConfigDict,
+) -> None:
+    """The page of an evaluation. `originals` are the same fields as `fields`, their contrast not enhanced."""
+    rows = []
+    for i, detected in enumerate(detections):
+        cells = detected.confident(config.evaluate.score_threshold)
+        rows += cell_rows(originals.field(i).image(), cells, fields.classes, config.dataset.get("pixel_size", 0.0))
+    log = Path(workdir) / "metrics.jsonl"
+    write_report(
+        Path(workdir),
+        out,
+        lambda i: fields.field(i).image(),
+        annotated,
+        detections,
+        fields.classes,
+        found,
+        config.to_dict(),
+        read_log(log) if log.is_file() else (),
+        original_of=None if originals is fields else lambda i: originals.field(i).image(),
+        rows=rows,
+        environment=environment(),
+    )
+
+
+def _choose_fields(
+    config: ConfigDict, workdir: Path, annotations: str | None, images: str | None, drawn_seed: int | None
+) -> bool:
+    """Make the validation split of `config` the fields that are asked for; False where none are."""
+    drawn = config.dataset.name == "synthetic"
+    if drawn and annotations:
+        raise ValueError(f"{workdir} was trained on drawn fields: score it on others of these, by --drawn_seed")
+    if not drawn and drawn_seed is not None:
+        raise ValueError(
+            f"{workdir} was not trained on drawn fields: give --annotations and --images, not --drawn_seed"
+        )
+    if annotations:
+        config.dataset.update({"annotations": annotations, "images": images})
+    if drawn_seed is not None:
+        trained = range(config.dataset.synthetic.seed, config.dataset.synthetic.seed + config.dataset.synthetic.count)
+        if drawn_seed < trained.stop and drawn_seed + config.dataset.synthetic.count > trained.start:
+            raise ValueError(f"--drawn_seed {drawn_seed} draws fields that {workdir} was trained on; give another one")
+        config.dataset.synthetic.seed = drawn_seed
+    if annotations or drawn_seed is not None:
+        config.dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.0, "train_names": (), "val_names": ()})
+        return True
+    return False
 
 
 def detect_split(

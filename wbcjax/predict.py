@@ -1,7 +1,6 @@
 """Find cells with a trained Mask R-CNN: `wbcjax.load("runs/demo").predict(image)`, for an image of any size."""
 
 import contextlib
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -16,12 +15,14 @@ from ml_collections import ConfigDict
 
 from wbcjax.enhance import METHODS
 from wbcjax.evaluate.detections import FieldDetections, detect
+from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.input.augment import fit_scale
 from wbcjax.input.builder import Source
 from wbcjax.input.contents import enhancement
 from wbcjax.input.pipeline import PREFETCH, READ_THREADS, fit
 from wbcjax.models import mask_rcnn
 from wbcjax.models.mask_rcnn import Detections, MaskRCNN
+from wbcjax.run import DETECTION, check_task, load_config, load_facts
 from wbcjax.tiles import View, merge, tiles
 from wbcjax.train.checkpoint import load_variables
 
@@ -114,7 +115,7 @@ class Predictor:
                 found.append(self._in_image(detections, row, piece))
                 views.append(piece.view)
                 if piece.last:
-                    yield merge(found, views, margin=CUT_MARGIN / piece.scale)
+                    yield merge(found, views, CUT_MARGIN / piece.scale, nucleus_label(self.classes))
                     found, views = [], []
 
     def _pieces(self, name: str, image: np.ndarray) -> Iterator["_Piece"]:
@@ -169,22 +170,12 @@ def _drawn_size(height: int, width: int, scale: float) -> tuple[int, int]:
 def load(workdir: str | Path, which: str = "best") -> Predictor:
     """The model of a training run, with its best or latest weights.
 
-    Raises FileNotFoundError when `workdir` holds no run.
+    Raises FileNotFoundError when `workdir` holds no run, ValueError when it holds one of another kind.
     """
     config = load_config(workdir)
+    check_task(config, DETECTION, workdir)
     variables, _ = load_variables(Path(workdir), which)
-    return predictor(config, variables, _load_scales(Path(workdir)))
-
-
-def load_config(workdir: str | Path) -> ConfigDict:
-    """The config that a run was trained with. Raises FileNotFoundError without one, ValueError for a broken file."""
-    path = Path(workdir) / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give the workdir of a training run")
-    try:
-        return ConfigDict(json.loads(path.read_text()))
-    except ValueError as error:
-        raise ValueError(f"{path}: broken JSON ({error}); restore the file, or give another run") from error
+    return predictor(config, variables, _scales(load_facts(workdir), workdir))
 
 
 def predictor(config: ConfigDict, variables: Any = None, scales: tuple[float, float] | None = None) -> Predictor:
@@ -198,15 +189,14 @@ def predictor(config: ConfigDict, variables: Any = None, scales: tuple[float, fl
     return Predictor(model, canvas, config.dataset.classes, variables, scales, enhancement(config.dataset))
 
 
-def _load_scales(workdir: Path) -> tuple[float, float] | None:
+def _scales(facts: dict[str, Any], workdir: str | Path) -> tuple[float, float] | None:
     """The range of scales that a run was trained at; None for a run that has not noted it."""
-    path = workdir / "data.json"
-    if not path.is_file():
+    if not facts:
         return None
     try:
-        low, high = json.loads(path.read_text())["scale"]
+        low, high = facts["scale"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path}: no range of scales ({error!r}); restore the file, or delete it to do without"
+            f"{workdir}/data.json: no range of scales ({error!r}); restore the file, or delete it to do without"
         ) from error
     return low, high

@@ -3,6 +3,9 @@
 import ctypes
 import logging
 import os
+import platform
+from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 
 import absl.logging
@@ -44,3 +47,14 @@ def quiet_libraries() -> None:
     absl.logging.set_verbosity(absl.logging.WARNING)
     absl.logging.get_absl_handler().setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     logging.getLogger("wbcjax").setLevel(logging.INFO)
+
+
+def environment() -> dict[str, str]:
+    """What a result was computed with, in words: versions, devices, host."""
+    kinds = Counter(device.device_kind for device in jax.devices())
+    return {
+        "Python": platform.python_version(),
+        **{name: version(name) for name in ("wbcjax", "jax", "flax", "optax", "numpy", "opencv-python-headless")},
+        "devices": ", ".join(f"{count} x {kind}" for kind, count in kinds.items()),
+        "host": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+    }

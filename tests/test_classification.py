@@ -1,0 +1,246 @@
+"""From class folders to a trained classifier, its scores, figures and names for cells: the whole way, at toy size."""
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+import wbcjax
+from configs import base, myeloma_efficientnet_b3
+from tests.oracle import oracle, paint
+from wbcjax import tasks
+from wbcjax.classification import classification_task, evaluate_classifier
+from wbcjax.classify import CropClassifier, load_classifier
+from wbcjax.evaluate.classification import classification_scores
+from wbcjax.evaluate.predictions import load_predictions
+from wbcjax.files import write_png
+from wbcjax.models import efficientnet
+from wbcjax.predict_folder import predict_folder
+from wbcjax.smear.field import read_image
+from wbcjax.smear.read import read
+from wbcjax.train.loop import train
+from wbcjax.train.optimizer import make_optimizer
+from wbcjax.train.parallel import DataParallel
+from wbcjax.train.plan import learning_rate, plan_run
+from wbcjax.train.settings import TrainSettings
+from wbcjax.train.state import init_state
+from wbcjax.train.step import make_step
+
+CLASSES = ("blast", "other")
+COLOURS = {"blast": (70, 40, 150), "other": (200, 60, 60)}
+SIDE = 32  # of the canvas
+
+
+def toy_config(crops: Path) -> ConfigDict:
+    config = myeloma_efficientnet_b3.get_config("b0_small")
+    config.dataset.update({"crops": str(crops), "classes": CLASSES, "canvas": (SIDE, SIDE)})
+    config.model.update({"width": 0.2, "depth": 0.1, "norm_momentum": 0.5})
+    config.train.update({"batch_size": 8, "epochs": 0.0, "steps": 24, "log_every": 4, "warmup_steps": 0})
+    config.train.update({"learning_rate": 5e-3, "ema_decay": 0.0, "eval_every_epochs": 0.0, "max_minutes": 0.0})
+    config.evaluate.bootstrap = 50
+    return config
+
+
+def write_crops(folder: Path, fields: int) -> Path:
+    """Two discs of each class from every field, on a ground of its own, as `wbcjax crop` would leave them."""
+    rng = np.random.default_rng(fields)
+    rows = []
+    for field in range(fields):
+        for number in range(4):
+            label = CLASSES[number % 2]
+            image = np.full((40, 40, 3), rng.integers(190, 240, 3), np.uint8)
+            cv2.circle(image, (20, 20), int(rng.integers(8, 14)), COLOURS[label], cv2.FILLED)
+            name = f"{label}/{field}_{number}.png"
+            write_png(folder / name, image)
+            rows.append([name, label, f"{field}.png", ""])
+    with (folder / "crops.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["file", "class", "field", "group"], *rows])
+    (folder / "crops.json").write_text(json.dumps({"margin": 0.25, "size": None, "mask_background": False}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of a short run on eight devices."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WBCJAX_CACHE", str(folder / "cache"))
+        config = toy_config(write_crops(folder / "crops", 10))
+        assert train(config, tasks.make_task(config), folder / "toy") is None
+    return folder / "toy"
+
+
+@pytest.fixture(autouse=True)
+def _cache(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WBCJAX_CACHE", str(run.parent / "cache"))
+
+
+def test_a_classifier_learns_what_tells_the_classes_apart(run):
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = [record for record in records if record["kind"] == "train"]
+    assert steps[-1]["loss"] < 0.5 * steps[0]["loss"]
+    assert [record["accuracy"] for record in records if record["kind"] == "eval"] == [1.0]
+
+
+def test_the_accuracy_of_the_training_is_watched_and_not_trained_on(run):
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for record in (record for record in records if record["kind"] == "train"):
+        assert record["loss"] == pytest.approx(record["class"])
+        assert 0 <= record["accuracy"] <= 1
+
+
+def test_an_evaluation_can_be_scored_again_without_the_model(run, tmp_path):
+    found = evaluate_classifier(run, "val", "latest", tmp_path)
+    again = classification_scores(load_predictions(tmp_path / "predictions.json"), 50)
+    assert again["accuracy"] == found["accuracy"]
+    assert again["confusion"] == found["confusion"] == {"classes": list(CLASSES), "counts": [[4, 0], [0, 4]]}
+    assert found["counts"] == {"crops": 8, "groups": 2, "mistakes": 0}  # a fifth of ten fields
+    assert json.loads((tmp_path / "scores.json").read_text())["confusion"] == found["confusion"]
+    for name in ("confusion", "roc", "precision_recall", "reliability", "curves", "mistakes"):
+        assert read_image(tmp_path / f"{name}.png").std() > 0, f"{name}: something is drawn"
+
+
+def test_evaluation_tells_the_report_and_where_the_rest_is(run):
+    told = tasks.evaluate(run, "val", "latest")
+    assert "precision  recall  f1-score  support" in told
+    assert str(run / "evaluation/val") in told
+
+
+def test_a_run_is_scored_on_crops_that_it_never_saw(run, tmp_path):
+    told = tasks.evaluate(run, "val", "latest", crops=str(write_crops(tmp_path / "others", 3)))
+    found = json.loads((run / "evaluation/others/scores.json").read_text())
+    assert found["counts"] == {"crops": 12, "groups": 3, "mistakes": 0}
+    assert "others" in told
+
+
+def test_a_run_is_told_apart_from_one_of_the_other_task(run):
+    with pytest.raises(ValueError, match="is a run of classification; give one of detection"):
+        wbcjax.load(run)
+    with pytest.raises(ValueError, match="is a run of classification: score it on other crops, by --crops"):
+        tasks.evaluate(run, "val", "latest", annotations="via.json", images="images")
+
+
+def test_a_task_that_there_is_not_is_refused():
+    config = base.classifier()
+    config.task = "regression"
+    with pytest.raises(ValueError, match=r"config\.task is 'regression'; give 'detection' or 'classification'"):
+        tasks.make_task(config)
+
+
+def test_crops_of_any_number_and_size_are_classified(run):
+    model = load_classifier(run, "latest")
+    assert model.probabilities([]).shape == (0, 2)
+    crops = [np.full((size, size + 3, 3), 200, np.uint8) for size in (1, 9, 80)] * 12
+    found = model.probabilities(crops)
+    np.testing.assert_allclose(found.sum(axis=1), np.ones(36), atol=1e-5)
+    np.testing.assert_allclose(found[:3], found[33:], atol=1e-5)  # of another batch
+
+
+@pytest.fixture(scope="module")
+def named(run, tmp_path_factory) -> Path:
+    """What `wbcjax predict` writes of two cells whose colours the segmentation's oracle and the classifier both see."""
+    folder = tmp_path_factory.mktemp("named")
+    image = paint(96, 96, {(10, 10, 40, 40): 1, (50, 50, 90, 80): 2})
+    write_png(folder / "images/a.png", image)
+    model = load_classifier(run, "latest")
+    model.probabilities = lambda crops: np.array(
+        [[0.9, 0.1] if c[c.shape[0] // 2, c.shape[1] // 2, 1] == 1 else [0.2, 0.8] for c in crops]
+    )  # type: ignore[method-assign]
+    predict_folder(oracle((96, 96), (1.0, 1.0)), folder / "images", folder / "out", 0.5, classifier=model)
+    return folder
+
+
+def test_each_cell_that_is_found_is_named_by_its_crop(named):
+    with (named / "out/cells.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["class"], row["named"], row["probability"]) for row in rows] == [
+        ("L1", "blast", "0.9000"),
+        ("L2", "other", "0.8000"),
+    ]
+
+
+def test_the_names_are_drawn_and_written_as_annotations(named):
+    outlines, names = (read_image(named / f"out/{kind}/a.png") for kind in ("outlines", "named"))
+    assert not np.array_equal(outlines, names)
+    found = read(named / "out/named_via.json", named / "images")
+    assert [found.classes[cell.label - 1] for cell in found.fields[0].cells] == ["blast", "other"]
+    of_detector = read(named / "out/via.json", named / "images").fields[0]
+    for cell, same in zip(found.fields[0].cells, of_detector.cells, strict=True):
+        np.testing.assert_array_equal(cell.mask(96, 96), same.mask(96, 96))
+
+
+def test_cells_are_cut_out_as_the_crops_of_the_training_were(run):
+    model = load_classifier(run, "latest")
+    shown = []
+    model.probabilities = lambda crops: shown.extend(crops) or np.tile([0.5, 0.5], (len(shown), 1))  # type: ignore[method-assign]
+    image = paint(96, 96, {(30, 30, 50, 50): 1})
+    model.name(image, oracle((96, 96), (1.0, 1.0)).predict(image))
+    np.testing.assert_array_equal(shown[0], image[25:55, 25:55])  # a margin of a quarter of 20 pixels
+
+
+def test_a_classifier_of_crops_of_unknown_cut_names_no_cells(run, tmp_path):
+    model = load_classifier(run, "latest")
+    model.cut = None
+    write_png(tmp_path / "images/a.png", paint(96, 96, {}))
+    with pytest.raises(ValueError, match=r"trained on crops without a crops\.json.*wbcjax crop"):
+        predict_folder(oracle((96, 96)), tmp_path / "images", tmp_path / "out", 0.5, classifier=model)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_classifier_trains_on_eight_devices_as_on_one(tmp_path):
+    """Batch statistics, dropout and stochastic depth included."""
+    config = toy_config(write_crops(tmp_path / "crops", 10))
+    config.train.update({"optimizer": "sgd", "learning_rate": 0.05, "steps": 2})
+    one, eight = (_two_steps(config, devices) for devices in (1, 8))
+    moved = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[0], one[-1])
+    apart = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[-1], eight[-1])
+    assert max(jax.tree.leaves(moved)) > 1e-3, "the steps must have changed something"
+    assert max(jax.tree.leaves(apart)) < 1e-5
+
+
+def _two_steps(config: ConfigDict, devices: int) -> list:
+    """Parameters before training and after each of two steps, on host."""
+    settings = TrainSettings.from_config(config.train)
+    task = classification_task(config)
+    parallel = DataParallel(settings.parallel, jax.devices()[:devices])
+    optimizer = make_optimizer(settings)
+    schedule = learning_rate(settings, plan_run(settings, task.images))
+    step = parallel.compile(make_step(task, optimizer, schedule, "all", settings.loss_weights, 0.0))
+    state = init_state(task.init_variables(0), optimizer, "all", 0, ema=False)
+    history = [state.params]
+    state, batches = parallel.place_state(state), task.train_batches(0, 0, 1)
+    try:
+        for _ in range(2):
+            state, _ = step(state, parallel.place_batch(next(batches)))
+            history.append(jax.device_get(parallel.local(state)).params)
+    finally:
+        batches.close()
+    return history
+
+
+@pytest.mark.parametrize(("variant", "parameters"), [("b3", 11_003_738), ("b0_small", 4_010_110)])
+def test_the_configs_describe_the_networks_that_they_name(variant, parameters):
+    config = myeloma_efficientnet_b3.get_config(variant)
+    TrainSettings.from_config(config.train)
+    model = efficientnet.from_config(config.model, len(config.dataset.classes))
+    assert isinstance(CropClassifier(model, config.dataset.canvas, config.dataset.classes), CropClassifier)
+    wanted = efficientnet.shapes(model, tuple(config.dataset.canvas))["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(wanted)) == parameters
+
+
+def test_a_variant_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="b9 is unknown; choose one of b3, b0_small"):
+        myeloma_efficientnet_b3.get_config("b9")
+
+
+def test_unknown_settings_of_the_model_are_refused_by_name(tmp_path):
+    config = toy_config(tmp_path)
+    with config.unlocked():
+        config.model.heads = 3
+    with pytest.raises(ValueError, match=r"config\.model\.heads is unknown"):
+        classification_task(config)

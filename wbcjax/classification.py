@@ -1,0 +1,135 @@
+"""EfficientNet as a task for the training loop, and the evaluation of a trained one on a split of crops."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from wbcjax.batch import CropBatch
+from wbcjax.classify import CropClassifier, crop_classifier, load_classifier
+from wbcjax.evaluate.classification import ClassificationScores, classification_scores
+from wbcjax.evaluate.predictions import Predictions, save_predictions
+from wbcjax.evaluate.scores import write_json
+from wbcjax.files import write_png
+from wbcjax.input.crop_builder import CropSource, crop_source
+from wbcjax.input.crop_pipeline import crop_batches
+from wbcjax.models import efficientnet
+from wbcjax.report.classification_figures import (
+    confusion_figure,
+    precision_recall_figure,
+    read_log,
+    reliability_figure,
+    roc_figure,
+    training_figure,
+    write_figure,
+)
+from wbcjax.report.mistake_sheet import mistake_sheet
+from wbcjax.run import CLASSIFICATION, check_task, load_config
+from wbcjax.run_report import write_classification_report
+from wbcjax.runtime import environment
+from wbcjax.train.classification_losses import classification_losses
+from wbcjax.train.task import Task, Tree
+
+LEAST_PROBABILITY = 1e-7  # that the loss of a validation crop is taken of, as in Keras's crossentropy
+
+
+def classification_task(config: ConfigDict) -> Task:
+    """Training and validation of the classifier that `config` describes; builds its data set when there is none yet."""
+    classes, canvas = tuple(config.dataset.classes), tuple(config.dataset.canvas)
+    model = efficientnet.from_config(config.model, num_classes=len(classes))
+    train, val = crop_source(config.dataset, "train"), crop_source(config.dataset, "val")
+    on_trial = crop_classifier(config)
+
+    def losses(
+        params: Tree, batch_stats: Tree, batch: CropBatch, keys: jax.Array, axis_name: str
+    ) -> tuple[dict[str, jax.Array], Tree]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, changed = model.apply(variables, batch.image, keys, axis_name, mutable=["batch_stats"])
+        return classification_losses(logits, batch.target, config.loss.label_smoothing), changed["batch_stats"]
+
+    def evaluate(variables: Tree) -> dict[str, float]:
+        on_trial.variables = variables
+        return _summary(classify_split(on_trial, val))
+
+    return Task(
+        images=len(train),
+        init_variables=lambda seed: efficientnet.init(model, canvas, seed),
+        losses=losses,
+        train_batches=lambda seed, index, count: crop_batches(
+            train, config, seed=seed, process_index=index, process_count=count
+        ),
+        evaluate=evaluate,
+        names=lambda index: [train.names[i] for i in index],
+        best_score="accuracy",
+        facts={"cut": train.cut},
+        watched=("accuracy",),
+    )
+
+
+def evaluate_classifier(
+    workdir: Path, split: str, checkpoint: str, out: Path, crops: str | None = None
+) -> ClassificationScores:
+    """Scores of a training run's classifier on "train" or "val" of its crops, or on all of another folder `crops`.
+
+    Writes into the folder `out`: scores.json, predictions.json (from which the scores can be computed again), the
+    figures confusion, roc, precision_recall and reliability, curves.png of the training, mistakes.png with the crops
+    that were mistaken most confidently, and the report, see `report_path`.
+    """
+    config = load_config(workdir)
+    check_task(config, CLASSIFICATION, workdir)
+    model = load_classifier(workdir, checkpoint)
+    if crops is not None:
+        config.dataset.update({"crops": crops, "val_crops": crops})
+        split = "val"
+    source = crop_source(config.dataset, split)
+    predictions = classify_split(model, source)
+    found = classification_scores(predictions, config.evaluate.bootstrap, config.seed)
+    save_predictions(out / "predictions.json", predictions)
+    write_json(out / "scores.json", found)
+    for name, figure in (
+        ("confusion", confusion_figure(found)),
+        ("roc", roc_figure(found)),
+        ("precision_recall", precision_recall_figure(found)),
+        ("reliability", reliability_figure(found)),
+        ("curves", training_figure(read_log(Path(workdir) / "metrics.jsonl"))),
+    ):
+        write_figure(out / f"{name}.png", figure)
+    write_png(out / "mistakes.png", mistake_sheet(source.image, predictions))
+    write_classification_report(
+        Path(workdir),
+        out,
+        source.image,
+        predictions,
+        found,
+        config.to_dict(),
+        read_log(Path(workdir) / "metrics.jsonl"),
+        cut=source.cut,
+        environment=environment(),
+    )
+    return found
+
+
+def classify_split(model: CropClassifier, crops: CropSource) -> Predictions:
+    """What the crops of a split are, and how probable `model` finds each class."""
+    shown = tqdm(range(len(crops)), desc="evaluate", unit="crop", leave=False, disable=None)
+    return Predictions(
+        names=crops.names,
+        groups=crops.groups,
+        labels=np.asarray(crops.labels, np.int64),
+        probabilities=model.probabilities_of_enhanced(crops.image(i) for i in shown),
+        classes=model.classes,
+    )
+
+
+def _summary(predictions: Predictions) -> dict[str, float]:
+    """The scores that a run keeps track of."""
+    found = classification_scores(predictions, bootstrap=0)
+    of_label = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
+    return {
+        "accuracy": found["accuracy"]["value"],
+        "auroc": found["auroc"]["value"],
+        "loss": float(-np.log(np.maximum(of_label, LEAST_PROBABILITY)).mean()),
+        "ece": found["calibration"]["ece"],
+    }
