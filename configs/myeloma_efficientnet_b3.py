@@ -57,7 +57,7 @@ def small(config: ConfigDict) -> None:
     config.augment.hue = 8.0
 
     config.loss.label_smoothing = 0.05
-    config.train.epochs = 50.0
+    config.train.epochs = 30.0
     config.train.max_minutes = 55.0
     config.train.weight_decay = 0.05
     config.train.learning_rate = 2e-3

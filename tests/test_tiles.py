@@ -1,6 +1,7 @@
 """Tiles of a field, and cells joined over their seams: by an oracle that finds in each tile just what is there."""
 
 import itertools
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -59,7 +60,8 @@ def found_in(numbers: np.ndarray, canvas: tuple[int, int], overlap: int, labels:
     labels = labels or dict.fromkeys(range(1, int(numbers.max()) + 1), 1)
     height, width = numbers.shape
     corners = tiles(height, width, canvas, overlap)
-    return merge([oracle(numbers, labels, t, canvas) for t in corners], views(numbers, corners, canvas), MARGIN)
+    seen_in = [oracle(numbers, labels, tile, canvas) for tile in corners]
+    return merge(seen_in, views(numbers, corners, canvas), MARGIN, nucleus=0)
 
 
 def assert_every_cell_once_and_whole(numbers: np.ndarray, found: FieldDetections, labels: dict | None = None) -> None:
@@ -110,7 +112,7 @@ def test_what_is_found_in_one_tile_is_handed_on_as_it_is():
     numbers = np.zeros((64, 96), np.uint8)
     disc(numbers, 1, (0, 0), 20)
     only = oracle(numbers, {1: 3}, (0, 0), (64, 96))
-    assert merge([only], [(0.0, 0.0, 96.0, 64.0)], MARGIN) is only
+    assert merge([only], [(0.0, 0.0, 96.0, 64.0)], MARGIN, nucleus=0) is only
 
 
 def test_a_field_without_cells_has_none_in_any_tile():
@@ -191,8 +193,8 @@ def seen(box: tuple[int, int, int, int], label: int, score: float) -> FieldDetec
 LEFT, RIGHT = (0.0, 0.0, 60.0, 60.0), (40.0, 0.0, 100.0, 60.0)
 
 
-def merged(left: FieldDetections, right: FieldDetections) -> list[tuple[list[float], int, float]]:
-    found = merge([left, right], [LEFT, RIGHT], MARGIN)
+def merged(left: FieldDetections, right: FieldDetections, nucleus: int = 0) -> list[tuple[list[float], int, float]]:
+    found = merge([left, right], [LEFT, RIGHT], MARGIN, nucleus)
     return [
         (box, int(label), round(float(score), 3))
         for box, label, score in zip(found.boxes.tolist(), found.labels, found.scores, strict=True)
@@ -242,4 +244,52 @@ def test_cut_views_of_cells_side_by_side_are_not_united():
 def test_detections_of_one_tile_are_never_compared():
     one = seen((5, 10, 25, 30), 1, 0.9)
     twice = one.select(np.array([0, 0]))
-    assert len(merge([twice, seen((70, 10, 90, 30), 1, 0.7)], [LEFT, RIGHT], MARGIN).rles) == 3
+    assert len(merge([twice, seen((70, 10, 90, 30), 1, 0.7)], [LEFT, RIGHT], MARGIN, nucleus=0).rles) == 3
+
+
+CELL, NUCLEUS = 1, 2
+
+
+def test_a_nucleus_that_fills_its_cell_is_not_lost_for_a_cut_view_of_the_cell_nor_the_cell_for_it():
+    cell, nucleus = (30, 10, 60, 30), (40, 11, 70, 29)  # the one by the left tile alone, the other by the right
+    found = merged(seen(cell, CELL, 0.9), seen(nucleus, NUCLEUS, 0.8), NUCLEUS)
+    assert found == [(list(cell), CELL, 0.9), (list(nucleus), NUCLEUS, 0.8)]
+    whole = (42, 11, 58, 29)
+    found = merged(seen((40, 10, 60, 30), CELL, 0.9), seen(whole, NUCLEUS, 0.8), NUCLEUS)
+    assert found == [([40, 10, 60, 30], CELL, 0.9), (list(whole), NUCLEUS, 0.8)]
+
+
+@settings(max_examples=100)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    canvas=st.tuples(st.integers(24, 64), st.integers(24, 64)),
+    size=st.tuples(st.integers(20, 160), st.integers(20, 160)),
+    overlap=st.integers(6, 20),
+    filled=st.floats(0.3, 1.0),
+)
+def test_cells_and_the_nuclei_that_fill_them_come_out_once_and_whole(seed, canvas, size, overlap, filled):
+    rng = np.random.default_rng(seed)
+    cells, nuclei = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
+    for number in range(1, 20):
+        cell = np.zeros(size, np.uint8)
+        centre, radius = rng.integers(0, size)[::-1].tolist(), int(rng.integers(4, 40))
+        disc(cell, number, centre, radius)
+        if not cells[cell > 0].any():
+            cells += cell
+            disc(nuclei, number, centre, int(filled * radius))
+    corners = tiles(size[0], size[1], canvas, overlap)
+    labels = {label: dict.fromkeys(range(1, 20), label) for label in (CELL, NUCLEUS)}
+    seen_in = [
+        together(oracle(cells, labels[CELL], tile, canvas), oracle(nuclei, labels[NUCLEUS], tile, canvas))
+        for tile in corners
+    ]
+    found = merge(seen_in, views(cells, corners, canvas), MARGIN, NUCLEUS)
+    for numbers, label in ((cells, CELL), (nuclei, NUCLEUS)):
+        assert_every_cell_once_and_whole(numbers, found.select(np.flatnonzero(found.labels == label)))
+
+
+def together(one: FieldDetections, other: FieldDetections) -> FieldDetections:
+    """What a tile sees of both."""
+    parts = ("boxes", "labels", "scores")
+    joined = {part: np.concatenate([getattr(one, part), getattr(other, part)]) for part in parts}
+    return replace(one, **joined, rles=one.rles + other.rles)

@@ -30,7 +30,7 @@ def tiles(height: int, width: int, canvas: tuple[int, int], overlap: int) -> lis
     return [(top, left) for top in _starts(height, canvas[0], overlap) for left in _starts(width, canvas[1], overlap)]
 
 
-def merge(found: Sequence[FieldDetections], views: Sequence[View], margin: float) -> FieldDetections:
+def merge(found: Sequence[FieldDetections], views: Sequence[View], margin: float, nucleus: int) -> FieldDetections:
     """The cells of a field, surest first, from what was found in each of its tiles.
 
     A tile sees a cell cut when the cell's box comes within `margin` of an edge of the tile that is not the field's.
@@ -39,20 +39,22 @@ def merge(found: Sequence[FieldDetections], views: Sequence[View], margin: float
     - A cut view of a cell that another tile sees whole is dropped, whatever its class.
     - Cut views of a cell that no tile sees whole are united; class and score are those of the surest.
 
-    Two tiles' detections are of one cell when their masks agree in the area that both tiles see (`SAME_CELL`).
-    Detections of one tile are never compared: the network has done so.
+    Two tiles' detections are of one cell when their masks agree in the area that both tiles see (`SAME_CELL`),
+    whatever their classes; only a nucleus is never the cell that it fills. Detections of one tile are never compared:
+    the network has done so.
 
     Args:
         found: the detections of each tile, in pixels of the field.
         views: what each tile sees.
         margin: field pixels.
+        nucleus: the label of nuclei, where cells hold them as detections of their own; 0 where no class is so.
     """
     if len(found) == 1:
         return found[0]
     tile = np.repeat(np.arange(len(found)), [len(one.rles) for one in found])
     cut = np.concatenate([_cut(one, view, margin) for one, view in zip(found, views, strict=True)])
     every = _together(found)
-    same_cell = _same_cells(every, tile, cut, views)
+    same_cell = _same_cells(every, tile, cut, views, every.labels == nucleus)
     cells: dict[int, list[int]] = {}  # of each detection kept, those of its cell
     for new in np.lexsort((-every.scores, cut)).tolist():
         known = [cells[other] for other in same_cell[new] if other in cells]
@@ -95,7 +97,11 @@ def _together(found: Sequence[FieldDetections]) -> FieldDetections:
 
 
 def _same_cells(
-    every: FieldDetections, tile: Int[np.ndarray, " d"], cut: Bool[np.ndarray, " d"], views: Sequence[View]
+    every: FieldDetections,
+    tile: Int[np.ndarray, " d"],
+    cut: Bool[np.ndarray, " d"],
+    views: Sequence[View],
+    nuclear: Bool[np.ndarray, " d"],
 ) -> list[list[int]]:
     """Of each detection, those of the same cell that other tiles have."""
     same: list[list[int]] = [[] for _ in tile]
@@ -106,6 +112,7 @@ def _same_cells(
         if not masks or not other_masks:
             continue
         agree = _agree(masks, cut[rows], other_masks, cut[other_rows])
+        agree &= nuclear[rows][:, None] == nuclear[other_rows]
         for i, j in np.argwhere(agree).tolist():
             same[rows[i]].append(int(other_rows[j]))
             same[other_rows[j]].append(int(rows[i]))

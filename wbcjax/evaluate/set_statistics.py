@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from pycocotools import mask as coco_mask
 
 from wbcjax.evaluate.detections import FieldAnnotations, annotate
-from wbcjax.evaluate.overlap import TOUCHING_DILATION, touching
-from wbcjax.smear.field import SmearField, text_rle
+from wbcjax.evaluate.overlap import touching_pairs
+from wbcjax.smear.field import SmearField
 from wbcjax.smear.rle import cut_out
 
 BORDER = 1.0  # pixels from the image's edge: a cell that comes so near is cut by it
@@ -20,7 +20,6 @@ NESTED_CLASSES = 0.5  # share of a class's cells nested in another class's, when
 NESTED_CELLS = 5  # and the least number of them
 
 Mask = UInt8[np.ndarray, "_ _"]  # 0 or 1
-Crop = tuple[Mask, Int[np.ndarray, "4"]]  # and its place in the field: x1, y1, x2, y2
 
 
 # Compared by identity: arrays inside make `==` by value ambiguous.
@@ -29,7 +28,7 @@ class FieldMeasures:
     """What the masks of one field tell. Cells are rows (and columns) in the field's order."""
 
     annotations: FieldAnnotations
-    meets: Bool[np.ndarray, "c c"]  # which two cells touch, as `touching` defines it; never a cell itself
+    meets: Bool[np.ndarray, "c c"]  # `touching_pairs`
     iou: Float[np.ndarray, "c c"]  # of masks; of boxes where one of the two has no outline. 0 of a cell with itself
     inside: Float[np.ndarray, "c c"]  # share of the row's area that lies in the column's cell; 0 with itself
     gap: Float[np.ndarray, " c"]  # pixels from the cell's largest part to the one farthest from it; 0 of one part
@@ -72,11 +71,11 @@ class CellTable:
 def measure(field: SmearField) -> FieldMeasures:
     """Measures of one field's cells from their masks."""
     annotations = annotate(field.name, field.height, field.width, field.cells)
-    crops = [_crop(rle) for rle in annotations.rles]
-    gaps, areas = zip(*(_parts(mask) for mask, _ in crops), strict=True) if crops else ((), ())
+    parts = [_parts(cut_out(rle)[0]) for rle in annotations.rles]
+    gaps, areas = zip(*parts, strict=True) if parts else ((), ())
     return FieldMeasures(
         annotations=annotations,
-        meets=_meets(crops),
+        meets=touching_pairs(annotations),
         iou=_pairwise(annotations, share_of_row=False),
         inside=_pairwise(annotations, share_of_row=True),
         gap=np.array(gaps, np.float64),
@@ -126,11 +125,6 @@ def nested_pairs(measures: FieldMeasures, nested: dict[tuple[int, int], float]) 
     return pairs | pairs.T
 
 
-def _crop(rle: dict) -> Crop:
-    mask, x, y = cut_out(rle)
-    return mask, np.array([x, y, x + mask.shape[1], y + mask.shape[0]])
-
-
 def _parts(mask: Mask) -> tuple[float, float]:
     """Pixels from the largest part to the one farthest from it (nearest pixels' centres), and the largest's area."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
@@ -140,31 +134,6 @@ def _parts(mask: Mask) -> tuple[float, float]:
     main = 1 + int(areas.argmax())
     distance = cv2.distanceTransform((labels != main).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return max(float(distance[labels == part].min()) for part in range(1, count)), float(areas.max())
-
-
-def _meets(crops: list[Crop]) -> Bool[np.ndarray, "c c"]:
-    boxes = np.array([box for _, box in crops]).reshape(-1, 4)
-    behind = (boxes[:, None, :2] - boxes[:, 2:]).max(axis=2)  # (c, c): pixels from the column's end to the row's start
-    near = np.maximum(behind, behind.T) < 2 * TOUCHING_DILATION
-    meets = np.zeros_like(near)
-    for i, j in np.argwhere(np.triu(near, k=1)).tolist():
-        meets[i, j] = meets[j, i] = _touch(crops[i], crops[j])
-    return meets
-
-
-def _touch(*pair: Crop) -> bool:
-    """`touching` of two cells, on the part of the field that holds both."""
-    boxes = np.array([box for _, box in pair])
-    left, top = boxes[:, :2].min(axis=0)
-    width, height = (boxes[:, 2:].max(axis=0) - (left, top)).tolist()
-    rles = []
-    for mask, (x1, y1, x2, y2) in pair:
-        whole = np.zeros((height, width), np.uint8, order="F")
-        whole[y1 - top : y2 - top, x1 - left : x2 - left] = mask
-        rles.append(text_rle(coco_mask.encode(whole)))
-    ones = np.ones(2, int)
-    within = boxes.astype(np.float32) - np.array([left, top, left, top], np.float32)
-    return bool(touching(FieldAnnotations("", height, width, within, ones, ones < 1, ones > 0, rles)).all())
 
 
 def _pairwise(annotations: FieldAnnotations, share_of_row: bool) -> Float[np.ndarray, "c c"]:
