@@ -15,6 +15,8 @@ from wbcjax.report.tables import printable
 from wbcjax.smear.read import FORMATS
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
     from wbcjax import crop_folder
     from wbcjax.predict_folder import Outcome
 
@@ -27,7 +29,11 @@ def main(arguments: list[str] | None = None) -> None:
     _add_inspect(commands)
     _add_enhance(commands)
     _add_crop(commands)
-    options = parser.parse_args(arguments)
+    _add_experiment(commands)
+    options, others = parser.parse_known_args(arguments)
+    if others and "overrides" not in options:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    options.overrides = others
     try:
         options.run(options)
     except (OSError, ValueError) as error:
@@ -42,6 +48,9 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     predict.add_argument("workdir", type=Path, help="folder of a training run, such as runs/demo")
     predict.add_argument("images", type=Path, help="an image, or a folder of images")
     predict.add_argument("--out", type=Path, required=True, help="folder for pictures, cells.csv, VIA and COCO files")
+    predict.add_argument(
+        "--classifier", type=Path, help="folder of a training run on crops, to name each cell that is found by its crop"
+    )
     predict.add_argument("--checkpoint", choices=("best", "latest"), default="best")
     predict.add_argument(
         "--min-score", type=_score, help="of a cell, from 0 to 1; predictions.json has all (default: the run's)"
@@ -50,6 +59,12 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         "--scale",
         type=_scale,
         help="canvas pixels per image pixel, for images of another magnification (default: as the run was trained)",
+    )
+    predict.add_argument(
+        "--pixel-size",
+        type=_pixel_size,
+        help="micrometres per pixel of the images, for sizes in micrometres too (default: the run's, unless --scale "
+        "says that the magnification is another)",
     )
     predict.set_defaults(run=_predict)
 
@@ -68,6 +83,13 @@ def _score(text: str) -> float:
     return score
 
 
+def _pixel_size(text: str) -> float:
+    pixel_size = _number(text)
+    if not (0 < pixel_size < math.inf):
+        raise argparse.ArgumentTypeError(f"{text} is no pixel size; give micrometres per pixel, a number above 0")
+    return pixel_size
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -77,8 +99,10 @@ def _number(text: str) -> float:
 
 def _predict(options: argparse.Namespace) -> None:
     from wbcjax import runtime
-    from wbcjax.predict import load, load_config
+    from wbcjax.classify import load_classifier
+    from wbcjax.predict import load
     from wbcjax.predict_folder import predict_folder
+    from wbcjax.run import load_config
 
     runtime.use_compilation_cache()
     config = load_config(options.workdir)
@@ -86,10 +110,25 @@ def _predict(options: argparse.Namespace) -> None:
     if options.scale is not None:
         model.scales = (options.scale, options.scale)
     min_score = config.evaluate.score_threshold if options.min_score is None else options.min_score
-    outcome = predict_folder(model, options.images, options.out, min_score, config.dataset.class_attribute)
+    outcome = predict_folder(
+        model,
+        options.images,
+        options.out,
+        min_score,
+        config.dataset.class_attribute,
+        _pixel_size_of(options, config),
+        load_classifier(options.classifier, options.checkpoint) if options.classifier else None,
+    )
     if outcome.searched:
         sys.stdout.write(f"{_summary(outcome)}\n{options.out} has pictures, label images, a table and annotations\n")
     _exit_for_failed(outcome.failed)
+
+
+def _pixel_size_of(options: argparse.Namespace, config: "ConfigDict") -> float:
+    """Micrometres per pixel of the images to be searched; 0: not known."""
+    if options.pixel_size is not None:
+        return options.pixel_size
+    return 0.0 if options.scale is not None else config.dataset.get("pixel_size", 0.0)
 
 
 def _summary(outcome: "Outcome") -> str:
@@ -248,6 +287,54 @@ def _crop_lines(outcome: "crop_folder.Outcome") -> list[str]:
     if outcome.untrusted:
         lines.append(f"no negatives from {_count(len(outcome.untrusted), 'field')} that have cells left out")
     return lines
+
+
+def _add_experiment(commands: argparse._SubParsersAction) -> None:
+    experiment = commands.add_parser("experiment", help="train and evaluate what a paper's tables compare")
+    experiments = experiment.add_subparsers(required=True, metavar="EXPERIMENT")
+    contrast = experiments.add_parser(
+        "contrast",
+        help="once for each contrast enhancement: Tables 1 and 2 of Revanda et al.",
+        usage="%(prog)s [-h] --config FILE.py [--config.a.b=c ...] --workdir DIR [--methods METHOD ...] "
+        "[--protocol {default,paper}]",
+        epilog="The same command goes on from where it stopped.",
+    )
+    contrast.add_argument("--config", required=True, metavar="FILE.py", help="the experiment; --config.a.b=c overrides")
+    contrast.add_argument("--workdir", type=Path, required=True, help="folder of the runs, a folder each, and tables")
+    contrast.add_argument(
+        "--methods",
+        nargs="+",
+        choices=METHODS,
+        metavar="METHOD",
+        help=f"of {', '.join(METHODS)} (default: the paper's five, for EFF eff_minmax)",
+    )
+    contrast.add_argument(
+        "--protocol",
+        choices=("default", "paper"),
+        default="default",
+        help="default: the config's split; paper: trained on flips of 20 fields of each subtype and tested on all "
+        "fields, also on those that the flips are of",
+    )
+    contrast.set_defaults(run=_contrast, overrides=[])
+
+
+def _contrast(options: argparse.Namespace) -> None:
+    from wbcjax import runtime
+    from wbcjax.config_file import load_config_file
+    from wbcjax.contrast_experiment import PAPER_METHODS, contrast, tables_path
+    from wbcjax.train.loop import NonFiniteLoss
+
+    runtime.quiet_libraries()
+    runtime.tune_malloc()
+    runtime.use_compilation_cache()
+    config = load_config_file(options.config, options.overrides)
+    try:
+        stopped_by = contrast(config, options.workdir, options.methods or PAPER_METHODS, options.protocol)
+    except NonFiniteLoss as error:
+        sys.exit(f"wbcjax: {error}")
+    if stopped_by:
+        sys.exit(128 + stopped_by)
+    sys.stdout.write(f"{tables_path(options.workdir).read_text()}\n{options.workdir} has tables.txt, results.json\n")
 
 
 def _exit_for_failed(failed: list[str]) -> None:

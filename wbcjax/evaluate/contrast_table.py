@@ -41,7 +41,7 @@ def _map_lines(rows: Rows) -> Iterator[str]:
     yield f"Table 1: mAP of cells, % (IoU 0.5, score {' or '.join(f'{value:g}' for value in thresholds)})"
     yield from _aligned(
         [
-            ["contrast enhancement", "here", "paper"],
+            ["enhancement", "here", "paper"],
             *(
                 [_name(method), _percent(row["mAP"]), f"{REVANDA_MAP[_of_paper(method)]:.2f}"]
                 for method, row in rows.items()
@@ -53,7 +53,7 @@ def _map_lines(rows: Rows) -> Iterator[str]:
 def _subtype_lines(rows: Rows) -> Iterator[str]:
     yield "Table 2: subtype of images by the pathologists' vote, %"
     head = "accuracy", "95 % interval", "precision", "sensitivity", "undetected"
-    entries = [["contrast enhancement", *head, "paper: accuracy", "precision", "sensitivity"]]
+    entries = [["enhancement", *head, "paper: accuracy", "precision", "sensitivity"]]
     for method, row in rows.items():
         subtypes = row["subtypes"]
         accuracy, precision, sensitivity = (_percent(subtypes[score]["value"]) for score in SCORES)

@@ -1,0 +1,123 @@
+"""The images of the paper's protocol: what is flipped, and that training and test see them as they should."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs import smear_demo
+from tests.test_detection import write_via
+from wbcjax import paper_protocol
+from wbcjax.evaluate.vote import vote
+from wbcjax.input.augment import Augment, random_matrix
+from wbcjax.input.builder import source
+from wbcjax.input.pipeline import augmentation
+from wbcjax.paper_protocol import choose, flip, on_paper_set, write_paper_set
+from wbcjax.smear import synthetic
+from wbcjax.smear.field import Cell, SmearField
+
+CLASSES = ("L1", "L2", "L3")
+SEED = 20  # of twelve drawn fields with some of each subtype
+PIXELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+
+
+def field_of(*labels: int, name: str = "a.png", crowd: bool = False) -> SmearField:
+    cells = tuple(Cell(label, box=(0.0, 0.0, 2.0, 2.0), crowd=crowd) for label in labels)
+    return SmearField(name, 4, 6, cells, pixels=PIXELS)
+
+
+@given(corner=st.tuples(st.integers(0, 4), st.integers(0, 2)), crowd=st.booleans())
+def test_a_flip_moves_pixels_outlines_and_boxes_alike(corner, crowd):
+    x, y = corner
+    triangle = np.array([[x, y], [6.0, y], [x, 4.0]])
+    cells = (Cell(1, polygons=(triangle,), crowd=crowd), Cell(2, box=(float(x), float(y), 6.0, 3.0)))
+    flipped = flip(SmearField("a.jpg", 4, 6, cells, pixels=PIXELS, group="p"))
+    assert flipped.name == "flipped/a.jpg.png"
+    np.testing.assert_array_equal(flipped.image(), np.rot90(PIXELS, 2))
+    assert [(cell.label, cell.crowd, cell.outlined) for cell in flipped.cells] == [(1, crowd, True), (2, False, False)]
+    for before, after in zip(cells, flipped.cells, strict=True):
+        np.testing.assert_array_equal(after.mask(4, 6), np.rot90(before.mask(4, 6), 2))
+    assert flipped.cells[1].box == (0, 1, 6 - x, 4 - y)
+
+
+def test_fields_are_drawn_by_what_the_pathologists_rule_makes_of_their_annotated_cells():
+    fields = [
+        field_of(1, 1, 2, name="one"),
+        field_of(1, 2, name="two"),
+        field_of(1, 1, 1, 3, name="three"),
+        field_of(name="none"),
+        field_of(3, 3, crowd=True, name="crowd"),
+    ]
+    assert [field.name for field in choose(fields, CLASSES, 1, seed=0)] == ["one", "two", "three"]
+
+
+def test_the_seed_draws_the_fields_and_none_twice():
+    fields = [field_of(label, name=f"{label}_{k}") for label in (1, 2, 3) for k in range(9)]
+    first, again, other = ([field.name for field in choose(fields, CLASSES, 5, seed)] for seed in (0, 0, 1))
+    assert first == again != other
+    assert Counter(name[0] for name in {*first}) == {"1": 5, "2": 5, "3": 5}
+
+
+def test_too_few_fields_of_a_subtype_are_told_with_their_number():
+    fields = [field_of(1), field_of(1), field_of(3), field_of(3)]
+    with pytest.raises(ValueError, match=r"flips 2 fields of each .* only 0 of L2 by the pathologists' rule"):
+        choose(fields, CLASSES, 2, seed=0)
+
+
+@pytest.fixture(params=["synthetic", "via"])
+def config(request, tmp_path, monkeypatch):
+    """On twelve drawn fields, or on the same as a user would bring them; one of each subtype is flipped."""
+    monkeypatch.setenv("WBCJAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(paper_protocol, "PER_SUBTYPE", 1)
+    config = smear_demo.get_config()
+    config.dataset.synthetic.update({"count": 12, "seed": SEED, "height": 96, "width": 128})
+    if request.param == "via":
+        write_via(tmp_path / "data", 12, SEED)
+        config.dataset.name = "via"
+        config.dataset.annotations = str(tmp_path / "data/via.json")
+        config.dataset.images = str(tmp_path / "data/images")
+        config.dataset.class_of = (("L1", "L1"), ("L2", "L2"), ("L3", "L3"))
+    return config
+
+
+def test_training_is_on_flips_alone_and_the_test_on_all_fields_as_they_are(config, tmp_path):
+    write_paper_set(config.dataset, tmp_path / "set")
+    changed = on_paper_set(config, tmp_path / "set")
+    train, val = source(changed.dataset, "train"), source(changed.dataset, "val")
+
+    config.dataset.split.train_fraction = 0.0
+    originals = source(config.dataset, "val")
+    assert val.names == originals.names
+    for tested, original in zip(map(val.field, range(12)), map(originals.field, range(12)), strict=True):
+        np.testing.assert_array_equal(tested.image(), original.image())
+        assert [(cell.label, cell.to_rle(96, 128)) for cell in tested.cells] == [
+            (cell.label, cell.to_rle(96, 128)) for cell in original.cells
+        ]
+
+    subtypes = []
+    for flipped in map(train.field, range(len(train))):
+        name = flipped.name.removeprefix("flipped/").removesuffix(".png")
+        original = originals.field(originals.names.index(name))
+        np.testing.assert_array_equal(flipped.image(), np.rot90(original.image(), 2))
+        for after, before in zip(flipped.cells, original.cells, strict=True):
+            assert after.label == before.label
+            np.testing.assert_array_equal(after.mask(96, 128), np.rot90(before.mask(96, 128), 2))
+        names = [synthetic.CLASSES[cell.label - 1] for cell in original.cells]
+        subtypes.append(vote(names, np.ones(len(names))))
+    assert subtypes == ["L1", "L2", "L3"]
+
+
+def test_nothing_turns_the_flips_back_and_all_else_is_as_the_config_says(config, tmp_path):
+    config.augment.update({"rotate": True, "hue": 8.0})
+    write_paper_set(config.dataset, tmp_path / "set")
+    changed = on_paper_set(config, tmp_path / "set")
+    plain = augmentation(changed)
+    assert plain == Augment(hue=8.0)
+    matrices = [random_matrix(plain, 96, 128, (96, 128), np.random.default_rng(seed)) for seed in range(8)]
+    np.testing.assert_array_equal(matrices, [np.eye(3)] * 8)
+    assert changed.train.eval_every_epochs == 0
+    assert changed.model == config.model
+    assert changed.dataset.classes == config.dataset.classes
+    assert config.augment.rotate, "the config given is left as it is"

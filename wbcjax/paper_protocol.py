@@ -1,0 +1,109 @@
+"""The images that Revanda et al. train and test on: flips of 20 fields of each subtype, and all fields as they are.
+
+Sections 3.1 and 3.3. A flip mirrors rows and columns at once, so that there is one new image of a field. Here images
+are enhanced after they are flipped, in the paper before.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from pycocotools import mask as coco_mask
+from tqdm import tqdm
+
+from wbcjax.evaluate.vote import SUBTYPES, vote
+from wbcjax.files import write_atomically, write_png
+from wbcjax.input.contents import field_set
+from wbcjax.smear.field import Cell, SmearField, text_rle
+from wbcjax.smear.formats.coco_write import write_coco
+
+PER_SUBTYPE = 20  # section 3.1
+FLIPPED = "flipped"  # folder of the flips among the images
+ANNOTATIONS, IMAGES = "coco.json", "images"
+
+
+def write_paper_set(dataset: ConfigDict, folder: Path) -> None:
+    """Write all fields of `dataset` (an experiment's) and flips of some into `folder`, as images and a COCO file.
+
+    Of each subtype PER_SUBTYPE fields are flipped, which the seed of `dataset.split` chooses. Raises ValueError when
+    there are too few, and as `field_set` does.
+    """
+    fields = field_set(dataset).fields
+    chosen = choose(fields, dataset.classes, PER_SUBTYPE, dataset.split.seed)
+    written = [_write(field, folder / IMAGES) for field in tqdm(fields, desc="copy fields", unit="field", disable=None)]
+    written += [
+        _write(flip(field), folder / IMAGES) for field in tqdm(chosen, desc="flip fields", unit="field", disable=None)
+    ]
+    write_coco(folder / ANNOTATIONS, written, tuple(dataset.classes))
+
+
+def on_paper_set(config: ConfigDict, folder: Path) -> ConfigDict:
+    """`config`, changed to train on the flips in `folder`, as they are, and to validate on all fields that are none.
+
+    No flip or turn undoes what was flipped, and validation, which is on the fields to be tested, waits for the end.
+    """
+    names = [image["file_name"] for image in json.loads((folder / ANNOTATIONS).read_text())["images"]]
+    changed = config.copy_and_resolve_references()
+    dataset = changed.dataset
+    dataset.name, dataset.on_error = "coco", "raise"
+    dataset.annotations, dataset.images = str(folder / ANNOTATIONS), str(folder / IMAGES)
+    dataset.class_of, dataset.group_attribute = (), None
+    dataset.split.train_names = tuple(name for name in names if name.startswith(f"{FLIPPED}/"))
+    dataset.split.val_names = ()  # the rest
+    changed.augment.update({"flip_horizontal": False, "flip_vertical": False, "rotate": False})
+    changed.train.eval_every_epochs = 0.0
+    return changed
+
+
+def choose(fields: Sequence[SmearField], classes: Sequence[str], count: int, seed: int) -> list[SmearField]:
+    """So many fields of each subtype, drawn without replacement. Raises ValueError where there are fewer.
+
+    A field is what its annotated cells are by the pathologists' rule, crowd regions apart.
+    """
+    subtypes = [_subtype(field, classes) for field in fields]
+    rng = np.random.default_rng(seed)
+    groups = {name: [field for field, of in zip(fields, subtypes, strict=True) if of == name] for name in SUBTYPES}
+    if few := [f"{len(group)} of {name}" for name, group in groups.items() if len(group) < count]:
+        raise ValueError(
+            f"the paper's protocol flips {count} fields of each of {', '.join(SUBTYPES)}, and there are only "
+            f"{', '.join(few)} by the pathologists' rule: annotate more fields, or take --protocol default"
+        )
+    return [group[i] for group in groups.values() for i in np.sort(rng.choice(len(group), count, replace=False))]
+
+
+def flip(field: SmearField) -> SmearField:
+    """The field mirrored in rows and in columns, under a name of its own."""
+    return SmearField(
+        name=f"{FLIPPED}/{field.name}.png",  # beside its old suffix: a.jpg and a.png may both be there
+        height=field.height,
+        width=field.width,
+        cells=tuple(_flip_cell(cell, field.height, field.width) for cell in field.cells),
+        pixels=np.ascontiguousarray(field.image()[::-1, ::-1]),
+    )
+
+
+def _flip_cell(cell: Cell, height: int, width: int) -> Cell:
+    if cell.box is not None:
+        x1, y1, x2, y2 = cell.box
+        return Cell(cell.label, box=(width - x2, height - y2, width - x1, height - y1), crowd=cell.crowd)
+    mask: Any = np.asfortranarray(cell.mask(height, width)[::-1, ::-1])
+    return Cell(cell.label, rle=text_rle(coco_mask.encode(mask)), crowd=cell.crowd)
+
+
+def _subtype(field: SmearField, classes: Sequence[str]) -> str | None:
+    """None for a field without cells of a subtype."""
+    cells = [classes[cell.label - 1] for cell in field.cells if not cell.crowd]
+    return vote(cells, np.ones(len(cells)))
+
+
+def _write(field: SmearField, images: Path) -> SmearField:
+    """Put the field's image into a folder, a file as it is, and return the field with it there, in no group."""
+    path = images / field.name
+    if field.path is not None:
+        write_atomically(path, field.path.read_bytes())
+    else:
+        write_png(path, field.image())
+    return SmearField(field.name, field.height, field.width, field.cells, path)
