@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from wbcjax.weights.names import TORCH_CONV, TORCH_LINEAR, TORCH_NORM, Modules, fill_template, same
+from wbcjax.weights.names import (
+    KERAS_CONV,
+    KERAS_NORM,
+    TORCH_CONV,
+    TORCH_LINEAR,
+    TORCH_NORM,
+    Leaves,
+    Modules,
+    fill_template,
+    same,
+)
 
 
 def from_torchvision(
@@ -21,7 +31,7 @@ def from_torchvision(
     """
     # Batch normalisation counts its batches in an array that holds no weight.
     weights = {name: value for name, value in state_dict.items() if not name.endswith("num_batches_tracked")}
-    return fill_template(weights, template, _TORCHVISION)
+    return fill_template(weights, template, TORCHVISION)
 
 
 def from_keras(
@@ -31,15 +41,17 @@ def from_keras(
 
     `weights` is `{weight.path: np.asarray(weight) for weight in model.weights}`, `template` as in `from_torchvision`; a
     dense layer behind the base is the head's. Names follow Keras 3.15. Keras's ImageNet models divide pixels once more,
-    by the square roots of (0.229, 0.224, 0.225), in a layer that has no weights: to fill from one of these, multiply
-    its `normalization/variance` by the three figures first. Raises ValueError as `from_torchvision`.
+    by the square roots of (0.229, 0.224, 0.225), in a layer that has no weights; they are known by these three figures
+    as `normalization/variance`, and that division is taken into ours. Raises ValueError as `from_torchvision`.
     """
-    return fill_template(weights, template, _KERAS, _numbered)
+    return fill_template(weights, template, KERAS, numbered)
 
 
-def _numbered(path: str) -> str:
-    """`block2b_bn/gamma` as `block2_1_bn.gamma`, so that a pattern of the table can hand the block's number on."""
-    *_, module, leaf = path.split("/")
+def numbered(path: str) -> str:
+    """`block2b_bn/gamma`, with or without Keras 2's `:0` behind it, as `block2_1_bn.gamma`: so can a pattern of the
+    table hand the block's number on.
+    """
+    *_, module, leaf = ["", *path.removesuffix(":0").split("/")]
     module = re.sub(r"^block(\d)([a-z])_", lambda match: f"block{match[1]}_{ord(match[2]) - ord('a')}_", module)
     return f"{module}.{leaf}"
 
@@ -52,11 +64,18 @@ def _keras_depthwise(x: np.ndarray) -> np.ndarray:
     return x[..., 0]  # (h, w, c, 1) -> (h, w, c)
 
 
-_TORCH_DEPTHWISE = {"weight": ("kernel", _torch_depthwise)}
+def _variance(x: np.ndarray) -> np.ndarray:
+    """Keras's ImageNet models hold ImageNet's deviations as variances, and divide by their roots once more, later."""
+    return x * _IMAGENET_DEVIATION if np.allclose(x, _IMAGENET_DEVIATION, rtol=1e-3) else x
+
+
+_IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+
+_TORCH_DEPTHWISE: Leaves = {"weight": ("kernel", _torch_depthwise)}
 
 # torchvision's module, ours, and the arrays they have. Blocks of the first stage expand nothing: their parts are
 # numbered one lower.
-_TORCHVISION: Modules = (
+TORCHVISION: Modules = (
     (r"features\.0\.0", r"base/stem_conv", TORCH_CONV),
     (r"features\.0\.1", r"base/stem_bn", TORCH_NORM),
     (r"features\.1\.(\d+)\.block\.0\.0", r"base/block1_\1/depthwise_conv", _TORCH_DEPTHWISE),
@@ -78,26 +97,19 @@ _TORCHVISION: Modules = (
     (r"classifier\.1", r"head/logits", TORCH_LINEAR),
 )
 
-_KERAS_CONV = {"kernel": ("kernel", same), "bias": ("bias", same)}
-_KERAS_DEPTHWISE = {"kernel": ("kernel", _keras_depthwise)}
-_KERAS_NORM = {
-    "gamma": ("scale", same),
-    "beta": ("bias", same),
-    "moving_mean": ("mean", same),
-    "moving_variance": ("var", same),
-}
-_KERAS_PIXELS = {"mean": ("mean", same), "variance": ("var", same), "count": ("count", same)}
+_KERAS_DEPTHWISE: Leaves = {"kernel": ("kernel", _keras_depthwise)}
+_KERAS_PIXELS: Leaves = {"mean": ("mean", same), "variance": ("var", _variance), "count": ("count", same)}
 
 # Keras's layer, ours, and the arrays they have. Keras numbers the second layer of an unnamed kind in a process `_1`.
-_KERAS: Modules = (
+KERAS: Modules = (
     (r"normalization(?:_\d+)?", r"base/normalization", _KERAS_PIXELS),
-    (r"((?:stem|top)_conv)", r"base/\1", _KERAS_CONV),
-    (r"((?:stem|top)_bn)", r"base/\1", _KERAS_NORM),
-    (r"(block\d_\d+)_((?:expand|project)_conv)", r"base/\1/\2", _KERAS_CONV),
-    (r"(block\d_\d+)_((?:expand|project)_bn)", r"base/\1/\2", _KERAS_NORM),
+    (r"((?:stem|top)_conv)", r"base/\1", KERAS_CONV),
+    (r"((?:stem|top)_bn)", r"base/\1", KERAS_NORM),
+    (r"(block\d_\d+)_((?:expand|project)_conv)", r"base/\1/\2", KERAS_CONV),
+    (r"(block\d_\d+)_((?:expand|project)_bn)", r"base/\1/\2", KERAS_NORM),
     (r"(block\d_\d+)_dwconv", r"base/\1/depthwise_conv", _KERAS_DEPTHWISE),
-    (r"(block\d_\d+)_bn", r"base/\1/depthwise_bn", _KERAS_NORM),
-    (r"(block\d_\d+)_se_reduce", r"base/\1/squeeze", _KERAS_CONV),
-    (r"(block\d_\d+)_se_expand", r"base/\1/excite", _KERAS_CONV),
-    (r"predictions|dense(?:_\d+)?", r"head/logits", _KERAS_CONV),
+    (r"(block\d_\d+)_bn", r"base/\1/depthwise_bn", KERAS_NORM),
+    (r"(block\d_\d+)_se_reduce", r"base/\1/squeeze", KERAS_CONV),
+    (r"(block\d_\d+)_se_expand", r"base/\1/excite", KERAS_CONV),
+    (r"predictions|dense(?:_\d+)?", r"head/logits", KERAS_CONV),
 )

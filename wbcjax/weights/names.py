@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -12,6 +12,13 @@ ArrayOrShape = Any  # anything with a `shape`: an array or a jax.ShapeDtypeStruc
 Layout = Callable[[np.ndarray], np.ndarray]
 Leaves = Mapping[str, tuple[str, Layout]]  # what another library calls a module's arrays: our name, how the axes turn
 Modules = tuple[tuple[str, str, Leaves], ...]  # pattern of a module's name there, our path of it, its arrays
+
+
+class Placed(NamedTuple):
+    """An array in our layout, and what the other library calls it."""
+
+    name: str
+    array: Float[np.ndarray, "..."]
 
 
 def fill_template(
@@ -26,16 +33,41 @@ def fill_template(
     arrays or shapes; it says which variables there are, and whether one is trained or stored. Raises ValueError listing
     every name that is unknown, missing, or of another shape.
     """
-    flat: dict[tuple[str, ...], ArrayOrShape] = flatten_dict(dict(template))
-    wanted = {path[1:]: (path, leaf.shape) for path, leaf in flat.items()}
-    filled, problems = {}, []
+    placed, problems = place(weights, modules, dotted)
+    return fill(placed, template, problems)
+
+
+def place(
+    weights: Mapping[str, Float[np.ndarray, "..."]], modules: Modules, dotted: Callable[[str], str] = str
+) -> tuple[dict[str, Placed], list[str]]:
+    """The arrays by our paths without their collection (`backbone/conv1/kernel`), and a line for each that has none."""
+    placed: dict[str, Placed] = {}
+    problems = []
     for name, value in weights.items():
         path, layout = _target(dotted(name), modules)
-        if path not in wanted:
+        if not path or path in placed:
             problems.append(f"unexpected: {name} {value.shape}")
             continue
-        path, shape = wanted.pop(path)
-        array = np.asarray(layout(value), np.float32, order="C")
+        try:
+            placed[path] = Placed(name, np.asarray(layout(value), np.float32, order="C"))
+        except (ValueError, IndexError):  # of too few axes, or not to be divided as it should be
+            problems.append(f"shape: {name} is {value.shape}, from which nothing can be made for {path}")
+    return placed, problems
+
+
+def fill(placed: Mapping[str, Placed], template: Mapping[str, Any], problems: list[str]) -> dict[str, dict[str, Any]]:
+    """Variables of the paths and shapes of `template`.
+
+    Raises ValueError listing `problems`, and every array that is not in `template`, missing, or of another shape.
+    """
+    flat: dict[tuple[str, ...], ArrayOrShape] = flatten_dict(dict(template))
+    wanted = {"/".join(path[1:]): (path, leaf.shape) for path, leaf in flat.items()}
+    filled, problems = {}, list(problems)
+    for short, (name, array) in placed.items():
+        if short not in wanted:
+            problems.append(f"unexpected: {name} {array.shape}")
+            continue
+        path, shape = wanted.pop(short)
         if array.shape != shape:
             problems.append(f"shape: {name} becomes {array.shape}, but {'/'.join(path)} is {shape}")
         filled[path] = array
@@ -69,14 +101,21 @@ TORCH_NORM: Leaves = {
     "running_mean": ("mean", same),
     "running_var": ("var", same),
 }
+KERAS_CONV: Leaves = {"kernel": ("kernel", same), "bias": ("bias", same)}
+KERAS_NORM: Leaves = {
+    "gamma": ("scale", same),
+    "beta": ("bias", same),
+    "moving_mean": ("mean", same),
+    "moving_variance": ("var", same),
+}
 
 
-def _target(name: str, modules: Modules) -> tuple[tuple[str, ...], Layout]:
+def _target(name: str, modules: Modules) -> tuple[str, Layout]:
     """Where the array called `name` goes, without the collection, and its layout; nowhere if no table knows it."""
     module, _, leaf = name.rpartition(".")
     for pattern, path, leaves in modules:
         match = re.fullmatch(pattern, module)
         if match and leaf in leaves:
             our_leaf, layout = leaves[leaf]
-            return (*match.expand(path).split("/"), our_leaf), layout
-    return (), same
+            return f"{match.expand(path)}/{our_leaf}", layout
+    return "", same

@@ -1,0 +1,55 @@
+"""Another library's weights as a model of ours by itself: what a weights file holds, whatever is to be made of it."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jaxtyping import Float
+
+from wbcjax.models import efficientnet, mask_rcnn
+from wbcjax.models.settings import EfficientNetSettings
+from wbcjax.weights.dialects import Settings
+from wbcjax.weights.initialise import initialise, sort
+from wbcjax.weights.report_text import Report
+from wbcjax.weights.sources import needed, recognise
+
+
+class Converted(NamedTuple):
+    """Weights by our paths (`params/backbone/conv1/kernel`), float32, and the model that they are of."""
+
+    arrays: dict[str, Float[np.ndarray, "..."]]
+    settings: Settings  # as far as its forward pass goes; else those of its library
+    needs: dict[str, tuple[Any, ...]]  # fields of `config.model` that a model must have to use them, and their values
+    classes: int | None  # of a detector with the background; None without a head that names classes
+    report: Report
+
+    def text(self) -> str:
+        """What the file holds, and the settings that it needs, in lines."""
+        lines = [self.report.text(), "without classes" if self.classes is None else f"{self.classes} classes"]
+        lines.append("config.model needs")
+        lines += [f"  {field}: {' or '.join(map(repr, values))}" for field, values in self.needs.items()]
+        return "\n".join(lines)
+
+
+def convert(arrays: Mapping[str, Float[np.ndarray, "..."]]) -> Converted:
+    """The arrays of a weights file of another library, all of which must fit the model that its names tell of.
+
+    `initialise_from_ours` takes the result. Raises ValueError as `initialise` does.
+    """
+    source = recognise(arrays)
+    placed, _, _, parts, settings = sort(arrays, source)
+    head = placed.get(f"{source.heads[0]}/kernel") if source.heads else None
+    classes = head and head.array.shape[-1]
+    filled, report = initialise(_shapes(settings, classes or 2), arrays, settings)
+    flat: dict[str, Any] = flatten_dict(filled, sep="/")
+    loaded = {path: flat[path] for path in report.loaded.values()}
+    return Converted(loaded, settings, needed(source, settings, parts), classes, report._replace(initial=()))
+
+
+def _shapes(settings: Settings, classes: int) -> dict[str, Any]:
+    if isinstance(settings, EfficientNetSettings):
+        return efficientnet.shapes(efficientnet.Classifier(settings, classes), (64, 64))
+    model = mask_rcnn.MaskRCNN(settings, classes)
+    return jax.eval_shape(lambda: mask_rcnn.init(model, 0))

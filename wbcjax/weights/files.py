@@ -1,0 +1,96 @@
+"""Weights files of torch, Keras, detectron2 and our own, told apart by content: data, of which nothing is executed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wbcjax.weights import hdf5_file, pickle_file, pytorch_file, pytorch_legacy_file, safetensors_file, zip_file
+
+Contents = tuple[dict[str, np.ndarray], dict[str, str]]
+
+
+# Compared by identity: arrays inside make `==` by value ambiguous.
+@dataclass(frozen=True, eq=False)
+class WeightsFile:
+    """What a weights file holds: arrays by the names the source gave them, and what else it says of itself.
+
+    Arrays are as stored, in the stored type (bfloat16 is ml_dtypes's), and may be read-only views with strides.
+    `metadata` has the file's own entries as text, and in `left_out` those beside the weights that were not read, such
+    as an optimizer's state.
+    """
+
+    arrays: dict[str, np.ndarray]
+    metadata: dict[str, str]
+
+
+def read_weights(path: Path) -> WeightsFile:
+    """Read torch's `.pth` and `.pt`, `.safetensors`, Keras's `.h5`, `.weights.h5` and `.keras`, or a `.pkl`.
+
+    The format is told by the file's first bytes, whatever its name. Names are the source's: torch's and detectron2's
+    state-dict names; Keras variable paths as `stem_conv/kernel`, with `:0` behind where Keras 2 wrote them. Raises
+    OSError when the file cannot be read; ValueError naming it when it is empty, truncated, of another kind, claims more
+    than it holds, asks for anything to be executed, or holds weights that are not finite.
+    """
+    try:
+        arrays, metadata = _reader(path)(path)
+        _refuse_useless(arrays)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return WeightsFile(arrays, metadata)
+
+
+def _reader(path: Path) -> Callable[[Path], Contents]:
+    with path.open("rb") as file:
+        start = file.read(512)
+    if not start:
+        raise ValueError("the file is empty; fetch it again")
+    if start[257:262] == b"ustar":
+        raise ValueError(
+            "a tar archive, as of torch before 0.1.10; from a source that you trust, "
+            "`torch.save(torch.load(IN, weights_only=False), OUT)` in torch saves it anew"
+        )
+    if pytorch_legacy_file.is_legacy(start):
+        return pytorch_legacy_file.read
+    for magic, reader in _FORMATS.items():
+        if start.startswith(magic):
+            return reader
+    if start[8:9] == b"{":  # behind the length of the header
+        return safetensors_file.read
+    found = next((kind for magic, kind in _FOREIGN.items() if start.startswith(magic)), f"it begins {start[:8]!r}")
+    raise ValueError(f"no weights file ({found}); expected .pth, .pt, .safetensors, .h5, .weights.h5, .keras or .pkl")
+
+
+def _read_zip(path: Path) -> Contents:
+    with zip_file.open_stored(path) as archive:
+        of_keras = hdf5_file.WEIGHTS_MEMBER in archive.namelist()
+    return hdf5_file.read_keras(path) if of_keras else pytorch_file.read(path)
+
+
+# A pickle of protocol 2 or later begins with that number; earlier ones no weights file uses.
+_FORMATS: dict[bytes, Callable[[Path], Contents]] = {
+    b"PK\x03\x04": _read_zip,
+    b"\x89HDF\r\n\x1a\n": hdf5_file.read,
+    b"\x80\x02": pickle_file.read,
+    b"\x80\x03": pickle_file.read,
+    b"\x80\x04": pickle_file.read,
+    b"\x80\x05": pickle_file.read,
+}
+# What is found in the place of a weights file.
+_FOREIGN = {
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x89PNG": "a PNG image",
+    b"<": "a web page: the download went wrong",
+    b"version https://git-lfs": "a Git LFS pointer: fetch the file itself with `git lfs pull`",
+    b"\x1f\x8b": "a gzip archive: unpack it first",
+}
+
+
+def _refuse_useless(arrays: dict[str, np.ndarray]) -> None:
+    if not arrays:
+        raise ValueError("no weights in it")
+    broken = [name for name, array in arrays.items() if array.dtype.kind in "fV" and not np.isfinite(array).all()]
+    if broken:
+        listing = ", ".join(map(repr, broken[:5])) + (", ..." if len(broken) > 5 else "")
+        raise ValueError(f"NaN or infinity in {len(broken)} of {len(arrays)} weights: {listing}; has its run diverged?")

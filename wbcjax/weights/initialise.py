@@ -1,0 +1,139 @@
+"""Start from trained weights: into a model's variables, with an account of every array."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Float
+
+from wbcjax.models.settings import MaskRCNNSettings
+from wbcjax.weights.dialects import Settings
+from wbcjax.weights.names import Placed, fill, place
+from wbcjax.weights.report_text import Report
+from wbcjax.weights.sources import Source, dialect_of, needed, ours, recognise, setting
+
+Arrays = Mapping[str, Float[np.ndarray, "..."]]
+FlatTree = dict[tuple[str, ...], Any]
+
+
+class Initialised(NamedTuple):
+    """A model's variables {"params", "batch_stats"} after weights were loaded into them, and the account of it."""
+
+    variables: dict[str, Any]
+    report: Report
+
+
+class Sorted(NamedTuple):
+    """The arrays of a weights file, sorted."""
+
+    placed: dict[str, Placed]  # by our paths, without their collection
+    problems: list[str]  # a line for each array that has no place
+    left_out: dict[str, str]  # arrays that hold nothing for us, and why
+    parts: set[str]  # of our model, which the arrays fill
+    dialect: Settings  # that they were trained with
+
+
+def initialise(variables: Mapping[str, Any], arrays: Arrays, settings: Settings) -> Initialised:
+    """`variables` of the model of `settings`, with the arrays of another library's weights file in their places.
+
+    The kind of the arrays is told from their names (`sources.SOURCES`). What depends on the classes keeps its value in
+    `variables` where the weights have other classes, as the papers do; so do parts of the model that the weights lack.
+    Raises ValueError for weights of no known kind; for `settings` that contradict those the weights were trained with,
+    naming the fields; and for all that does not fit, listing what is unexpected, missing, or of another shape.
+    """
+    return _initialise(variables, arrays, settings, recognise(arrays))
+
+
+def initialise_from_ours(
+    variables: Mapping[str, Any], arrays: Arrays, settings: Settings, trained_with: Settings
+) -> Initialised:
+    """As `initialise`, from the variables of a model of this package that was trained with the settings `trained_with`.
+
+    `arrays` are named by their paths, `params/backbone/conv1/kernel`.
+    """
+    return _initialise(variables, arrays, settings, ours(trained_with))
+
+
+def _initialise(variables: Mapping[str, Any], arrays: Arrays, settings: Settings, source: Source) -> Initialised:
+    placed, problems, left_out, parts, dialect = sort(arrays, source)
+    _refuse_contradictions(settings, dialect, source, parts)
+    flat: FlatTree = flatten_dict(dict(variables))
+    reason = _why_anew(placed, flat, source)
+    if reason:
+        of_heads = [path for path in placed if _module(path) in source.heads]
+        left_out |= {placed.pop(path).name: reason for path in of_heads}
+    wanted = {
+        path: leaf
+        for path, leaf in flat.items()
+        if path[1] in parts and not (reason and _module(_short(path)) in source.heads)
+    }
+    filled: FlatTree = flatten_dict(fill(placed, unflatten_dict(wanted), problems))
+    report = Report(
+        source=source.name,
+        loaded={placed[_short(path)].name: "/".join(path) for path in filled},
+        left_out=left_out,
+        initial=tuple("/".join(path) for path in flat if path not in filled),
+    )
+    return Initialised(unflatten_dict(flat | filled), report)
+
+
+def sort(arrays: Arrays, source: Source) -> Sorted:
+    """What becomes of the arrays of a weights file. Raises ValueError for a network of unknown depth."""
+    left_out = {name: reason for name in arrays if (reason := _ignored(name, source))}
+    kept = {name: array for name, array in arrays.items() if name not in left_out}
+    placed, problems = place(kept, source.table, source.dotted)
+    parts = set(source.required) | {path.partition("/")[0] for path in placed}
+    return Sorted(placed, problems, left_out, parts, dialect_of(source, placed, arrays))
+
+
+def _ignored(name: str, source: Source) -> str | None:
+    """Why the array called `name` holds nothing for us."""
+    return next((reason for pattern, reason in source.ignored.items() if re.fullmatch(pattern, name)), None)
+
+
+def _refuse_contradictions(settings: Settings, dialect: Settings, source: Source, parts: set[str]) -> None:
+    if not isinstance(settings, type(dialect)):
+        model = "a Mask R-CNN" if isinstance(settings, MaskRCNNSettings) else "an EfficientNet"
+        raise ValueError(f"these are weights of {source.name}, but config.model is {model}")
+    found, remedy = [], []
+    for field, values in needed(source, dialect, parts).items():
+        value = setting(settings, field)
+        if not any(_equal(value, wanted) for wanted in values):
+            found.append(f"config.model.{field} is {value!r}; these weights need {' or '.join(map(repr, values))}")
+            remedy.append(f"--config.model.{field}={str(values[0]).replace(' ', '')}")
+    if found:
+        listing = "\n  ".join(found)
+        raise ValueError(
+            f"config.model contradicts the weights of {source.name} in {len(found)} fields:\n  {listing}\n"
+            f"Set them in the config, or by {' '.join(remedy)}"
+        )
+
+
+def _equal(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, tuple):
+        return len(value) == len(wanted) and all(map(_equal, value, wanted))
+    return math.isclose(value, wanted, rel_tol=1e-6) if isinstance(wanted, float) else value == wanted
+
+
+def _why_anew(placed: Mapping[str, Placed], flat: FlatTree, source: Source) -> str | None:
+    """Why the heads that depend on the classes cannot be taken over, if they cannot."""
+    wanted = {_short(path): leaf.shape for path, leaf in flat.items() if path[-1] == "kernel"}
+    for path in (f"{module}/kernel" for module in source.heads):
+        if path in placed and path in wanted and placed[path].array.shape != wanted[path]:
+            (*_, theirs), (*_, ours) = placed[path].array.shape, wanted[path]
+            if theirs != ours:
+                return f"for {theirs} classes, here {ours}: they start anew"
+            return f"for {placed[path].array.shape[0]} features, here {wanted[path][0]}: they start anew"
+    return None
+
+
+def _short(path: tuple[str, ...]) -> str:
+    """The path without its collection, `params` or `batch_stats`."""
+    return "/".join(path[1:])
+
+
+def _module(path: str) -> str:
+    return path.rpartition("/")[0]

@@ -1,0 +1,25 @@
+"""What a weights file of our own says of the model it is of: its settings, in the file's metadata."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings, from_dict
+from wbcjax.weights.dialects import Settings
+
+TRAINED_WITH = "trained_with"  # the entry of the metadata
+KINDS = {kind.__name__: kind for kind in (MaskRCNNSettings, EfficientNetSettings)}
+
+
+def note_settings(settings: Settings) -> dict[str, str]:
+    """The metadata from which `noted_settings` has the settings back."""
+    return {TRAINED_WITH: json.dumps({"kind": type(settings).__name__, "settings": dataclasses.asdict(settings)})}
+
+
+def noted_settings(metadata: Mapping[str, str]) -> Settings:
+    """The settings that the weights of a file were trained with. Raises ValueError when they are not whole."""
+    try:
+        noted = json.loads(metadata[TRAINED_WITH])
+        return from_dict(KINDS[noted["kind"]], noted["settings"], TRAINED_WITH)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the file's note {TRAINED_WITH!r} is not whole ({error!r}); convert it anew") from error

@@ -1,0 +1,67 @@
+"""safetensors files: other people's in, and ours out, in which an array's name is its path in our variables."""
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import ml_dtypes
+import numpy as np
+from flax.traverse_util import flatten_dict
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from wbcjax.files import write_atomically
+
+_NUMBERS = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
+_FLOATS = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays by name, and the file's metadata. Raises OSError; ValueError when it is damaged, or a name twice in it."""
+    try:
+        with safe_open(path, framework="np") as file:
+            names = file.keys()
+            _refuse_twice(path)
+            for name in names:
+                if (kind := file.get_slice(name).get_dtype()) not in _NUMBERS:
+                    raise ValueError(f"{name!r} is of the type {kind}; weights are of {', '.join(_NUMBERS)}")
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"a damaged or truncated safetensors file ({error}); fetch it again") from error
+
+
+def write_safetensors(
+    path: Path,
+    variables: Mapping[str, Any],
+    metadata: Mapping[str, str],
+    dtype: Literal["float32", "bfloat16"] = "float32",
+) -> None:
+    """Write nested variables so that `read_weights` has them by their paths, as `params/backbone/conv1/kernel`.
+
+    Numbers become `dtype`, float32 or bfloat16. The file is there whole or not at all. Raises OSError when it cannot be
+    written; ValueError naming weights that are not finite, in bfloat16 where that is asked for.
+    """
+    flat = flatten_dict(dict(variables), sep="/")
+    arrays = {name: np.ascontiguousarray(np.asarray(array).astype(_FLOATS[dtype])) for name, array in flat.items()}
+    broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if broken:
+        raise ValueError(f"{path}: not written: NaN or infinity in {len(broken)} weights, {broken[0]!r} first")
+    write_atomically(path, save(arrays, dict(metadata)))
+
+
+def _refuse_twice(path: Path) -> None:
+    """The library takes the last of two arrays of one name."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = file.read(length)  # the library has seen to it that the file holds so much
+    json.loads(header, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found

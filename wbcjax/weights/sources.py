@@ -1,0 +1,207 @@
+"""Whose weights can be read: how each kind is recognised, its table of names, and the settings it was trained with."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from wbcjax.models.settings import EFFICIENTNET_KERAS, EFFICIENTNET_TORCHVISION, MaskRCNNSettings
+from wbcjax.weights import detectron2, dialects, efficientnet, matterport, torchvision
+from wbcjax.weights.dialects import Arrays, Settings
+from wbcjax.weights.names import Leaves, Modules, Placed, same
+
+
+class Source(NamedTuple):
+    """One kind of weights."""
+
+    name: str
+    signs: tuple[str, ...]  # modules, by the names that `dotted` gives, which these weights have all and no others
+    table: Modules
+    dotted: Callable[[str], str]
+    ignored: Mapping[str, str]  # pattern of names that hold nothing for us, and why
+    required: tuple[str, ...]  # parts of our model that these weights fill; others they fill whole or not at all
+    heads: tuple[str, ...]  # modules of ours that depend on the classes
+    fields: tuple[str, ...]  # settings without which the weights mean something else
+    dialect: Callable[[Mapping[str, Placed], Arrays], Settings]  # the settings that they were trained with
+    also: Mapping[str, tuple[Any, ...]]  # further values of a field, where the weights do not tell
+
+
+def recognise(arrays: Arrays) -> Source:
+    """The one of `SOURCES` that names its arrays so. Raises ValueError, naming what can be read, for none of them."""
+    found = [source for source in SOURCES if _signed(arrays, source)]
+    if len(found) != 1:
+        names = ", ".join(list(arrays)[:5]) + (", ..." if len(arrays) > 5 else "")
+        kinds = "\n  ".join(source.name for source in SOURCES)
+        raise ValueError(f"no weights that are known here: {len(arrays)} arrays, {names}. What is read:\n  {kinds}")
+    return found[0]
+
+
+def dialect_of(source: Source, placed: Mapping[str, Placed], arrays: Arrays) -> Settings:
+    """The settings that weights of `source` were trained with, as far as their forward pass goes.
+
+    `placed` are the arrays as `names.place` puts them. Raises ValueError for a network of unknown depth.
+    """
+    try:
+        return source.dialect(placed, arrays)
+    except ValueError as error:
+        raise ValueError(f"weights of {source.name}: {error}") from error
+
+
+def needed(source: Source, dialect: Settings, parts: set[str]) -> dict[str, tuple[Any, ...]]:
+    """Fields of `config.model` for weights of the given parts of a model, and the values each may have, first best."""
+    needs = {}
+    for field in source.fields:
+        part = field.partition(".")[0]
+        if "." not in field or part in ("backbone", "roi") or part in parts:
+            needs[field] = (setting(dialect, field), *source.also.get(field, ()))
+    if isinstance(dialect, MaskRCNNSettings):
+        stored = ("frozen_bn", "bn")  # both have what batch normalisation stores
+        needs["backbone.norm"] = stored if dialect.backbone.norm in stored else (dialect.backbone.norm,)
+    return needs
+
+
+def setting(settings: Settings, field: str) -> Any:
+    """The value of a field such as `backbone.same_pool`."""
+    return functools.reduce(getattr, field.split("."), settings)
+
+
+def _signed(arrays: Arrays, source: Source) -> bool:
+    modules = {source.dotted(name).rpartition(".")[0] for name in arrays}
+    return modules.issuperset(source.signs)
+
+
+_COUNTERS = {r".*num_batches_tracked": "counts batches of training"}
+_BACKBONE_FIELDS = (
+    "pixel_mean",
+    "pixel_std",
+    "backbone.depth",
+    "backbone.width",
+    "backbone.norm_epsilon",
+    "backbone.stride_in_1x1",
+    "backbone.conv_bias",
+    "backbone.same_pool",
+)
+_DETECTOR_FIELDS = (
+    *_BACKBONE_FIELDS,
+    "black_padding",
+    "normalized_boxes",
+    "fpn.channels",
+    "rpn.channels",
+    "rpn.aspect_ratios",
+    "rpn.softmax",
+    "rpn.box_weights",
+    "roi.convention",
+    "roi.box_weights",
+    "box_head.bins",
+    "box_head.channels",
+    "box_head.norm",
+    "mask_head.channels",
+    "mask_head.norm",
+)
+_EFFICIENTNET_FIELDS = (
+    "width",
+    "depth",
+    "norm_epsilon",
+    "same_padding",
+    "pixel_mean",
+    "pixel_std",
+    "stored_normalization",
+)
+_DETECTOR_PARTS = ("backbone", "fpn", "rpn", "box_head")
+_DETECTOR_HEADS = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
+
+SOURCES = (
+    Source(
+        name="torchvision's Mask R-CNN or Faster R-CNN, ResNet and FPN (v1)",
+        signs=("backbone.body.conv1", "rpn.head.cls_logits", "roi_heads.box_head.fc6"),
+        table=torchvision.R_CNN,
+        dotted=str,
+        ignored=_COUNTERS,
+        required=_DETECTOR_PARTS,
+        heads=_DETECTOR_HEADS,
+        fields=_DETECTOR_FIELDS,
+        dialect=dialects.torchvision,
+        also={"backbone.norm_epsilon": (0.0,)},
+    ),
+    Source(
+        name="torchvision's ResNet-18, 34, 50 or 101 for classification",
+        signs=("conv1", "bn1", "layer1.0.conv1", "layer4.1.conv2"),
+        table=torchvision.RESNET,
+        dotted=str,
+        ignored=_COUNTERS | {r"fc\.(weight|bias)": "names whole images, which a detector does not"},
+        required=("backbone",),
+        heads=(),
+        fields=_BACKBONE_FIELDS,
+        dialect=dialects.resnet,
+        also={},
+    ),
+    Source(
+        name="detectron2's Mask R-CNN or Faster R-CNN, R50-FPN or R101-FPN of the model zoo",
+        signs=("backbone.bottom_up.stem.conv1", "backbone.fpn_lateral5", "roi_heads.box_head.fc1"),
+        table=detectron2.R_CNN,
+        dotted=str,
+        ignored={
+            r"proposal_generator\.anchor_generator\.cell_anchors\.\d": "anchors are made from config.model.rpn",
+            r"pixel_(mean|std)": "pixels are treated as config.model says",
+        },
+        required=_DETECTOR_PARTS,
+        heads=_DETECTOR_HEADS,
+        fields=_DETECTOR_FIELDS,
+        dialect=dialects.detectron2,
+        also={},
+    ),
+    Source(
+        name="Matterport's Mask R-CNN, ResNet-50 or 101",
+        signs=("bn_conv1", "fpn_c5p5", "rpn_conv_shared", "mrcnn_class_conv1"),
+        table=matterport.MASK_R_CNN,
+        dotted=matterport.layer_name,
+        ignored={},
+        required=(*_DETECTOR_PARTS, "mask_head"),
+        heads=_DETECTOR_HEADS,
+        fields=_DETECTOR_FIELDS,
+        dialect=dialects.matterport,
+        also={},
+    ),
+    Source(
+        name="torchvision's EfficientNet-B0 to B7",
+        signs=("features.0.0", "features.1.0.block.1.fc1", "features.8.0"),
+        table=efficientnet.TORCHVISION,
+        dotted=str,
+        ignored=_COUNTERS,
+        required=("base",),
+        heads=("head/logits",),
+        fields=_EFFICIENTNET_FIELDS,
+        dialect=functools.partial(dialects.efficientnet, EFFICIENTNET_TORCHVISION),
+        also={},
+    ),
+    Source(
+        name="Keras's EfficientNetB0 to B7",
+        signs=("stem_conv", "block1_0_dwconv", "block1_0_se_reduce", "top_conv"),
+        table=efficientnet.KERAS,
+        dotted=efficientnet.numbered,
+        ignored={},
+        required=("base",),
+        heads=("head/logits",),
+        fields=_EFFICIENTNET_FIELDS,
+        dialect=functools.partial(dialects.efficientnet, EFFICIENTNET_KERAS),
+        also={},
+    ),
+)
+
+_OURS: Leaves = {leaf: (leaf, same) for leaf in ("kernel", "bias", "scale", "mean", "var", "count")}
+
+
+def ours(trained_with: Settings) -> Source:
+    """Variables of a model of this package, named by their paths, which do not tell the settings of it."""
+    of_detector = isinstance(trained_with, MaskRCNNSettings)
+    return Source(
+        name="a Mask R-CNN of this package" if of_detector else "an EfficientNet of this package",
+        signs=(),
+        table=((r"(?:params|batch_stats)/(.+)", r"\1", _OURS),),
+        dotted=lambda path: ".".join(path.rsplit("/", 1)),
+        ignored={},
+        required=("backbone",) if of_detector else ("base",),
+        heads=_DETECTOR_HEADS if of_detector else ("head/logits",),
+        fields=_DETECTOR_FIELDS if of_detector else _EFFICIENTNET_FIELDS,
+        dialect=lambda placed, arrays: trained_with,
+        also={},
+    )
