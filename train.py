@@ -13,6 +13,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from wbcjax import runtime
+from wbcjax.start import UnusableWeights
 from wbcjax.tasks import make_task
 from wbcjax.train.loop import NonFiniteLoss, train
 from wbcjax.train.workdir import ConfigChanged
@@ -44,7 +45,7 @@ def main(_: list[str]) -> None:
         sys.exit(f"train.py: {error}")
     try:
         stopped_by = train(config, task, Path(WORKDIR.value), allow_config_change=ALLOW_CHANGE.value)
-    except (ConfigChanged, NonFiniteLoss, OSError) as error:
+    except (ConfigChanged, NonFiniteLoss, UnusableWeights, OSError) as error:
         sys.exit(f"train.py: {error}")
     if stopped_by:
         sys.exit(128 + stopped_by)

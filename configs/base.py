@@ -16,6 +16,7 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     config = ConfigDict()
     config.task = "detection"
     config.seed = 0
+    config.init_from = ""  # weights to start from: a file of another library's or ours, or the folder of a run
 
     dataset = config.dataset = ConfigDict()
     dataset.name = "via"  # "via" | "coco" | "labelme" | "label_images" | "mask_folders" | "voc" | "synthetic"
@@ -50,6 +51,7 @@ def classifier(dialect: EfficientNetSettings = EFFICIENTNET_KERAS["b3"]) -> Conf
     config = ConfigDict()
     config.task = "classification"
     config.seed = 0
+    config.init_from = ""  # weights to start from: a file of another library's or ours, or the folder of a run
 
     dataset = config.dataset = ConfigDict()
     dataset.name = "crops"

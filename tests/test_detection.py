@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -16,9 +17,9 @@ import wbcjax
 from configs import base, smear_demo
 from tests.input.sets import write_format
 from wbcjax import cli
-from wbcjax.detection import detection_task, evaluate_run
+from wbcjax.detection import all_scores, all_tables, detection_task, evaluate_run
 from wbcjax.evaluate import detections as saved
-from wbcjax.evaluate.scores import scores
+from wbcjax.evaluate.scores import write_json
 from wbcjax.files import write_png
 from wbcjax.models import mask_rcnn
 from wbcjax.predict import predictor
@@ -122,11 +123,13 @@ def test_all_training_steps_run_one_compilation(run):
 def test_an_evaluation_can_be_scored_again_without_the_model(run, tmp_path):
     found = evaluate_run(run, "val", "latest", tmp_path)
     classes, annotations, detections = saved.load(tmp_path / "detections.json")
-    again = scores(annotations, detections, classes, found["paper"]["score_threshold"])
-    assert again["mask"]["AP"] == pytest.approx(found["mask"]["AP"], nan_ok=True)
-    assert again["counts"] == found["counts"]
+    again = all_scores(annotations, detections, classes, found["paper"]["score_threshold"])
+    write_json(tmp_path / "again.json", again)
+    assert json.loads((tmp_path / "again.json").read_text()) == json.loads((tmp_path / "scores.json").read_text())
+    assert all_tables(again) == all_tables(found)
+    assert "subtype of images by vote" in all_tables(found)
     assert found["counts"]["fields"] == 3  # a quarter of twelve
-    assert json.loads((tmp_path / "scores.json").read_text())["counts"] == found["counts"]
+    assert (tmp_path / "report.html").is_file()  # of no evaluation of the run's own folder
     assert read_image(tmp_path / "contact_sheet.png").std() > 0, "something is drawn"
 
 
@@ -137,6 +140,28 @@ def test_a_run_is_scored_on_annotated_fields_that_it_never_saw(run, tmp_path):
     _, annotations, _ = saved.load(tmp_path / "out/detections.json")
     assert [field.name for field in annotations] == [f"synthetic_{seed:05d}.png" for seed in range(100, 105)]
     assert found["counts"]["fields"] == 5
+
+
+def test_a_run_on_files_is_not_scored_on_drawn_fields(run, tmp_path):
+    with pytest.raises(ValueError, match="was not trained on drawn fields: give --annotations"):
+        evaluate_run(run, "val", "latest", tmp_path, drawn_seed=7)
+
+
+def test_a_run_on_drawn_fields_is_scored_on_others_only(run, tmp_path):
+    """The run's config, as if its fields had been drawn; its weights do."""
+    drawn = tmp_path / "drawn"
+    shutil.copytree(run, drawn)
+    config = json.loads((run / "config.json").read_text())
+    config["dataset"]["name"] = "synthetic"
+    (drawn / "config.json").write_text(json.dumps(config))
+    for seed in (0, 11):
+        with pytest.raises(ValueError, match=f"drawn_seed {seed} draws fields that .* was trained on"):
+            evaluate_run(drawn, "val", "latest", tmp_path / "out", drawn_seed=seed)
+    with pytest.raises(ValueError, match="score it on others of these, by --drawn_seed"):
+        evaluate_run(drawn, "val", "latest", tmp_path / "out", "via.json", "images")
+    evaluate_run(drawn, "val", "latest", tmp_path / "out", drawn_seed=12)
+    _, annotations, _ = saved.load(tmp_path / "out/detections.json")
+    assert [field.name for field in annotations] == [f"synthetic_{seed:05d}.png" for seed in range(12, 24)]
 
 
 def test_predict_finds_cells_in_images_of_any_size_with_one_compilation(run):
@@ -280,6 +305,7 @@ CONFIGS = {
     "segpc_mask_rcnn:r34": (("r34",), 34),
     "segpc_mask_rcnn:r50": (("r50",), 50),
     "segpc_nucleus": ((), 18),
+    "all_synthetic": ((), 18),
     "all_mask_rcnn": ((), 101),
     "myeloma_mask_rcnn": ((), 101),
 }

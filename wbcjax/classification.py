@@ -29,6 +29,7 @@ from wbcjax.report.mistake_sheet import mistake_sheet
 from wbcjax.run import CLASSIFICATION, check_task, load_config
 from wbcjax.run_report import write_classification_report
 from wbcjax.runtime import environment
+from wbcjax.start import starting_weights
 from wbcjax.train.classification_losses import classification_losses
 from wbcjax.train.task import Task, Tree
 
@@ -64,6 +65,7 @@ def classification_task(config: ConfigDict) -> Task:
         names=lambda index: [train.names[i] for i in index],
         best_score="accuracy",
         facts={"cut": train.cut},
+        start=starting_weights(config, model.settings),
         watched=("accuracy",),
     )
 

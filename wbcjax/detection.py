@@ -29,6 +29,7 @@ from wbcjax.report.contact_sheet import contact_sheet
 from wbcjax.run import load_config
 from wbcjax.run_report import write_report
 from wbcjax.runtime import environment
+from wbcjax.start import starting_weights
 from wbcjax.train.losses import mask_rcnn_losses
 from wbcjax.train.task import Task, Tree
 
@@ -66,6 +67,7 @@ def detection_task(config: ConfigDict) -> Task:
         names=lambda index: [train.names[i] for i in index],
         best_score=best_score,
         facts={"scale": scales},
+        start=starting_weights(config, model.settings),
     )
 
 

@@ -98,7 +98,7 @@ def table(scores: Scores) -> str:
         "",
         f"mAP as in the papers (IoU {paper['iou_threshold']:g}, score {paper['score_threshold']:g}), %: "
         f"{_percent(paper['mAP']).strip()} over {paper['fields']} fields",
-        f"cells found {cells['found']}, missed {cells['missed']}; false detections {cells['false']}",
+        f"cells found as of their class {cells['found']}, not so {cells['missed']}; false detections {cells['false']}",
         f"fields {counts['fields']}, {paper['empty_fields']} without cells "
         f"({paper['false_on_empty_fields']} false detections on them); touching cells {scores['touching']['cells']}, "
         f"crowd regions {counts['crowd_regions']}",

@@ -82,9 +82,10 @@ def _start_or_resume(
     # A checkpoint taken where two phases meet still has the optimizer of the earlier one: the loop changes it.
     step = checkpoints.latest
     phase = plan.phase(max((step or 0) - 1, 0))
-    state = init_state(
-        task.init_variables(seed), make_optimizer(settings), phase.layers, seed, ema=settings.ema_decay > 0
-    )
+    variables = task.init_variables(seed)
+    if step is None and task.start is not None:
+        variables = task.start(variables)
+    state = init_state(variables, make_optimizer(settings), phase.layers, seed, ema=settings.ema_decay > 0)
     return (state if step is None else checkpoints.restore(step, state, batches)), phase
 
 

@@ -27,6 +27,7 @@ class Task:
     train_batches: (seed, process_index, process_count) -> endless iterator of this process's share of each batch.
     evaluate: variables -> scores by name, on the validation set. May take its time and show its own progress.
     names: `batch.index` -> names of the images, for messages.
+    start: puts trained weights into fresh variables, where a new run starts from some; None: it starts from fresh ones.
     watched: names among the losses that are logged and not trained on, such as an accuracy.
     best_score: the score by which the best checkpoint is kept, larger is better.
     facts: about the training data, which prediction will need; kept as data.json in the workdir.
@@ -40,4 +41,5 @@ class Task:
     names: Callable[[Int[np.ndarray, " n"]], list[str]]
     best_score: str
     facts: dict[str, Any] = field(default_factory=dict)
+    start: Callable[[dict[str, Tree]], dict[str, Tree]] | None = None
     watched: tuple[str, ...] = ()
