@@ -6,8 +6,9 @@ momentum 0.9, batches of 2, 20 epochs of 100 steps, confidence 0.9, training and
 Data: 60 training fields (20 of each type) of Dr. Soetomo hospital, outlined in VIA; not public. Put your own outlines
 in `data/all/via.json` (attribute `cell` with values L1, L2, L3) and the images in `data/all/images`.
 Cost: 2000 steps of two 1024 x 1024 images: meant for a GPU.
-Expected: mAP 83.65 % with EFF and COCO weights, 81.96 % without EFF (the paper's table 1). COCO weights are not in this
-version, so expect less: from scratch the backbone's norm is "gn", as there are no statistics to keep.
+Weights: Matterport's `mask_rcnn_coco.h5` (release 2.0 of github.com/matterport/Mask_RCNN) in `data`; the variant
+`:scratch` does without, with group norm in the backbone.
+Expected: mAP 83.65 % with EFF and COCO weights, 81.96 % without EFF (the paper's table 1).
 """
 
 from ml_collections import ConfigDict
@@ -17,10 +18,17 @@ from wbcjax.models.settings import MATTERPORT
 
 STEPS_PER_EPOCH = 100  # section 3.5; of the paper's epochs, which are no passes over its 45 training fields
 TRAINING_FIELDS = 45
+VARIANTS = ("coco", "scratch")
 
 
-def get_config() -> ConfigDict:
+def get_config(variant: str = "coco") -> ConfigDict:
+    if variant not in VARIANTS:
+        raise ValueError(f"configs/all_mask_rcnn.py:{variant} is unknown; choose one of {', '.join(VARIANTS)}")
     config = base.mask_rcnn(MATTERPORT)
+    if variant == "coco":
+        config.init_from = "data/mask_rcnn_coco.h5"
+    else:
+        config.model.backbone.norm = "gn"  # there are no statistics to keep
     config.dataset.annotations = "data/all/via.json"
     config.dataset.images = "data/all/images"
     config.dataset.classes = ("L1", "L2", "L3")
@@ -28,7 +36,6 @@ def get_config() -> ConfigDict:
     config.dataset.canvas = (1024, 1024)
     config.dataset.max_cells = 100
 
-    config.model.backbone.norm = "gn"
     config.model.detection.score_threshold = 0.05  # COCO's averages need the low scores too
     config.evaluate.score_threshold = 0.9  # the paper's minimum confidence
 

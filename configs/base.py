@@ -17,6 +17,7 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     config.task = "detection"
     config.seed = 0
     config.init_from = ""  # weights to start from: a file of another library's or ours, or the folder of a run
+    config.init_parts = ()  # of these: ("backbone", "fpn"), say; empty: all that fit the classes
 
     dataset = config.dataset = ConfigDict()
     dataset.name = "via"  # "via" | "coco" | "labelme" | "label_images" | "mask_folders" | "voc" | "synthetic"
@@ -52,6 +53,7 @@ def classifier(dialect: EfficientNetSettings = EFFICIENTNET_KERAS["b3"]) -> Conf
     config.task = "classification"
     config.seed = 0
     config.init_from = ""  # weights to start from: a file of another library's or ours, or the folder of a run
+    config.init_parts = ()  # of these: ("backbone", "fpn"), say; empty: all that fit the classes
 
     dataset = config.dataset = ConfigDict()
     dataset.name = "crops"

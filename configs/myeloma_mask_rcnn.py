@@ -6,8 +6,9 @@ from COCO weights. The paper gives no schedule: this is Matterport's default SGD
 Data: 85 fields of 2560 x 1920 pixels of the TCIA collection MiMM_SBILab (https://doi.org/10.7937/tcia.2019.pnn6aypl),
 which have to be outlined in VIA: `data/myeloma/via.json` (attribute `cell`, value myeloma), `data/myeloma/images`.
 Cost: 4000 steps of two 1024 x 1024 images: meant for a GPU.
-Expected: mAP 93 % from COCO weights (the paper, section 4.1; losses: box 0.2985, class 0.0908, mask 0.3046). COCO
-weights are not in this version, so expect less: from scratch the backbone's norm is "gn" and all layers train.
+Expected: mAP 93 % from COCO weights (the paper, section 4.1; losses: box 0.2985, class 0.0908, mask 0.3046).
+Weights: Matterport's `mask_rcnn_coco.h5` (release 2.0 of github.com/matterport/Mask_RCNN) in `data`; the variant
+`:scratch` does without, with group norm in the backbone.
 """
 
 from ml_collections import ConfigDict
@@ -15,9 +16,17 @@ from ml_collections import ConfigDict
 from configs import base
 from wbcjax.models.settings import MATTERPORT
 
+VARIANTS = ("coco", "scratch")
 
-def get_config() -> ConfigDict:
+
+def get_config(variant: str = "coco") -> ConfigDict:
+    if variant not in VARIANTS:
+        raise ValueError(f"configs/myeloma_mask_rcnn.py:{variant} is unknown; choose one of {', '.join(VARIANTS)}")
     config = base.mask_rcnn(MATTERPORT)
+    if variant == "coco":
+        config.init_from = "data/mask_rcnn_coco.h5"
+    else:
+        config.model.backbone.norm = "gn"  # there are no statistics to keep
     config.dataset.annotations = "data/myeloma/via.json"
     config.dataset.images = "data/myeloma/images"
     config.dataset.classes = ("myeloma",)
@@ -25,7 +34,6 @@ def get_config() -> ConfigDict:
     config.dataset.canvas = (1024, 1024)
     config.dataset.max_cells = 100
 
-    config.model.backbone.norm = "gn"
     config.model.detection.score_threshold = 0.05  # COCO's averages need the low scores too
     config.evaluate.score_threshold = 0.7  # Matterport's DETECTION_MIN_CONFIDENCE
 

@@ -1,7 +1,7 @@
 """Where a run starts: from weights that others, or an earlier run, have trained (`config.init_from`)."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ class UnusableWeights(ValueError):
 def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variables], Variables] | None:
     """What puts the weights of `config.init_from` into fresh variables of a model of `settings`; None without any.
 
-    `init_from` is a weights file, or the folder of a run. What was loaded, what was left out and why, and what kept its
-    initial value is told in the log. What is returned raises UnusableWeights for weights that do not fit.
+    `init_from` is a weights file, or the folder of a run, and `init_parts` the parts to take over. What was loaded,
+    what was left out and why, and what kept its initial value is told in the log. What is returned raises
+    UnusableWeights for weights that do not fit.
     """
     place = config.get("init_from", "")  # runs from before there was a choice have none
     if not place:
@@ -37,7 +38,7 @@ def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variab
 
     def start(variables: Variables) -> Variables:
         try:
-            started = start_from(Path(place), variables, settings)
+            started = start_from(Path(place), variables, settings, tuple(config.get("init_parts", ())))
         except (OSError, ValueError) as error:
             raise UnusableWeights(f"config.init_from is {place!r}: {error}") from error
         log.info("starting from %s: %s", place, started.report.text())
@@ -46,20 +47,21 @@ def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variab
     return start
 
 
-def start_from(place: Path, variables: Variables, settings: Settings) -> Initialised:
+def start_from(place: Path, variables: Variables, settings: Settings, only: Sequence[str] = ()) -> Initialised:
     """`variables` of a model of `settings` with the weights of a file, or of a run's best checkpoint, in their places.
 
-    Raises OSError or ValueError for what cannot be read or does not fit.
+    `only` names the parts of the model to take over (`backbone`, `fpn`, ...); all of them when it is empty. Raises
+    OSError or ValueError for what cannot be read or does not fit.
     """
     if place.is_dir():
         trained_with = settings_of(load_config(place))
         found, _ = load_variables(place)
         arrays: dict[str, Any] = flatten_dict(found, sep="/")
-        return initialise_from_ours(variables, arrays, settings, trained_with)
+        return initialise_from_ours(variables, arrays, settings, trained_with, only)
     weights = read_weights(place)
     if TRAINED_WITH in weights.metadata:
-        return initialise_from_ours(variables, weights.arrays, settings, noted_settings(weights.metadata))
-    return initialise(variables, weights.arrays, settings)
+        return initialise_from_ours(variables, weights.arrays, settings, noted_settings(weights.metadata), only)
+    return initialise(variables, weights.arrays, settings, only)
 
 
 def settings_of(config: ConfigDict) -> Settings:

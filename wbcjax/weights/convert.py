@@ -1,4 +1,4 @@
-"""Another library's weights as a model of ours by itself: what a weights file holds, whatever is to be made of it."""
+"""Weights as a model of ours by itself: what a weights file or a run holds, whatever is to be made of it."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,9 +11,9 @@ from jaxtyping import Float
 from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.models.settings import EfficientNetSettings
 from wbcjax.weights.dialects import Settings
-from wbcjax.weights.initialise import initialise, sort
+from wbcjax.weights.initialise import initialise, initialise_from_ours, sort
 from wbcjax.weights.report_text import Report
-from wbcjax.weights.sources import needed, recognise
+from wbcjax.weights.sources import needed, ours, recognise
 
 
 class Converted(NamedTuple):
@@ -33,23 +33,31 @@ class Converted(NamedTuple):
         return "\n".join(lines)
 
 
-def convert(arrays: Mapping[str, Float[np.ndarray, "..."]]) -> Converted:
-    """The arrays of a weights file of another library, all of which must fit the model that its names tell of.
+def convert(arrays: Mapping[str, Float[np.ndarray, "..."]], trained_with: Settings | None = None) -> Converted:
+    """The arrays of a weights file, all of which must fit the model that its names tell of.
 
+    trained_with: of a model of this package, its settings, which names do not tell; None: of another library.
     `initialise_from_ours` takes the result. Raises ValueError as `initialise` does.
     """
-    source = recognise(arrays)
+    source = recognise(arrays) if trained_with is None else ours(trained_with)
     placed, _, _, parts, settings = sort(arrays, source)
     head = placed.get(f"{source.heads[0]}/kernel") if source.heads else None
-    classes = head and head.array.shape[-1]
-    filled, report = initialise(_shapes(settings, classes or 2), arrays, settings)
+    features, classes = head.array.shape if head else (0, None)
+    variables = _shapes(settings, features, classes or 2)
+    if trained_with is None:
+        filled, report = initialise(variables, arrays, settings)
+    else:
+        filled, report = initialise_from_ours(variables, arrays, settings, trained_with)
     flat: dict[str, Any] = flatten_dict(filled, sep="/")
     loaded = {path: flat[path] for path in report.loaded.values()}
     return Converted(loaded, settings, needed(source, settings, parts), classes, report._replace(initial=()))
 
 
-def _shapes(settings: Settings, classes: int) -> dict[str, Any]:
+def _shapes(settings: Settings, features: int, classes: int) -> dict[str, Any]:
+    """Those of a model's variables; `features` enter its head, 0 when not known."""
     if isinstance(settings, EfficientNetSettings):
-        return efficientnet.shapes(efficientnet.Classifier(settings, classes), (64, 64))
+        # A head may have weights for each place of the last map, however these lie, of which each is of 32 x 32 pixels.
+        places = max(features // efficientnet.scaled_channels(efficientnet.TOP, settings.width), 1)
+        return efficientnet.shapes(efficientnet.Classifier(settings, classes), (32, 32 * places))
     model = mask_rcnn.MaskRCNN(settings, classes)
     return jax.eval_shape(lambda: mask_rcnn.init(model, 0))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,9 +19,10 @@ class WeightsFile:
 
     Arrays are as stored, in the stored type (bfloat16 is ml_dtypes's), and may be read-only views with strides.
     `metadata` has the file's own entries as text, and in `left_out` those beside the weights that were not read, such
-    as an optimizer's state.
+    as an optimizer's state. `kind` tells the format in words.
     """
 
+    kind: str
     arrays: dict[str, np.ndarray]
     metadata: dict[str, str]
 
@@ -34,14 +36,20 @@ def read_weights(path: Path) -> WeightsFile:
     than it holds, asks for anything to be executed, or holds weights that are not finite.
     """
     try:
-        arrays, metadata = _reader(path)(path)
+        kind, read = _format(path)
+        arrays, metadata = read(path)
         _refuse_useless(arrays)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return WeightsFile(arrays, metadata)
+    return WeightsFile(kind, arrays, metadata)
 
 
-def _reader(path: Path) -> Callable[[Path], Contents]:
+class _Format(NamedTuple):
+    kind: str
+    read: Callable[[Path], Contents]
+
+
+def _format(path: Path) -> _Format:
     with path.open("rb") as file:
         start = file.read(512)
     if not start:
@@ -52,31 +60,28 @@ def _reader(path: Path) -> Callable[[Path], Contents]:
             "`torch.save(torch.load(IN, weights_only=False), OUT)` in torch saves it anew"
         )
     if pytorch_legacy_file.is_legacy(start):
-        return pytorch_legacy_file.read
-    for magic, reader in _FORMATS.items():
-        if start.startswith(magic):
-            return reader
+        return _Format("a file of torch before 1.6", pytorch_legacy_file.read)
+    if start.startswith(b"PK\x03\x04"):
+        return _format_of_zip(path)
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return _Format("an HDF5 file, as of Keras", hdf5_file.read)
+    if start.startswith(_PICKLES):
+        return _Format("a pickle of arrays, as of detectron2", pickle_file.read)
     if start[8:9] == b"{":  # behind the length of the header
-        return safetensors_file.read
+        return _Format("a safetensors file", safetensors_file.read)
     found = next((kind for magic, kind in _FOREIGN.items() if start.startswith(magic)), f"it begins {start[:8]!r}")
     raise ValueError(f"no weights file ({found}); expected .pth, .pt, .safetensors, .h5, .weights.h5, .keras or .pkl")
 
 
-def _read_zip(path: Path) -> Contents:
+def _format_of_zip(path: Path) -> _Format:
     with zip_file.open_stored(path) as archive:
-        of_keras = hdf5_file.WEIGHTS_MEMBER in archive.namelist()
-    return hdf5_file.read_keras(path) if of_keras else pytorch_file.read(path)
+        if hdf5_file.WEIGHTS_MEMBER in archive.namelist():
+            return _Format("an archive of Keras", hdf5_file.read_keras)
+    return _Format("a file of torch", pytorch_file.read)
 
 
 # A pickle of protocol 2 or later begins with that number; earlier ones no weights file uses.
-_FORMATS: dict[bytes, Callable[[Path], Contents]] = {
-    b"PK\x03\x04": _read_zip,
-    b"\x89HDF\r\n\x1a\n": hdf5_file.read,
-    b"\x80\x02": pickle_file.read,
-    b"\x80\x03": pickle_file.read,
-    b"\x80\x04": pickle_file.read,
-    b"\x80\x05": pickle_file.read,
-}
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 # What is found in the place of a weights file.
 _FOREIGN = {
     b"\xff\xd8\xff": "a JPEG image",

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,29 +36,44 @@ class Sorted(NamedTuple):
     dialect: Settings  # that they were trained with
 
 
-def initialise(variables: Mapping[str, Any], arrays: Arrays, settings: Settings) -> Initialised:
+def initialise(
+    variables: Mapping[str, Any], arrays: Arrays, settings: Settings, only: Sequence[str] = ()
+) -> Initialised:
     """`variables` of the model of `settings`, with the arrays of another library's weights file in their places.
 
     The kind of the arrays is told from their names (`sources.SOURCES`). What depends on the classes keeps its value in
-    `variables` where the weights have other classes, as the papers do; so do parts of the model that the weights lack.
-    Raises ValueError for weights of no known kind; for `settings` that contradict those the weights were trained with,
-    naming the fields; and for all that does not fit, listing what is unexpected, missing, or of another shape.
+    `variables` where the weights have other classes, as the papers do; so do parts of the model that the weights lack,
+    and, where `only` names some parts (`backbone`, `fpn`, ...), the others. Raises ValueError for weights of no known
+    kind; for `settings` that contradict those the weights were trained with, naming the fields; and for all that does
+    not fit, listing what is unexpected, missing, or of another shape.
     """
-    return _initialise(variables, arrays, settings, recognise(arrays))
+    return _initialise(variables, arrays, settings, recognise(arrays), only)
 
 
 def initialise_from_ours(
-    variables: Mapping[str, Any], arrays: Arrays, settings: Settings, trained_with: Settings
+    variables: Mapping[str, Any],
+    arrays: Arrays,
+    settings: Settings,
+    trained_with: Settings,
+    only: Sequence[str] = (),
 ) -> Initialised:
     """As `initialise`, from the variables of a model of this package that was trained with the settings `trained_with`.
 
     `arrays` are named by their paths, `params/backbone/conv1/kernel`.
     """
-    return _initialise(variables, arrays, settings, ours(trained_with))
+    return _initialise(variables, arrays, settings, ours(trained_with), only)
 
 
-def _initialise(variables: Mapping[str, Any], arrays: Arrays, settings: Settings, source: Source) -> Initialised:
+def _initialise(
+    variables: Mapping[str, Any], arrays: Arrays, settings: Settings, source: Source, only: Sequence[str]
+) -> Initialised:
     placed, problems, left_out, parts, dialect = sort(arrays, source)
+    if only:
+        if missing := [part for part in only if part not in parts]:
+            raise ValueError(f"the weights have no part {missing[0]!r}; they have {', '.join(sorted(parts))}")
+        others = [path for path in placed if path.partition("/")[0] not in only]
+        left_out |= {placed.pop(path).name: "of a part that was not asked for" for path in others}
+        parts = set(only)
     _refuse_contradictions(settings, dialect, source, parts)
     flat: FlatTree = flatten_dict(dict(variables))
     reason = _why_anew(placed, flat, source)

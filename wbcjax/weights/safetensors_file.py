@@ -44,7 +44,7 @@ def write_safetensors(
     written; ValueError naming weights that are not finite, in bfloat16 where that is asked for.
     """
     flat = flatten_dict(dict(variables), sep="/")
-    arrays = {name: np.ascontiguousarray(np.asarray(array).astype(_FLOATS[dtype])) for name, array in flat.items()}
+    arrays = {name: np.asarray(array, _FLOATS[dtype], order="C") for name, array in flat.items()}
     broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
         raise ValueError(f"{path}: not written: NaN or infinity in {len(broken)} weights, {broken[0]!r} first")

@@ -50,8 +50,8 @@ def needed(source: Source, dialect: Settings, parts: set[str]) -> dict[str, tupl
     """Fields of `config.model` for weights of the given parts of a model, and the values each may have, first best."""
     needs = {}
     for field in source.fields:
-        part = field.partition(".")[0]
-        if "." not in field or part in ("backbone", "roi") or part in parts:
+        part = "box_head" if field in _OF_BOXES else field.partition(".")[0]
+        if part in parts or part == field:
             needs[field] = (setting(dialect, field), *source.also.get(field, ()))
     if isinstance(dialect, MaskRCNNSettings):
         stored = ("frozen_bn", "bn")  # both have what batch normalisation stores
@@ -80,17 +80,15 @@ _BACKBONE_FIELDS = (
     "backbone.conv_bias",
     "backbone.same_pool",
 )
+_OF_BOXES = ("black_padding", "normalized_boxes", "roi.convention", "roi.box_weights")
 _DETECTOR_FIELDS = (
     *_BACKBONE_FIELDS,
-    "black_padding",
-    "normalized_boxes",
+    *_OF_BOXES,
     "fpn.channels",
     "rpn.channels",
     "rpn.aspect_ratios",
     "rpn.softmax",
     "rpn.box_weights",
-    "roi.convention",
-    "roi.box_weights",
     "box_head.bins",
     "box_head.channels",
     "box_head.norm",
