@@ -13,9 +13,10 @@ from ml_collections import ConfigDict
 import wbcjax
 from configs import base, myeloma_efficientnet_b3
 from tests.oracle import oracle, paint
+from tests.train.steps import parameters_of_steps
 from wbcjax import tasks
 from wbcjax.classification import classification_task, evaluate_classifier
-from wbcjax.classify import CropClassifier, load_classifier
+from wbcjax.classify import crop_classifier, load_classifier
 from wbcjax.evaluate.classification import classification_scores
 from wbcjax.evaluate.predictions import load_predictions
 from wbcjax.files import write_png
@@ -24,12 +25,7 @@ from wbcjax.predict_folder import predict_folder
 from wbcjax.smear.field import read_image
 from wbcjax.smear.read import read
 from wbcjax.train.loop import train
-from wbcjax.train.optimizer import make_optimizer
-from wbcjax.train.parallel import DataParallel
-from wbcjax.train.plan import learning_rate, plan_run
 from wbcjax.train.settings import TrainSettings
-from wbcjax.train.state import init_state
-from wbcjax.train.step import make_step
 
 CLASSES = ("blast", "other")
 COLOURS = {"blast": (70, 40, 150), "other": (200, 60, 60)}
@@ -196,31 +192,11 @@ def test_a_classifier_trains_on_eight_devices_as_on_one(tmp_path):
     """Batch statistics, dropout and stochastic depth included."""
     config = toy_config(write_crops(tmp_path / "crops", 10))
     config.train.update({"optimizer": "sgd", "learning_rate": 0.05, "steps": 2})
-    one, eight = (_two_steps(config, devices) for devices in (1, 8))
+    one, eight = (parameters_of_steps(classification_task(config), config, 2, devices) for devices in (1, 8))
     moved = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[0], one[-1])
     apart = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[-1], eight[-1])
     assert max(jax.tree.leaves(moved)) > 1e-3, "the steps must have changed something"
     assert max(jax.tree.leaves(apart)) < 1e-5
-
-
-def _two_steps(config: ConfigDict, devices: int) -> list:
-    """Parameters before training and after each of two steps, on host."""
-    settings = TrainSettings.from_config(config.train)
-    task = classification_task(config)
-    parallel = DataParallel(settings.parallel, jax.devices()[:devices])
-    optimizer = make_optimizer(settings)
-    schedule = learning_rate(settings, plan_run(settings, task.images))
-    step = parallel.compile(make_step(task, optimizer, schedule, "all", settings.loss_weights, 0.0))
-    state = init_state(task.init_variables(0), optimizer, "all", 0, ema=False)
-    history = [state.params]
-    state, batches = parallel.place_state(state), task.train_batches(0, 0, 1)
-    try:
-        for _ in range(2):
-            state, _ = step(state, parallel.place_batch(next(batches)))
-            history.append(jax.device_get(parallel.local(state)).params)
-    finally:
-        batches.close()
-    return history
 
 
 @pytest.mark.parametrize(("variant", "parameters"), [("b3", 11_003_434), ("b0_small", 4_010_110)])
@@ -228,7 +204,7 @@ def test_the_configs_describe_the_networks_that_they_name(variant, parameters):
     config = myeloma_efficientnet_b3.get_config(variant)
     TrainSettings.from_config(config.train)
     model = efficientnet.from_config(config.model, len(config.dataset.classes))
-    assert isinstance(CropClassifier(model, config.dataset.canvas, config.dataset.classes), CropClassifier)
+    assert crop_classifier(config).classes == config.dataset.classes
     wanted = efficientnet.shapes(model, tuple(config.dataset.canvas))["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(wanted)) == parameters
 

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 import wbcjax
 from configs import base, smear_demo
 from tests.input.sets import write_format
+from tests.train.steps import parameters_of_steps
 from wbcjax import cli
 from wbcjax.detection import all_scores, all_tables, detection_task, evaluate_run
 from wbcjax.evaluate import detections as saved
@@ -26,12 +27,8 @@ from wbcjax.predict import predictor
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import read_image
 from wbcjax.train.loop import train
-from wbcjax.train.optimizer import make_optimizer
-from wbcjax.train.parallel import DataParallel
-from wbcjax.train.plan import learning_rate, plan_run
+from wbcjax.train.plan import plan_run
 from wbcjax.train.settings import TrainSettings
-from wbcjax.train.state import init_state
-from wbcjax.train.step import make_step
 
 CANVAS = (128, 128)
 
@@ -270,32 +267,11 @@ def test_mask_rcnn_trains_on_eight_devices_as_on_one(parallel):
     config.train.update(
         {"optimizer": "sgd", "learning_rate": 0.02, "warmup_steps": 0, "parallel": parallel, "steps": 3}
     )
-    one, eight = (_three_steps(config, devices) for devices in (1, 8))
+    one, eight = (parameters_of_steps(detection_task(config), config, 3, devices) for devices in (1, 8))
     moved = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[0], one[-1])
     apart = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[-1], eight[-1])
     assert max(jax.tree.leaves(moved)) > 1e-3, "the steps must have changed something"
     assert max(jax.tree.leaves(apart)) < 1e-5
-
-
-def _three_steps(config: ConfigDict, devices: int) -> list:
-    """Parameters before training and after each of three steps, on host."""
-    settings = TrainSettings.from_config(config.train)
-    task = detection_task(config)
-    parallel = DataParallel(settings.parallel, jax.devices()[:devices])
-    optimizer = make_optimizer(settings)
-    schedule = learning_rate(settings, plan_run(settings, task.images))
-    step = parallel.compile(make_step(task, optimizer, schedule, "all", settings.loss_weights, 0.0))
-    state = init_state(task.init_variables(0), optimizer, "all", 0, ema=False)
-    history = [state.params]
-    state, batches = parallel.place_state(state), task.train_batches(0, 0, 1)
-    try:
-        for _ in range(3):
-            state, metrics = step(state, parallel.place_batch(next(batches)))
-            assert int(parallel.local(metrics)["failed_step"]) == -1
-            history.append(jax.device_get(parallel.local(state)).params)
-    finally:
-        batches.close()
-    return history
 
 
 CONFIGS = {

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from wbcjax.evaluate.average_precision import MAX_DETECTIONS, interpolated_precision, match
-from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_pairs
+from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_labels, check_pairs
 from wbcjax.evaluate.field_precision import FieldMatch, match_field
 from wbcjax.evaluate.nuclei_of_cells import cell_labels, nucleus_label
 from wbcjax.evaluate.overlap import mask_overlaps
@@ -62,7 +62,7 @@ def cell_scores(
     Raises ValueError when the lists differ in their fields or a label has no class.
     """
     check_pairs(annotations, detections)
-    _check_labels(annotations, detections, classes)
+    check_labels(annotations, detections, classes)
     overlaps = [mask_overlaps(*field) for field in zip(annotations, detections, strict=True)]
     fields = list(zip(annotations, detections, overlaps, strict=True))
     matches = [_match_any_class(*field, min_score, nucleus_label(classes)) for field in fields]
@@ -194,14 +194,3 @@ def _undefined(scores: CellScores) -> Iterator[str]:
             yield f"no cell is outlined as {name}: its mean IoU is not defined"
     if math.isnan(segmentation["aji"]):
         yield f"no field has an outlined cell or a false detection that scores {least}: AJI is not defined"
-
-
-def _check_labels(
-    annotations: Sequence[FieldAnnotations], detections: Sequence[FieldDetections], classes: Sequence[str]
-) -> None:
-    for field in (*annotations, *detections):
-        highest = field.labels.max(initial=0)
-        if highest > len(classes):
-            raise ValueError(
-                f"{field.name}: label {highest} has no class; the {len(classes)} classes are {', '.join(classes)}"
-            )

@@ -4,14 +4,14 @@ import math
 from collections.abc import Iterator
 
 from wbcjax.evaluate.cell_scores import CellScores
-from wbcjax.evaluate.classification_table import _confusion_lines
+from wbcjax.evaluate.classification_table import confusion_lines
 
 QUALITIES = {"PQ": "pq", "SQ": "sq", "RQ": "rq", "SegPC mIoU": "segpc_miou"}
 
 
 def cell_table(scores: CellScores) -> str:
     """The scores of `cell_scores` as text for a terminal, percentages where they are fractions."""
-    blocks = [_confusion_lines(scores["confusion"]), _quality_lines(scores), _remarks(scores)]
+    blocks = [confusion_lines(scores["confusion"]), _quality_lines(scores), _remarks(scores)]
     return "\n\n".join("\n".join(lines) for lines in blocks)
 
 

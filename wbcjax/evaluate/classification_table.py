@@ -13,7 +13,7 @@ NAMES_WIDTH = 60  # characters of all classes' names, above which the confusion 
 
 def classification_table(scores: ClassificationScores) -> str:
     """The scores of `classification_scores` as text for a terminal, the report laid out as in Fig. 11."""
-    return "\n".join([*_report_lines(scores), "", *_summary_lines(scores), "", *_confusion_lines(scores["confusion"])])
+    return "\n".join([*_report_lines(scores), "", *_summary_lines(scores), "", *confusion_lines(scores["confusion"])])
 
 
 def _report_lines(scores: ClassificationScores) -> Iterator[str]:
@@ -56,7 +56,7 @@ def _summary_lines(scores: ClassificationScores) -> Iterator[str]:
     yield from scores["undefined"]
 
 
-def _confusion_lines(confusion: dict[str, Any]) -> Iterator[str]:
+def confusion_lines(confusion: dict[str, Any]) -> Iterator[str]:
     """A line for each class; where their names would be too wide, columns have numbers above them."""
     heads = rows = confusion["classes"]
     if sum(map(len, heads)) > NAMES_WIDTH:

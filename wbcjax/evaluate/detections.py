@@ -184,6 +184,18 @@ def check_pairs(annotations: Sequence[FieldAnnotations], detections: Sequence[Fi
         )
 
 
+def check_labels(
+    annotations: Sequence[FieldAnnotations], detections: Sequence[FieldDetections], classes: Sequence[str]
+) -> None:
+    """Raise ValueError, naming the field, unless every label has a class."""
+    for field in (*annotations, *detections):
+        highest = field.labels.max(initial=0)
+        if highest > len(classes):
+            raise ValueError(
+                f"{field.name}: label {highest} has no class; the {len(classes)} classes are {', '.join(classes)}"
+            )
+
+
 Field = TypeVar("Field", FieldAnnotations, FieldDetections)
 
 

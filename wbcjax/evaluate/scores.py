@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from wbcjax.evaluate.average_precision import average_precision
-from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_pairs
+from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_labels, check_pairs
 from wbcjax.evaluate.field_precision import IOU_THRESHOLD, SCORE_THRESHOLD, field_average_precision, match_field
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.overlap import box_overlaps, mask_overlaps, touching
@@ -49,7 +49,7 @@ def scores(
     Raises ValueError when the lists differ in their fields or a label has no class.
     """
     check_pairs(annotations, detections)
-    _check_labels(annotations, detections, classes)
+    check_labels(annotations, detections, classes)
     truth = {"box": annotations, "mask": [field.for_masks() for field in annotations]}
     overlaps = {
         "box": [box_overlaps(*field) for field in zip(truth["box"], detections, strict=True)],
@@ -161,17 +161,6 @@ def _of_cells(
         "missed": sum(len(match.missed) for match in matches),
         "false": sum(len(match.false) for match in matches),
     }
-
-
-def _check_labels(
-    annotations: Sequence[FieldAnnotations], detections: Sequence[FieldDetections], classes: Sequence[str]
-) -> None:
-    for field in (*annotations, *detections):
-        highest = field.labels.max(initial=0)
-        if highest > len(classes):
-            raise ValueError(
-                f"{field.name}: label {highest} has no class; the {len(classes)} classes are {', '.join(classes)}"
-            )
 
 
 def _per_class(labels: Sequence[np.ndarray], classes: Sequence[str]) -> dict[str, int]:
