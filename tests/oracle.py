@@ -1,13 +1,13 @@
 """A network that finds just what is there: rectangles, each of a colour that says which cell it is."""
 
-import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.models.mask_rcnn import Detections, MaskRCNN
-from wbcjax.models.settings import TORCHVISION, RoiSettings
+from wbcjax.models.settings import TORCHVISION
 from wbcjax.predict import Predictor
 
 CELLS = 20
@@ -33,8 +33,12 @@ class Oracle(MaskRCNN):
 
 
 def oracle(canvas: tuple[int, int], scales: tuple[float, float] | None = None) -> Predictor:
-    settings = dataclasses.replace(TORCHVISION, roi=RoiSettings(convention="aligned"))
-    return Predictor(Oracle(settings, len(CLASSES) + 1), canvas, CLASSES, {}, scales)
+    model = Oracle(TORCHVISION, len(CLASSES) + 1)
+
+    def network(variables: Any, image: Any, size: Any) -> Any:
+        return model.apply(variables, image, size, method="predict")
+
+    return Predictor(network, True, canvas, CLASSES, {}, scales)
 
 
 def paint(height: int, width: int, cells: dict[Rectangle, int]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -15,13 +16,14 @@ from configs import base, myeloma_efficientnet_b3
 from tests.oracle import oracle, paint
 from tests.train.steps import parameters_of_steps
 from wbcjax import tasks
-from wbcjax.classification import classification_task, evaluate_classifier
+from wbcjax.classification import _summary, classification_task, evaluate_classifier
 from wbcjax.classify import crop_classifier, load_classifier
 from wbcjax.evaluate.classification import classification_scores
-from wbcjax.evaluate.predictions import load_predictions
+from wbcjax.evaluate.predictions import Predictions, load_predictions
 from wbcjax.files import write_png
 from wbcjax.models import efficientnet
 from wbcjax.predict_folder import predict_folder
+from wbcjax.smear.crops import resize
 from wbcjax.smear.field import read_image
 from wbcjax.smear.read import read
 from wbcjax.train.loop import train
@@ -109,9 +111,57 @@ def test_evaluation_tells_the_report_and_where_the_rest_is(run):
 
 def test_a_run_is_scored_on_crops_that_it_never_saw(run, tmp_path):
     told = tasks.evaluate(run, "val", "latest", crops=str(write_crops(tmp_path / "others", 3)))
-    found = json.loads((run / "evaluation/others/scores.json").read_text())
+    found = json.loads((run / f"evaluation/{tmp_path.name}_others/scores.json").read_text())
     assert found["counts"] == {"crops": 12, "groups": 3, "mistakes": 0}
     assert "others" in told
+
+
+def test_other_crops_are_compared_with_nothing_and_may_lack_classes_and_names_of_the_runs_split(run, tmp_path, caplog):
+    copy = shutil.copytree(run, tmp_path / "named", ignore=shutil.ignore_patterns("evaluation", "report.html"))
+    config = json.loads((copy / "config.json").read_text())
+    config["dataset"]["split"]["val_names"] = ["3.png"]  # of the training's fields: no concern of other crops
+    (copy / "config.json").write_text(json.dumps(config))
+    others = write_crops(tmp_path / "others", 3)
+    shutil.rmtree(others / "other")
+    rows = (others / "crops.csv").read_text().splitlines()
+    (others / "crops.csv").write_text("\n".join(row for row in rows if not row.startswith("other/")))
+    found = evaluate_classifier(copy, "val", "latest", tmp_path / "out", crops=str(others))
+    assert found["confusion"]["counts"] == [[6, 0], [0, 0]]
+    assert found["undefined"][-1] == "no crop was taken for other: its precision is not defined"
+    assert "in train too" not in caplog.text
+    assert f"Data: {others}." in (tmp_path / "out/report.html").read_text()
+
+
+def test_other_crops_that_were_cut_otherwise_than_those_of_the_training_are_told(run, tmp_path, caplog):
+    others = write_crops(tmp_path / "others", 2)
+    (others / "crops.json").write_text(json.dumps({"margin": 0.5, "size": None, "mask_background": False}))
+    evaluate_classifier(run, "val", "latest", tmp_path / "out", crops=str(others))
+    assert f"{others} was cut with margin 0.5, {run.parent / 'crops'} with margin 0.25" in caplog.messages
+
+
+def test_other_crops_in_a_folder_called_val_do_not_replace_the_runs_own_evaluation(run, tmp_path):
+    tasks.evaluate(run, "val", "latest")
+    before = (run / "report.html").read_bytes(), (run / "evaluation/val/scores.json").read_bytes()
+    told = tasks.evaluate(run, "val", "latest", crops=str(write_crops(tmp_path / "val", 3)))
+    assert str(run / f"evaluation/{tmp_path.name}_val/report.html") in told
+    assert ((run / "report.html").read_bytes(), (run / "evaluation/val/scores.json").read_bytes()) == before
+
+
+def test_crops_of_unknown_fields_are_resampled_one_by_one(run, tmp_path):
+    others = write_crops(tmp_path / "others", 3)
+    (others / "crops.csv").unlink()
+    found = evaluate_classifier(run, "val", "latest", tmp_path / "out", crops=str(others))
+    assert found["groups"] == {}
+    assert found["bootstrap"]["units"] == "crops"
+
+
+def test_a_score_that_validation_does_not_define_is_not_logged():
+    one_class = Predictions(("a", "b"), (), np.zeros(2, np.int64), np.array([[0.9, 0.1], [0.4, 0.6]]), CLASSES)
+    assert _summary(one_class) == {
+        "accuracy": 0.5,
+        "loss": pytest.approx(-np.log([0.9, 0.4]).mean()),
+        "ece": pytest.approx(0.35),
+    }
 
 
 def test_a_run_is_told_apart_from_one_of_the_other_task(run):
@@ -176,7 +226,17 @@ def test_cells_are_cut_out_as_the_crops_of_the_training_were(run):
     model.probabilities = lambda crops: shown.extend(crops) or np.tile([0.5, 0.5], (len(shown), 1))  # type: ignore[method-assign]
     image = paint(96, 96, {(30, 30, 50, 50): 1})
     model.name(image, oracle((96, 96), (1.0, 1.0)).predict(image))
-    np.testing.assert_array_equal(shown[0], image[25:55, 25:55])  # a margin of a quarter of 20 pixels
+    np.testing.assert_array_equal(shown.pop(), image[25:55, 25:55])  # a margin of a quarter of 20 pixels
+    model.cut = {"margin": 0.25, "size": 12, "mask_background": False}  # shrunk to it: what is fine was lost
+    model.name(image, oracle((96, 96), (1.0, 1.0)).predict(image))
+    np.testing.assert_array_equal(shown.pop(), resize(image[25:55, 25:55], 12))
+
+
+def test_a_classifier_whose_cut_is_half_known_says_what_is_missing(run):
+    model = load_classifier(run, "latest")
+    model.cut = {"margin": 0.25}
+    with pytest.raises(ValueError, match=r"crops\.json of .* training lacks size, mask_background: train"):
+        model.cut_settings()
 
 
 def test_a_classifier_of_crops_of_unknown_cut_names_no_cells(run, tmp_path):

@@ -294,3 +294,13 @@ def test_real_fields_give_both_classes_the_same_sizes_and_the_same_ground(tmp_pa
         ground[name] = np.mean([np.percentile(pixels, 95, axis=0) for pixels in crops], axis=0)
     np.testing.assert_allclose(sides["other"], sides["myeloma"], rtol=0.03)
     np.testing.assert_allclose(ground["other"], ground["myeloma"], atol=4)
+
+
+def test_cells_of_a_class_that_is_left_out_are_neither_crops_nor_taken_for_no_cell(tmp_path):
+    annotations, images = make_set(tmp_path, {"a.png": ("L1", "unsure")}, nuclei=[(135, 45)])  # in the unsure cell
+    crop(annotations, images, "--out", tmp_path / "all", "--negatives", "unsure_not", "--leave-out", "unsure")
+    rows = table(tmp_path / "all")
+    assert {row["class"] for row in rows} == {"L1", "unsure_not"}
+    assert [row["rule"] for row in rows] == ["annotated", "background"]
+    with pytest.raises(SystemExit, match="no cell is of the class 'L9'; classes are L1, unsure"):
+        crop(annotations, images, "--out", tmp_path / "other", "--leave-out", "L9")

@@ -15,8 +15,7 @@ from tests.oracle import CLASSES, oracle, paint
 from wbcjax import cli, predict, runtime
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.files import write_png
-from wbcjax.models.mask_rcnn import MaskRCNN
-from wbcjax.models.settings import TORCHVISION
+from wbcjax.models.mask_rcnn import Detections
 from wbcjax.predict import Predictor
 from wbcjax.predict_folder import Outcome, predict_folder
 from wbcjax.smear.field import read_image, text_rle
@@ -31,7 +30,7 @@ class Teller(Predictor):
     """Finds in each image the rectangles that it was told of under the image's name."""
 
     def __init__(self, told: dict[str, list[Found]], classes: tuple[str, ...] = CLASSES, enhance: str = "none") -> None:
-        super().__init__(MaskRCNN(TORCHVISION, len(classes) + 1), (64, 96), classes, enhance=enhance)
+        super().__init__(_no_network, True, (64, 96), classes, enhance=enhance)
         self.told = told
         self.shown: dict[str, np.ndarray] = {}
 
@@ -53,6 +52,10 @@ class Teller(Predictor):
             np.array(scores, np.float32),
             rles,
         )
+
+
+def _no_network(*_: object) -> Detections:
+    raise AssertionError("what is told needs no network")
 
 
 def image_folder(folder: Path, *names: str) -> Path:
@@ -158,7 +161,7 @@ def test_the_pixel_size_is_the_commands_or_the_runs_for_images_of_its_magnificat
 ):
     config = ConfigDict({"dataset": {"class_attribute": "cell"} | of_run, "evaluate": {"score_threshold": 0.5}})
     monkeypatch.setattr(runtime, "use_compilation_cache", lambda: None)
-    monkeypatch.setattr(predict, "load_config", lambda workdir: config)
+    monkeypatch.setattr("wbcjax.run.load_config", lambda workdir: config)
     monkeypatch.setattr(predict, "load", lambda workdir, checkpoint: Teller({"a.png": [ONE]}))
     images = image_folder(tmp_path / "images", "a.png")
     cli.main(["predict", str(tmp_path), str(images), f"--out={tmp_path / 'out'}", *options])

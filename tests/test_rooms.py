@@ -19,6 +19,7 @@ BELOW = {
     "evaluate": {"smear"},
     "report": {"smear", "enhance", "evaluate"},
 }
+TOP = {"commands"}  # a room of the top floor, which imports what it likes
 WITHOUT_JAX = ("smear", "enhance", "evaluate", "report")
 
 
@@ -33,7 +34,7 @@ def imported(room: str) -> Iterator[tuple[str, str]]:
 
 
 def test_every_room_has_its_place():
-    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(BELOW)
+    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(BELOW) | TOP
 
 
 @pytest.mark.parametrize("room", BELOW)

@@ -1,5 +1,6 @@
 """EfficientNet as a task for the training loop, and the evaluation of a trained one on a split of crops."""
 
+import math
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ from wbcjax.evaluate.predictions import Predictions, save_predictions
 from wbcjax.evaluate.scores import write_json
 from wbcjax.files import write_png
 from wbcjax.input.crop_builder import CropSource, crop_source
+from wbcjax.input.crop_contents import tell_other_cut
 from wbcjax.input.crop_pipeline import crop_batches
 from wbcjax.models import efficientnet
 from wbcjax.report.classification_figures import (
@@ -82,10 +84,15 @@ def evaluate_classifier(
     config = load_config(workdir)
     check_task(config, CLASSIFICATION, workdir)
     model = load_classifier(workdir, checkpoint)
+    learnt = config.dataset.crops
     if crops is not None:
-        config.dataset.update({"crops": crops, "val_crops": crops})
+        config.dataset.update({"crops": "", "val_crops": crops})
+        config.dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.0, "train_names": (), "val_names": ()})
         split = "val"
     source = crop_source(config.dataset, split)
+    splits = {} if crops or split == "train" else {"train": crop_source(config.dataset, "train").counts()}
+    if crops is not None:
+        tell_other_cut(crops, source.cut, learnt, model.cut)
     predictions = classify_split(model, source)
     found = classification_scores(predictions, config.evaluate.bootstrap, config.seed)
     save_predictions(out / "predictions.json", predictions)
@@ -108,6 +115,7 @@ def evaluate_classifier(
         config.to_dict(),
         read_log(Path(workdir) / "metrics.jsonl"),
         cut=source.cut,
+        splits=splits,
         environment=environment(),
     )
     return found
@@ -118,7 +126,7 @@ def classify_split(model: CropClassifier, crops: CropSource) -> Predictions:
     shown = tqdm(range(len(crops)), desc="evaluate", unit="crop", leave=False, disable=None)
     return Predictions(
         names=crops.names,
-        groups=crops.groups,
+        groups=() if crops.groups == crops.names else crops.groups,  # nothing says which belong together
         labels=np.asarray(crops.labels, np.int64),
         probabilities=model.probabilities_of_enhanced(crops.image(i) for i in shown),
         classes=model.classes,
@@ -126,12 +134,13 @@ def classify_split(model: CropClassifier, crops: CropSource) -> Predictions:
 
 
 def _summary(predictions: Predictions) -> dict[str, float]:
-    """The scores that a run keeps track of."""
+    """The scores that a run keeps track of; without AUROC where val has crops of one class only."""
     found = classification_scores(predictions, bootstrap=0)
     of_label = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
-    return {
+    kept = {
         "accuracy": found["accuracy"]["value"],
         "auroc": found["auroc"]["value"],
         "loss": float(-np.log(np.maximum(of_label, LEAST_PROBABILITY)).mean()),
         "ece": found["calibration"]["ece"],
     }
+    return {name: value for name, value in kept.items() if not math.isnan(value)}

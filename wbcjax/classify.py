@@ -1,7 +1,7 @@
 """Name cells with a trained classifier of crops: `load_classifier("runs/b3").probabilities(crops)`."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,18 @@ from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.input.contents import enhancement
 from wbcjax.input.crop_pipeline import fit_crop
 from wbcjax.models import efficientnet
-from wbcjax.models.efficientnet import Classifier
 from wbcjax.run import CLASSIFICATION, check_task, load_config, load_facts
-from wbcjax.smear.crops import annotated_crops, cut_crop
+from wbcjax.smear.crops import annotated_crops, cut_crop, resize
 from wbcjax.smear.field import Cell, SmearField
+from wbcjax.stablehlo import load_network
 from wbcjax.train.checkpoint import load_variables
 
 BATCH = 32  # crops that the network sees at a time
+CUT = ("margin", "size", "mask_background")  # what must be known to cut cells out
+
+# How probable each class is for each crop of a batch (n, classes), of the network's variables and the crops, drawn on
+# canvases (n, h, w, 3), uint8.
+Network = Callable[[Any, Any], jax.Array]
 
 
 class CropClassifier:
@@ -34,7 +39,7 @@ class CropClassifier:
 
     def __init__(
         self,
-        model: Classifier,
+        network: Network,
         canvas: tuple[int, int],
         classes: Sequence[str],
         variables: Any = None,
@@ -46,12 +51,7 @@ class CropClassifier:
         self.variables = variables
         self.cut = cut
         self.enhance = enhance
-
-        def apply(variables: Any, crops: jax.Array) -> jax.Array:
-            logits: Any = model.apply(variables, crops)
-            return jax.nn.softmax(logits)
-
-        self._apply = jax.jit(apply)
+        self._apply = jax.jit(network)
 
     def probabilities(self, crops: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> Float[np.ndarray, "n c"]:
         """How probable each class is for each RGB crop, of any size, as it was cut out."""
@@ -76,7 +76,8 @@ class CropClassifier:
             pixels=image,
         )
         crops = annotated_crops(field, cut["margin"])
-        found = self.probabilities(cut_crop(field, image, crop, cut["mask_background"]) for crop in crops)
+        pixels = (cut_crop(field, image, crop, cut["mask_background"]) for crop in crops)
+        found = self.probabilities(pixels if cut["size"] is None else (resize(crop, cut["size"]) for crop in pixels))
         labels, scores = found.argmax(axis=1).astype(np.int32) + 1, found.max(axis=1)
         return dataclasses.replace(cells, labels=labels, scores=scores)
 
@@ -87,6 +88,11 @@ class CropClassifier:
                 "the classifier was trained on crops without a crops.json, so how to cut cells out for it is not "
                 "known: train it on crops that `wbcjax crop` wrote"
             )
+        if lacking := [name for name in CUT if name not in self.cut]:
+            raise ValueError(
+                f"the crops.json of the classifier's training lacks {', '.join(lacking)}: train it on crops that "
+                "`wbcjax crop` wrote"
+            )
         return self.cut
 
     def _batches(self, drawn: Iterator[UInt8[np.ndarray, "h w 3"]]) -> Iterator[Float[np.ndarray, "b c"]]:
@@ -95,20 +101,40 @@ class CropClassifier:
             yield np.asarray(self._apply(self.variables, padded))[: len(batch)]
 
 
-def crop_classifier(config: ConfigDict, variables: Any = None, cut: dict[str, Any] | None = None) -> CropClassifier:
-    """A CropClassifier of the model that a whole experiment's `config` describes."""
-    classes, canvas = tuple(config.dataset.classes), tuple(config.dataset.canvas)
-    model = efficientnet.from_config(config.model, num_classes=len(classes))
-    return CropClassifier(model, canvas, classes, variables, cut, enhancement(config.dataset))
+def crop_classifier(
+    config: ConfigDict, variables: Any = None, cut: dict[str, Any] | None = None, network: Network | None = None
+) -> CropClassifier:
+    """A CropClassifier of the model that a whole experiment's `config` describes.
 
-
-def load_classifier(workdir: str | Path, which: str = "best") -> CropClassifier:
-    """The classifier of a training run, with its best or latest weights.
-
-    Raises FileNotFoundError when `workdir` holds no run, ValueError when it holds one of another kind.
+    network: the model as an exported one has it, of `variables` of its own.
     """
-    workdir = Path(workdir)
-    config = load_config(workdir)
-    check_task(config, CLASSIFICATION, workdir)
-    variables, _ = load_variables(workdir, which)
-    return crop_classifier(config, variables, load_facts(workdir).get("cut"))
+    classes, canvas = tuple(config.dataset.classes), tuple(config.dataset.canvas)
+    enhance = enhancement(config.dataset)
+    return CropClassifier(network or live_network(config), canvas, classes, variables, cut, enhance)
+
+
+def live_network(config: ConfigDict) -> Network:
+    """The network that a whole experiment's `config` describes, of variables {"params", "batch_stats"}."""
+    model = efficientnet.from_config(config.model, num_classes=len(config.dataset.classes))
+
+    def classify(variables: Any, crops: jax.Array) -> jax.Array:
+        logits: Any = model.apply(variables, crops)
+        return jax.nn.softmax(logits)
+
+    return classify
+
+
+def load_classifier(place: str | Path, which: str = "best") -> CropClassifier:
+    """The classifier of a training run, with its best or latest weights, or the exported one of a file, as it is.
+
+    Raises FileNotFoundError when `place` holds no run and is no file, ValueError for a run or file of another kind.
+    """
+    place = Path(place)
+    config = load_config(place)
+    check_task(config, CLASSIFICATION, place)
+    cut = load_facts(place).get("cut")
+    if place.is_file():
+        exported, weights = load_network(place)
+        return crop_classifier(config, weights, cut, lambda weights, crops: exported(weights, crops)["probabilities"])
+    variables, _ = load_variables(place, which)
+    return crop_classifier(config, variables, cut)

@@ -8,7 +8,7 @@ import shutil
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -86,7 +86,8 @@ def crop_folder(
     if not cells:
         raise ValueError("no cell is annotated in these fields, so there is nothing to crop")
     cell_size = float(np.median([max(x2 - x1, y2 - y1) for x1, y1, x2, y2 in cells]))
-    _check_folders([*found.classes, *([] if negatives is None else [negatives])])
+    shown = [name for label, name in enumerate(found.classes, start=1) if label in _labels(found)]
+    _check_folders([*shown, *([] if negatives is None else [negatives])])
     refused = {problem.file for problem in found.problems if problem.where}
 
     outcome, rows = Outcome(), []
@@ -121,6 +122,26 @@ def crop_folder(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return outcome
+
+
+def without_classes(found: FieldSet, classes: Sequence[str]) -> FieldSet:
+    """A set, read without a class map, in which cells of these classes are crowd regions: no crop shows them as a cell.
+
+    Nor is a place where they are taken for one where none is. Raises ValueError for a class that the set has not.
+    """
+    if unknown := [name for name in classes if name not in found.classes]:
+        raise ValueError(f"no cell is of the class {unknown[0]!r}; classes are {', '.join(found.classes)}")
+    labels = {found.classes.index(name) + 1 for name in classes}
+    fields = [
+        replace(f, cells=tuple(replace(c, crowd=True) if c.label in labels else c for c in f.cells))
+        for f in found.fields
+    ]
+    return replace(found, fields=fields)
+
+
+def _labels(found: FieldSet) -> set[int]:
+    """The labels of cells that are cut out."""
+    return {cell.label for f in found.fields for cell in f.cells if not cell.crowd}
 
 
 def _check_folders(classes: Sequence[str]) -> None:

@@ -91,9 +91,11 @@ def evaluate_run(
     """
     config = load_config(workdir)
     model = load(workdir, checkpoint)
-    if _choose_fields(config, workdir, annotations, images, drawn_seed):
+    others = _choose_fields(config, workdir, annotations, images, drawn_seed)
+    if others:
         split = "val"
     fields = source(config.dataset, split)
+    splits = {} if others or split == "train" else {"train": source(config.dataset, "train").counts()}
     annotated, detections = detect_split(model, fields, config)
     found = all_scores(annotated, detections, model.classes, config.evaluate.score_threshold)
     save(out / "detections.json", model.classes, annotated, detections)
@@ -105,7 +107,7 @@ def evaluate_run(
     originals = fields
     if enhancement(config.dataset) != "none":
         originals = source(ConfigDict(config.dataset.to_dict() | {"enhance": "none"}), split)
-    _write_report(workdir, out, fields, originals, annotated, detections, found, config)
+    _write_report(workdir, out, fields, originals, annotated, detections, found, config, splits)
     return found
 
 
@@ -135,6 +137,7 @@ def _write_report(
     detections: list[FieldDetections],
     found: Scores,
     config: ConfigDict,
+    splits: dict[str, dict[str, int]],
 ) -> None:
     """The page of an evaluation. `originals` are the same fields as `fields`, their contrast not enhanced."""
     rows = []
@@ -154,6 +157,7 @@ def _write_report(
         read_log(log) if log.is_file() else (),
         original_of=None if originals is fields else lambda i: originals.field(i).image(),
         rows=rows,
+        splits=splits,
         environment=environment(),
     )
 

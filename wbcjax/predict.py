@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +21,9 @@ from wbcjax.input.builder import Source
 from wbcjax.input.contents import enhancement
 from wbcjax.input.pipeline import PREFETCH, READ_THREADS, fit
 from wbcjax.models import mask_rcnn
-from wbcjax.models.mask_rcnn import Detections, MaskRCNN
+from wbcjax.models.mask_rcnn import Detections
 from wbcjax.run import DETECTION, check_task, load_config, load_facts
+from wbcjax.stablehlo import load_network
 from wbcjax.tiles import View, merge, tiles
 from wbcjax.train.checkpoint import load_variables
 
@@ -30,6 +31,10 @@ CANVAS_UNIT = 32  # pixels: the stride of C5, which the FPN must double exactly 
 OVERLAP = 0.25  # of neighbouring tiles, at least, relative to the canvas's shorter side
 CUT_MARGIN = 4.0  # canvas pixels: a box that ends this near to a tile's edge may be of a cell that goes on beyond
 LARGEST_SIDE = 2**15 - 1  # pixels: OpenCV draws no larger image
+
+# Cells on each canvas of a batch, of the network's variables, the canvases (n, h, w, 3), uint8, and the height and
+# width of what is drawn on each (n, 2): `MaskRCNN.predict`.
+Network = Callable[[Any, Any, Any], Detections]
 
 
 class Layout(NamedTuple):
@@ -42,6 +47,7 @@ class Layout(NamedTuple):
 class Predictor:
     """A Mask R-CNN with its weights; compiled once, on first use, for its canvas.
 
+    aligned: masks lie in their boxes as detectron2's RoIAlign has it: see `wbcjax.smear.paste`.
     scales: the lowest and highest scale, in canvas pixels per image pixel, of the fields it was trained on. An image is
         shown at the scale at which it fits the canvas, or at the nearest within this range: so cells have a size that
         the network has learned. An image that is then larger than the canvas is seen in overlapping tiles. None:
@@ -51,7 +57,8 @@ class Predictor:
 
     def __init__(
         self,
-        model: MaskRCNN,
+        network: Network,
+        aligned: bool,
         canvas: tuple[int, int],
         classes: Sequence[str],
         variables: Any = None,
@@ -64,11 +71,11 @@ class Predictor:
         self.scales = scales
         self.enhance = enhance
         self.compilations = 0
-        self._aligned = model.settings.roi.convention == "aligned"
+        self._aligned = aligned
 
         def apply(variables: Any, image: jax.Array, size: jax.Array) -> Detections:
             self.compilations += 1  # runs only while JAX traces
-            return model.apply(variables, image, size, method="predict")  # type: ignore[return-value]
+            return network(variables, image, size)
 
         self._apply = jax.jit(apply)
 
@@ -167,29 +174,62 @@ def _drawn_size(height: int, width: int, scale: float) -> tuple[int, int]:
     return math.ceil(height * scale - 0.5), math.ceil(width * scale - 0.5)
 
 
-def load(workdir: str | Path, which: str = "best") -> Predictor:
-    """The model of a training run, with its best or latest weights.
+def load(place: str | Path, which: str = "best") -> Predictor:
+    """The model of a training run, with its best or latest weights, or the exported model of a file, as it is.
 
-    Raises FileNotFoundError when `workdir` holds no run, ValueError when it holds one of another kind.
+    Raises FileNotFoundError when `place` holds no run and is no file, ValueError for a run or file of another kind.
     """
-    config = load_config(workdir)
-    check_task(config, DETECTION, workdir)
-    variables, _ = load_variables(Path(workdir), which)
-    return predictor(config, variables, _scales(load_facts(workdir), workdir))
+    config = load_config(place)
+    check_task(config, DETECTION, place)
+    scales = _scales(load_facts(place), place)
+    if Path(place).is_file():
+        return _exported(Path(place), config, scales)
+    variables, _ = load_variables(Path(place), which)
+    return predictor(config, variables, scales)
 
 
-def predictor(config: ConfigDict, variables: Any = None, scales: tuple[float, float] | None = None) -> Predictor:
-    """A Predictor of the model that a whole experiment's `config` describes. Raises ValueError for a wrong canvas."""
+def predictor(
+    config: ConfigDict,
+    variables: Any = None,
+    scales: tuple[float, float] | None = None,
+    network: Network | None = None,
+) -> Predictor:
+    """A Predictor of the model that a whole experiment's `config` describes. Raises ValueError for a wrong canvas.
+
+    network: the model as an exported one has it, of `variables` of its own.
+    """
     canvas = tuple(config.dataset.canvas)
     if len(canvas) != 2 or any(side <= 0 or side % CANVAS_UNIT for side in canvas):
         raise ValueError(
             f"config.dataset.canvas is {canvas}; give (height, width) in multiples of {CANVAS_UNIT} pixels"
         )
+    aligned = config.model.roi.convention == "aligned"
+    enhance = enhancement(config.dataset)
+    return Predictor(
+        network or live_network(config), aligned, canvas, config.dataset.classes, variables, scales, enhance
+    )
+
+
+def live_network(config: ConfigDict) -> Network:
+    """The network that a whole experiment's `config` describes, of variables {"params", "batch_stats"}."""
     model = mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1)
-    return Predictor(model, canvas, config.dataset.classes, variables, scales, enhancement(config.dataset))
+
+    def find(variables: Any, image: jax.Array, size: jax.Array) -> Detections:
+        return model.apply(variables, image, size, method="predict")  # type: ignore[return-value]
+
+    return find
 
 
-def _scales(facts: dict[str, Any], workdir: str | Path) -> tuple[float, float] | None:
+def _exported(path: Path, config: ConfigDict, scales: tuple[float, float] | None) -> Predictor:
+    exported, weights = load_network(path)
+
+    def find(weights: Any, image: jax.Array, size: jax.Array) -> Detections:
+        return Detections(**exported(weights, image, size))
+
+    return predictor(config, weights, scales, find)
+
+
+def _scales(facts: dict[str, Any], place: str | Path) -> tuple[float, float] | None:
     """The range of scales that a run was trained at; None for a run that has not noted it."""
     if not facts:
         return None
@@ -197,6 +237,6 @@ def _scales(facts: dict[str, Any], workdir: str | Path) -> tuple[float, float] |
         low, high = facts["scale"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{workdir}/data.json: no range of scales ({error!r}); restore the file, or delete it to do without"
+            f"{place}/data.json: no range of scales ({error!r}); restore the file, or delete it to do without"
         ) from error
     return low, high

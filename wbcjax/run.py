@@ -1,4 +1,4 @@
-"""What a training run left in its folder: its config, and what it noted of its data."""
+"""What a training run left in its folder, or its exported model in a file: config, and what was noted of the data."""
 
 import json
 from pathlib import Path
@@ -6,23 +6,32 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from wbcjax.model_file import read_settings
+
 DETECTION, CLASSIFICATION = "detection", "classification"  # the tasks: cells of fields, classes of crops
 
 
-def load_config(workdir: str | Path) -> ConfigDict:
-    """The config that a run was trained with. Raises FileNotFoundError without one, ValueError for a broken file."""
-    path = Path(workdir) / "config.json"
+def load_config(place: str | Path) -> ConfigDict:
+    """The config that a run was trained with, or an exported model's run.
+
+    Raises FileNotFoundError without one, ValueError for a broken file.
+    """
+    if Path(place).is_file():
+        return ConfigDict(read_settings(Path(place))["config"])
+    path = Path(place) / "config.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give the workdir of a training run")
+        raise FileNotFoundError(f"{path} does not exist: give the workdir of a training run, or an exported model")
     try:
         return ConfigDict(json.loads(path.read_text()))
     except ValueError as error:
         raise ValueError(f"{path}: broken JSON ({error}); restore the file, or give another run") from error
 
 
-def load_facts(workdir: str | Path) -> dict[str, Any]:
+def load_facts(place: str | Path) -> dict[str, Any]:
     """What a run noted of its training data; {} for one that noted nothing. Raises ValueError for a broken file."""
-    path = Path(workdir) / "data.json"
+    if Path(place).is_file():
+        return read_settings(Path(place))["facts"]
+    path = Path(place) / "data.json"
     if not path.is_file():
         return {}
     try:
@@ -39,7 +48,7 @@ def task_of(config: ConfigDict) -> str:
     return task
 
 
-def check_task(config: ConfigDict, task: str, workdir: str | Path) -> None:
-    """Raise ValueError unless the run in `workdir` is one of `task`."""
+def check_task(config: ConfigDict, task: str, place: str | Path) -> None:
+    """Raise ValueError unless the run in the folder, or of the exported model, `place` is one of `task`."""
     if task_of(config) != task:
-        raise ValueError(f"{workdir} is a run of {task_of(config)}; give one of {task}")
+        raise ValueError(f"{place} is a run of {task_of(config)}; give one of {task}")

@@ -134,13 +134,18 @@ def _write(
     workdir: Path, evaluation: Path, model: str, subject: str, config: Mapping[str, Any], sections: Sequence[Section]
 ) -> Path:
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    dataset = config["dataset"]
-    data = dataset.get("annotations") or dataset.get("images") or dataset.get("name", "")
+    data = _data_of(config["dataset"], evaluation.name)
     subtitle = (f"{model}, scored on {subject} of split {evaluation.name}. Data: {data}. Written {now}.",)
     path = report_path(workdir, evaluation)
     page = run_page(f"Run {workdir.resolve().name}", subtitle, sections)
     write_atomically(path, page.encode())
     return path
+
+
+def _data_of(dataset: Mapping[str, Any], split: str) -> str:
+    """Where what was scored is from."""
+    crops = dataset.get("crops") if split == "train" else dataset.get("val_crops") or dataset.get("crops")
+    return dataset.get("annotations") or crops or dataset.get("images") or dataset.get("name", "")
 
 
 def _model_name(config: Mapping[str, Any]) -> str:

@@ -39,6 +39,11 @@ def use_compilation_cache() -> Path:
     return Path(place)
 
 
+def use_cpu() -> None:
+    """Let JAX see no accelerator. Call it before JAX is first used."""
+    jax.config.update("jax_platforms", "cpu")
+
+
 def quiet_libraries() -> None:
     """Show what wbcjax has to say, such as what was left out of a set; of libraries only warnings.
 

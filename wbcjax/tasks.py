@@ -59,8 +59,10 @@ def evaluate(
 
 
 def _folder_name(split: str, annotations: str | None, drawn_seed: int | None, crops: str | None) -> str:
-    if annotations:
-        return Path(annotations).stem
+    """Where in the run's `evaluation` a result goes: for other data two names of its path, to tell it from others."""
     if drawn_seed is not None:
         return f"drawn_{drawn_seed}"
-    return Path(crops).name if crops else split
+    if other := annotations or crops:
+        *_, parent, name = Path(other).resolve().with_suffix("").parts
+        return f"{parent}_{name}"
+    return split

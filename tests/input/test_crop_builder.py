@@ -193,6 +193,19 @@ def test_another_folder_validates_when_it_is_named(tmp_path, caplog):
     assert "and dataset.split lists names: leave out one or the other" in refusal(config, tmp_path / "cache")
 
 
+def test_crops_that_are_only_to_be_scored_need_no_crops_to_train_on_and_not_every_class(tmp_path, caplog):
+    write_crops(tmp_path / "val", {"myeloma": 3})
+    (tmp_path / "val/crops.json").write_text(json.dumps({"margin": 0.3}))
+    config = describe(tmp_path / "crops", val_crops=tmp_path / "val")
+    config.crops = ""
+    source = crop_source(config, "val", tmp_path / "cache")
+    assert source.names == ("myeloma/0.png", "myeloma/1.png", "myeloma/2.png")
+    assert source.cut == {"margin": 0.3}
+    assert not caplog.text
+    with pytest.raises(ValueError, match="split 'train' has no crops"):
+        crop_source(config, "train", tmp_path / "cache")
+
+
 def test_a_class_that_only_train_has_is_told_and_no_error(tmp_path, caplog):
     crops_of_fields(tmp_path / "crops", fields=3)
     write_crops(tmp_path / "val", {"other": 2}, seed=1)

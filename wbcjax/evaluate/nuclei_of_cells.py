@@ -19,7 +19,7 @@ class Nuclei(NamedTuple):
     """The nuclei of one cell; several of a cell with a lobed nucleus, or more than one."""
 
     rows: tuple[int, ...]  # in the field
-    # Area of the nuclei, where they overlap once, ...
+    # Area of the nuclei within the cell, where they overlap once, ...
     nc_ratio: float  # ... over that of the cytoplasm, which is the cell without them. inf without any; nan: no nucleus
     share: float  # ... over that of the cell; nan without nucleus
 
@@ -67,6 +67,7 @@ def _nuclei(rles: Sequence[Any], cell: int, nuclei: list[int]) -> Nuclei:
     if not nuclei:
         return Nuclei((), math.nan, math.nan)
     together = coco_mask.merge([rles[row] for row in nuclei])
-    nuclear, whole = int(coco_mask.area(together)), int(coco_mask.area(rles[cell]))
-    cytoplasm = whole - int(coco_mask.area(coco_mask.merge([together, rles[cell]], intersect=True)))
+    nuclear = int(coco_mask.area(coco_mask.merge([together, rles[cell]], intersect=True)))
+    whole = int(coco_mask.area(rles[cell]))
+    cytoplasm = whole - nuclear
     return Nuclei(tuple(nuclei), nuclear / cytoplasm if cytoplasm else math.inf, nuclear / whole)

@@ -53,6 +53,13 @@ class Source:
         record = self._records[index]
         return int(record["height"]), int(record["width"])
 
+    def counts(self) -> dict[str, int]:
+        """How many fields there are, as "fields", and how many cells of each class, crowd regions apart."""
+        cells = [self._records[index]["cells"] for index in range(len(self))]
+        labels = np.concatenate([np.zeros(0, np.int64), *(one["label"][~one["crowd"]] for one in cells)])
+        per_class = {name: int((labels == label).sum()) for label, name in enumerate(self.classes, start=1)}
+        return {"fields": len(self)} | per_class
+
     def outlined(self) -> bool:
         """Whether any cell is outlined: if none is, there is no mask to score."""
         return any(np.any(self._records[index]["cells"]["outlined"]) for index in range(len(self)))

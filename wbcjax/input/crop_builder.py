@@ -46,6 +46,11 @@ class CropSource:
     def __len__(self) -> int:
         return len(self.names)
 
+    def counts(self) -> dict[str, int]:
+        """How many crops there are, as "crops", and how many of each class."""
+        per_class = {name: int((self.labels == label).sum()) for label, name in enumerate(self.classes)}
+        return {"crops": len(self)} | per_class
+
     def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """Crop `index`, RGB, at its own size, enhanced when the set is."""
         return decode_image(self._records[index]["image"], self.names[index])

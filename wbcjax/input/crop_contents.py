@@ -14,7 +14,7 @@ import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +67,7 @@ def crop_sides(config: ConfigDict) -> dict[str, list[Crop]]:
     What is split is fields, as `split_fields` does it with the fields that were annotated: all crops of a field (and
     all fields of a group) are on one side, `train_fraction` is that of fields, and `train_names` and `val_names` list
     fields as the column `field` of crops.csv has them. The same seed and lists thus divide fields and crops alike.
+    With `val_crops` alone, and no `crops`, nothing trains, and not every class need be there.
 
     Raises FileNotFoundError for a folder that is not there. Raises ValueError for classes, folders and tables that do
     not fit each other, with all that is wrong; and as `split_fields` does.
@@ -80,7 +81,7 @@ def crop_sides(config: ConfigDict) -> dict[str, list[Crop]]:
         raise ValueError(
             f"dataset.val_crops is {config.val_crops!r}, and dataset.split lists names: leave out one or the other"
         )
-    return {"train": _read(config, "crops"), "val": _read(config, "val_crops")}
+    return {"train": _read(config, "crops") if config.crops else [], "val": _read(config, "val_crops")}
 
 
 def cut_settings(config: ConfigDict) -> dict[str, Any] | None:
@@ -88,16 +89,23 @@ def cut_settings(config: ConfigDict) -> dict[str, Any] | None:
 
     Crops to validate with that were cut otherwise are told in the log. Raises ValueError for a file that is no JSON.
     """
+    if not config.crops:
+        return _read_settings(Path(config.val_crops))
     cut = _read_settings(Path(config.crops))
-    other = _read_settings(Path(config.val_crops)) if config.val_crops else None
-    for key in ALIKE:
-        if cut and other and cut.get(key) != other.get(key):
-            log.warning(
-                "%s was cut with %s %s, %s with %s %s",
-                *(config.val_crops, key, other.get(key)),
-                *(config.crops, key, cut.get(key)),
-            )
+    if config.val_crops:
+        tell_other_cut(config.val_crops, _read_settings(Path(config.val_crops)), config.crops, cut)
     return cut
+
+
+def tell_other_cut(
+    crops: str, cut: Mapping[str, Any] | None, learnt: str, cut_learnt: Mapping[str, Any] | None
+) -> None:
+    """Log in what `crops` were cut otherwise than those that are `learnt` from; nothing where that is not known."""
+    for key in ALIKE:
+        if cut and cut_learnt and cut.get(key) != cut_learnt.get(key):
+            log.warning(
+                "%s was cut with %s %s, %s with %s %s", crops, key, cut.get(key), learnt, key, cut_learnt.get(key)
+            )
 
 
 def check_classes(sides: dict[str, list[Crop]], classes: Sequence[str]) -> None:

@@ -161,9 +161,23 @@ _conv3x3_large.defvjp(_conv3x3_forward, _conv3x3_backward)
 def _shifted_depthwise(
     x: Float[Array, "n h w c"], kernel: Float[Array, "k k c"], stride: int, same: bool
 ) -> Float[Array, "n h2 w2 c"]:
-    """A depthwise convolution as a sum of shifted maps, for CPUs, where XLA's own takes tens of times as long."""
+    """A depthwise convolution as a sum of shifted maps, for CPUs, where XLA's own takes tens of times as long.
+
+    Not differentiated, it is XLA's own for other devices, for which a CPU may export it.
+    """
+    return jax.lax.platform_dependent(
+        x,
+        kernel,
+        cpu=lambda x, kernel: _sum_of_shifted(x, kernel, stride, same),
+        default=lambda x, kernel: _lax_conv(x, kernel[:, :, None], stride, same, groups=x.shape[-1]),
+    )
+
+
+def _sum_of_shifted(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "k k c"], stride: int, same: bool
+) -> Float[Array, "n h2 w2 c"]:
     n, height, width, c = x.shape
-    size, (top, bottom), (left, right) = kernel.shape[0], *_paddings(x.shape, kernel.shape[0], stride, same)
+    size, (top, bottom), (left, right) = kernel.shape[0], *_paddings(x.shape[1:3], kernel.shape[0], stride, same)
     padded = _padded(x, (top, bottom), (left, right))
     last_row, last_column = (height - 1) // stride * stride, (width - 1) // stride * stride
     products = (
@@ -176,7 +190,7 @@ def _shifted_depthwise(
 
 
 def _shifted_depthwise_forward(x: Array, kernel: Array, stride: int, same: bool) -> tuple[Array, tuple[Array, Array]]:
-    return _shifted_depthwise(x, kernel, stride, same), (x, kernel)
+    return _sum_of_shifted(x, kernel, stride, same), (x, kernel)
 
 
 def _shifted_depthwise_backward(
@@ -198,7 +212,7 @@ def _depthwise_input_gradient(
     size, half = kernel.shape[0], kernel.shape[0] // 2
     _, height, width, _ = shape
     n, rows, columns, c = grad.shape
-    (top, _), (left, _) = _paddings(shape, size, stride, same)
+    (top, _), (left, _) = _paddings(shape[1:3], size, stride, same)
     padded = _padded(grad, (half, half), (half, half))
 
     def taps(remainder: int, before: int) -> list[tuple[int, int]]:
@@ -222,7 +236,7 @@ def _depthwise_kernel_gradient(
 ) -> Float[Array, "k k c"]:
     """Products of shifted rows with the rows of the output's gradient, summed over rows first, over columns last."""
     n, rows, columns, c = grad.shape
-    padded = _padded(x, *_paddings(x.shape, size, stride, same))
+    padded = _padded(x, *_paddings(x.shape[1:3], size, stride, same))
     seen_from = jnp.arange(size)[:, None] + stride * jnp.arange(columns)  # (k, columns), by each place of the kernel
 
     def add_row(total: Array, index: Array) -> tuple[Array, None]:
@@ -235,8 +249,8 @@ def _depthwise_kernel_gradient(
     return total.sum(2)
 
 
-def _paddings(shape: tuple[int, ...], kernel: int, stride: int, same: bool) -> tuple[tuple[int, int], tuple[int, int]]:
-    return padding(shape[1], kernel, stride, same), padding(shape[2], kernel, stride, same)
+def _paddings(size: tuple[int, ...], kernel: int, stride: int, same: bool) -> tuple[tuple[int, int], tuple[int, int]]:
+    return padding(size[0], kernel, stride, same), padding(size[1], kernel, stride, same)
 
 
 def _padded(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:

@@ -128,8 +128,9 @@ def other_crops(
     rng: np.random.Generator,
     balance: bool,
 ) -> list[Crop]:
-    """Crops of a field that show no annotated cell and no crowd region, for as many `annotated` ones as there are.
+    """Crops of a field of what is no annotated cell and no crowd region, for as many `annotated` ones as there are.
 
+    Around a nucleus, parts of annotated cells beside it may be seen, as they are around annotated cells.
     For each annotated cell, one copies its size: around the nucleus that lies as far inside the field as the cell does,
     or as nearly so as is left; when none is left a background window, if there is room for one. Nuclei left over are in
     too, unless `balance` is wanted. A field without annotated cells gives none: its stain would tell the class.

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from wbcjax.models import efficientnet, mask_rcnn
-from wbcjax.models.settings import EfficientNetSettings
+from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings
 from wbcjax.weights.dialects import Settings
 from wbcjax.weights.initialise import initialise, initialise_from_ours, sort
 from wbcjax.weights.report_text import Report
@@ -27,13 +27,14 @@ class Converted(NamedTuple):
 
     def text(self) -> str:
         """What the file holds, and the settings that it needs, in lines."""
-        lines = [self.report.text(), "without classes" if self.classes is None else f"{self.classes} classes"]
-        lines.append("config.model needs")
+        background = ", the background among them" if isinstance(self.settings, MaskRCNNSettings) else ""
+        classes = "without classes" if self.classes is None else f"{self.classes} classes{background}"
+        lines = [self.report.text(), classes, "config.model needs"]
         lines += [f"  {field}: {' or '.join(map(repr, values))}" for field, values in self.needs.items()]
         return "\n".join(lines)
 
 
-def convert(arrays: Mapping[str, Float[np.ndarray, "..."]], trained_with: Settings | None = None) -> Converted:
+def convert(arrays: Mapping[str, Shaped[np.ndarray, "..."]], trained_with: Settings | None = None) -> Converted:
     """The arrays of a weights file, all of which must fit the model that its names tell of.
 
     trained_with: of a model of this package, its settings, which names do not tell; None: of another library.
@@ -42,7 +43,7 @@ def convert(arrays: Mapping[str, Float[np.ndarray, "..."]], trained_with: Settin
     source = recognise(arrays) if trained_with is None else ours(trained_with)
     placed, _, _, parts, settings = sort(arrays, source)
     head = placed.get(f"{source.heads[0]}/kernel") if source.heads else None
-    features, classes = head.array.shape if head else (0, None)
+    features, classes = head.array.shape if head and head.array.ndim == 2 else (0, None)
     variables = _shapes(settings, features, classes or 2)
     if trained_with is None:
         filled, report = initialise(variables, arrays, settings)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Float
+from jaxtyping import Shaped
 
 from wbcjax.models.settings import MaskRCNNSettings
 from wbcjax.weights.dialects import Settings
@@ -15,7 +15,7 @@ from wbcjax.weights.names import Placed, fill, place
 from wbcjax.weights.report_text import Report
 from wbcjax.weights.sources import Source, dialect_of, needed, ours, recognise, setting
 
-Arrays = Mapping[str, Float[np.ndarray, "..."]]
+Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
 FlatTree = dict[tuple[str, ...], Any]
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 ArrayOrShape = Any  # anything with a `shape`: an array or a jax.ShapeDtypeStruct
 Layout = Callable[[np.ndarray], np.ndarray]
@@ -22,7 +22,7 @@ class Placed(NamedTuple):
 
 
 def fill_template(
-    weights: Mapping[str, Float[np.ndarray, "..."]],
+    weights: Mapping[str, Shaped[np.ndarray, "..."]],
     template: Mapping[str, Any],
     modules: Modules,
     dotted: Callable[[str], str] = str,
@@ -38,7 +38,7 @@ def fill_template(
 
 
 def place(
-    weights: Mapping[str, Float[np.ndarray, "..."]], modules: Modules, dotted: Callable[[str], str] = str
+    weights: Mapping[str, Shaped[np.ndarray, "..."]], modules: Modules, dotted: Callable[[str], str] = str
 ) -> tuple[dict[str, Placed], list[str]]:
     """The arrays by our paths without their collection (`backbone/conv1/kernel`), and a line for each that has none."""
     placed: dict[str, Placed] = {}

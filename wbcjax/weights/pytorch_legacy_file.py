@@ -38,7 +38,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     saved = read_next_pickle(file, FUNCTIONS, frozenset(TYPES), storages.refer)
     keys = read_next_pickle(file, {})
     places = _places(data, file.tell(), keys, storages.stored)
-    return arrays(saved, len(data), lambda stored: data[places[stored.key] :][: stored.nbytes])
+    return arrays(saved, len(data), lambda stored: data[places[stored.key] : places[stored.key] + stored.nbytes])
 
 
 def _check_start(file: io.BytesIO) -> None:

@@ -52,7 +52,7 @@ def needed(source: Source, dialect: Settings, parts: set[str]) -> dict[str, tupl
     for field in source.fields:
         part = "box_head" if field in _OF_BOXES else field.partition(".")[0]
         if part in parts or part == field:
-            needs[field] = (setting(dialect, field), *source.also.get(field, ()))
+            needs[field] = tuple(dict.fromkeys((setting(dialect, field), *source.also.get(field, ()))))
     if isinstance(dialect, MaskRCNNSettings):
         stored = ("frozen_bn", "bn")  # both have what batch normalisation stores
         needs["backbone.norm"] = stored if dialect.backbone.norm in stored else (dialect.backbone.norm,)

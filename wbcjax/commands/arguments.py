@@ -1,0 +1,67 @@
+"""Arguments that commands share, and the numbers that they take."""
+
+import argparse
+import math
+from pathlib import Path
+
+from wbcjax.smear.read import FORMATS
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say where an annotated set is and how it is read."""
+    parser.add_argument("annotations", type=Path, help="a VIA or COCO file, or a folder of annotation files")
+    parser.add_argument("images", type=Path, help="the folder that image names are relative to")
+    parser.add_argument("--format", choices=FORMATS, help="of the annotations (default: recognised)")
+    parser.add_argument("--class-attribute", default="cell", help="VIA: region attribute of the class (default: cell)")
+    parser.add_argument("--group-attribute", help="file attribute (a patient, say) whose fields belong together")
+    parser.add_argument(
+        "--leave-out", action="append", default=[], metavar="CLASS", help="a class to leave out; may be given again"
+    )
+
+
+def scale(text: str) -> float:
+    scale = number(text)
+    if not (0 < scale < math.inf):
+        raise argparse.ArgumentTypeError(f"{text} is no scale; give a number above 0")
+    return scale
+
+
+def score(text: str) -> float:
+    score = number(text)
+    if not (0 <= score <= 1):
+        raise argparse.ArgumentTypeError(f"{text} is no score; give a number from 0 to 1")
+    return score
+
+
+def pixel_size(text: str) -> float:
+    pixel_size = number(text)
+    if not (0 < pixel_size < math.inf):
+        raise argparse.ArgumentTypeError(f"{text} is no pixel size; give micrometres per pixel, a number above 0")
+    return pixel_size
+
+
+def margin(text: str) -> float:
+    margin = number(text)
+    if not (0 <= margin <= 10):
+        raise argparse.ArgumentTypeError(f"{text} is no margin; give a number from 0 to 10")
+    return margin
+
+
+def size(text: str) -> int:
+    size = number(text)
+    if not (1 <= size <= 4096 and size == int(size)):
+        raise argparse.ArgumentTypeError(f"{text} is no size; give a whole number of pixels from 1 to 4096")
+    return int(size)
+
+
+def seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no seed; give a whole number from 0 up")
+    return int(text)
+
+
+def number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan  # which no range holds

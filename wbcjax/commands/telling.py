@@ -1,0 +1,16 @@
+"""How commands put things."""
+
+import sys
+
+from wbcjax.report.tables import printable
+
+
+def exit_for_failed(failed: list[str]) -> None:
+    """End the program with the images that could not be read, if there are any."""
+    if failed:
+        told = f"wbcjax: {count(len(failed), 'image')} could not be read:"
+        sys.exit("\n  ".join([told, *map(printable, failed)]))
+
+
+def count(number: int, one: str) -> str:
+    return f"{number} {one}{'s' * (number != 1)}"

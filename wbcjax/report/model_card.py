@@ -1,0 +1,122 @@
+"""The card of an exported model: what it is, what it learnt from, how well it did, and how to use it, as Markdown."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from wbcjax.report.run_sections import number, percent, with_interval
+from wbcjax.report.tables import printable
+
+Rows = Sequence[tuple[str, Any]]
+
+
+class Evaluation(NamedTuple):
+    """The scores of a run on its validation split, as scores.json has them, and the day of that."""
+
+    scores: Mapping[str, Any]
+    day: str
+
+
+def model_card(
+    task: str,
+    config: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    evaluation: Evaluation | None,
+    made: Mapping[str, Any],
+    file_name: str,
+) -> str:
+    """The card of a model of `task`, "detection" or "classification", as Markdown.
+
+    Args:
+        config: of the run, as config.json has it.
+        facts: what the run noted of its data.
+        evaluation: None for a run that was not evaluated, which the card then says.
+        made: versions, checkpoint, step, date and platforms, by these names.
+        file_name: of the exported model.
+
+    Raises ValueError when the scores lack what an evaluation gives.
+    """
+    environment = Environment(
+        loader=PackageLoader("wbcjax.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    card = environment.get_template("model_card.md.j2").render(
+        task=task,
+        model=_detector(config) if task == "detection" else "EfficientNet",
+        dataset=config["dataset"],
+        data=_data(config),
+        started=bool(config.get("init_from")),
+        scale=facts.get("scale"),
+        cut=facts.get("cut"),
+        evaluation=evaluation,
+        scores=_scores(task, evaluation.scores) if evaluation else (),
+        made=made,
+        file_name=file_name,
+        config=json.dumps(config, indent=2, sort_keys=True),
+    )
+    return "\n".join(map(printable, card.strip().splitlines())) + "\n"
+
+
+def _detector(config: Mapping[str, Any]) -> str:
+    return f"Mask R-CNN on ResNet-{config['model']['backbone']['depth']}"
+
+
+def _data(config: Mapping[str, Any]) -> Rows:
+    """What is known of the training data."""
+    dataset, split = config["dataset"], config["dataset"]["split"]
+    if dataset["name"] == "synthetic":
+        drawn = dataset["synthetic"]
+        rows = [("Fields", f"{drawn['count']} drawn by wbcjax, from seed {drawn['seed']} on; no smear of a patient")]
+    elif dataset["name"] == "crops":
+        rows = [("Crops", dataset["crops"]), ("Crops to validate on", dataset["val_crops"] or "a split of these")]
+    else:
+        rows = [("Annotations", dataset["annotations"]), ("Images", dataset["images"]), ("Format", dataset["name"])]
+        if dataset.get("on_error") == "skip":
+            rows += [("Annotations with problems", "left out")]
+    named = [f"{side} by name" for side in ("train", "val") if split[f"{side}_names"]]
+    by_seed = f"{100 * split['train_fraction']:.3g} % to train on, chosen by seed {split['seed']}"
+    return [
+        *rows,
+        ("Classes", ", ".join(dataset["classes"])),
+        ("Split", ", ".join(named) or by_seed),
+        ("Contrast enhancement", dataset.get("enhance", "none")),
+        ("Weights to start from", config.get("init_from") or "none: from scratch"),
+    ]
+
+
+def _scores(task: str, scores: Mapping[str, Any]) -> Rows:
+    try:
+        return _detection_scores(scores) if task == "detection" else _classification_scores(scores)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the run's scores.json lacks {error}: evaluate the run again") from error
+
+
+def _detection_scores(scores: Mapping[str, Any]) -> Rows:
+    averages = [
+        (f"{kind} {name}, %", percent(scores[kind][name]))
+        for kind in ("mask", "box")
+        for name in ("AP", "AP50", "AP75")
+    ]
+    paper, counts = scores["paper"], scores["counts"]
+    of_class = [(f"mask AP of {name}, %", percent(value)) for name, value in scores["mask"]["per_class"].items()]
+    cells = ", ".join(f"{count} {name}" for name, count in counts["cells"].items())
+    at = f"IoU {paper['iou_threshold']:g}, score {paper['score_threshold']:g}"
+    return [
+        *averages,
+        *(of_class if len(of_class) > 1 else ()),
+        (f"mAP as in the papers ({at}), %", percent(paper["mAP"])),
+        ("fields", counts["fields"]),
+        ("annotated cells", cells),
+    ]
+
+
+def _classification_scores(scores: Mapping[str, Any]) -> Rows:
+    report = scores["report"]
+    return [
+        ("accuracy, %", with_interval(scores["accuracy"])),
+        ("mean AUROC, %", with_interval(scores["auroc"])),
+        *((f"F1 of {name}", number(of["f1"], 3)) for name, of in report["per_class"].items()),
+        ("F1, mean of the classes", number(report["macro"]["f1"], 3)),
+        ("crops", scores["counts"]["crops"]),
+    ]
