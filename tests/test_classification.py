@@ -220,6 +220,18 @@ def test_the_names_are_drawn_and_written_as_annotations(named):
         np.testing.assert_array_equal(cell.mask(96, 96), same.mask(96, 96))
 
 
+def test_nuclei_that_a_detector_finds_are_no_cells_to_name(run, tmp_path):
+    write_png(tmp_path / "images/a.png", paint(96, 96, {(10, 10, 60, 60): 1, (70, 20, 90, 40): 2}))
+    detector = oracle((96, 96), (1.0, 1.0))
+    detector.classes = ("cell", "nucleus")
+    model = load_classifier(run, "latest")
+    predict_folder(detector, tmp_path / "images", tmp_path / "out", 0.5, classifier=model)
+    with (tmp_path / "out/cells.csv").open(newline="") as file:
+        named = [(row["class"], row["named"] != "") for row in csv.DictReader(file)]
+    assert named == [("cell", True), ("nucleus", False)]
+    assert len(read(tmp_path / "out/named_via.json", tmp_path / "images").fields[0].cells) == 1
+
+
 def test_cells_are_cut_out_as_the_crops_of_the_training_were(run):
     model = load_classifier(run, "latest")
     shown = []

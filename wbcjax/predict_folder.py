@@ -66,8 +66,8 @@ def predict_folder(
     - via.json, coco.json: the cells as annotations, to look at, correct and train on; in VIA `class_attribute` is the
       region attribute of their class
     - predictions.json: all detections, whatever their score, see `write_results`
-    - with a `classifier`, which names every cell by a crop of it: named/NAME.png, the cells outlined with the class and
-      probability that it gives them; named_via.json; and two columns in cells.csv
+    - with a `classifier`, which names every cell, though no nucleus, by a crop of it: named/NAME.png, the cells with
+      the class and probability that it gives them; named_via.json; and two columns in cells.csv
 
     A cell is a detection that scores at least `min_score` and has a pixel; an image's cells are numbered from 1, the
     surest first. An image that cannot be read is left out and noted in the outcome. What was found before an error or
@@ -97,10 +97,12 @@ def predict_folder(
             cells = found.confident(min_score)
             _write_pictures(out, path.stem, image, cells, model.classes)
             rows = cell_rows(image, cells, model.classes, pixel_size)
-            named = classifier and classifier.name(image, cells)
-            if classifier and named:
+            named = None
+            if classifier:
+                whole = np.flatnonzero(cells.labels != nucleus_label(model.classes))
+                named = classifier.name(image, cells.select(whole))
                 write_png(out / NAMED_PICTURES / f"{path.stem}.png", draw_detections(image, named, classifier.classes))
-                add_names(rows, named, classifier.classes)
+                add_names([rows[row] for row in whole], named, classifier.classes)
             outcome.searched.append(Searched(path, layout, found, cells, rows, named))
     finally:
         if outcome.searched:  # else the lists of an earlier run would be replaced by empty ones

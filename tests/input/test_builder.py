@@ -33,6 +33,16 @@ def test_a_built_set_holds_every_field_as_annotated_also_those_without_cells(tmp
             np.testing.assert_array_equal(cell.mask(24, 32), wanted.mask(24, 32))
 
 
+def test_the_cells_of_a_split_are_counted_by_class_those_of_empty_fields_too(tmp_path):
+    config = write_via_set(tmp_path, cells=[2, 0, 3, 0, 1])
+    annotated = read(tmp_path / "via.json", tmp_path / "images", {"blast": 1, "other": 2}).fields
+    sides = [source(config, side, tmp_path / "cache") for side in ("train", "val")]
+    for label, name in enumerate(config.classes, start=1):
+        expected = sum(cell.label == label for field in annotated for cell in field.cells)
+        assert sum(side.counts()[name] for side in sides) == expected
+    assert [side.counts()["fields"] for side in sides] == [len(side) for side in sides]
+
+
 def test_fields_keep_the_order_of_the_annotations(tmp_path):
     config = write_via_set(tmp_path, cells=[1] * 12)
     names = source(config, "train", tmp_path / "cache").names

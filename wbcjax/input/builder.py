@@ -56,7 +56,8 @@ class Source:
     def counts(self) -> dict[str, int]:
         """How many fields there are, as "fields", and how many cells of each class, crowd regions apart."""
         cells = [self._records[index]["cells"] for index in range(len(self))]
-        labels = np.concatenate([np.zeros(0, np.int64), *(one["label"][~one["crowd"]] for one in cells)])
+        counted = [np.asarray(one["label"])[~np.asarray(one["crowd"], bool)] for one in cells]
+        labels = np.concatenate([np.zeros(0, np.int64), *counted])
         per_class = {name: int((labels == label).sum()) for label, name in enumerate(self.classes, start=1)}
         return {"fields": len(self)} | per_class
 
