@@ -5,7 +5,8 @@ one dense layer; Adam at 0.0002, batches of 32, 30 epochs, 80 : 20. Ours keeps c
 Data: crops of annotated fields, in the paper 1300 + 1300 from 85 fields of the TCIA collection MiMM_SBILab:
 `wbcjax crop data/myeloma/via.json data/myeloma/images --out data/myeloma/crops --negatives non-myeloma --balance`.
 Variant `:b0_small`: B0 on 96 x 96 pixels from scratch, for a CPU.
-Cost: 65 steps an epoch of 32 crops: meant for a GPU. `:b0_small` on the crops of SegPC-2021: see docs/results.md.
+Cost: 65 steps an epoch of 32 crops: meant for a GPU. `:b0_small` on crops of SegPC-2021: 24 minutes on two
+CPU cores, accuracy 94.8 % on held-out fields (docs/results.md).
 Expected: accuracy 94.68 % (the paper's Fig. 11) from ImageNet weights: `--config.init_from=efficientnetb3_notop.h5`,
 the file that keras.applications fetches.
 """

@@ -5,7 +5,8 @@ cytoplasm ratio, which `wbcjax predict` then adds to its table. As configs/segpc
 Data: as there (SegPC-2021, research only), from `coco.json`, which outlines the nucleus of each of the 1643 cells; the
 same 60 fields are held out. Of the annotated cells the ratio of the areas is 0.74 in the median (5 to 95 %: 0.43 to
 2.4), and the nucleus takes up 43 % of the cell.
-Cost on two CPU cores: not yet trained. Expected on the held-out fields: not yet trained.
+Cost on two CPU cores: 11 minutes for 14 epochs, beside tests. Expected on the held-out fields after them: mask AP of
+cells 65.6, of nuclei 68.4 (docs/results.md).
 """
 
 from ml_collections import ConfigDict
