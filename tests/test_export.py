@@ -233,6 +233,14 @@ def test_a_file_of_a_later_format_names_what_can_read_it(exported, tmp_path, mon
         wbcjax.load(tmp_path / "x.stablehlo")
 
 
+def test_settings_nested_beyond_all_measure_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.stablehlo", "w") as archive:
+        for name, text in (("wbcjax_model.json", "[" * 10**5), ("module.bin", ""), ("parameters.safetensors", "")):
+            archive.writestr(name, text)
+    with pytest.raises(ValueError, match=r"x\.stablehlo: wbcjax_model\.json in it has not what a model needs"):
+        read_settings(tmp_path / "x.stablehlo")
+
+
 @pytest.mark.parametrize(
     "settings", [{}, {"config": {}, "facts": {}}, {"config": 1, "facts": {}, "made": {"wbcjax": ""}}]
 )

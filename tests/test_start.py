@@ -38,7 +38,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     config = toy_config()
     variables = fresh(config, 4, seed=1)
     path = tmp_path_factory.mktemp("weights") / "ours.safetensors"
-    write_safetensors(path, variables, note_settings(settings_of(config)))
+    classes = {"classes": json.dumps(["L1", "L2", "L3"])}
+    write_safetensors(path, variables, note_settings(settings_of(config)) | classes)
     return path, variables
 
 
@@ -97,6 +98,11 @@ def test_what_was_loaded_is_told_in_the_log(weights, caplog):
         start(fresh(config, 4, seed=2))
     assert f"starting from {weights[0]}" in caplog.text
     assert "arrays loaded" in caplog.text
+    assert "its classes are" not in caplog.text
+    config.dataset.classes = ("L3", "L1", "L2")
+    with caplog.at_level(logging.INFO, "wbcjax"):
+        start(fresh(config, 4, seed=2))
+    assert "its classes are ['L1', 'L2', 'L3'], here ['L3', 'L1', 'L2']: what it knows of them" in caplog.text
 
 
 def test_without_a_starting_point_a_run_starts_from_fresh_weights():
@@ -119,7 +125,8 @@ def test_weights_that_cannot_be_read_are_refused_naming_the_setting(tmp_path, co
 def test_a_note_that_is_not_whole_is_refused(tmp_path):
     config = toy_config()
     variables = fresh(config, 4, seed=1)
-    for number, note in enumerate(("{", json.dumps({"kind": "Unknown"}), json.dumps({"kind": "MaskRCNNSettings"}))):
+    notes = ("{", "[" * 10**5, json.dumps({"kind": "Unknown"}), json.dumps({"kind": "MaskRCNNSettings"}))
+    for number, note in enumerate(notes):
         path = tmp_path / f"{number}.safetensors"
         write_safetensors(path, variables, {"trained_with": note})
         with pytest.raises(ValueError, match="the file's note 'trained_with' is not whole"):

@@ -80,5 +80,5 @@ def _settings(text: bytes) -> dict[str, Any]:
         if settings["format"] != FORMAT:
             raise ValueError(f"of format {settings['format']} and not {FORMAT}: written by wbcjax {made_by}; use that")
         return {part: dict(settings[part]) for part in ("config", "facts", "made")}
-    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{SETTINGS} in it has not what a model needs ({error!r}); export it again") from error

@@ -1,5 +1,6 @@
 """Where a run starts: from weights that others, or an earlier run, have trained (`config.init_from`)."""
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,6 +43,9 @@ def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variab
         except (OSError, ValueError) as error:
             raise UnusableWeights(f"config.init_from is {place!r}: {error}") from error
         log.info("starting from %s: %s", place, started.report.text())
+        theirs, ours = _classes(Path(place)), list(config.dataset.classes)
+        if len(theirs) == len(ours) and theirs != ours:
+            log.warning("its classes are %s, here %s: what it knows of them is taken over in this order", theirs, ours)
         return started.variables
 
     return start
@@ -62,6 +66,14 @@ def start_from(place: Path, variables: Variables, settings: Settings, only: Sequ
     if TRAINED_WITH in weights.metadata:
         return initialise_from_ours(variables, weights.arrays, settings, noted_settings(weights.metadata), only)
     return initialise(variables, weights.arrays, settings, only)
+
+
+def _classes(place: Path) -> list[str]:
+    """The classes that weights of ours were trained on; [] where that is not known."""
+    if place.is_dir():
+        return list(load_config(place).dataset.classes)
+    metadata = read_weights(place).metadata
+    return json.loads(metadata["classes"]) if TRAINED_WITH in metadata and "classes" in metadata else []
 
 
 def settings_of(config: ConfigDict) -> Settings:

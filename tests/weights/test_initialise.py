@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import re
+import shlex
 from typing import Any
 
 import jax
@@ -246,7 +248,9 @@ def test_every_setting_that_contradicts_the_weights_is_named_with_the_value_they
         with pytest.raises(ValueError, match="in 1 fields") as refusal:
             initialise(variables, arrays, _with(settings, field, wrong))
         assert f"config.model.{field} is {wrong!r}; these weights need {right!r}" in str(refusal.value)
-        assert f"--config.model.{field}={str(right).replace(' ', '')}" in str(refusal.value)
+        remedy = str(refusal.value).rpartition(" by ")[2]
+        assert shlex.split(remedy) == [f"--config.model.{field}={str(right).replace(' ', '')}"]
+        assert "(" not in re.sub("'[^']*'", "", remedy), "a shell would stumble over brackets"
 
 
 def _with(settings: Any, field: str, value: Any) -> Any:

@@ -201,6 +201,24 @@ def test_a_name_that_takes_for_ever_to_hash_is_refused(tmp_path):
         read_weights(tmp_path / "a.pkl")
 
 
+@pytest.mark.parametrize("nested", ["shared", "deep"])
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        (b"cnumpy\ndtype\n", b"\x85R."),
+        (b"cnumpy\ndtype\nU\x02f4\x85RK\x03", b"\x86b."),
+        (b"c_codecs\nencode\nX\0\0\0\0", b"\x86R."),
+    ],
+    ids=["type", "byte order", "encoding"],
+)
+def test_tuples_in_the_place_of_text_are_neither_hashed_nor_spelled_out(tmp_path, before, behind, nested):
+    shared = b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(200))
+    tuples = b")" + (shared if nested == "shared" else b"\x85" * 200_000)
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x02" + before + tuples + behind)
+    with pytest.raises(ValueError, match=r"a\.pkl: it.*'tuple'"):
+        read_weights(tmp_path / "a.pkl")
+
+
 @pytest.mark.parametrize(
     "opcodes",
     [
@@ -344,3 +362,11 @@ def test_a_header_with_a_name_twice_is_refused(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(safetensors(b"{" + entry + b"," + entry + b"}", b"\0" * 4))
     with pytest.raises(ValueError, match=r"a\.safetensors: 'a' is there twice"):
         read_weights(tmp_path / "a.safetensors")
+
+
+def test_a_keras_archive_that_lacks_a_member_is_refused_naming_it(tmp_path):
+    whole = zipfile.ZipFile(io.BytesIO(WHOLE["keras"]))
+    with zipfile.ZipFile(tmp_path / "lacking.keras", "w") as archive:
+        archive.writestr("model.weights.h5", whole.read("model.weights.h5"))
+    with pytest.raises(ValueError, match=r"lacking\.keras: the archive has no config\.json; save the model again"):
+        read_weights(tmp_path / "lacking.keras")

@@ -37,6 +37,8 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def read_keras(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Weights of a `.keras` archive by Keras's variable paths. Raises as `read`, and as `open_stored`."""
     with open_stored(path) as archive:
+        if missing := {WEIGHTS_MEMBER, "config.json"} - set(archive.namelist()):
+            raise ValueError(f"the archive has no {min(missing)}; save the model again")
         weights = archive.read(WEIGHTS_MEMBER)
         config = archive.read("config.json")
     try:

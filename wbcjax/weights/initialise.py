@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -118,7 +119,7 @@ def _refuse_contradictions(settings: Settings, dialect: Settings, source: Source
         value = setting(settings, field)
         if not any(_equal(value, wanted) for wanted in values):
             found.append(f"config.model.{field} is {value!r}; these weights need {' or '.join(map(repr, values))}")
-            remedy.append(f"--config.model.{field}={str(values[0]).replace(' ', '')}")
+            remedy.append(shlex.quote(f"--config.model.{field}={str(values[0]).replace(' ', '')}"))
     if found:
         listing = "\n  ".join(found)
         raise ValueError(

@@ -21,5 +21,5 @@ def noted_settings(metadata: Mapping[str, str]) -> Settings:
     try:
         noted = json.loads(metadata[TRAINED_WITH])
         return from_dict(KINDS[noted["kind"]], noted["settings"], TRAINED_WITH)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the file's note {TRAINED_WITH!r} is not whole ({error!r}); convert it anew") from error

@@ -26,15 +26,15 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 class _Dtype:
     """A dtype under construction."""
 
-    def __init__(self, kind: str, *_: Any) -> None:
-        if kind not in _NUMBERS:
-            raise ValueError(f"it has an array of type {kind!r}; weights are plain numbers")
+    def __init__(self, kind: Any, *_: Any) -> None:
+        if _text(kind) not in _NUMBERS:
+            raise ValueError(f"it has an array of type {_text(kind)!r}; weights are plain numbers")
         self.dtype = _NUMBERS[kind]
 
     def set_state(self, state: Any) -> None:
         _, order, *_ = state
         if order not in ("<", ">", "|", "="):
-            raise ValueError(f"it has an array of byte order {order!r}")
+            raise ValueError(f"it has an array of byte order {_text(order)!r}")
         self.dtype = self.dtype.newbyteorder(order)
 
 
@@ -61,10 +61,15 @@ def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
     return _Array(shape, dtype, data, fortran=order == "F")
 
 
-def _encode(text: str, encoding: str) -> bytes:
+def _encode(text: Any, encoding: Any) -> bytes:
     if encoding != "latin1":
-        raise ValueError(f"its pickle has bytes in the encoding {encoding!r}; expected latin1")
+        raise ValueError(f"its pickle has bytes in the encoding {_text(encoding)!r}; expected latin1")
     return text.encode("latin-1")
+
+
+def _text(value: Any) -> str:
+    """`value` if it is text: tuples in tuples might take forever to hash or to spell, or break the stack."""
+    return value if isinstance(value, str) else type(value).__name__
 
 
 def _reconstruct(kind: Global, *_: Any) -> _Array:

@@ -137,7 +137,8 @@ SOURCES = (
         signs=("backbone.bottom_up.stem.conv1", "backbone.fpn_lateral5", "roi_heads.box_head.fc1"),
         table=detectron2.R_CNN,
         dotted=str,
-        ignored={
+        ignored=_COUNTERS
+        | {
             r"proposal_generator\.anchor_generator\.cell_anchors\.\d": "anchors are made from config.model.rpn",
             r"pixel_(mean|std)": "pixels are treated as config.model says",
         },
@@ -152,7 +153,7 @@ SOURCES = (
         signs=("bn_conv1", "fpn_c5p5", "rpn_conv_shared", "mrcnn_class_conv1"),
         table=matterport.MASK_R_CNN,
         dotted=matterport.layer_name,
-        ignored={},
+        ignored={r"(?:.*/)?anchors(?:/.*)?": "anchors are made from config.model.rpn"},
         required=(*_DETECTOR_PARTS, "mask_head"),
         heads=_DETECTOR_HEADS,
         fields=_DETECTOR_FIELDS,
