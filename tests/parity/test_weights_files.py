@@ -70,7 +70,8 @@ def test_a_training_checkpoint_of_torch_gives_its_model(tmp_path, zipped):
 def test_an_expanded_tensor_and_a_whole_module_are_refused(tmp_path, zipped):
     t = torch()
     t.save({"a": t.zeros(1).expand(1000)}, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ValueError, match=r"'a' of shape \(1000,\), strides \(0,\) and offset 0 does not fit"):
+    refusals = r"'a' of shape \(1000,\), strides \(0,\) and offset 0 does not fit|its tensors claim 4000 bytes"
+    with pytest.raises(ValueError, match=refusals):
         read_weights(tmp_path / "a.pth")
     t.save(t.nn.Linear(3, 2), tmp_path / "b.pth", _use_new_zipfile_serialization=zipped)
     with pytest.raises(ValueError, match=r"b\.pth: its pickle asks for 'torch\.nn\.modules\.linear\.Linear'"):
