@@ -220,6 +220,13 @@ def test_the_names_are_drawn_and_written_as_annotations(named):
         np.testing.assert_array_equal(cell.mask(96, 96), same.mask(96, 96))
 
 
+def test_names_that_a_classifier_gave_do_not_stay_beside_cells_that_it_never_saw(named):
+    before = (named / "out/cells.csv").read_bytes()
+    with pytest.raises(ValueError, match="out has the names that a classifier gave"):
+        predict_folder(oracle((96, 96), (1.0, 1.0)), named / "images", named / "out", 0.5)
+    assert (named / "out/cells.csv").read_bytes() == before
+
+
 def test_nuclei_that_a_detector_finds_are_no_cells_to_name(run, tmp_path):
     write_png(tmp_path / "images/a.png", paint(96, 96, {(10, 10, 60, 60): 1, (70, 20, 90, 40): 2}))
     detector = oracle((96, 96), (1.0, 1.0))

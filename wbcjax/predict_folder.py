@@ -74,13 +74,15 @@ def predict_folder(
     an interruption is written; where no image could be read, nothing is.
 
     Raises as `find_images` does, and ValueError for an impossible `pixel_size`, for a classifier that cannot name cells
-    of fields, and where what is written could replace the images, or annotations that were corrected since an earlier
-    run wrote them.
+    of fields, without one where `out` has the names of an earlier one, and where what is written could replace the
+    images, or annotations that were corrected since an earlier run wrote them.
     """
     if not 0 <= pixel_size < math.inf:
         raise ValueError(f"the pixel size is {pixel_size}; give micrometres per pixel, or 0 where it is not known")
     if classifier is not None:
         classifier.cut_settings()
+    elif (out / NAMED_VIA).exists():
+        raise ValueError(f"{out} has the names that a classifier gave to other cells: choose another folder for --out")
     paths = find_images(images)
     check_out([out, *(out / pictures for pictures in PICTURES)], paths)
     _check_uncorrected(out)

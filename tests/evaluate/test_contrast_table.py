@@ -1,8 +1,9 @@
 """The tables of the contrast experiment, on figures whose digits are known: the paper's own."""
 
+from tests.evaluate.papers import revanda_scores
 from wbcjax.evaluate.contrast_table import contrast_tables
 from wbcjax.evaluate.image_scores import from_confusion
-from wbcjax.evaluate.paper_tables import REVANDA_MAP, revanda_scores
+from wbcjax.evaluate.paper_tables import REVANDA_MAP
 
 
 def row(**changes) -> dict:

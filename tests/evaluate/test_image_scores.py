@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from tests.evaluate.make import annotated, detected, random_set
+from tests.evaluate.papers import revanda_scores
 from wbcjax.evaluate.detections import load, save
 from wbcjax.evaluate.image_scores import from_confusion, image_scores, subtype_scores
 from wbcjax.evaluate.image_table import image_table
-from wbcjax.evaluate.paper_tables import revanda_scores
 from wbcjax.evaluate.scores import write_json
 from wbcjax.evaluate.vote import RULES, SUBTYPES
 

@@ -1,18 +1,17 @@
 """The papers' figures come from the papers' own confusion matrices, to the last digit."""
 
-from wbcjax.enhance import METHODS
-from wbcjax.evaluate.paper_tables import (
+from tests.evaluate.papers import (
     REVANDA_CONFUSION,
     REVANDA_IMAGES,
-    REVANDA_MAP,
     REVANDA_SENSITIVITY,
-    REVANDA_SUBTYPES,
     SUVON_ACCURACY,
     SUVON_CONFUSION,
     SUVON_REPORT,
     revanda_scores,
     suvon_scores,
 )
+from wbcjax.enhance import METHODS
+from wbcjax.evaluate.paper_tables import REVANDA_MAP, REVANDA_SUBTYPES
 
 
 def percent(fraction: float) -> float:

@@ -17,9 +17,9 @@ from jaxtyping import Float, Int, UInt8
 
 from tests.parity import fill
 from tests.parity.digest import digest
+from tests.weights.direct import efficientnet_from_keras, efficientnet_from_torchvision
 from wbcjax.models.efficientnet import Classifier, shapes
 from wbcjax.models.settings import EFFICIENTNET_KERAS, EFFICIENTNET_TORCHVISION, EfficientNetSettings
-from wbcjax.weights.efficientnet import from_keras, from_torchvision
 
 REFERENCE = Path(__file__).parent / "efficientnet_reference.npz"
 CLASSES = 4
@@ -81,7 +81,9 @@ def batch(seed: int) -> tuple[UInt8[np.ndarray, "n h w 3"], Int[np.ndarray, " n"
 
 def ours(case: Case, filled: Mapping[str, np.ndarray], wanted: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The other library's arrays in our tree."""
-    return {"keras": from_keras, "torchvision": from_torchvision}[case.library](filled, wanted)
+    return {"keras": efficientnet_from_keras, "torchvision": efficientnet_from_torchvision}[case.library](
+        filled, wanted
+    )
 
 
 @functools.cache

@@ -13,12 +13,12 @@ from tests.parity import fill
 from tests.parity import scene as settings
 from tests.parity.digest import roi_rows
 from tests.parity.scene import Scene
+from tests.weights.direct import detector_from_torchvision
 from wbcjax.batch import Batch
 from wbcjax.models import mask_rcnn
 from wbcjax.models.settings import TORCHVISION
 from wbcjax.smear.paste import paste
 from wbcjax.train.losses import mask_rcnn_losses
-from wbcjax.weights.torchvision import from_torchvision
 
 Arrays = dict[str, np.ndarray]
 
@@ -52,7 +52,7 @@ def shapes() -> dict[str, Any]:
 
 def variables(seed: int) -> dict[str, Any]:
     """Our variables filled from torchvision's names."""
-    return from_torchvision(fill.state_dict(seed), shapes())
+    return detector_from_torchvision(fill.state_dict(seed), shapes())
 
 
 def predict(variables: dict[str, Any], scene: Scene) -> Arrays:

@@ -19,7 +19,7 @@ from tests.parity import fill
 from tests.parity import scene as settings
 from tests.parity.digest import roi_rows
 from tests.parity.scene import Scene
-from wbcjax.weights.torchvision import from_torchvision
+from tests.weights.direct import detector_from_torchvision
 
 Arrays = dict[str, np.ndarray]
 Model = Any  # a torchvision MaskRCNN; torch types the attributes of its modules as Tensor | Module
@@ -73,7 +73,9 @@ def train(model: Model, scene: Scene, template: Mapping[str, Any]) -> Arrays:
     torch.stack(list(losses.values())).sum().backward()
     results |= {f"loss/{ours}": losses[theirs].detach().numpy() for ours, theirs in LOSSES.items()}
     gradients = {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
-    ours: dict[str, Any] = flatten_dict(from_torchvision(gradients, {"params": template["params"]})["params"], sep="/")
+    ours: dict[str, Any] = flatten_dict(
+        detector_from_torchvision(gradients, {"params": template["params"]})["params"], sep="/"
+    )
     return results | {f"gradient/{path}": gradient for path, gradient in ours.items()}
 
 

@@ -17,12 +17,12 @@ from tests.models import small
 from tests.parity import efficientnet as parity
 from tests.parity import fill, ours, scene
 from tests.weights import named
+from tests.weights.direct import efficientnet_from_keras
 from tests.weights.named import Sizes
 from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.models.resnet import ResNet
 from wbcjax.models.settings import EFFICIENTNET_KERAS, MATTERPORT, TORCHVISION, BackboneSettings
 from wbcjax.weights.detectron2 import DETECTRON2
-from wbcjax.weights.efficientnet import from_keras
 from wbcjax.weights.files import read_weights
 from wbcjax.weights.initialise import Initialised, initialise
 
@@ -162,7 +162,7 @@ def test_a_saved_efficientnet_of_keras_is_the_one_it_was(tmp_path, keras_b3, end
     path = tmp_path / f"b3{end}"
     keras_b3.save_weights(path) if end == ".weights.h5" else keras_b3.save(path)
     weights = {w.path: np.asarray(w) for w in keras_b3.weights if not w.path.startswith("seed_generator")}
-    expected = from_keras(weights, parity.template(case))
+    expected = efficientnet_from_keras(weights, parity.template(case))
     found = load(path, efficientnet.Classifier(case.settings, parity.CLASSES), parity.template(case))
     assert found.report.initial == ()
     jax.tree.map(np.testing.assert_array_equal, found.variables, expected)

@@ -10,7 +10,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from tests.parity import efficientnet as parity
-from wbcjax.weights.efficientnet import from_keras, from_torchvision
+from tests.weights.direct import efficientnet_from_keras, efficientnet_from_torchvision
 
 CASES = [parity.CASES["torchvision_b0"], parity.CASES["keras_b0"]]
 
@@ -52,7 +52,7 @@ def test_unknown_missing_and_misshapen_arrays_of_torchvision_are_refused_all_at_
     del state_dict["features.2.1.block.1.0.weight"]
     state_dict["classifier.1.weight"] = np.zeros((1000, 1280), np.float32)
     with pytest.raises(ValueError, match="in 4 places") as refusal:
-        from_torchvision(state_dict, parity.template(case))
+        efficientnet_from_torchvision(state_dict, parity.template(case))
     message = str(refusal.value)
     assert "unexpected: features.9.0.weight (2, 2)" in message
     assert "unexpected: features.1.0.block.3.0.weight (2, 2, 1, 1)" in message
@@ -65,7 +65,7 @@ def test_unknown_and_missing_arrays_of_keras_are_refused_by_name():
     weights = zeros(case)
     weights["block8a_bn/gamma"] = weights.pop("block7a_bn/gamma")
     with pytest.raises(ValueError, match="in 2 places") as refusal:
-        from_keras(weights, parity.template(case))
+        efficientnet_from_keras(weights, parity.template(case))
     assert "unexpected: block8a_bn/gamma (1152,)" in str(refusal.value)
     assert "missing: params/base/block7_0/depthwise_bn/scale (1152,)" in str(refusal.value)
 
@@ -80,5 +80,5 @@ def test_keras_layers_are_known_by_the_model_they_stand_in_and_by_the_number_the
         for name, value in zeros(case).items()
     }
     weights["efficientnetb0/normalization_1/mean"][:] = (1, 2, 3)
-    filled = from_keras(weights, parity.template(case))
+    filled = efficientnet_from_keras(weights, parity.template(case))
     assert filled["batch_stats"]["base"]["normalization"]["mean"].tolist() == [1, 2, 3]

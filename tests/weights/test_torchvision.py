@@ -7,7 +7,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from tests.parity import fill, ours
-from wbcjax.weights.torchvision import from_torchvision
+from tests.weights.direct import detector_from_torchvision
 
 SHAPES = ours.shapes()
 
@@ -23,14 +23,14 @@ def state_dict():
 
 
 def test_every_parameter_is_filled_with_the_shape_it_has_in_the_model(state_dict):
-    filled = flat(from_torchvision(state_dict, SHAPES))
+    filled = flat(detector_from_torchvision(state_dict, SHAPES))
     wanted = flat(SHAPES)
     assert {path: array.shape for path, array in filled.items()} == {path: s.shape for path, s in wanted.items()}
 
 
 def test_counters_of_batch_normalisation_are_no_weights(state_dict):
     state_dict["backbone.body.bn1.num_batches_tracked"] = np.array(7)
-    from_torchvision(state_dict, SHAPES)
+    detector_from_torchvision(state_dict, SHAPES)
 
 
 def test_unknown_missing_and_misshapen_arrays_are_refused_all_at_once_by_name(state_dict):
@@ -39,7 +39,7 @@ def test_unknown_missing_and_misshapen_arrays_are_refused_all_at_once_by_name(st
     del state_dict["rpn.head.conv.0.0.bias"]
     state_dict["roi_heads.box_predictor.cls_score.weight"] = np.zeros((91, 1024), np.float32)
     with pytest.raises(ValueError, match="in 4 places") as refusal:
-        from_torchvision(state_dict, SHAPES)
+        detector_from_torchvision(state_dict, SHAPES)
     message = str(refusal.value)
     assert "unexpected: roi_heads.box_head.fc8.weight (2, 2)" in message
     assert "unexpected: backbone.body.conv1.running_mean (64,)" in message
@@ -51,7 +51,7 @@ def test_unknown_missing_and_misshapen_arrays_are_refused_all_at_once_by_name(st
 def test_a_shallower_backbone_is_refused_by_the_blocks_it_lacks(state_dict):
     shallow = {name: array for name, array in state_dict.items() if not name.startswith("backbone.body.layer3.5.")}
     with pytest.raises(ValueError, match=r"missing: params/backbone/layer3_5/conv1/kernel \(1, 1, 1024, 256\)"):
-        from_torchvision(shallow, SHAPES)
+        detector_from_torchvision(shallow, SHAPES)
 
 
 # Where single values go: torchvision's index, and ours.
@@ -72,5 +72,5 @@ PLACES = {
 def test_a_value_lands_in_its_place(state_dict, name):
     theirs, path, mine = PLACES[name]
     state_dict[name][theirs] = 1.0
-    filled = flat(from_torchvision(state_dict, SHAPES))
+    filled = flat(detector_from_torchvision(state_dict, SHAPES))
     assert np.argwhere(filled[path]).tolist() == [list(mine)]

@@ -1,11 +1,8 @@
 """EfficientNet's arrays by torchvision's and Keras's names into our variables: the tables, and the change of layout."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from wbcjax.weights.names import (
     KERAS_CONV,
@@ -15,36 +12,8 @@ from wbcjax.weights.names import (
     TORCH_NORM,
     Leaves,
     Modules,
-    fill_template,
     same,
 )
-
-
-def from_torchvision(
-    state_dict: Mapping[str, Float[np.ndarray, "..."]], template: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """Variables of `models.efficientnet.Classifier` from the state dict (NumPy arrays) of torchvision's EfficientNet.
-
-    `template` is the tree of the wanted model's variables, arrays or shapes (`models.efficientnet.shapes`). Without the
-    `head` in it only the base is filled; `classifier` must then be left out of the state dict. Names follow torchvision
-    0.29's module tree. Raises ValueError listing every name that is unknown, missing, or of another shape.
-    """
-    # Batch normalisation counts its batches in an array that holds no weight.
-    weights = {name: value for name, value in state_dict.items() if not name.endswith("num_batches_tracked")}
-    return fill_template(weights, template, TORCHVISION)
-
-
-def from_keras(
-    weights: Mapping[str, Float[np.ndarray, "..."]], template: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """Variables of `models.efficientnet.Classifier` from those of Keras 3's EfficientNetB0 to B7.
-
-    `weights` is `{weight.path: np.asarray(weight) for weight in model.weights}`, `template` as in `from_torchvision`; a
-    dense layer behind the base is the head's. Names follow Keras 3.15. Keras's ImageNet models divide pixels once more,
-    by the square roots of (0.229, 0.224, 0.225), in a layer that has no weights; they are known by these three figures
-    as `normalization/variance`, and that division is taken into ours. Raises ValueError as `from_torchvision`.
-    """
-    return fill_template(weights, template, KERAS, numbered)
 
 
 def numbered(path: str) -> str:

@@ -21,22 +21,6 @@ class Placed(NamedTuple):
     array: Float[np.ndarray, "..."]
 
 
-def fill_template(
-    weights: Mapping[str, Shaped[np.ndarray, "..."]],
-    template: Mapping[str, Any],
-    modules: Modules,
-    dotted: Callable[[str], str] = str,
-) -> dict[str, dict[str, Any]]:
-    """Variables {"params", "batch_stats"} of the paths and shapes of `template`, filled from `weights` by name.
-
-    The table knows names as a module's and an array's with a dot between; `dotted` makes them so. `template` holds
-    arrays or shapes; it says which variables there are, and whether one is trained or stored. Raises ValueError listing
-    every name that is unknown, missing, or of another shape.
-    """
-    placed, problems = place(weights, modules, dotted)
-    return fill(placed, template, problems)
-
-
 def place(
     weights: Mapping[str, Shaped[np.ndarray, "..."]], modules: Modules, dotted: Callable[[str], str] = str
 ) -> tuple[dict[str, Placed], list[str]]:

@@ -1,26 +1,8 @@
 """torchvision's Mask and Faster R-CNN and its ResNets into our variables: tables of names, and the change of layout."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-from jaxtyping import Float
 
-from wbcjax.weights.names import TORCH_CONV, TORCH_LINEAR, TORCH_NORM, Leaves, Modules, fill_template, same
-
-
-def from_torchvision(
-    state_dict: Mapping[str, Float[np.ndarray, "..."]], template: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """Variables {"params", "batch_stats"} of `models.mask_rcnn` filled from a torchvision state dict of NumPy arrays.
-
-    `template` is a tree of variables of the wanted model, arrays or shapes (from `init` or `jax.eval_shape` of it); it
-    says which parameters there are, their shapes, and whether a scale is trained or stored. Names follow torchvision
-    0.29's module tree. Raises ValueError listing every name that is unknown, missing, or of another shape.
-    """
-    # Batch normalisation counts its batches in an array that holds no weight.
-    weights = {name: value for name, value in state_dict.items() if not name.endswith("num_batches_tracked")}
-    return fill_template(weights, template, R_CNN)
+from wbcjax.weights.names import TORCH_CONV, TORCH_LINEAR, TORCH_NORM, Leaves, Modules, same
 
 
 def _pointwise_convolution(x: np.ndarray) -> np.ndarray:
