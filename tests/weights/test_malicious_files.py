@@ -336,6 +336,17 @@ def test_of_a_damaged_archive_of_torch_comes_a_value_error_or_an_array(tmp_path_
     read_or_refuse(path, damaged(raw, *data.draw(damage(len(raw)))))
 
 
+@pytest.mark.parametrize("shift", [1, 1 << 16, 1 << 31])
+def test_an_archive_whose_directory_points_before_its_start_is_refused(tmp_path, shift):
+    path = write_torch(tmp_path / "shifted.pth", ARRAYS)
+    raw = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", raw, len(raw) - 6)
+    struct.pack_into("<I", raw, len(raw) - 6, start + shift)
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"shifted\.pth.*(outside the file|damaged)"):
+        read_weights(path)
+
+
 @given(
     start=st.sampled_from([b"", b"PK\3\4", b"\x89HDF\r\n\x1a\n", b"\x80\2", b"\x80\4", b"\x10" + b"\0" * 7 + b"{"]),
     rest=st.binary(max_size=300),

@@ -40,6 +40,9 @@ def _check(members: list[zipfile.ZipInfo], size: int) -> None:
     if twice:
         raise ValueError(f"the archive has {twice[0]!r} twice")
     for member in members:
+        # `zipfile` adds what it takes for bytes before the archive; a damaged directory makes the sum negative.
+        if not 0 <= member.header_offset < size:
+            raise ValueError(f"the archive says that {member.filename!r} lies outside the file; fetch it again")
         if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
             raise ValueError(
                 f"{member.filename!r} in it is compressed: a program of TorchScript? Save the weights alone"
