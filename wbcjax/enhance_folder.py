@@ -12,6 +12,7 @@ from wbcjax.enhance import METHODS
 from wbcjax.files import write_png
 from wbcjax.image_folder import check_out, find_images
 from wbcjax.report.enhance_sheet import comparison_sheet
+from wbcjax.smear.image_header import MAX_PIXELS, image_bytes
 
 
 @dataclass
@@ -24,13 +25,19 @@ class Outcome:
 
 
 def enhance_folder(
-    images: Path, method: str, out: Path, *, compare: bool = False, max_value: float | None = None
+    images: Path,
+    method: str,
+    out: Path,
+    *,
+    compare: bool = False,
+    max_value: float | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Outcome:
     """Enhance an image, or all images of a folder, by one of `METHODS`, and write NAME.png of each into `out`.
 
     Depth (8 or 16 bits) and alpha stay. With `compare`, compare/NAME.png shows the image under all methods, and their
-    histograms. `max_value` is the value of white, 4095 for 12-bit images. An image that cannot be enhanced is left out
-    and noted in the outcome.
+    histograms. `max_value` is the value of white, 4095 for 12-bit images. An image that cannot be enhanced, or has more
+    than `max_pixels`, is left out and noted in the outcome.
 
     Raises as `find_images` and `check_out` do.
     """
@@ -39,7 +46,7 @@ def enhance_folder(
     outcome = Outcome()
     for path in tqdm(paths, desc=method, unit="image", disable=None):
         try:
-            image = read_unscaled(path)
+            image = read_unscaled(path, max_pixels)
             enhanced = METHODS[method](image, max_value=max_value)
         except (OSError, ValueError) as error:
             outcome.failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
@@ -53,18 +60,18 @@ def enhance_folder(
     return outcome
 
 
-def read_unscaled(path: Path) -> Shaped[np.ndarray, "*image"]:
+def read_unscaled(path: Path, max_pixels: int = MAX_PIXELS) -> Shaped[np.ndarray, "*image"]:
     """An image file upright, at its own depth, with its alpha: h x w grey, or h x w x 3 or 4 RGB(A).
 
-    Raises OSError when the file cannot be read, ValueError naming it unless it is an image of 8 or 16 bits a channel.
+    Raises as `image_bytes`, and ValueError naming the file unless it is an image of 8 or 16 bits a channel.
     """
-    data = np.frombuffer(path.read_bytes(), np.uint8)
+    data = np.frombuffer(image_bytes(path, max_pixels), np.uint8)
     try:
         # IMREAD_UNCHANGED alone keeps alpha, and alone ignores the EXIF orientation
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
         if image is not None and (image.ndim == 2 or image.shape[2] == 3):
             image = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error:  # an empty file, or a size beyond what OpenCV takes
+    except cv2.error:  # a size beyond what OpenCV takes
         image = None
     if image is None:
         raise ValueError(f"{path}: not an image that OpenCV can decode; replace the file or leave it out")

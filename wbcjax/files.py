@@ -1,6 +1,9 @@
-"""Writing files so that they are there whole or not at all."""
+"""Writing files so that they are there whole or not at all, and reading such as others have made."""
 
+import errno
 import os
+import stat
+from io import BufferedReader
 from pathlib import Path
 
 import cv2
@@ -16,10 +19,39 @@ def write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(data)
+        partial.unlink(missing_ok=True)
+        with partial.open("xb") as file:  # never through a link that someone has put there
+            file.write(data)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file, or a link to one, to read its bytes; a pipe is not waited for.
+
+    Raises OSError when it cannot be opened or is a pipe, a device or a socket, which may never end or never begin.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file, but a folder, a pipe or a device", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a regular file. Raises OSError as `open_regular`, and for a file of more than `most` bytes."""
+    with open_regular(path) as file:
+        return read_whole(file, most)
+
+
+def read_whole(file: BufferedReader, most: int) -> bytes:
+    """The bytes of an open file from its start. Raises OSError when they are more than `most`."""
+    size = os.fstat(file.fileno()).st_size
+    if size > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes", file.name)
+    file.seek(0)
+    return file.read(size)  # not of `most`: room is made for as many as are asked for
 
 
 def write_png(path: Path, image: Shaped[np.ndarray, "*image"]) -> None:

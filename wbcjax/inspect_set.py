@@ -21,6 +21,7 @@ from wbcjax.report.set_page import SetReport, set_page
 from wbcjax.report.set_pictures import sample_pictures, suspect_pictures
 from wbcjax.report.tables import TEXT_WIDTH, Table, histogram_text, printable, table_text, underlined
 from wbcjax.smear.field import SmearField
+from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.read import FieldSet, read, recognise
 
 PAGE, SHEET = "index.html", "contact_sheet.png"
@@ -53,6 +54,7 @@ def inspect(
     class_attribute: str = "cell",
     group_attribute: str | None = None,
     leave_out: Collection[str] = (),
+    max_pixels: int = MAX_PIXELS,
 ) -> Inspection:
     """Read a set as `read` does with on_error "skip", every class of it but those to `leave_out`, and look it over.
 
@@ -65,6 +67,7 @@ def inspect(
         class_attribute=class_attribute,
         group_attribute=group_attribute,
         on_error="skip",
+        max_pixels=max_pixels,
     )
     fields, classes = _without(found, leave_out)
     measures, looks = [], []

@@ -106,4 +106,4 @@ def _write(field: SmearField, images: Path) -> SmearField:
         write_atomically(path, field.path.read_bytes())
     else:
         write_png(path, field.image())
-    return SmearField(field.name, field.height, field.width, field.cells, path)
+    return SmearField(field.name, field.height, field.width, field.cells, path, max_pixels=field.max_pixels)

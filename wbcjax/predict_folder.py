@@ -21,6 +21,7 @@ from wbcjax.report.overlay import colour_splash, draw_detections
 from wbcjax.smear.field import Cell, SmearField, read_image
 from wbcjax.smear.formats.coco_write import write_coco
 from wbcjax.smear.formats.via_write import write_via
+from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.rle import cut_out
 
 NAMED_PICTURES, NAMED_VIA = "named", "named_via.json"
@@ -54,6 +55,7 @@ def predict_folder(
     class_attribute: str = "cell",
     pixel_size: float = 0.0,
     classifier: CropClassifier | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Outcome:
     """Find the cells of an image, or of all images in a folder, and write into the folder `out`:
 
@@ -70,8 +72,8 @@ def predict_folder(
       the class and probability that it gives them; named_via.json; and two columns in cells.csv
 
     A cell is a detection that scores at least `min_score` and has a pixel; an image's cells are numbered from 1, the
-    surest first. An image that cannot be read is left out and noted in the outcome. What was found before an error or
-    an interruption is written; where no image could be read, nothing is.
+    surest first. An image that cannot be read, or has more than `max_pixels`, is left out and noted in the outcome.
+    What was found before an error or an interruption is written; where no image could be read, nothing is.
 
     Raises as `find_images` does, and ValueError for an impossible `pixel_size`, for a classifier that cannot name cells
     of fields, without one where `out` has the names of an earlier one, and where what is written could replace the
@@ -90,7 +92,7 @@ def predict_folder(
     try:
         for path in tqdm(paths, desc="predict", unit="image", disable=None):
             try:
-                image = read_image(path)
+                image = read_image(path, max_pixels)
                 layout = model.layout(*image.shape[:2])
             except (OSError, ValueError) as error:
                 outcome.failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")

@@ -35,18 +35,12 @@ def of_file(tmp_path: Path, path: Path) -> str:
 @pytest.mark.usefixtures("settled")
 def test_a_file_that_lies_untouched_is_read_once(tmp_path, file, monkeypatch):
     first = of_file(tmp_path, file)
-    monkeypatch.setattr(Path, "read_bytes", read_only((tmp_path / "cache/memory.json",)))
+    monkeypatch.setattr(digest, "open_regular", refused)
     assert of_file(tmp_path, file) == first
 
 
-def read_only(allowed: tuple[Path, ...]):
-    read = Path.read_bytes
-
-    def checked(path: Path) -> bytes:
-        assert path in allowed, f"{path} was read again"
-        return read(path)
-
-    return checked
+def refused(path: Path):
+    raise AssertionError(f"{path} was read again")
 
 
 @pytest.mark.usefixtures("settled")

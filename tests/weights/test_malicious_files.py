@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from tests.fuzz.sandbox import watch
 from tests.weights.pickled import (
     Call,
     Name,
@@ -381,3 +382,17 @@ def test_a_keras_archive_that_lacks_a_member_is_refused_naming_it(tmp_path):
         archive.writestr("model.weights.h5", whole.read("model.weights.h5"))
     with pytest.raises(ValueError, match=r"lacking\.keras: the archive has no config\.json; save the model again"):
         read_weights(tmp_path / "lacking.keras")
+
+
+def test_a_pipe_in_the_place_of_weights_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "a.pth")
+    with watch(tmp_path), pytest.raises(OSError, match="no regular file"):
+        read_weights(tmp_path / "a.pth")
+
+
+def test_a_header_of_many_names_the_last_twice_is_refused_in_time(tmp_path):
+    names = [*(f"n{i}" for i in range(30_000)), "n29999"]
+    header = ",".join(f'"{name}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for name in names)
+    (tmp_path / "a.safetensors").write_bytes(safetensors(f"{{{header}}}".encode(), b""))
+    with watch(tmp_path), pytest.raises(ValueError, match=r"a\.safetensors: 'n29999' is there twice"):
+        read_weights(tmp_path / "a.safetensors")

@@ -4,6 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
+from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.read import FORMATS
 
 
@@ -17,6 +18,21 @@ def add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--leave-out", action="append", default=[], metavar="CLASS", help="a class to leave out; may be given again"
     )
+    add_max_pixels(parser)
+
+
+def add_max_pixels(parser: argparse.ArgumentParser, default: int | None = MAX_PIXELS) -> None:
+    """The argument that says how large images may be."""
+    told = "the run's" if default is None else str(default)
+    parser.add_argument(
+        "--max-pixels", type=max_pixels, default=default, help=f"of an image; larger ones are refused (default: {told})"
+    )
+
+
+def max_pixels(text: str) -> int:
+    if not text.isdecimal() or len(text) > 10 or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is no number of pixels; give a whole number above 0")
+    return int(text)
 
 
 def scale(text: str) -> float:

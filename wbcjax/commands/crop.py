@@ -43,6 +43,7 @@ def _crop(options: argparse.Namespace) -> None:
         class_attribute=options.class_attribute,
         group_attribute=options.group_attribute,
         on_error=options.on_error,
+        max_pixels=options.max_pixels,
     )
     outcome = crop_folder(
         without_classes(found, options.leave_out),

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from wbcjax.commands.arguments import add_max_pixels
 from wbcjax.commands.telling import exit_for_failed
 from wbcjax.enhance import METHODS
 
@@ -15,6 +16,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     enhance.add_argument("--out", type=Path, required=True, help="folder for the enhanced images")
     enhance.add_argument("--compare", action="store_true", help="also a sheet of each image under all methods")
     enhance.add_argument("--max-value", type=float, help="the value of white: 4095 for a 12-bit camera's images")
+    add_max_pixels(enhance)
     enhance.set_defaults(run=_enhance)
 
 
@@ -22,7 +24,12 @@ def _enhance(options: argparse.Namespace) -> None:
     from wbcjax.enhance_folder import enhance_folder
 
     outcome = enhance_folder(
-        options.images, options.method, options.out, compare=options.compare, max_value=options.max_value
+        options.images,
+        options.method,
+        options.out,
+        compare=options.compare,
+        max_value=options.max_value,
+        max_pixels=options.max_pixels,
     )
     told = f"{outcome.enhanced} images are in {options.out}"
     if outcome.unchanged and options.method != "none":

@@ -31,6 +31,7 @@ def _inspect(options: argparse.Namespace) -> None:
         class_attribute=options.class_attribute,
         group_attribute=options.group_attribute,
         leave_out=options.leave_out,
+        max_pixels=options.max_pixels,
     )
     sys.stdout.write(inspection_text(inspection))
     if options.out is not None:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wbcjax.commands.arguments import pixel_size, scale, score
+from wbcjax.commands.arguments import add_max_pixels, pixel_size, scale, score
 from wbcjax.commands.telling import count, exit_for_failed
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="micrometres per pixel of the images, for sizes in micrometres too (default: the run's, unless --scale "
         "says that the magnification is another)",
     )
+    add_max_pixels(predict, default=None)
     predict.set_defaults(run=_predict)
 
 
@@ -46,6 +47,7 @@ def _predict(options: argparse.Namespace) -> None:
     from wbcjax.predict import load
     from wbcjax.predict_folder import predict_folder
     from wbcjax.run import load_config
+    from wbcjax.smear.image_header import MAX_PIXELS
 
     runtime.use_compilation_cache()
     config = load_config(options.workdir)
@@ -61,6 +63,7 @@ def _predict(options: argparse.Namespace) -> None:
         config.dataset.class_attribute,
         _pixel_size_of(options, config),
         load_classifier(options.classifier, options.checkpoint) if options.classifier else None,
+        options.max_pixels or config.dataset.get("max_pixels", MAX_PIXELS),
     )
     if outcome.searched:
         sys.stdout.write(f"{_summary(outcome)}\n{options.out} has pictures, label images, a table and annotations\n")

@@ -61,8 +61,8 @@ def suspects_of_folder(images: Path, paths: Iterable[Path], named: Iterable[str]
 
     `paths` are the fields' image files; `named` are names, relative to the folder, of which something is known already.
     """
-    known = {path.resolve() for path in (*paths, *(images / name for name in named))}
-    beside = {images.resolve(), *(path.parent for path in known if path.is_file())}
+    known = {_resolved(path) for path in (*paths, *(images / name for name in named))}
+    beside = {images.resolve(), *(path.parent for path in known if _is_file(path))}
     remedy = "annotate it, or list it without cells if it has none"
     return [
         Suspect("images without annotations", Problem(_relative(path, images), "", "no annotation names it", remedy))
@@ -70,6 +70,21 @@ def suspects_of_folder(images: Path, paths: Iterable[Path], named: Iterable[str]
         for path in folders.files(folder, folders.IMAGES)
         if path not in known
     ]
+
+
+def _resolved(path: Path) -> Path:
+    """Where links lead; the path itself where its name is no usable one, as of a file with problems it may be."""
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL character, a loop of links
+        return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # too long a name
+        return False
 
 
 def _copies(names: Sequence[str], looks: Sequence[ImageLook]) -> list[Suspect]:

@@ -19,6 +19,7 @@ from wbcjax.input.digest import Digests
 from wbcjax.input.split import read_names
 from wbcjax.smear import synthetic
 from wbcjax.smear.formats.mask_files import CLASS_NAME
+from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.read import FORMATS, FieldSet, read
 
 FORMAT_VERSION = 2  # raise it whenever the same files would be read into other fields, or records change their layout
@@ -48,6 +49,7 @@ def field_set(config: ConfigDict) -> FieldSet:
         class_attribute=config.class_attribute,
         group_attribute=config.group_attribute,
         on_error=on_error(config),
+        max_pixels=config.get("max_pixels", MAX_PIXELS),  # runs from before there was a limit have none
     )
 
 

@@ -26,7 +26,9 @@ from ml_collections import ConfigDict
 from wbcjax.input.split import read_names, split_fields
 from wbcjax.smear.crops import SETTINGS, TABLE
 from wbcjax.smear.field import read_image
+from wbcjax.smear.formats.checks import is_text
 from wbcjax.smear.formats.folders import IMAGES, files
+from wbcjax.smear.image_header import MAX_PIXELS
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Crop:
     label: int  # 0..c-1
     field: str  # the crop's own name where none is known
     field_group: str | None  # of the fields that belong together
+    max_pixels: int = MAX_PIXELS  # of its image; a larger one is not decoded
 
     @property
     def group(self) -> str:
@@ -50,8 +53,8 @@ class Crop:
         return self.field_group or self.field
 
     def image(self) -> UInt8[np.ndarray, "h w 3"]:
-        """The RGB image. Raises OSError when the file cannot be read, ValueError when it is no image."""
-        return read_image(self.path)
+        """The RGB image. Raises OSError when the file cannot be read, ValueError when it is no image or too large."""
+        return read_image(self.path, self.max_pixels)
 
 
 class CropField(NamedTuple):
@@ -156,6 +159,12 @@ def _read(config: ConfigDict, key: str) -> list[Crop]:
         for name, images in paths.items()
         if not images
     ]
+    problems += [
+        f"the name of {name}/{path.name!r} is no UTF-8 text; rename the file"
+        for name, images in paths.items()
+        for path in images
+        if not is_text(path.name)
+    ]
     known = {f"{name}/{path.name}": path for name, images in paths.items() for path in images}
     table = folder / TABLE
     rows = {}
@@ -164,8 +173,9 @@ def _read(config: ConfigDict, key: str) -> list[Crop]:
     if problems:
         raise ValueError(f"{folder}: these crops cannot be used\n  " + "\n  ".join(problems))
     _tell_others(folder, paths)
+    max_pixels = config.get("max_pixels", MAX_PIXELS)
     return [
-        Crop(name, path, classes.index(path.parent.name), *rows.get(name, CropField(name, None)))
+        Crop(name, path, classes.index(path.parent.name), *rows.get(name, CropField(name, None)), max_pixels)
         for name, path in known.items()
     ]
 

@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from wbcjax.files import write_atomically
+from wbcjax.files import open_regular, write_atomically
 
 SETTLED = 2e9  # ns since a file's last change after which another change cannot get the same time stamp (FAT: 2 s)
 
@@ -35,7 +35,8 @@ class Digests:
         known = self._known.get(str(path.absolute()))
         if known and known[:3] == stamp:
             return known[3]
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with open_regular(path) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         if time.time_ns() - max(stamp[1:]) > SETTLED:
             self._known[str(path.absolute())] = [*stamp, digest]
             self._learnt = True

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 from pycocotools import mask as coco_mask
 
+from wbcjax.smear.image_header import MAX_PIXELS, image_bytes
+
 
 class AnnotationError(ValueError):
     """Annotations that cannot be used. The message lists every problem: file, region, what was found, the remedy."""
@@ -76,26 +78,36 @@ class SmearField:
     path: Path | None = None  # image file; None when `pixels` holds the image
     pixels: UInt8[np.ndarray, "h w 3"] | None = None  # RGB
     group: str | None = None  # such as the patient: a group is never split between training and validation
+    max_pixels: int = MAX_PIXELS  # of the image file: a larger one is not decoded
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.pixels is None):
             raise ValueError(f"{self.name}: a field takes either a path or pixels, not both and not neither")
 
     def image(self) -> UInt8[np.ndarray, "h w 3"]:
-        """The field's RGB image. Raises as `read_image` does when it comes from a file."""
+        """The field's RGB image.
+
+        Raises as `read_image` does when it comes from a file, and ValueError when that has another size by now.
+        """
         if self.pixels is not None:
             return self.pixels
         assert self.path is not None
-        return read_image(self.path)
+        image = read_image(self.path, self.max_pixels)
+        if image.shape[:2] != (self.height, self.width):
+            found, was = (f"{width} x {height}" for height, width in (image.shape[:2], (self.height, self.width)))
+            raise ValueError(
+                f"{self.path}: has {found} pixels, and had {was} when its annotations were read: read again"
+            )
+        return image
 
 
-def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Decode an image file as `decode_image` does. Raises OSError when the file cannot be read."""
-    return decode_image(path.read_bytes(), str(path))
+def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:
+    """Decode an image file as `decode_image` does. Raises also as `image_bytes`, before it decodes a larger image."""
+    return decode_image(image_bytes(path, max_pixels), str(path))
 
 
 def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """Decode the bytes of an image file to RGB, 8 bits a channel, turned upright as its EXIF orientation says.
+    """Decode the bytes of a trusted image file to RGB, 8 bits a channel, turned upright as its EXIF orientation says.
 
     Annotation tools that show images in a browser (VIA among them) draw on the upright image, so outlines fit it.
     Grey becomes RGB, an alpha channel is left away, and 16-bit images are scaled as `_eight_bits` says.

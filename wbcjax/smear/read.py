@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from wbcjax.smear.field import AnnotationError, SmearField
 from wbcjax.smear.formats import coco, folders, label_images, labelme, mask_folders, via, voc
-from wbcjax.smear.formats.checks import Fault, Problem, Reading, brief, load_json
+from wbcjax.smear.formats.checks import Fault, Problem, Reading, brief
+from wbcjax.smear.formats.load import load_json
+from wbcjax.smear.image_header import MAX_PIXELS
 
 FORMATS = {
     "via": via,
@@ -53,6 +57,7 @@ def read(
     class_attribute: str = "cell",
     group_attribute: str | None = None,
     on_error: Literal["raise", "skip"] = "raise",
+    max_pixels: int = MAX_PIXELS,
 ) -> FieldSet:
     """The fields annotated in a file or folder, outlines in pixels of the upright images.
 
@@ -64,14 +69,16 @@ def read(
         class_attribute: VIA: the region attribute that holds the class.
         group_attribute: VIA: the file attribute that holds the group, such as the patient.
         on_error: "skip" leaves out cells and fields with problems instead of raising; a field stays without such cells.
+        max_pixels: of an image, a mask or a label image; a larger one is a problem, told before it is decoded.
 
     Raises AnnotationError that lists every problem of the set; with "skip" only when no field is left.
     """
     if file_format is not None and file_format not in FORMATS:
         raise ValueError(f"file_format is {file_format!r}; give one of {', '.join(map(repr, FORMATS))}")
-    reading = Reading(annotations, images, class_of, class_attribute, group_attribute)
+    reading = Reading(annotations, images, class_of, class_attribute, group_attribute, max_pixels)
     fields = []
-    with reading.at(annotations.name):
+    # Numbers beyond all measure become infinite on the way, and are then refused.
+    with reading.at(annotations.name), np.errstate(over="ignore", invalid="ignore"):
         fields = FORMATS[file_format or recognise(annotations, images)].fields(reading)
         if not fields and not reading.all_problems():
             raise Fault("no field is listed in it", "export the annotations again, or correct the path")

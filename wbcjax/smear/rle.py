@@ -24,7 +24,7 @@ def run_lengths(counts: str | bytes) -> list[int]:
 
     Each number is little-endian in 5-bit digits, one character (48 + digit) each, with 32 added while more follow and
     16 in the last as the sign; from the fourth number on it is the difference from the number two before.
-    Raises ValueError for other characters, and a number that is cut short.
+    Raises ValueError for other characters, and a number that is cut short or of more digits than a mask can have.
     """
     runs, value, shift = [], 0, 0
     for character in counts.decode("latin-1") if isinstance(counts, bytes) else counts:
@@ -34,6 +34,8 @@ def run_lengths(counts: str | bytes) -> list[int]:
         value |= (digit & 31) << shift
         shift += 5
         if digit & 32:
+            if shift > 64:
+                raise ValueError("the mask's counts hold a number beyond 64 bits")
             continue
         if digit & 16:
             value -= 1 << shift

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from wbcjax.files import open_regular
 from wbcjax.weights import hdf5_file, pickle_file, pytorch_file, pytorch_legacy_file, safetensors_file, zip_file
 
 Contents = tuple[dict[str, np.ndarray], dict[str, str]]
@@ -32,8 +33,8 @@ def read_weights(path: Path) -> WeightsFile:
 
     The format is told by the file's first bytes, whatever its name. Names are the source's: torch's and detectron2's
     state-dict names; Keras variable paths as `stem_conv/kernel`, with `:0` behind where Keras 2 wrote them. Raises
-    OSError when the file cannot be read; ValueError naming it when it is empty, truncated, of another kind, claims more
-    than it holds, asks for anything to be executed, or holds weights that are not finite.
+    OSError when the file cannot be read or is a pipe or a device; ValueError naming it when it is empty, truncated, of
+    another kind, claims more than it holds, asks for anything to be executed, or holds weights that are not finite.
     """
     try:
         kind, read = _format(path)
@@ -50,7 +51,7 @@ class _Format(NamedTuple):
 
 
 def _format(path: Path) -> _Format:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(512)
     if not start:
         raise ValueError("the file is empty; fetch it again")

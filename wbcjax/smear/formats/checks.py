@@ -4,24 +4,29 @@ A reader runs each check inside `with reading.at(file, where)` and goes on to th
 `wbcjax.smear.read` then refuses the set if anything was found, or leaves out what has problems.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 import shapely
 from jaxtyping import Float
+from pycocotools import mask as coco_mask
 from shapely.validation import explain_validity
 
 from wbcjax.smear.field import Cell, read_image
+from wbcjax.smear.image_header import MAX_PIXELS
 
 BORDER_TOLERANCE = 1.0  # pixels a point may lie outside its image, from rounding: it is moved to the border
 CROSSING_SHARE = 0.01  # of a cell's area, and
 CROSSING_AREA = 1.0  # square pixels that an outline's crossings may make unclear: tools round and clip what was drawn
+PARTS = 1000  # of a cell, at most, and
+LONGEST_OUTLINE = 2**22  # pixels, at most: a longer one would take gigabytes to draw, and
+CROSSINGS = 1_000  # of an outline with itself, at most: their number may be the square of that of its points
+TOLD = 1000  # characters of what a problem says that may come from a file
 ZERO_AREA = 1e-3  # square pixels: above rounding noise, below any outline meant as one
 
 
@@ -64,10 +69,11 @@ class Reading:
         class_of: Mapping[str, int] | None = None,
         class_attribute: str = "cell",
         group_attribute: str | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
-        self.annotations, self.images = annotations, images
+        self.annotations, self.images, self.max_pixels = annotations, images, max_pixels
         self.class_attribute, self.group_attribute = class_attribute, group_attribute
-        self.classes: list[str] = []  # of label 1, 2, ..., as they appear, when there is no class map
+        self.classes: dict[str, int] = {}  # and their labels 1, 2, ..., as they appear, when there is no class map
         self.left_out = Counter[str]()  # cells by class name, as the class map says
         self.problems: list[Problem] = []
         self.suspects: list[Problem] = []
@@ -77,13 +83,19 @@ class Reading:
 
     @contextmanager
     def at(self, file: str, where: str = "") -> Iterator[None]:
-        """Note the fault that the enclosed check raises, if any, as a problem of this place."""
+        """Note the fault that the enclosed check raises, if any, as a problem of this place.
+
+        A value may be nested as deep as JSON may be parsed, and then too deep to be spelt out.
+        """
         try:
             yield
         except UnknownClass as unknown:
             self._unknown.setdefault(unknown.name, []).append((file, where))
         except Fault as fault:
-            self.problems.append(Problem(file, where, fault.found, fault.remedy))
+            self.problems.append(Problem(_start(file), _start(where), _start(fault.found), _start(fault.remedy)))
+        except RecursionError:
+            found = "a value in it is nested too deeply"
+            self.problems.append(Problem(_start(file), _start(where), found, "restore or delete it"))
 
     def suspect(self, file: str, where: str, found: str, remedy: str) -> None:
         """Note what is worth a look but no reason to refuse."""
@@ -92,9 +104,7 @@ class Reading:
     def label(self, name: str) -> int:
         """The class of an annotated name, 0 for one to leave out, which is counted. Fault: the class map lacks it."""
         if self._class_of is None:
-            if name not in self.classes:
-                self.classes.append(name)
-            return self.classes.index(name) + 1
+            return self.classes.setdefault(name, len(self.classes) + 1)
         if name not in self._class_of:
             raise UnknownClass(name)
         if self._class_of[name] == 0:
@@ -103,12 +113,14 @@ class Reading:
 
     def image(self, name: str) -> tuple[Path, tuple[int, int]]:
         """An image file and its (height, width), upright. Faults: as `image_path` and `image_size`, or listed twice."""
+        if not is_text(name):
+            raise Fault(f"the file name {name!r} is no UTF-8 text", "rename the file")
         plain = str(PurePosixPath(name))  # "./a.png" is "a.png"
         if plain in self._image_names:
             raise Fault("the image is listed twice", "merge its two entries into one")
         self._image_names.add(plain)
         path = image_path(self.images, name)
-        return path, image_size(path)
+        return path, image_size(path, self.max_pixels)
 
     def all_problems(self) -> list[Problem]:
         """Every problem noted; a class that the class map lacks is one, however many cells have it."""
@@ -126,25 +138,6 @@ class Reading:
             return Problem(*places[0], f"unknown class {name!r}", remedy)
         first = ", ".join(places[0])
         return Problem(self.annotations.name, f"{len(places)} cells", f"unknown class {name!r} (first {first})", remedy)
-
-
-def load_json(path: Path) -> Any:
-    """The content of a UTF-8 JSON file. Faults: as `load_text`, broken, or a key given twice in one object."""
-    text = load_text(path)
-    try:
-        return json.loads(text, object_pairs_hook=_object_without_repeats)
-    except (ValueError, RecursionError) as error:
-        raise Fault(f"broken JSON ({error})", "export the annotations again or restore the file") from error
-
-
-def load_text(path: Path) -> str:
-    """The content of a UTF-8 text file. Faults: it cannot be read, or is no UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise Fault(f"cannot be read ({error.strerror})", "correct the path or the file's permissions") from error
-    except UnicodeDecodeError as error:
-        raise Fault(f"broken text ({error})", "export the annotations again or save the file as UTF-8") from error
 
 
 def need(record: Any, key: str, kind: type | tuple[type, ...]) -> Any:
@@ -181,7 +174,8 @@ def image_path(folder: Path, name: str) -> Path:
     remedy = "name a file inside the image folder, relative to it"
     if "://" in name:
         raise Fault(f"the file name {brief(name)} is a web address", "download the image and " + remedy)
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+    here = PurePath(name)  # on Windows with drives and backslashes
+    if PurePosixPath(name).is_absolute() or here.anchor or ".." in (*PurePosixPath(name).parts, *here.parts):
         raise Fault(f"the file name {name!r} leads out of the image folder", remedy)
     path = folder / name
     try:
@@ -195,13 +189,13 @@ def image_path(folder: Path, name: str) -> Path:
     return path
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image file, in pixels, upright. Fault: it does not decode.
+def image_size(path: Path, max_pixels: int) -> tuple[int, int]:
+    """Height and width of an image file, in pixels, upright. Fault: it does not decode, or has more pixels.
 
     The image is decoded whole (1 ms for 512 x 384): a header would not tell that the file was cut short.
     """
     try:
-        height, width, _ = read_image(path).shape
+        height, width, _ = read_image(path, max_pixels).shape
     except (OSError, ValueError) as error:
         raise Fault(f"the image cannot be read ({error})", "replace the image or delete its annotations") from error
     return height, width
@@ -232,17 +226,21 @@ def outline(
 
     `size` is the image's (height, width), None when the image is not usable: then only the points are checked.
     Faults: a point not finite, fewer than 3 points, a point outside the image, zero area or no pixel covered, a line
-    that crosses itself so that it is unclear what it encloses.
+    that crosses itself so that it is unclear what it encloses; parts, a length or crossings beyond all measure.
     """
+    if len(parts) > PARTS:
+        raise Fault(f"the cell is in {len(parts)} parts, and {PARTS} are read at most", "redraw or delete the region")
     for points in parts:
         _check_points(points)
     if size is not None:
         parts = [_within(points, size) for points in parts]
+        _check_length(parts)
+    _check_crossings(parts)
     # Areas, not the crossing itself: an outline clipped at the image border runs along it and back, with one meaning.
     # Summed over the parts: a fragment too small to see is harmless beside the rest of its cell.
     area = sum(shoelace_area(points) for points in parts)
     covered = sum(enclosed_area(points) for points in parts)
-    if covered < ZERO_AREA or (size is not None and not Cell(1, tuple(parts)).mask(*size).any()):
+    if covered < ZERO_AREA or (size is not None and not _pixels(Cell(1, tuple(parts)), size)):
         raise Fault(f"the outline has zero area, or covers no pixel (area {area:.3g})", "redraw or delete the region")
     if abs(area - covered) > max(CROSSING_SHARE * covered, CROSSING_AREA):
         raise Fault(f"the outline crosses itself at {_crossing(parts)}", "redraw it without loops")
@@ -274,6 +272,11 @@ def enclosed_area(points: Float[np.ndarray, "n 2"]) -> float:
     return shapely.unary_union(shapely.polygonize([shapely.node(polygon.exterior)])).area
 
 
+def is_text(name: str) -> bool:
+    """Whether a file's name can be written down: one that is no UTF-8 on the disk cannot."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
+
+
 def brief(value: Any) -> str:
     """A value as an error message shows it: its start when it is long."""
     text = repr(value)
@@ -295,6 +298,33 @@ def _check_points(points: Float[np.ndarray, "n 2"]) -> None:
         raise Fault(f"the point ({x:g}, {y:g}) is not finite", "redraw or delete the region")
 
 
+def _check_length(parts: Sequence[Float[np.ndarray, "_ 2"]]) -> None:
+    length = sum(float(np.hypot(*np.diff(points, axis=0, append=points[:1]).T).sum()) for points in parts)
+    if length > LONGEST_OUTLINE:
+        raise Fault(f"the outline is {length:.3g} pixels long", "redraw it along the cell's border")
+
+
+def _check_crossings(parts: Sequence[Float[np.ndarray, "_ 2"]]) -> None:
+    """Fault: too many to go on. They are counted line by line, so that no more than CROSSINGS are ever held."""
+    for points in parts:
+        if len(points) ** 2 < 2 * CROSSINGS or shapely.is_valid(shapely.Polygon(points)):
+            continue
+        lines: Any = shapely.linestrings(np.stack([points, np.roll(points, -1, axis=0)], axis=1))  # (n,)
+        tree, step, met = shapely.STRtree(lines), max(1, 10**6 // len(lines)), 0
+        for some in (lines[start : start + step] for start in range(0, len(lines), step)):
+            met += tree.query(some, predicate="intersects").shape[1] - 3 * len(some)  # itself and its neighbours
+            if met > 2 * CROSSINGS:
+                raise Fault(f"the outline crosses itself more than {CROSSINGS} times", "redraw it without loops")
+
+
+def _pixels(cell: Cell, size: tuple[int, int]) -> int:
+    return int(coco_mask.area(cell.to_rle(*size)))  # pyright: ignore[reportArgumentType]
+
+
+def _start(text: str) -> str:
+    return text if len(text) <= TOLD else f"{text[:TOLD]}..."
+
+
 def _within(points: Float[np.ndarray, "n 2"], size: tuple[int, int]) -> Float[np.ndarray, "n 2"]:
     height, width = size
     inside = points.clip(0, (width, height))
@@ -306,13 +336,3 @@ def _within(points: Float[np.ndarray, "n 2"], size: tuple[int, int]) -> Float[np
             "move them inside, or check that the outline was drawn on this image at this size",
         )
     return inside
-
-
-def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # json keeps the last of repeated keys and drops the others without a word.
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {repeated!r} is given twice in one object")
-    return record

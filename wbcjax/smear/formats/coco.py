@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats import checks
 from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.formats.load import load_json
 from wbcjax.smear.rle import run_lengths
 
 ID = (int, str)  # types of an id in JSON
@@ -24,7 +25,7 @@ def fields(reading: Reading) -> list[SmearField]:
 
     An annotation with a `bbox` and no `segmentation` is a cell of which only the box is known.
     """
-    data = checks.load_json(reading.annotations)
+    data = load_json(reading.annotations)
     if isinstance(data, dict) and not {"images", "annotations", "categories"} & data.keys():
         raise Fault(
             'it is no COCO file: it has none of "images", "annotations" and "categories"', "correct its path or format"
@@ -97,7 +98,7 @@ def _field(
             cells.append(cell)
     if path is None or size is None or (reading.group_attribute is not None and group is None):
         return None
-    return SmearField(name, *size, tuple(cells), path, group=group)
+    return SmearField(name, *size, tuple(cells), path, group=group, max_pixels=reading.max_pixels)
 
 
 def _check_declared_size(image: dict[str, Any], size: tuple[int, int]) -> None:

@@ -17,6 +17,8 @@ from pycocotools import mask as coco_mask
 from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats import checks, folders, mask_files, shapes
 from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.formats.load import load_json
+from wbcjax.smear.image_header import MAX_PIXELS, check_pixels
 
 REDRAW = "redraw or delete the shape"
 SAVE_EMPTY = "annotate it, or save it in LabelMe without shapes if it shows no cell"
@@ -32,7 +34,7 @@ def fields(reading: Reading) -> list[SmearField]:
     found, annotated = [], set()
     for file in files:
         with reading.at(file.name):
-            data = checks.load_json(file)
+            data = load_json(file)
             named = checks.need(data, "imagePath", str)
             name = folders.image_of_file(reading, file, named, names_of)
             annotated.add(name)
@@ -51,7 +53,8 @@ def _field(reading: Reading, name: str, data: dict[str, Any]) -> SmearField | No
     cells = [_cell(reading, name, parts, size) for parts in _parts(reading, name, listed)]
     if path is None or size is None:
         return None
-    return SmearField(name, *size, tuple(cell for cell in cells if cell is not None), path)
+    found = tuple(cell for cell in cells if cell is not None)
+    return SmearField(name, *size, found, path, max_pixels=reading.max_pixels)
 
 
 def _declared_size(data: dict[str, Any]) -> tuple[int, int] | None:
@@ -152,34 +155,49 @@ def _mask_rle(shape: dict[str, Any], size: tuple[int, int] | None) -> dict[str, 
     Points that are fractions are rounded, and the mask keeps its own extent, as when LabelMe draws it.
     Faults: not decoded, empty, not of its box's size by more than a pixel, or outside the image by more than that.
     """
-    mask = _decoded(checks.need(shape, "mask", str))  # (h, w)
+    # As many pixels as the image has, and a rim: no mask of it needs more.
+    most = MAX_PIXELS if size is None else (size[0] + 2) * (size[1] + 2)
+    mask = _decoded(checks.need(shape, "mask", str), most)  # (h, w)
     (left, top), (right, bottom) = _two(_points(shape)).round().tolist()  # whole, as floats, which have no bounds
     if abs(right - left + 1 - mask.shape[1]) > 1 or abs(bottom - top + 1 - mask.shape[0]) > 1:
         box = f"{right - left + 1:g} x {bottom - top + 1:g}"
         raise Fault(f"the mask has {mask.shape[1]} x {mask.shape[0]} pixels, its box {box}", REDRAW)
     if size is None:
         return None
-    rows, columns = np.nonzero(mask)  # (n,), (n,)
-    places = np.stack([rows + top, columns + left], axis=1)  # (n, 2)
-    inside = places.clip(0, (size[0] - 1, size[1] - 1))
-    outside = abs(places - inside).max(axis=1) > checks.BORDER_TOLERANCE  # (n,)
-    if outside.any():
-        found = f"{outside.sum()} of {len(rows)} pixels of the mask lie outside the {size[1]} x {size[0]} image"
+    # The part on the image, or within a rim of one pixel around it: BORDER_TOLERANCE.
+    (rows, y), (columns, x) = _overlap(top, mask.shape[0], size[0]), _overlap(left, mask.shape[1], size[1])
+    part = mask[rows, columns]
+    pixels = int(mask.sum())
+    if outside := pixels - int(part.sum()):
+        found = f"{outside} of {pixels} pixels of the mask lie outside the {size[1]} x {size[0]} image"
         raise Fault(found, "redraw it, or check that it was drawn on this image at this size")
-    whole = np.zeros(size, np.uint8)
-    whole[tuple(inside.astype(int).T)] = 1
-    return mask_files.rle_of(whole)
+    whole = np.zeros((size[0] + 2, size[1] + 2), np.uint8)
+    whole[y, x] = part
+    whole[1] |= whole[0]  # the rim is moved to the border
+    whole[-2] |= whole[-1]
+    whole[:, 1] |= whole[:, 0]
+    whole[:, -2] |= whole[:, -1]
+    return mask_files.rle_of(whole[1:-1, 1:-1])
 
 
-def _decoded(text: str) -> UInt8[np.ndarray, "h w"]:
-    """A mask's pixels as 0 or 1 from its PNG in base64. Faults: it is none, or holds no pixel of the cell."""
+def _overlap(start: float, length: int, side: int) -> tuple[slice, slice]:
+    """Where a line of pixels from `start` on meets one from -1 to `side`: its places, and those on the latter."""
+    first, last = (int(min(max(end - start, 0), length)) for end in (-1, side + 1))
+    if first >= last:
+        return slice(0, 0), slice(0, 0)
+    return slice(first, last), slice(int(start) + first + 1, int(start) + last + 1)
+
+
+def _decoded(text: str, max_pixels: int) -> UInt8[np.ndarray, "h w"]:
+    """A mask's pixels as 0 or 1 from its PNG in base64. Faults: it is none, too large, or empty."""
     try:
         data = base64.b64decode(text, validate=True)
+        check_pixels(data, '"mask"', max_pixels)
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-    except (ValueError, cv2.error):  # no base64, or nothing in it
+    except (ValueError, cv2.error):  # no base64, no image, or a huge one
         image = None
     if image is None:
-        raise Fault('"mask" is no PNG in base64', REDRAW)
+        raise Fault('"mask" is no PNG in base64, or larger than its image', REDRAW)
     if not image.any():
         raise Fault("the mask is empty", "delete the shape")
     return (image > 0).astype(np.uint8)

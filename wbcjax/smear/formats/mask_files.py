@@ -10,28 +10,32 @@ from pycocotools import mask as coco_mask
 from wbcjax.smear.field import text_rle
 from wbcjax.smear.formats.checks import Fault, Reading
 from wbcjax.smear.formats.folders import LOSSLESS
+from wbcjax.smear.image_header import image_bytes
 
 CLASS_NAME = "cell"  # of every cell: the files say no class
 PART_PIXELS = 16  # a part that large, apart from the rest of its cell, is no crumb of it
 
 
-def read_values(file: Path, what: str) -> Integer[np.ndarray, "h w *channels"]:
+def read_values(file: Path, what: str, max_pixels: int) -> Integer[np.ndarray, "h w *channels"]:
     """The values of a lossless image, as stored. `what` it is begins the faults' sentences.
 
-    Faults: a lossy format, unreadable, several pages, or values that are no whole numbers.
+    Faults: a lossy format, unreadable, more pixels, several pages, or values that are no whole numbers.
     """
     if file.suffix.lower() not in LOSSLESS:
         raise Fault(f"{what} is of a lossy format ({file.name})", "export it as PNG or TIFF")
     try:
-        _, pages = cv2.imdecodemulti(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+        data = np.frombuffer(image_bytes(file, max_pixels), np.uint8)
+        _, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(0, 2))  # a third page changes nothing
     except OSError as error:
         raise Fault(f"{what} cannot be read ({error.strerror})", "correct the file's permissions") from error
-    except cv2.error:  # an empty file, or a size beyond what OpenCV takes
+    except ValueError as error:
+        raise Fault(f"{what} cannot be read ({error})", "export or save it again") from error
+    except cv2.error:  # a size beyond what OpenCV takes
         pages = []
     if not pages:
         raise Fault(f"{what} is not an image that OpenCV can decode ({file.name})", "export or save it again")
     if len(pages) > 1:
-        raise Fault(f"{what} has {len(pages)} pages ({file.name})", "save the page of its image as a file of its own")
+        raise Fault(f"{what} has several pages ({file.name})", "save the page of its image as a file of its own")
     if pages[0].dtype.kind not in "ui":
         raise Fault(f"{what} has {pages[0].dtype} values ({file.name})", "save it as whole numbers of 8 or 16 bits")
     return pages[0]

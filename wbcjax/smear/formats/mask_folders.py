@@ -99,19 +99,19 @@ def _field(reading: Reading, name: str, files: list[Path]) -> SmearField | None:
             label = reading.label(mask_files.CLASS_NAME)
             if label == 0:
                 continue
-            mask = _mask(file, size)
+            mask = _mask(file, size, reading.max_pixels)
             cells.append(Cell(label, rle=mask_files.rle_of(mask)))
             if mask_files.in_parts(mask):
                 apart.append(file.name)
     mask_files.suspect_parts(reading, name, apart, len(cells), "save a mask for each cell")
     if path is None or size is None:
         return None
-    return SmearField(name, *size, tuple(cells), path)
+    return SmearField(name, *size, tuple(cells), path, max_pixels=reading.max_pixels)
 
 
-def _mask(file: Path, size: tuple[int, int] | None) -> UInt8[np.ndarray, "h w"]:
+def _mask(file: Path, size: tuple[int, int] | None, max_pixels: int) -> UInt8[np.ndarray, "h w"]:
     """The pixels of a mask file that are not 0, in any colour, as 1. Faults: another size, empty, or unreadable."""
-    values = mask_files.read_values(file, "the mask")
+    values = mask_files.read_values(file, "the mask", max_pixels)
     if size is not None:
         folders.check_size("the mask has", (values.shape[0], values.shape[1]), size)
     if values.ndim == 3:

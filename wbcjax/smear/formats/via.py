@@ -22,6 +22,7 @@ from jaxtyping import Float
 from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.formats import checks, shapes, via3, via_csv
 from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.formats.load import load_json
 
 CELL_ID, CROWD = "cell_id", "iscrowd"  # region attributes
 
@@ -41,7 +42,7 @@ def _entries(reading: Reading) -> dict[str, Any]:
     """One entry for each image, as VIA 1.x keeps it."""
     if via_csv.is_csv(reading.annotations):
         return via_csv.entries(reading)
-    data = checks.load_json(reading.annotations)
+    data = load_json(reading.annotations)
     if via3.is_project(data):
         return via3.entries(reading, data)
     if isinstance(data, dict) and "_via_img_metadata" in data:
@@ -65,7 +66,7 @@ def _field(reading: Reading, entry: Any) -> SmearField | None:
     cells = _cells(reading, name, {f"region {key}": region for key, region in pairs}, size)
     if path is None or size is None or (reading.group_attribute is not None and group is None):
         return None
-    return SmearField(name, *size, tuple(cells), path, group=group)
+    return SmearField(name, *size, tuple(cells), path, group=group, max_pixels=reading.max_pixels)
 
 
 def _compare_bytes(reading: Reading, name: str, annotated: Any, path: Path) -> None:

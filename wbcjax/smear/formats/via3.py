@@ -5,6 +5,7 @@ file is the image), the time (of videos), the shape [shape id, coordinates ...],
 empty "xy" they are values of the whole file. What a value means stands in "attribute", by the attribute's type.
 """
 
+from itertools import islice
 from typing import Any
 
 from wbcjax.smear.formats import checks
@@ -52,12 +53,15 @@ def entries(reading: Reading, project: dict[str, Any]) -> dict[str, Any]:
 def _file_id(item: Any, views: dict[str, Any], found: dict[str, Any]) -> str:
     view_id = str(checks.need(item, "vid", (str, int)))
     if view_id not in views:
-        raise Fault(f"its view {view_id!r} is not in the project", "delete it or restore the view")
+        raise Fault(f"its view {checks.brief(view_id)} is not in the project", "delete it or restore the view")
     file_ids = checks.need(views[view_id], "fid_list", list)
     if len(file_ids) != 1:
-        raise Fault(f"its view {view_id!r} shows {len(file_ids)} files, so its image is not known", "show one a view")
+        raise Fault(
+            f"its view {checks.brief(view_id)} shows {len(file_ids)} files, so its image is not known",
+            "show one a view",
+        )
     if str(file_ids[0]) not in found:
-        raise Fault(f"its file {file_ids[0]!r} is not in the project", "delete it or restore the file")
+        raise Fault(f"its file {checks.brief(file_ids[0])} is not in the project", "delete it or restore the file")
     return str(file_ids[0])
 
 
@@ -69,7 +73,8 @@ def _add(entry: dict[str, Any], item_id: str, item: dict[str, Any], attributes: 
         if attribute_id not in attributes:
             raise Fault(f"its attribute {attribute_id!r} is not in the project", "delete it or restore the attribute")
         attribute = checks.need(attributes, attribute_id, dict)
-        values[checks.need(attribute, "aname", str)] = _meaning(attribute, value)
+        name = checks.need(attribute, "aname", str)
+        values[name] = _meaning(attribute, value)
     xy = checks.need(item, "xy", list)
     if xy:
         entry["regions"][item_id] = {"shape_attributes": _shape(xy), "region_attributes": values}
@@ -86,9 +91,10 @@ def _meaning(attribute: dict[str, Any], value: Any) -> Any:
     chosen = value.split(",") if kind == CHECKBOX else [value]
     for option_id in chosen:
         if option_id not in options:
-            known = ", ".join(map(repr, options))
+            known = ", ".join(map(checks.brief, islice(options, 20)))
             raise Fault(
-                f"the attribute {attribute['aname']!r} is option {option_id!r}, and has the options {known}",
+                f"the attribute {checks.brief(attribute['aname'])} is option {checks.brief(option_id)}, and has the "
+                f"options {known}",
                 "choose it anew in VIA",
             )
     return {str(options[option_id]): True for option_id in chosen} if kind == CHECKBOX else options[value]
@@ -103,7 +109,7 @@ def _shape(xy: list[Any]) -> dict[str, Any]:
         if len(values) != len(MEASURES[name]):
             raise Fault(f'its "xy" is {checks.brief(xy)}', f"a {name} is [{shape_id}, {', '.join(MEASURES[name])}]")
         return {"name": name, **dict(zip(MEASURES[name], values, strict=True))}
-    if name == "extreme rectangle":
+    if name == "extreme rectangle" and xs:
         left, top = checks.polygon_points(xs, ys).min(axis=0)
         right, bottom = checks.polygon_points(xs, ys).max(axis=0)
         return {"name": "rect", "x": left, "y": top, "width": right - left, "height": bottom - top}

@@ -6,12 +6,12 @@ project's metadata. A file without regions is not in an export of 3.x: only the 
 """
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 from wbcjax.smear.formats import checks, via3
 from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.formats.load import load_text, parse_json
 
 COLUMNS = (
     "filename",
@@ -33,7 +33,7 @@ def is_csv(annotations: Path) -> bool:
 
 def entries(reading: Reading) -> dict[str, Any]:
     """One entry of VIA 1.x for each file named in the export, its regions by the line they stand in."""
-    lines = checks.load_text(reading.annotations).split("\n")
+    lines = load_text(reading.annotations).split("\n")
     rows = _rows(lines)
     for line in lines:
         if line.startswith(ATTRIBUTES):
@@ -70,7 +70,7 @@ def _add(found: dict[str, Any], where: str, row: dict[str, str]) -> None:
     size = row["file_size"].strip()
     entry = {
         "filename": row["filename"],
-        "size": int(size) if size.isdecimal() else -1,
+        "size": int(size) if size.isdecimal() and len(size) < 20 else -1,  # bytes
         "file_attributes": _json(row["file_attributes"], dict),
         "region_count": row["region_count"].strip(),
         "regions": {},
@@ -110,7 +110,7 @@ def _named(row: list[str], columns: tuple[str, ...]) -> dict[str, str]:
 
 def _json(text: str, kind: type) -> Any:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise Fault(f"found {checks.brief(text)} where JSON belongs ({error})", "export it again") from error
     if not isinstance(value, kind):

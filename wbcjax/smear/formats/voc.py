@@ -13,6 +13,7 @@ from pathlib import Path
 from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.formats import checks, folders
 from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.formats.load import load_bytes
 
 REDRAW = "redraw or delete the object"
 SAVE_EMPTY = "annotate it, or add a file without objects if it shows no cell"
@@ -45,10 +46,9 @@ class _WithoutDoctype(ET.TreeBuilder):
 
 def _root(file: Path) -> ET.Element:
     """The <annotation> of a file. Faults: unreadable, broken XML, a DOCTYPE, or something else."""
+    content = load_bytes(file)
     try:
-        root = ET.fromstring(file.read_bytes(), ET.XMLParser(target=_WithoutDoctype()))
-    except OSError as error:
-        raise Fault(f"cannot be read ({error.strerror})", "correct the path or the file's permissions") from error
+        root = ET.fromstring(content, ET.XMLParser(target=_WithoutDoctype()))
     except (ET.ParseError, LookupError, ValueError) as error:  # the others: an encoding that is not known
         raise Fault(f"broken XML ({error})", "export the annotations again or restore the file") from error
     if root.tag != "annotation":
@@ -74,7 +74,7 @@ def _field(reading: Reading, name: str, root: ET.Element) -> SmearField | None:
         reading.suspect(name, "", found, "export the outlines as COCO")
     if path is None or size is None:
         return None
-    return SmearField(name, *size, tuple(cells), path)
+    return SmearField(name, *size, tuple(cells), path, max_pixels=reading.max_pixels)
 
 
 def _check_size(reading: Reading, name: str, root: ET.Element, size: tuple[int, int]) -> None:
