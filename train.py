@@ -1,21 +1,22 @@
 """Train a model: `python train.py --config configs/X.py [--config.a.b=c ...] --workdir runs/X`.
 
-The same command goes on from where it stopped. Ctrl-C or SIGTERM finishes the step, saves, and exits with 130 or 143;
-a second one aborts. On several hosts, start one process on each with --distributed and, where JAX does not find them
-by itself (Slurm, TPU pods), --coordinator, --processes and --process.
+The same command goes on from where it stopped. Ctrl-C or SIGTERM finishes the step, saves, and exits with 130 or 0; a
+second one aborts. On several hosts, start the same command on each: under Slurm's srun, Open MPI's mpirun and on Cloud
+TPU they find each other; elsewhere add --coordinator=HOST:PORT --num_processes=P --process_id=0 (to P - 1).
 """
 
 import sys
 from pathlib import Path
 
-import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from wbcjax import runtime
+from wbcjax import processes, runtime
 from wbcjax.start import UnusableWeights
 from wbcjax.tasks import make_task
-from wbcjax.train.loop import NonFiniteLoss, train
+from wbcjax.train.guard import NonFiniteLoss
+from wbcjax.train.interrupt import Interrupted, breakable, exit_code
+from wbcjax.train.loop import train
 from wbcjax.train.workdir import ConfigChanged
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -24,10 +25,12 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: config, checkpoints, metrics", required=True)
 ALLOW_CHANGE = flags.DEFINE_bool("allow_config_change", False, "go on in a workdir of another config")
 TUNE_MALLOC = flags.DEFINE_bool("tune_malloc", True, "let glibc keep freed memory: faster on a CPU, holds more")
-DISTRIBUTED = flags.DEFINE_bool("distributed", False, "this is one process of several")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0")
-PROCESSES = flags.DEFINE_integer("processes", None, "how many processes")
-PROCESS = flags.DEFINE_integer("process", None, "which one this is, from 0")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, when there are several processes")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "which one of them this is, from 0")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many there are")
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one process of several that JAX finds, even if it is not seen")
+flags.DEFINE_alias("process-id", "process_id")
+flags.DEFINE_alias("num-processes", "num_processes")
 flags.mark_flag_as_required("config")
 
 
@@ -36,19 +39,28 @@ def main(_: list[str]) -> None:
     if TUNE_MALLOC.value:
         runtime.tune_malloc()
     runtime.use_compilation_cache()
-    if DISTRIBUTED.value:
-        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
-    config = CONFIG.value
     try:
-        task = make_task(config)
+        processes.join(COORDINATOR.value, PROCESS_ID.value, NUM_PROCESSES.value, distributed=DISTRIBUTED.value)
+    except ValueError as error:
+        sys.exit(f"train.py: {error}")
+    with processes.ending_together():
+        run()
+
+
+def run() -> None:
+    try:
+        with breakable():  # a data set may take minutes to build
+            task = make_task(CONFIG.value)
+    except Interrupted as interrupted:
+        sys.exit(exit_code(interrupted.signal))
     except (OSError, ValueError) as error:  # of the settings, or of the set
         sys.exit(f"train.py: {error}")
     try:
-        stopped_by = train(config, task, Path(WORKDIR.value), allow_config_change=ALLOW_CHANGE.value)
+        stopped_by = train(CONFIG.value, task, Path(WORKDIR.value), allow_config_change=ALLOW_CHANGE.value)
     except (ConfigChanged, NonFiniteLoss, UnusableWeights, OSError) as error:
         sys.exit(f"train.py: {error}")
     if stopped_by:
-        sys.exit(128 + stopped_by)
+        sys.exit(exit_code(stopped_by))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     dataset.name = "via"  # "via" | "coco" | "labelme" | "label_images" | "mask_folders" | "voc" | "synthetic"
     dataset.annotations = ""  # file (VIA, COCO) or folder
     dataset.images = ""  # folder
+    dataset.max_pixels = 2**29  # of an image: a larger one is refused before it is decoded
     dataset.on_error = "raise"  # "skip" leaves out fields and cells with problems, and says so whenever the set is used
     dataset.classes = ("cell",)  # class 1, 2, ...; class 0 is the background
     dataset.class_attribute = "cell"  # VIA: region_attributes.cell holds the class
@@ -58,6 +59,7 @@ def classifier(dialect: EfficientNetSettings = EFFICIENTNET_KERAS["b3"]) -> Conf
     dataset = config.dataset = ConfigDict()
     dataset.name = "crops"
     dataset.crops = ""  # folder of class folders, as `wbcjax crop` writes; crops of one group are never divided
+    dataset.max_pixels = 2**29  # of a crop's file: a larger one is refused before it is decoded
     dataset.val_crops = ""  # another such folder to validate on; empty: a split of the first one
     dataset.classes = ()  # the folders' names; class 0, 1, ...
     dataset.balance = False  # draw every class equally often in training
@@ -128,12 +130,14 @@ def _train() -> ConfigDict:
     return ConfigDict(
         {
             "batch_size": 2,  # over all devices
+            "accumulate": 1,  # parts in which each device sees its share, where all of it at once needs too much memory
             "epochs": 0.0,  # the length of the run: epochs, or steps, or the phases' epochs together
             "steps": 0,
             "max_minutes": 0.0,  # stop after so much time, 0: never
             "phases": (),  # {"layers": "heads" | "3+" | "4+" | "5+" | "all" | regex, "epochs", "learning_rate_scale"}
             "optimizer": "sgd",  # or "adamw"
             "learning_rate": 0.001,
+            "learning_rate_batch": 0,  # the batch size that the rate is meant for: others scale it; 0: it is as given
             "momentum": 0.9,
             "weight_decay": 1e-4,  # not of norms and biases
             "clip_norm": 0.0,  # of all gradients together, 0: off
@@ -145,6 +149,7 @@ def _train() -> ConfigDict:
             "loss_weights": {},  # by the losses' names, 1 where not given
             "log_every": 10,  # steps
             "eval_every_epochs": 1.0,  # 0: only at the end
+            "max_skipped_in_a_row": 10,  # steps whose loss or gradient is not finite; then the run stops
             "checkpoint_minutes": 10.0,  # saved so often between evaluations too, 0: only at evaluations
             "parallel": "shard_map",  # or "pmap"
         }

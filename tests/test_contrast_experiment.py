@@ -1,7 +1,10 @@
 """The contrast experiment: what it trains in which order, where it goes on, and one real run of a toy."""
 
 import json
+import os
+import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,8 @@ from wbcjax.config_file import load_config_file
 from wbcjax.contrast_experiment import PAPER_METHODS, contrast
 from wbcjax.evaluate.detections import load
 from wbcjax.evaluate.image_scores import from_confusion
-from wbcjax.train.loop import NonFiniteLoss
+from wbcjax.train.guard import NonFiniteLoss
+from wbcjax.train.interrupt import Interrupted
 from wbcjax.train.workdir import ConfigChanged, config_json, settle_config
 
 ROOT = Path(__file__).parents[1]
@@ -133,6 +137,43 @@ def test_a_run_whose_evaluation_broke_is_evaluated_and_not_trained_again(trainer
     assert "max_minutes ended before its last step the training of: none." in (tmp_path / "tables.txt").read_text()
 
 
+@pytest.mark.parametrize("where", ["detection_task", "evaluate_run"])
+def test_a_signal_beside_the_training_stops_the_experiment_and_nothing_is_done_twice(
+    trainer, config, tmp_path, monkeypatch, where
+):
+    undisturbed = getattr(contrast_experiment, where)
+
+    def asked(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the work went on")
+
+    monkeypatch.setattr(contrast_experiment, where, asked)
+    assert contrast(config, tmp_path, ("none", "he")) == signal.SIGTERM
+    assert methods_in(tmp_path) == []
+    monkeypatch.setattr(contrast_experiment, where, undisturbed)
+    contrast(config, tmp_path, ("none", "he"))
+    assert (trainer.trained, trainer.evaluated) == (["none", "he"], ["none", "he"])
+
+
+def test_an_evaluation_that_drops_the_request_to_stop_is_not_followed_by_the_next_method(
+    trainer, config, tmp_path, monkeypatch
+):
+    class Deleted:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def asked(*arguments):
+        Deleted()
+        trainer.evaluate_run(*arguments)
+
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda report: dropped.append(report.exc_type))
+    monkeypatch.setattr(contrast_experiment, "evaluate_run", asked)
+    assert contrast(config, tmp_path, ("none", "he")) == signal.SIGINT
+    assert dropped == [Interrupted]
+    assert trainer.trained == ["none"]
+
+
 @pytest.mark.parametrize("lines", ["", '{"kind": "tr', '{"kind": "resume", "step": 20}\n'])
 def test_a_run_that_is_cut_short_is_trained_on(trainer, config, tmp_path, lines):
     contrast(config, tmp_path, ("none",))
@@ -245,6 +286,19 @@ def test_the_papers_protocol_warns_and_writes_its_images_once(trainer, config, t
     assert len(trainer.configs["he"].dataset.split.train_names) == 3
 
 
+def test_a_lost_set_of_the_papers_protocol_is_named_once_there_are_runs_on_it(trainer, config, tmp_path, monkeypatch):
+    monkeypatch.setattr(paper_protocol, "PER_SUBTYPE", 1)
+    trainer.stop_at = "none"
+    contrast(config, tmp_path, ("none",), "paper")
+    shutil.rmtree(tmp_path / "paper_set")
+    with pytest.raises(ValueError, match=r"paper_set has no coco\.json, and there are runs .* give another --workdir"):
+        contrast(config, tmp_path, ("none",), "paper")
+    shutil.rmtree(tmp_path / "none")
+    trainer.stop_at = None
+    assert contrast(config, tmp_path, ("none",), "paper") is None
+    assert (tmp_path / "paper_set/coco.json").is_file()
+
+
 def command(tmp_path: Path, *more: str) -> list[str]:
     return ["experiment", "contrast", "--config", "configs/smear_demo.py", "--workdir", str(tmp_path / "runs"), *more]
 
@@ -274,7 +328,8 @@ def test_the_command_exits_as_its_training_did(trainer, tmp_path, monkeypatch, c
     trainer.stop_at = "none"
     with pytest.raises(SystemExit) as stopped:
         cli.main(command(tmp_path))
-    assert stopped.value.code == 128 + 15
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == "", "no tables as if all were done"
 
     def diverged(*_):
         raise NonFiniteLoss("step 3: loss nan")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from tests.input.painted import source_of
 from tests.oracle import as_set, oracle, paint
@@ -58,7 +57,7 @@ def test_an_image_is_enhanced_as_those_of_training_were_and_a_built_set_is_not_e
     model.enhance = "he"
     assert model.predict(image).boxes.tolist() == [[60, 10, 80, 30]]
     field = SmearField("a.png", 60, 90, (), pixels=image)
-    (found,) = model.predict_source(source_of([field]), ConfigDict({"train": {"batch_size": 1}}))
+    (found,) = model.predict_source(source_of([field]))
     assert found.boxes.tolist() == [[10, 10, 30, 30]]
 
 
@@ -105,8 +104,7 @@ def test_a_built_set_gives_what_each_of_its_fields_gives_alone():
         image = paint(height, width, dict(list(cells.items())[:20]))
         fields.append(SmearField(f"{number}.png", height, width, (), pixels=image))
     model = oracle(CANVAS, (1.0, 1.0))
-    config = ConfigDict({"train": {"batch_size": 3}})
-    together = list(model.predict_source(source_of(fields), config))
+    together = list(model.predict_source(source_of(fields)))
     assert [found.name for found in together] == [field.name for field in fields]
     assert model.compilations == 1
     for found, field in zip(together, fields, strict=True):

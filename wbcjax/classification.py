@@ -1,6 +1,7 @@
 """EfficientNet as a task for the training loop, and the evaluation of a trained one on a split of crops."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -18,6 +19,8 @@ from wbcjax.input.crop_builder import CropSource, crop_source
 from wbcjax.input.crop_contents import tell_other_cut
 from wbcjax.input.crop_pipeline import crop_batches
 from wbcjax.models import efficientnet
+from wbcjax.models.efficientnet import Classifier
+from wbcjax.processes import gather, share
 from wbcjax.report.classification_figures import (
     confusion_figure,
     precision_recall_figure,
@@ -40,26 +43,20 @@ LEAST_PROBABILITY = 1e-7  # that the loss of a validation crop is taken of, as i
 
 def classification_task(config: ConfigDict) -> Task:
     """Training and validation of the classifier that `config` describes; builds its data set when there is none yet."""
-    classes, canvas = tuple(config.dataset.classes), tuple(config.dataset.canvas)
-    model = efficientnet.from_config(config.model, num_classes=len(classes))
+    model, canvas = classifier(config), tuple(config.dataset.canvas)
     train, val = crop_source(config.dataset, "train"), crop_source(config.dataset, "val")
     on_trial = crop_classifier(config)
 
-    def losses(
-        params: Tree, batch_stats: Tree, batch: CropBatch, keys: jax.Array, axis_name: str
-    ) -> tuple[dict[str, jax.Array], Tree]:
-        variables = {"params": params, "batch_stats": batch_stats}
-        logits, changed = model.apply(variables, batch.image, keys, axis_name, mutable=["batch_stats"])
-        return classification_losses(logits, batch.target, config.loss.label_smoothing), changed["batch_stats"]
-
     def evaluate(variables: Tree) -> dict[str, float]:
         on_trial.variables = variables
-        return _summary(classify_split(on_trial, val))
+        predictions = classify_split(on_trial, val)
+        on_trial.variables = None  # they would stay on the devices beside those in training
+        return _summary(predictions)
 
     return Task(
         images=len(train),
         init_variables=lambda seed: efficientnet.init(model, canvas, seed),
-        losses=losses,
+        losses=crop_losses(model, config),
         train_batches=lambda seed, index, count: crop_batches(
             train, config, seed=seed, process_index=index, process_count=count
         ),
@@ -70,6 +67,24 @@ def classification_task(config: ConfigDict) -> Task:
         start=starting_weights(config, model.settings),
         watched=("accuracy",),
     )
+
+
+def classifier(config: ConfigDict) -> Classifier:
+    """The EfficientNet that a whole experiment's `config` describes."""
+    return efficientnet.from_config(config.model, num_classes=len(config.dataset.classes))
+
+
+def crop_losses(model: Classifier, config: ConfigDict) -> Callable:
+    """What `model` is trained on; it needs no data set."""
+
+    def losses(
+        params: Tree, batch_stats: Tree, batch: CropBatch, keys: jax.Array, axis_name: str
+    ) -> tuple[dict[str, jax.Array], Tree]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, changed = model.apply(variables, batch.image, keys, axis_name, mutable=["batch_stats"])
+        return classification_losses(logits, batch.target, config.loss.label_smoothing), changed["batch_stats"]
+
+    return losses
 
 
 def evaluate_classifier(
@@ -122,13 +137,18 @@ def evaluate_classifier(
 
 
 def classify_split(model: CropClassifier, crops: CropSource) -> Predictions:
-    """What the crops of a split are, and how probable `model` finds each class."""
-    shown = tqdm(range(len(crops)), desc="evaluate", unit="crop", leave=False, disable=None)
+    """What the crops of a split are, and how probable `model` finds each class.
+
+    Of several processes each sees its share of the crops, and is told what the others found.
+    """
+    mine = share(len(crops))
+    shown = tqdm(mine, desc="evaluate", unit="crop", leave=False, disable=True if jax.process_index() else None)
+    found = model.probabilities_of_enhanced(crops.image(i) for i in shown)
     return Predictions(
         names=crops.names,
         groups=() if crops.groups == crops.names else crops.groups,  # nothing says which belong together
         labels=np.asarray(crops.labels, np.int64),
-        probabilities=model.probabilities_of_enhanced(crops.image(i) for i in shown),
+        probabilities=np.concatenate(gather([found])),
         classes=model.classes,
     )
 

@@ -1,8 +1,7 @@
 """Name cells with a trained classifier of crops: `load_classifier("runs/b3").probabilities(crops)`."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from wbcjax.enhance import METHODS
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.input.contents import enhancement
 from wbcjax.input.crop_pipeline import fit_crop
+from wbcjax.local_devices import OnLocalDevices
 from wbcjax.models import efficientnet
 from wbcjax.run import CLASSIFICATION, check_task, load_config, load_facts
 from wbcjax.smear.crops import annotated_crops, cut_crop, resize
@@ -22,7 +22,7 @@ from wbcjax.smear.field import Cell, SmearField
 from wbcjax.stablehlo import load_network
 from wbcjax.train.checkpoint import load_variables
 
-BATCH = 32  # crops that the network sees at a time
+BATCH = 32  # crops that a device sees at a time
 CUT = ("margin", "size", "mask_background")  # what must be known to cut cells out
 
 # How probable each class is for each crop of a batch (n, classes), of the network's variables and the crops, drawn on
@@ -30,8 +30,8 @@ CUT = ("margin", "size", "mask_background")  # what must be known to cut cells o
 Network = Callable[[Any, Any], jax.Array]
 
 
-class CropClassifier:
-    """An EfficientNet with its weights; compiled once, on first use, for its canvas.
+class CropClassifier(OnLocalDevices):
+    """An EfficientNet with its weights; compiled on first use, for its canvas.
 
     cut: how the crops it was trained on were cut out of fields, as `wbcjax crop` notes it; None where not known.
     enhance: the contrast enhancement of these crops, one of `wbcjax.enhance.METHODS`.
@@ -46,12 +46,11 @@ class CropClassifier:
         cut: dict[str, Any] | None = None,
         enhance: str = "none",
     ) -> None:
+        super().__init__(network, BATCH, variables)
         self.canvas = canvas
         self.classes = tuple(classes)  # of label 0, 1, ...
-        self.variables = variables
         self.cut = cut
         self.enhance = enhance
-        self._apply = jax.jit(network)
 
     def probabilities(self, crops: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> Float[np.ndarray, "n c"]:
         """How probable each class is for each RGB crop, of any size, as it was cut out."""
@@ -59,8 +58,9 @@ class CropClassifier:
 
     def probabilities_of_enhanced(self, crops: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> Float[np.ndarray, "n c"]:
         """The same of crops that are enhanced already, as those of a built set are."""
-        rows = [np.zeros((0, len(self.classes)), np.float32), *self._batches(fit_crop(c, self.canvas) for c in crops)]
-        return np.concatenate(rows)
+        batches = self._over(crops, lambda crop: (fit_crop(crop, self.canvas),))
+        rows = [found[: len(batch)] for batch, found in batches]
+        return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *rows])
 
     def name(self, image: UInt8[np.ndarray, "h w 3"], cells: FieldDetections) -> FieldDetections:
         """The cells found in an RGB image, each with its likeliest class (its label less one) and how probable it is.
@@ -94,11 +94,6 @@ class CropClassifier:
                 "`wbcjax crop` wrote"
             )
         return self.cut
-
-    def _batches(self, drawn: Iterator[UInt8[np.ndarray, "h w 3"]]) -> Iterator[Float[np.ndarray, "b c"]]:
-        while batch := list(islice(drawn, BATCH)):
-            padded = np.stack(batch + batch[-1:] * (BATCH - len(batch)))
-            yield np.asarray(self._apply(self.variables, padded))[: len(batch)]
 
 
 def crop_classifier(

@@ -7,7 +7,7 @@ import argparse
 import signal
 import sys
 
-from wbcjax.commands import crop, enhance, experiment, export, inspect, predict, weights
+from wbcjax.commands import crop, enhance, experiment, export, inspect, plan, predict, weights
 from wbcjax.report.tables import printable
 
 
@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line given, or the process's own."""
     parser = argparse.ArgumentParser(prog="wbcjax", description="White blood cells in images of smears.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (predict, inspect, enhance, crop, weights, export, experiment):
+    for command in (predict, inspect, enhance, crop, weights, export, experiment, plan):
         command.add(commands)
     options, others = parser.parse_known_args(arguments)
     if others and "overrides" not in options:

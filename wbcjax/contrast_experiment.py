@@ -18,9 +18,10 @@ from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.files import write_atomically
 from wbcjax.input.building import cache_root, digests_of
 from wbcjax.input.contents import fingerprint
-from wbcjax.paper_protocol import on_paper_set, write_paper_set
+from wbcjax.paper_protocol import ANNOTATIONS, on_paper_set, write_paper_set
 from wbcjax.report.classification_figures import read_log
 from wbcjax.run import DETECTION, task_of
+from wbcjax.train.interrupt import Interrupted, breakable
 from wbcjax.train.loop import train
 from wbcjax.train.workdir import config_json, settle_config
 
@@ -43,7 +44,7 @@ def contrast(
 
     After each method tables.txt and results.json are written anew, of all that are finished in `workdir`, also by
     earlier calls; experiment.json there keeps what was asked for. Returns None at the end, or the signal that stopped
-    a training: then, too, the same call goes on.
+    a training or an evaluation: then, too, the same call goes on.
 
     Raises ValueError for settings that cannot be used, for a `workdir` of another experiment (ConfigChanged for a run
     of another config in it), and as `train` and `evaluate_run` do.
@@ -54,16 +55,14 @@ def contrast(
     config = _settle(config, workdir, protocol)
     rows = _finished(workdir)
     _write_results(workdir, protocol, rows)
-    for method in methods:
-        if method in rows:
-            continue
-        run = workdir / method
-        if stopped := _train(config, method, run):
-            return stopped
-        log.info("%s: evaluating %s", method, run)
-        evaluate_run(run, "val", CHECKPOINT, _scores(run).parent)
-        rows[method] = _row(run)
-        _write_results(workdir, protocol, rows)
+    try:
+        for method in methods:
+            if method not in rows:
+                _train(config, method, workdir / method)
+                rows[method] = _evaluate(method, workdir / method)
+                _write_results(workdir, protocol, rows)
+    except Interrupted as interrupted:
+        return interrupted.signal
     return None
 
 
@@ -86,9 +85,10 @@ def _settle(config: ConfigDict, workdir: Path, protocol: str) -> ConfigDict:
     path, fields = workdir / "experiment.json", workdir / "paper_set"
     asked = _asked(config, protocol)
     known = _read_json(path) if path.is_file() else {}
-    if known != asked:
+    lost = protocol == "paper" and not (fields / ANNOTATIONS).is_file()
+    if known != asked or lost:
         if any(_log(workdir / method).is_file() for method in METHODS):  # else nothing was made with the other one
-            raise ValueError(_other_experiment(path, known, asked))
+            raise ValueError(_other_experiment(path, known, asked) if known != asked else _lost_set(fields))
         if protocol == "paper":
             write_paper_set(config.dataset, fields)
         _write_json(path, asked)
@@ -117,6 +117,13 @@ def _other_experiment(path: Path, known: dict[str, Any], asked: dict[str, Any]) 
     )
 
 
+def _lost_set(fields: Path) -> str:
+    return (
+        f"{fields} has no {ANNOTATIONS}, and there are runs beside it that were trained on its images: put the folder "
+        "back as it was, or give another --workdir"
+    )
+
+
 def _finished(workdir: Path) -> dict[str, dict[str, Any]]:
     """The rows of results.json, by method, whose run is still there, trained to its end and evaluated."""
     path = workdir / "results.json"
@@ -126,16 +133,35 @@ def _finished(workdir: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def _train(config: ConfigDict, method: str, run: Path) -> signal.Signals | None:
-    """Train to the end, unless that is done; returns the signal that stopped it."""
+def _train(config: ConfigDict, method: str, run: Path) -> None:
+    """Train to the end, unless that is done. Raises Interrupted when a signal stopped it."""
     settings = config.copy_and_resolve_references()
     settings.dataset.enhance = method
     if _stop(run):
         settle_config(settings, run, started=True, allow_change=False, write=False)
-        return None
+        return
     _scores(run).unlink(missing_ok=True)  # of weights on the way
     log.info("%s: training in %s", method, run)
-    return train(settings, detection_task(settings), run)
+    with breakable():
+        task = detection_task(settings)
+    if stopped_by := train(settings, task, run):
+        raise Interrupted(stopped_by)
+
+
+def _evaluate(method: str, run: Path) -> dict[str, Any]:
+    """What `contrast_tables` takes of a trained run. Raises Interrupted when a signal broke the evaluation off."""
+    log.info("%s: evaluating %s", method, run)
+    with breakable():
+        evaluate_run(run, "val", CHECKPOINT, _scores(run).parent)
+    scores, stop = _read_json(_scores(run)), _stop(run)
+    assert stop is not None
+    return {
+        "mAP": scores["paper"]["mAP"],
+        "score_threshold": scores["paper"]["score_threshold"],
+        "subtypes": scores["images"]["rules"][RULE_SHOWN],
+        "steps": stop["step"],
+        "stop": stop["reason"],
+    }
 
 
 def _stop(run: Path) -> dict[str, Any] | None:
@@ -146,19 +172,6 @@ def _stop(run: Path) -> dict[str, Any] | None:
         return None
     last = [record for record in records if record["kind"] in ("stop", "resume")][-1:]
     return last[0] if last and last[0].get("reason") in ENDED else None
-
-
-def _row(run: Path) -> dict[str, Any]:
-    """What `contrast_tables` takes of a run."""
-    scores, stop = _read_json(_scores(run)), _stop(run)
-    assert stop is not None
-    return {
-        "mAP": scores["paper"]["mAP"],
-        "score_threshold": scores["paper"]["score_threshold"],
-        "subtypes": scores["images"]["rules"][RULE_SHOWN],
-        "steps": stop["step"],
-        "stop": stop["reason"],
-    }
 
 
 def _write_results(workdir: Path, protocol: str, rows: Mapping[str, dict[str, Any]]) -> None:

@@ -1,7 +1,7 @@
 """Mask R-CNN as a task for the training loop, and the evaluation of a trained one on a split of annotated fields."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -23,7 +23,9 @@ from wbcjax.input.builder import Source, source
 from wbcjax.input.contents import enhancement
 from wbcjax.input.pipeline import train_batches
 from wbcjax.models import mask_rcnn
+from wbcjax.models.mask_rcnn import MaskRCNN
 from wbcjax.predict import Predictor, load, predictor
+from wbcjax.processes import gather, share
 from wbcjax.report.classification_figures import read_log
 from wbcjax.report.contact_sheet import contact_sheet
 from wbcjax.run import load_config
@@ -36,11 +38,41 @@ from wbcjax.train.task import Task, Tree
 
 def detection_task(config: ConfigDict) -> Task:
     """Training and validation of the Mask R-CNN that `config` describes; builds its data set when there is none yet."""
-    model = mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1)
+    model = detector(config)
     train, val = source(config.dataset, "train"), source(config.dataset, "val")
     scales = _scale_range(train, config)
     on_trial = predictor(config, scales=scales)
     best_score = "mask/AP" if val.outlined() else "box/AP"
+
+    def evaluate(variables: Tree) -> dict[str, float]:
+        on_trial.variables = variables
+        annotated, detections = detect_split(on_trial, val)
+        on_trial.variables = None  # they would stay on the devices beside those in training
+        found = scores(annotated, detections, config.dataset.classes, config.evaluate.score_threshold)
+        return _summary(found, best_score)
+
+    return Task(
+        images=len(train),
+        init_variables=lambda seed: jax.device_get(mask_rcnn.init(model, seed)),
+        losses=detection_losses(model),
+        train_batches=lambda seed, index, count: train_batches(
+            train, config, seed=seed, process_index=index, process_count=count
+        ),
+        evaluate=evaluate,
+        names=lambda index: [train.names[i] for i in index],
+        best_score=best_score,
+        facts={"scale": scales},
+        start=starting_weights(config, model.settings),
+    )
+
+
+def detector(config: ConfigDict) -> MaskRCNN:
+    """The Mask R-CNN that a whole experiment's `config` describes."""
+    return mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1)
+
+
+def detection_losses(model: MaskRCNN) -> Callable:
+    """What `model` is trained on; it needs no data set."""
 
     def losses(
         params: Tree, batch_stats: Tree, batch: Batch, keys: jax.Array, axis_name: str
@@ -51,24 +83,7 @@ def detection_task(config: ConfigDict) -> Task:
         )
         return mask_rcnn_losses(outputs, model.settings.loss, axis_name), changed.get("batch_stats", batch_stats)
 
-    def evaluate(variables: Tree) -> dict[str, float]:
-        on_trial.variables = variables
-        found = scores(*detect_split(on_trial, val, config), config.dataset.classes, config.evaluate.score_threshold)
-        return _summary(found, best_score)
-
-    return Task(
-        images=len(train),
-        init_variables=lambda seed: jax.device_get(mask_rcnn.init(model, seed)),
-        losses=losses,
-        train_batches=lambda seed, index, count: train_batches(
-            train, config, seed=seed, process_index=index, process_count=count
-        ),
-        evaluate=evaluate,
-        names=lambda index: [train.names[i] for i in index],
-        best_score=best_score,
-        facts={"scale": scales},
-        start=starting_weights(config, model.settings),
-    )
+    return losses
 
 
 def evaluate_run(
@@ -96,7 +111,7 @@ def evaluate_run(
         split = "val"
     fields = source(config.dataset, split)
     splits = {} if others or split == "train" else {"train": source(config.dataset, "train").counts()}
-    annotated, detections = detect_split(model, fields, config)
+    annotated, detections = detect_split(model, fields)
     found = all_scores(annotated, detections, model.classes, config.evaluate.score_threshold)
     save(out / "detections.json", model.classes, annotated, detections)
     write_json(out / "scores.json", found)
@@ -186,19 +201,18 @@ def _choose_fields(
     return False
 
 
-def detect_split(
-    model: Predictor, fields: Source, config: ConfigDict
-) -> tuple[list[FieldAnnotations], list[FieldDetections]]:
-    """What is annotated and what `model` finds in every field of a split."""
-    annotations, detections = [], []
-    found = model.predict_source(fields, config)
-    for i, detected in enumerate(
-        tqdm(found, total=len(fields), desc="evaluate", unit="field", leave=False, disable=None)
-    ):
+def detect_split(model: Predictor, fields: Source) -> tuple[list[FieldAnnotations], list[FieldDetections]]:
+    """What is annotated and what `model` finds in every field of a split.
+
+    Of several processes each sees its share of the fields, and is told what the others found.
+    """
+    mine, pairs = share(len(fields)), []
+    shown = tqdm(mine, desc="evaluate", unit="field", leave=False, disable=True if jax.process_index() else None)
+    for i, detected in zip(shown, model.predict_source(fields, mine), strict=True):
         field = fields.field(i)
-        annotations.append(annotate(field.name, field.height, field.width, field.cells))
-        detections.append(detected)
-    return annotations, detections
+        pairs.append((annotate(field.name, field.height, field.width, field.cells), detected))
+    pairs = gather(pairs)
+    return [annotated for annotated, _ in pairs], [detected for _, detected in pairs]
 
 
 def _scale_range(train: Source, config: ConfigDict) -> tuple[float, float]:

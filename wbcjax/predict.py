@@ -3,7 +3,6 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from wbcjax.input.augment import fit_scale
 from wbcjax.input.builder import Source
 from wbcjax.input.contents import enhancement
 from wbcjax.input.pipeline import PREFETCH, READ_THREADS, fit
+from wbcjax.local_devices import OnLocalDevices
 from wbcjax.models import mask_rcnn
 from wbcjax.models.mask_rcnn import Detections
 from wbcjax.run import DETECTION, check_task, load_config, load_facts
@@ -27,6 +27,7 @@ from wbcjax.stablehlo import load_network
 from wbcjax.tiles import View, merge, tiles
 from wbcjax.train.checkpoint import load_variables
 
+CANVASES = 1  # that a device sees at a time: so images of a set are seen as one alone would be
 CANVAS_UNIT = 32  # pixels: the stride of C5, which the FPN must double exactly on its way up
 OVERLAP = 0.25  # of neighbouring tiles, at least, relative to the canvas's shorter side
 CUT_MARGIN = 4.0  # canvas pixels: a box that ends this near to a tile's edge may be of a cell that goes on beyond
@@ -44,8 +45,8 @@ class Layout(NamedTuple):
     tiles: list[tuple[int, int]]  # top and left, on the scaled image, of what is seen at a time; one when it is all
 
 
-class Predictor:
-    """A Mask R-CNN with its weights; compiled once, on first use, for its canvas.
+class Predictor(OnLocalDevices):
+    """A Mask R-CNN with its weights; compiled on first use, for its canvas.
 
     aligned: masks lie in their boxes as detectron2's RoIAlign has it: see `wbcjax.smear.paste`.
     scales: the lowest and highest scale, in canvas pixels per image pixel, of the fields it was trained on. An image is
@@ -65,35 +66,29 @@ class Predictor:
         scales: tuple[float, float] | None = None,
         enhance: str = "none",
     ) -> None:
+        super().__init__(network, CANVASES, variables)
         self.canvas = canvas
         self.classes = tuple(classes)  # of label 1, 2, ...
-        self.variables = variables
         self.scales = scales
         self.enhance = enhance
-        self.compilations = 0
         self._aligned = aligned
-
-        def apply(variables: Any, image: jax.Array, size: jax.Array) -> Detections:
-            self.compilations += 1  # runs only while JAX traces
-            return network(variables, image, size)
-
-        self._apply = jax.jit(apply)
 
     def predict(self, image: UInt8[np.ndarray, "h w 3"], name: str = "image") -> FieldDetections:
         """Cells found in an RGB image, with boxes and masks in its own pixels. Raises ValueError for another format."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(f"{name}: predict needs RGB as (height, width, 3) uint8, got {image.shape} {image.dtype}")
-        return next(self._find([(name, METHODS[self.enhance](image))], batch_size=1))
+        return next(self._find([(name, METHODS[self.enhance](image))]))
 
-    def predict_source(self, source: Source, config: ConfigDict) -> Iterator[FieldDetections]:
-        """Cells found in every field of a built set, in its order. `config` is a whole experiment's.
+    def predict_source(self, source: Source, numbers: Sequence[int] | None = None) -> Iterator[FieldDetections]:
+        """Cells found in the fields of a built set that have these numbers, or in all; in their order.
 
         The set's images are taken as they are: they were enhanced when it was built.
         """
         read = grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)
-        fields = iter(grain.MapDataset.range(len(source)).map(source.field).to_iter_dataset(read))
+        chosen = grain.MapDataset.source(range(len(source)) if numbers is None else numbers)
+        fields = iter(chosen.map(source.field).to_iter_dataset(read))
         with contextlib.closing(fields):
-            yield from self._find(((field.name, field.image()) for field in fields), config.train.batch_size)
+            yield from self._find((field.name, field.image()) for field in fields)
 
     def layout(self, height: int, width: int) -> Layout:
         """How an image of this size is shown to the network. Raises ValueError when it is too large at its scale."""
@@ -109,15 +104,12 @@ class Predictor:
         overlap = math.ceil(OVERLAP * min(self.canvas))
         return Layout(scale, tiles(drawn_height, drawn_width, self.canvas, overlap))
 
-    def _find(self, images: Iterable[tuple[str, np.ndarray]], batch_size: int) -> Iterator[FieldDetections]:
+    def _find(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[FieldDetections]:
         """Cells of each image, shown to the network in batches that span images."""
         pieces = (piece for name, image in images for piece in self._pieces(name, image))
         found: list[FieldDetections] = []  # in the pieces of the image under way
         views: list[View] = []
-        while batch := list(islice(pieces, batch_size)):
-            padded = batch + batch[-1:] * (batch_size - len(batch))
-            drawn, size = (np.stack(parts) for parts in ([p.drawn for p in padded], [p.size for p in padded]))
-            detections = jax.device_get(self._apply(self.variables, drawn, size))
+        for batch, detections in self._over(pieces, lambda piece: (piece.drawn, piece.size)):
             for row, piece in enumerate(batch):
                 found.append(self._in_image(detections, row, piece))
                 views.append(piece.view)

@@ -47,10 +47,11 @@ def use_cpu() -> None:
 def quiet_libraries() -> None:
     """Show what wbcjax has to say, such as what was left out of a set; of libraries only warnings.
 
-    orbax would tell of every file it touches.
+    orbax would tell of every file it touches, and on a full disk show a page of tracebacks beside the one error.
     """
     absl.logging.set_verbosity(absl.logging.WARNING)
     absl.logging.get_absl_handler().setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    absl.logging.get_absl_logger().addFilter(lambda record: not record.exc_info)
     logging.getLogger("wbcjax").setLevel(logging.INFO)
 
 

@@ -82,10 +82,10 @@ def test_a_failed_save_leaves_the_previous_file_whole(tmp_path: Path, monkeypatc
     save(path, CLASSES, [annotated([])], [detected([])])
     before = path.read_bytes()
 
-    def full_disk(self, data):
+    def full_disk(self, target):
         raise OSError("no space left")
 
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    monkeypatch.setattr(Path, "replace", full_disk)
     with pytest.raises(OSError, match="no space left"):
         save(path, CLASSES, [annotated([((0, 0, 5, 5), 1)])], [detected([])])
     assert path.read_bytes() == before

@@ -1,8 +1,12 @@
 """The built set: the same fields as annotated, kept while nothing changes, never half of one, never an outdated one."""
 
+import errno
+import fcntl
 import subprocess
 import sys
 import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -177,7 +181,28 @@ def test_a_build_that_is_killed_leaves_nothing_to_be_read(tmp_path):
     assert len(both_sides(config, tmp_path / "cache")) == 6
 
 
-def test_two_processes_may_build_the_same_set_at_once(tmp_path, monkeypatch):
+def test_a_set_that_two_processes_want_at_once_is_built_once(tmp_path, monkeypatch, caplog):
+    config, build, builds = write_via_set(tmp_path, cells=[1, 2, 0]), builder._build, []
+    caplog.set_level("INFO", "wbcjax")
+
+    def until_another_waits(*what):
+        builds.append(what)
+        while "waiting for another process that builds" not in caplog.text:
+            time.sleep(0.01)
+        build(*what)
+
+    monkeypatch.setattr(builder, "_build", until_another_waits)
+    with ThreadPoolExecutor() as pool:  # a lock keeps threads apart as it does processes
+        both = list(pool.map(lambda _: source(config, "train", tmp_path / "cache").names, range(2)))
+    assert both[0] == both[1]
+    assert len(builds) == 1
+
+
+def test_without_locks_two_processes_may_build_the_same_set_at_once(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     config, record, others = write_via_set(tmp_path, cells=[1, 2, 0]), builder._cell_record, []
 
     def while_another_finishes(*cell):

@@ -88,12 +88,12 @@ def test_a_restored_state_goes_on_with_the_very_next_batch(balance):
 
 @pytest.mark.parametrize("balance", [False, True])
 @pytest.mark.parametrize("process_count", [2, 3])
-def test_processes_together_see_the_batch_that_one_alone_would(process_count, balance):
+def test_processes_together_see_the_batch_that_one_alone_would_in_its_order(process_count, balance):
     source, config = random_source([0, 1, 1, 1, 2]), settings(CANVAS, batch_size=6, balance=balance, **EVERYTHING)
     alone = take(4, source, config)
-    for process in range(process_count):
-        shard = take(4, source, config, process_index=process, process_count=process_count)
-        assert_same(shard, [CropBatch(*(rows[process::process_count] for rows in batch)) for batch in alone])
+    shares = [take(4, source, config, process_index=i, process_count=process_count) for i in range(process_count)]
+    for parts, whole in zip(zip(*shares, strict=True), alone, strict=True):
+        assert_same([CropBatch(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))], [whole])
 
 
 def test_each_epoch_shows_every_crop_once_in_an_order_of_its_own():

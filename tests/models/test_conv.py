@@ -48,17 +48,18 @@ def assert_same_values_and_gradients(ours, theirs, *inputs):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_1x1_convolution_as_a_product_equals_xlas(stride):
-    x, kernel = arrays((2, 6, 8, 5), (5, 7))
+@pytest.mark.parametrize(("height", "width", "channels", "features"), [(6, 8, 5, 7), (7, 5, 9, 3), (1, 1, 4, 4)])
+def test_a_1x1_convolution_as_a_product_equals_xlas(height, width, channels, features, stride):
+    x, kernel = arrays((2, height, width, channels), (channels, features))
     assert_same_values_and_gradients(
         lambda x, k: conv.conv1x1(x, k, stride), lambda x, k: plain(x, k[None, None], stride, 0), x, kernel
     )
 
 
-@pytest.mark.parametrize(("height", "width"), [(48, 64), (50, 64), (53, 60)])
-def test_a_3x3_convolution_of_a_large_map_equals_xlas(height, width):
-    x, kernel = arrays((2, height, width, 3), (3, 3, 3, 4))
-    assert height * width >= conv.LARGE_MAP
+@pytest.mark.parametrize(("n", "height", "width"), [(2, 48, 64), (2, 50, 64), (1, 53, 60), (17, 14, 14)])
+def test_a_3x3_convolution_of_many_pixels_equals_xlas(n, height, width):
+    x, kernel = arrays((n, height, width, 3), (3, 3, 3, 4))
+    assert n * height * width >= conv.MANY_PIXELS
     assert_same_values_and_gradients(lambda x, k: conv.conv(x, k, 1), lambda x, k: plain(x, k, 1, 1), x, kernel)
 
 

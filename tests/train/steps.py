@@ -1,6 +1,7 @@
 """A task trained for a few steps, on any number of devices, without the loop around it."""
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from wbcjax.train.optimizer import make_optimizer
@@ -11,6 +12,8 @@ from wbcjax.train.state import init_state
 from wbcjax.train.step import make_step
 from wbcjax.train.task import Task
 
+NO_WISHES = np.zeros(3, np.float32)
+
 
 def parameters_of_steps(task: Task, config: ConfigDict, steps: int, devices: int) -> list:
     """Parameters before training and after each step, on host."""
@@ -18,14 +21,16 @@ def parameters_of_steps(task: Task, config: ConfigDict, steps: int, devices: int
     parallel = DataParallel(settings.parallel, jax.devices()[:devices])
     optimizer = make_optimizer(settings)
     schedule = learning_rate(settings, plan_run(settings, task.images))
-    step = parallel.compile(make_step(task, optimizer, schedule, "all", settings.loss_weights, 0.0))
+    step = parallel.compile(
+        make_step(task, optimizer, schedule, "all", settings.loss_weights, 0.0, settings.accumulate)
+    )
     state = init_state(task.init_variables(0), optimizer, "all", 0, ema=False)
     history = [state.params]
     state, batches = parallel.place_state(state), task.train_batches(0, 0, 1)
     try:
         for _ in range(steps):
-            state, metrics = step(state, parallel.place_batch(next(batches)))
-            assert int(parallel.local(metrics)["failed_step"]) == -1
+            state, metrics = step(state, parallel.place_batch(next(batches)), parallel.place_wishes(NO_WISHES))
+            assert int(parallel.local(metrics)["skipped"]) == 0
             history.append(jax.device_get(parallel.local(state)).params)
     finally:
         batches.close()

@@ -5,12 +5,15 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
 from tests.train import toy
+from wbcjax.train import checkpoint
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory, load_variables
+from wbcjax.train.misfit import find_misfit
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import TrainState, init_state
@@ -22,7 +25,7 @@ def state(step: int, *, ema=True, optimizer="adamw", layers="all") -> TrainState
     fresh = init_state(toy.variables(3), make_optimizer(settings), layers, 3, ema=ema)
     random = np.random.default_rng(step)
     noise = jax.tree.map(lambda leaf: np.asarray(100 * random.random(leaf.shape), leaf.dtype), fresh)
-    return noise._replace(step=np.full((), step, np.int32), failed_step=fresh.failed_step)
+    return noise._replace(step=np.full((), step, np.int32))
 
 
 def batches():
@@ -48,12 +51,12 @@ def test_a_state_and_the_place_in_the_data_come_back(tmp_path):
     assert_same(next(resumed), expected)
 
 
-def test_the_latest_and_the_best_are_kept_and_no_other(tmp_path):
+def test_the_two_latest_and_the_best_are_kept_and_no_other(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         for step, score in ((1, 0.3), (2, 0.5), (3, 0.5), (4, None), (5, float("nan")), (6, 0.2)):
             checkpoints.save(state(step), batches(), score)
             assert checkpoints.latest == step
-    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"3", "6"}
+    assert {path.name for path in tmp_path.iterdir()} == {"3", "5", "6"}
     with Checkpoints(tmp_path) as checkpoints:
         assert (checkpoints.latest, checkpoints.best) == (6, 3)
 
@@ -69,22 +72,26 @@ def test_a_checkpoint_without_an_evaluation_is_ranked_once_it_has_one(tmp_path):
         assert checkpoints.evaluated(2)
         checkpoints.save(state(2), batches(), None)
         assert checkpoints.evaluated(2)
-    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"2"}
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state(3), batches(), 0.4)
         assert (checkpoints.latest, checkpoints.best, checkpoints.evaluated(2)) == (3, 2, True)
         assert_same(checkpoints.restore(2, state(0), batches()), state(2))
 
 
-@pytest.mark.parametrize(("cut", "short"), [(ocp.CheckpointManager, "save"), (Path, "replace"), (Path, "write_text")])
-def test_the_only_checkpoint_is_not_lost_where_saving_its_step_again_is_cut_short(tmp_path, monkeypatch, cut, short):
-    def killed(*_, **__):
-        raise KeyboardInterrupt
+class Killed(BaseException):
+    pass
 
+
+def killed(*_, **__):
+    raise Killed
+
+
+@pytest.mark.parametrize("cut", ["replace", "open"])
+def test_the_only_checkpoint_is_not_lost_where_writing_its_score_is_cut_short(tmp_path, monkeypatch, cut):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state(1), batches(), None)
-        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-            patch.setattr(cut, short, killed)
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            patch.setattr(Path, cut, killed)
             checkpoints.save(state(1), batches(), 0.5)
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest == 1
@@ -93,21 +100,34 @@ def test_the_only_checkpoint_is_not_lost_where_saving_its_step_again_is_cut_shor
         assert checkpoints.evaluated(1)
 
 
-@pytest.mark.parametrize("gone", ["metrics", "training", "_CHECKPOINT_METADATA"])
-def test_a_checkpoint_whose_deletion_was_cut_short_is_no_hindrance_and_goes_at_the_next_save(tmp_path, gone):
+@pytest.mark.parametrize(
+    ("cut", "short"),
+    [(ocp.StandardCheckpointHandler, "finalize"), (checkpoint, "write_digests"), (Path, "rename")],
+)
+def test_a_checkpoint_whose_writing_was_cut_short_is_none_and_goes(tmp_path, monkeypatch, cut, short):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state(1), batches(), 0.5)
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            patch.setattr(cut, short, killed)
+            checkpoints.save(state(2), batches(), 0.6)
+    assert len(list(tmp_path.iterdir())) == 2
+    with Checkpoints(tmp_path) as checkpoints:
+        assert [path.name for path in tmp_path.iterdir()] == ["1"]
+        assert checkpoints.latest == 1
+        checkpoints.save(state(2), batches(), 0.6)
+        assert_same(checkpoints.restore(2, state(0), batches()), state(2))
+
+
+def test_a_checkpoint_whose_deletion_was_cut_short_is_none_and_goes(tmp_path, monkeypatch):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state(1), batches(), 0.3)
-        shutil.copytree(tmp_path / "1", tmp_path / "rest")
-        checkpoints.save(state(2), batches(), 0.5)
-    (tmp_path / "rest").rename(tmp_path / "1")
-    if (tmp_path / "1" / gone).is_dir():
-        shutil.rmtree(tmp_path / "1" / gone)
-    else:
-        (tmp_path / "1" / gone).unlink()
-    with Checkpoints(tmp_path) as checkpoints:
-        assert (checkpoints.latest, checkpoints.best) == (2, 2)
-        checkpoints.save(state(3), batches(), 0.4)
-    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"2", "3"}
+        checkpoints.save(state(2), batches(), 0.4)
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            patch.setattr(shutil, "rmtree", killed)
+            checkpoints.save(state(3), batches(), 0.5)
+    assert {path.name for path in tmp_path.iterdir()} == {"1.deleted", "2", "3"}
+    with Checkpoints(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == {"2", "3"}
 
 
 @pytest.mark.parametrize("ema", [True, False])
@@ -132,12 +152,17 @@ def test_a_run_without_checkpoints_is_refused_by_name(tmp_path):
         load_variables(tmp_path)
 
 
-def test_weights_of_another_shape_are_refused_by_name(tmp_path):
+@pytest.mark.parametrize(
+    ("bias", "described"),
+    [(np.zeros(7, np.float32), r"float32 \(7,\)"), (np.zeros(4, jnp.bfloat16), r"bfloat16 \(4,\)")],
+)
+def test_weights_of_another_shape_or_type_are_refused_by_name(tmp_path, bias, described):
     other = state(1)
-    other.params["box_head"]["bias"] = np.zeros(7, np.float32)
+    other.params["box_head"]["bias"] = bias
+    message = rf"  training/params/box_head/bias: {described} in the checkpoint, float32 \(4,\) in the model\nGive"
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(other, batches(), 0.5)
-        with pytest.raises(ValueError, match=r"params/box_head/bias: \(7,\) in the checkpoint, \(4,\) in the model"):
+        with pytest.raises(ValueError, match=message):
             checkpoints.restore(1, state(0), batches())
 
 
@@ -148,10 +173,10 @@ def test_an_optimizer_of_another_kind_is_refused(tmp_path):
             checkpoints.restore(1, state(0, optimizer="sgd"), batches())
 
 
-def test_another_number_of_processes_is_refused(tmp_path):
-    with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state(1), batches(), 0.5)
-        share = tmp_path / "1" / "data" / "process_0-of-1.json"
-        share.rename(share.with_name("process_0-of-2.json"))
-        with pytest.raises(ValueError, match=r"no process_0-of-1.json but process_0-of-2.json"):
-            checkpoints.restore(1, state(0), batches())
+def test_what_does_not_fit_is_told_in_few_lines():
+    saved = {f"layer{number:02}": np.zeros(number) for number in range(30)}
+    assert find_misfit(saved, saved) == ""
+    lines = find_misfit(saved, {}).splitlines()
+    assert len(lines) == 11
+    assert lines[0] == "  layer00: float64 (0,) in the checkpoint, absent in the model"
+    assert lines[-1] == "  and 20 more"

@@ -12,7 +12,8 @@ import pytest
 
 from tests.train import toy
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory, load_variables
-from wbcjax.train.loop import NonFiniteLoss, train
+from wbcjax.train.guard import NonFiniteLoss
+from wbcjax.train.loop import train
 from wbcjax.train.workdir import ConfigChanged
 
 
@@ -136,18 +137,57 @@ def test_a_run_traces_its_step_once_in_each_phase(tmp_path):
     assert len(traces) == len(phases)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_with_the_step_and_the_images(tmp_path):
-    order = _order(16)
+def test_a_loss_that_is_not_finite_is_skipped_told_with_its_images_and_the_run_goes_on(tmp_path, capfd):
+    order = _order(8 * 6)
     bad = order[8 + 5]  # in the second batch, and not in the first
+    hit = [step for step in range(6) if bad in order[8 * step : 8 * step + 8]]
+    config = toy.config(steps=6, log_every=2, max_skipped_in_a_row=len(hit) + 1)
+    assert train(config, toy.task(toy.Images(bad=[bad])), tmp_path) is None
+    skipped = toy.records(tmp_path, "skipped")
+    assert [line["step"] for line in skipped] == hit
+    assert skipped[0]["images"] == [f"image_{index}.png" for index in order[8:16]]
+    assert skipped[0]["losses"]["square"] == "nan"
+    size = skipped[0]["losses"]["size"]
+    assert f"step 1 skipped: loss nan, grad_norm nan, size {size:.4g}, square nan. Images: " in capfd.readouterr().err
+    told = toy.records(tmp_path, "train")
+    assert [line.get("skipped", 0) for line in told] == [
+        sum(2 * i <= step < 2 * i + 2 for step in hit) for i in range(3)
+    ]
+    assert np.isfinite(told[0]["loss"])  # of the step that counted
+    assert toy.records(tmp_path)[-1] == {"kind": "stop", "step": 6, "reason": "finished"}
+
+
+def test_as_many_skipped_steps_in_a_row_as_allowed_stop_the_run_with_the_batch_saved(tmp_path):
     config = toy.config(steps=10, log_every=4)
-    with pytest.raises(NonFiniteLoss, match=rf"step 1: loss nan.*square nan.*image_{bad}\.png.*nonfinite\.json"):
-        train(config, toy.task(toy.Images(bad=[bad])), tmp_path)
+    everything = toy.Images(bad=range(toy.IMAGES))
+    with pytest.raises(NonFiniteLoss, match=r"step 2: loss nan.*square nan.*3 in a row.*nonfinite\.json"):
+        train(config, toy.task(everything), tmp_path)
     report = json.loads((tmp_path / "nonfinite.json").read_text())
-    assert report["step"] == 1
-    assert report["losses"]["square"] == "nan"
-    assert np.isfinite(report["losses"]["size"])
-    assert report["images"] == [f"image_{index}.png" for index in order[8:16]]
-    assert toy.records(tmp_path)[-1]["kind"] == "nonfinite"
+    assert (report["step"], report["in_a_row"]) == (2, 3)
+    third = _order(24)[16:]
+    assert report["images"] == [f"image_{index}.png" for index in third]
+    with np.load(tmp_path / "nonfinite_batch_0.npz") as batch:
+        assert sorted(batch) == sorted(toy.ToyBatch._fields)
+        assert batch["index"].tolist() == third
+        np.testing.assert_array_equal(batch["image"], np.stack([everything[index].image for index in third]))
+    assert [line["kind"] for line in toy.records(tmp_path)] == ["skipped"] * 3
+
+
+@pytest.mark.parametrize(("scores", "flagged"), [((0.5, 0.0, 0.4), [4]), ((0.0, 0.0, 0.3), []), ((0.5, 0.3, 0.1), [])])
+def test_a_score_that_collapses_is_flagged(tmp_path, capfd, scores, flagged):
+    left = list(scores)
+    config = toy.config(steps=6, eval_every_epochs=0.8)
+    train(config, toy.task(evaluate=lambda variables: {"mask AP": left.pop(0)}), tmp_path)
+    assert [line["step"] for line in toy.records(tmp_path, "collapse")] == flagged
+    assert ("step 4: mask AP collapsed, 0 after 0.5" in capfd.readouterr().err) == bool(flagged)
+
+
+def test_a_collapse_right_after_a_restart_is_flagged(tmp_path):
+    scores = [0.5, 0.0]
+    evaluate = lambda variables: {"mask AP": scores.pop(0)}  # noqa: E731
+    train(toy.config(steps=2), toy.task(evaluate=evaluate), tmp_path)
+    train(toy.config(steps=4), toy.task(evaluate=evaluate), tmp_path, allow_config_change=True)
+    assert toy.records(tmp_path, "collapse") == [{"kind": "collapse", "step": 4, "mask AP": 0.0, "best": 0.5}]
 
 
 def _order(count: int) -> list[int]:
@@ -208,8 +248,8 @@ def test_no_state_is_saved_between_evaluations_before_the_minutes_are_over(tmp_p
     assert load_variables(tmp_path, "latest")[1] == 2
 
 
-def test_a_failed_step_is_not_saved_when_the_minutes_are_over(tmp_path):
-    config = toy.config(steps=10, log_every=10, checkpoint_minutes=1e-9)
+def test_a_run_that_stops_for_skipped_steps_saves_none_of_them(tmp_path):
+    config = toy.config(steps=10, log_every=10, checkpoint_minutes=1e-9, max_skipped_in_a_row=1)
     with pytest.raises(NonFiniteLoss, match=r"step 1: .*--allow_config_change"):
         train(config, toy.task(toy.Images(bad=[_order(16)[8 + 5]])), tmp_path)
     assert load_variables(tmp_path, "latest")[1] == 1
@@ -217,7 +257,7 @@ def test_a_failed_step_is_not_saved_when_the_minutes_are_over(tmp_path):
 
 def test_a_corrected_config_is_taken_after_a_first_try_that_saved_nothing(tmp_path):
     with pytest.raises(NonFiniteLoss):
-        train(toy.config(steps=2), toy.task(toy.Images(bad=range(toy.IMAGES))), tmp_path)
+        train(toy.config(steps=3), toy.task(toy.Images(bad=range(toy.IMAGES))), tmp_path)
     train(toy.config(steps=2, learning_rate=0.01), toy.task(), tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["train"]["learning_rate"] == 0.01
     assert toy.records(tmp_path)[-1] == {"kind": "stop", "step": 2, "reason": "finished"}

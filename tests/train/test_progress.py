@@ -1,6 +1,9 @@
 """The records of a run and what the terminal shows."""
 
+import struct
+
 import pytest
+from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
 from tests.train import toy
 from wbcjax.train.progress import RunLog
@@ -53,3 +56,34 @@ def test_only_the_first_process_writes(tmp_path, capfd):
         run.say("hello")
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr().err == ""
+
+
+def test_a_log_that_a_kill_left_empty_gets_no_empty_line(tmp_path):
+    (tmp_path / "metrics.jsonl").touch()
+    with log(tmp_path) as run:
+        run.record("resume", 0, {})
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"kind": "resume", "step": 0}\n'
+
+
+def events(path) -> list:
+    """What a TensorBoard file holds: records of a length, its checksum, an event, and its checksum."""
+    data, found = path.read_bytes(), []
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        found.append(Event.FromString(data[12 : 12 + length]))
+        data = data[16 + length :]
+    return found
+
+
+def test_tensorboard_gets_finite_numbers_and_drops_steps_that_are_done_again(tmp_path):
+    with log(tmp_path) as run:
+        run.record("eval", 7, {"mask AP": 0.5, "images": ["a.png"], "loss": float("nan")})
+    (first,) = tmp_path.glob("events*")
+    version, told = events(first)
+    assert version.file_version == "brain.Event:2"
+    assert (told.step, told.summary.value[0].tag, told.summary.value[0].simple_value) == (7, "eval/mask_AP", 0.5)
+    first.unlink()
+    with log(tmp_path, step=4):
+        pass
+    (second,) = tmp_path.glob("events*")
+    assert [(event.step, event.session_log.status) for event in events(second)[1:]] == [(5, 1)]  # START

@@ -4,12 +4,12 @@ import dataclasses
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
 from tests.train import toy
+from tests.train.steps import NO_WISHES
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel
 from wbcjax.train.plan import learning_rate, plan_run
@@ -26,11 +26,12 @@ def run(settings: TrainSettings, devices: int = 8, *, task=None, layers="all", b
     parallel = DataParallel(settings.parallel, jax.devices()[:devices])
     optimizer = make_optimizer(settings)
     schedule = learning_rate(settings, plan_run(settings, task.images))
-    step = parallel.compile(make_step(task, optimizer, schedule, layers, settings.loss_weights, settings.ema_decay))
+    step = make_step(task, optimizer, schedule, layers, settings.loss_weights, settings.ema_decay, settings.accumulate)
+    step, wishes = parallel.compile(step), parallel.place_wishes(NO_WISHES)
     state = init_state(task.init_variables(3), optimizer, layers, 3, ema=settings.ema_decay > 0)
     state, history = parallel.place_state(state), []
     for batch in batches or itertools.islice(toy.batches(toy.Images(), settings.batch_size, 3), STEPS):
-        state, metrics = step(state, parallel.place_batch(batch))
+        state, metrics = step(state, parallel.place_batch(batch), wishes)
         history.append(jax.device_get((parallel.local(state), parallel.local(metrics))))
     return [state for state, _ in history], [metrics for _, metrics in history]
 
@@ -60,29 +61,35 @@ def test_pmap_gives_what_shard_map_gives():
     assert_close(pmap[-1].params, shard_map[-1].params, 1e-6)
 
 
-def test_the_step_is_that_of_sgd_written_out_for_the_whole_batch():
-    plain = settings(momentum=0.9, weight_decay=0.01, clip_norm=0.0, warmup_steps=0, schedule="step")
+@pytest.mark.parametrize(("parts", "devices"), [(1, 8), (2, 1), (4, 1)])
+def test_the_step_is_that_of_sgd_written_out_for_the_whole_batch_or_its_parts(parts, devices):
+    plain = settings(momentum=0.9, weight_decay=0.01, clip_norm=0.0, warmup_steps=0, schedule="step", accumulate=parts)
     variables = toy.variables(3)
     params, batch_stats = variables["params"], variables["batch_stats"]
     velocity = jax.tree.map(np.zeros_like, params)
 
     @jax.jit
-    def gradient(params, batch_stats, batch, step):
+    def gradient(params, batch_stats, batch, step, places):
         keys = jax.vmap(lambda place: jax.random.fold_in(jax.random.fold_in(jax.random.key(3), step), place))
 
         def total(params):
-            losses, new_stats = toy.losses(params, batch_stats, batch, keys(jnp.arange(8)), None)
+            losses, new_stats = toy.losses(params, batch_stats, batch, keys(places), None)
             return losses["square"] + 0.5 * losses["size"], new_stats
 
         return jax.grad(total, has_aux=True)(params)
 
     batches = toy.batches(toy.Images(), 8, 3)
     for step in range(STEPS):
-        grads, batch_stats = jax.device_get(gradient(params, batch_stats, next(batches), step))
+        batch, of_parts = next(batches), []
+        for places in np.split(np.arange(8), parts):
+            part = toy.ToyBatch(*(leaf[places] for leaf in batch))
+            grads, batch_stats = jax.device_get(gradient(params, batch_stats, part, step, places))
+            of_parts.append(grads)
+        grads = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *of_parts)
         grads = jax.tree.map(lambda g, w: g + 0.01 * w if w.ndim > 1 else g, grads, params)
         velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, grads)
         params = jax.tree.map(lambda w, v: w - 0.1 * v, params, velocity)
-    states, _ = run(plain)
+    states, _ = run(plain, devices)
     assert_close(states[-1].params, params, 1e-5)
     assert_close(states[-1].batch_stats, batch_stats, 1e-5)
 
@@ -102,10 +109,10 @@ def test_the_step_is_traced_once_however_many_steps_are_made(parallel):
 
 def test_the_placed_state_is_compiled_for_once():
     parallel = DataParallel("shard_map")
-    step = parallel.compile(lambda state, batch: (state + batch.sum(), {}))
+    step = parallel.compile(lambda state, batch, wishes: (state + batch.sum() + wishes.sum(), {}))
     state = parallel.place_state(np.float32(0))
     for _ in range(3):
-        state, _ = step(state, parallel.place_batch(np.ones(8, np.float32)))
+        state, _ = step(state, parallel.place_batch(np.ones(8, np.float32)), parallel.place_wishes(NO_WISHES))
     assert step._cache_size() == 1
 
 
@@ -128,14 +135,28 @@ def test_the_averages_of_weights_and_batch_statistics_follow_their_recurrence():
         assert_close(state.ema, expected, 1e-6)
 
 
-def test_a_failed_step_changes_nothing_and_names_itself():
-    good = next(toy.batches(toy.Images(), 8, 3))
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_step_that_is_not_finite_is_skipped_and_the_next_one_counts(parts):
+    good, after = itertools.islice(toy.batches(toy.Images(), 8, 3), 2)
     bad = next(toy.batches(toy.Images(bad=range(toy.IMAGES)), 8, 3))
-    states, metrics = run(settings(ema_decay=0.9), batches=[good, bad, good])
-    assert [int(state.failed_step) for state in states] == [-1, 1, 1]
-    assert [int(measured["failed_step"]) for measured in metrics] == [-1, 1, 1]
-    for later in states[1:]:
-        assert_close(later._replace(failed_step=0), states[0]._replace(failed_step=0), 0)
+    states, metrics = run(settings(ema_decay=0.9, accumulate=parts), 4, batches=[good, bad, after])
+    assert [int(measured["skipped"]) for measured in metrics] == [0, 1, 0]
+    assert [int(state.step) for state in states] == [1, 2, 3]
+    assert_close(states[1]._replace(step=1), states[0], 0)
+    assert np.all(np.isfinite(states[2].params["box_head"]["kernel"]))
+    assert not np.array_equal(states[2].params["box_head"]["kernel"], states[1].params["box_head"]["kernel"])
+
+
+@pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
+def test_a_wish_of_one_device_is_heard_by_all(parallel):
+    devices = DataParallel(parallel)
+    step = devices.compile(make_step(toy.task(), make_optimizer(settings()), lambda step: 0.1, "all", {}, 0.0))
+    state = init_state(toy.variables(3), make_optimizer(settings()), "all", 3, ema=False)
+    wishes = np.zeros((8, 3), np.float32)
+    wishes[5, 1] = 1.0
+    batch = devices.place_batch(next(toy.batches(toy.Images(), 8, 3)))
+    _, metrics = step(devices.place_state(state), batch, devices.place_batch(wishes))
+    assert np.asarray(devices.local(metrics)["wishes"]).tolist() == [[0.0, 0.125, 0.0]]
 
 
 def test_a_weight_for_a_loss_that_does_not_exist_is_refused():
@@ -146,6 +167,8 @@ def test_a_weight_for_a_loss_that_does_not_exist_is_refused():
 def test_a_batch_that_the_devices_cannot_share_is_refused():
     with pytest.raises(ValueError, match="batch_size is 12, which 8 devices cannot share evenly"):
         DataParallel("shard_map").check_batch_size(12)
+    with pytest.raises(ValueError, match=r"8 devices cannot share evenly in 3 parts .*: choose a multiple of 24"):
+        DataParallel("shard_map").check_batch_size(16, accumulate=3)
 
 
 def test_every_image_draws_its_own_numbers():

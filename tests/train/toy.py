@@ -82,8 +82,11 @@ class Images:
         )
 
 
-def batches(images: Images, batch_size: int, seed: int) -> grain.DatasetIterator:
+def batches(images: Images, batch_size: int, seed: int, index: int = 0, count: int = 1) -> grain.DatasetIterator:
+    """The part of process `index` of `count`."""
     dataset = grain.MapDataset.source(images).shuffle(seed=seed).repeat().batch(batch_size)
+    rows = slice(index * batch_size // count, (index + 1) * batch_size // count)
+    dataset = dataset.map(lambda batch: ToyBatch(*(array[rows] for array in batch)))
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)))
 
 
@@ -92,7 +95,7 @@ def task(images: Images | None = None, evaluate=None, batch_size=8) -> Task:
         images=IMAGES,
         init_variables=variables,
         losses=losses,
-        train_batches=lambda seed, index, count: batches(images or Images(), batch_size, seed),
+        train_batches=lambda seed, index, count: batches(images or Images(), batch_size, seed, index, count),
         evaluate=evaluate or (lambda variables: {"mask AP": 0.5, "box AP": 0.6}),
         names=lambda index: [f"image_{i}.png" for i in index],
         best_score="mask AP",
@@ -102,11 +105,13 @@ def task(images: Images | None = None, evaluate=None, batch_size=8) -> Task:
 def config(**train) -> ConfigDict:
     settings = {
         "batch_size": 8,
+        "accumulate": 1,
         "steps": 6,
         "epochs": 0.0,
         "phases": (),
         "optimizer": "sgd",
         "learning_rate": 0.1,
+        "learning_rate_batch": 0,
         "momentum": 0.9,
         "weight_decay": 1e-2,
         "clip_norm": 1.0,
@@ -119,6 +124,7 @@ def config(**train) -> ConfigDict:
         "log_every": 2,
         "eval_every_epochs": 0.0,
         "checkpoint_minutes": 0.0,
+        "max_skipped_in_a_row": 3,
         "max_minutes": 0.0,
         "parallel": "shard_map",
     }

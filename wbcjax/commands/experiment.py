@@ -40,7 +40,8 @@ def _contrast(options: argparse.Namespace) -> None:
     from wbcjax import runtime
     from wbcjax.config_file import load_config_file
     from wbcjax.contrast_experiment import PAPER_METHODS, contrast, tables_path
-    from wbcjax.train.loop import NonFiniteLoss
+    from wbcjax.train.guard import NonFiniteLoss
+    from wbcjax.train.interrupt import exit_code
 
     runtime.quiet_libraries()
     runtime.tune_malloc()
@@ -51,5 +52,5 @@ def _contrast(options: argparse.Namespace) -> None:
     except NonFiniteLoss as error:
         sys.exit(f"wbcjax: {error}")
     if stopped_by:
-        sys.exit(128 + stopped_by)
+        sys.exit(exit_code(stopped_by))
     sys.stdout.write(f"{tables_path(options.workdir).read_text()}\n{options.workdir} has tables.txt, results.json\n")

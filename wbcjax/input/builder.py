@@ -13,11 +13,12 @@ from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from wbcjax.input.building import cache_root, digests_of, image_files, prepare
+from wbcjax.input.building import cache_root, digests_of, image_files, one_at_a_time, prepare
 from wbcjax.input.contents import FORMAT_VERSION, enhancement, field_set, fingerprint, image_digest
 from wbcjax.input.digest import Digests
 from wbcjax.input.split import split_fields
 from wbcjax.smear.field import Cell, SmearField, decode_image
+from wbcjax.smear.image_header import claimed_size
 from wbcjax.smear.read import FieldSet
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,9 @@ def source(config: ConfigDict, split: str, cache_dir: str | Path | None = None) 
     digests = digests_of(root, [config.get("annotations", ""), config.get("images", "")])
     folder = root / f"{config.name}-{fingerprint(config, digests)}"
     if not _is_current(folder, config, digests):
-        _build(folder, config, digests)
+        with one_at_a_time(folder):
+            if not _is_current(folder, config, digests):  # by another process, meanwhile
+                _build(folder, config, digests)
     digests.remember()
     built = _open(folder)
     metadata, contents = built.info.metadata, built.info.metadata["cells"]
@@ -169,6 +172,8 @@ class SmearFields(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, side: str, fields: Sequence[SmearField]) -> Iterator[tuple[int, dict[str, Any]]]:
         shown = tqdm(fields, desc=f"write {side} fields", unit="field", disable=None)
         for index, (field, image) in enumerate(zip(shown, image_files(fields, self._enhance), strict=True)):
+            if sorted(claimed_size(image) or ()) != sorted((field.height, field.width)):  # EXIF may turn it
+                raise ValueError(f"{field.path}: it was changed while the set was being built: build it again")
             yield (
                 index,
                 {
@@ -220,6 +225,12 @@ def _build(folder: Path, config: ConfigDict, digests: Digests) -> None:
         shutil.rmtree(outdated)
     builder = SmearFields(data_dir=folder, splits=splits, found=found, enhance=enhancement(config), digest=digest)
     prepare(builder, lambda: _is_current(folder, config, digests))
+    if not folder.name.endswith(fingerprint(config, digests)) or not _is_current(folder, config, digests):
+        shutil.rmtree(_open(folder).data_path)
+        raise ValueError(
+            f"{config.annotations} or its images in {config.images} were changed while the set was being built of "
+            "them: build it again"
+        )
 
 
 def _tell(found: FieldSet, config: ConfigDict) -> None:

@@ -1,9 +1,11 @@
 """What sets of fields and of crops are built with: where they are kept, their image files, and TFDS kept quiet."""
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +19,9 @@ from jaxtyping import UInt8
 
 from wbcjax.enhance import METHODS
 from wbcjax.input.digest import Digests
+from wbcjax.smear.image_header import image_bytes
+
+log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -25,6 +30,9 @@ class Picture(Protocol):
 
     @property
     def path(self) -> Path | None: ...  # of its image file; None when it was rendered
+
+    @property
+    def max_pixels(self) -> int: ...  # of its image file; a larger one is not read
 
     def image(self) -> UInt8[np.ndarray, "h w 3"]: ...
 
@@ -50,6 +58,24 @@ def image_files(pictures: Sequence[Picture], enhance: str) -> Iterator[bytes]:
         yield from iterator
 
 
+@contextlib.contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """While entered, other processes wait to build the set of this folder; also on other machines that share it.
+
+    On file systems without locks they do not: there the first one that is done wins, see `prepare`.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another process that builds %s", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            log.info("%s cannot be locked (%s): other processes may build the same set", folder, error.strerror)
+        yield
+
+
 def prepare(builder: tfds.core.DatasetBuilder, is_current: Callable[[], bool]) -> None:
     """Write a set. TFDS writes beside its folder and renames at the end: a broken build leaves nothing to be read.
 
@@ -68,5 +94,5 @@ def prepare(builder: tfds.core.DatasetBuilder, is_current: Callable[[], bool]) -
 def _encoded(picture: Picture, enhance: str) -> bytes:
     """An image file with the picture's pixels, enhanced: its own as it is, where it has one that shall stay so."""
     if enhance == "none" and picture.path is not None:
-        return picture.path.read_bytes()
+        return image_bytes(picture.path, picture.max_pixels)
     return cv2.imencode(".png", cv2.cvtColor(METHODS[enhance](picture.image()), cv2.COLOR_RGB2BGR))[1].tobytes()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from wbcjax.enhance import ENHANCE_VERSION
-from wbcjax.input.building import cache_root, digests_of, image_files, prepare
+from wbcjax.input.building import cache_root, digests_of, image_files, one_at_a_time, prepare
 from wbcjax.input.contents import enhancement
 from wbcjax.input.crop_contents import Crop, check_classes, crop_sides, cut_settings
 from wbcjax.input.digest import Digests
@@ -78,7 +79,12 @@ def crop_source(config: ConfigDict, split: str, cache_dir: str | Path | None = N
     _tell_twins(sides, digests)
     folder = root / f"{config.name}-{_fingerprint(sides, enhance, digests)}"
     if not _is_built(folder):
-        _build(folder, sides, enhance)
+        with one_at_a_time(folder):
+            if not _is_built(folder):  # by another process, meanwhile
+                _build(folder, sides, enhance)
+                if not folder.name.endswith(_fingerprint(sides, enhance, digests)):
+                    shutil.rmtree(_open(folder).data_path)
+                    raise ValueError("crops were changed while the set was being built of them: build it again")
     digests.remember()
     # Images stay encoded here: TFDS does not decode as `decode_image` does, upright and with 8 bits a channel.
     records = _open(folder).as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})

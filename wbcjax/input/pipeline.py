@@ -1,5 +1,6 @@
 """Training batches on a fixed canvas, shuffled, augmented, sharded and resumable; and how an image is put on it."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -65,17 +66,26 @@ def augmentation(config: ConfigDict) -> Augment:
 def batched(
     samples: grain.MapDataset[Batches], batch_size: int, process_index: int, process_count: int
 ) -> grain.DatasetIterator[Batches]:
-    """Batches of an endless stream of batches of one: this process's part of each of `batch_size`, made ahead.
+    """Batches of an endless stream of batches of one: this process's rows of each of `batch_size`, made ahead.
+
+    Of P processes the p-th has the p-th of P equal parts of the batch, one after the other: together they hold what one
+    process alone would, in its order. The state of the iterator is the number of batches, the same in every process and
+    whatever their number.
 
     Raises ValueError when the processes cannot share the batch equally.
     """
     if batch_size % process_count:
         raise ValueError(f"train.batch_size is {batch_size}; make it a multiple of the {process_count} processes")
     cv2.setNumThreads(1)
-    shard = samples[process_index::process_count]
-    # Without drop_remainder grain computes the length of an endless stream of batches of one in floats, and overflows.
-    shard = shard.batch(batch_size // process_count, drop_remainder=True, batch_fn=_concatenate)
-    return iter(shard.to_iter_dataset(grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)))
+    rows = batch_size // process_count
+
+    def part(number: int) -> Batches:
+        first = number * batch_size + process_index * rows
+        read: list[Any] = [samples[place] for place in range(first, first + rows)]
+        return _concatenate(read)
+
+    parts = grain.MapDataset.range(sys.maxsize // batch_size).map(part)  # endless, for all that it matters
+    return iter(parts.to_iter_dataset(grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)))
 
 
 def fit(

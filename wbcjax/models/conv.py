@@ -1,11 +1,15 @@
 """Convolutions, in the one place that knows which form is fast where.
 
 A 1x1 convolution is a matrix product, and written as one it takes half the time on a CPU; accelerators compile both to
-the same code. The gradient of a 3x3 kernel over a large map, and depthwise convolutions altogether, are written out for
-CPUs; accelerators keep XLA's.
+the same code. The gradients of a 1x1 kernel and of a 3x3 kernel over many pixels, and depthwise convolutions
+altogether, are written out for CPUs; accelerators keep XLA's (`_for_cpu`).
 """
 
+import contextlib
 import functools
+import math
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 import flax.linen as nn
 import jax
@@ -14,9 +18,21 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-LARGE_MAP = 48 * 64  # pixels of a feature map from which the form for large maps pays
+MANY_PIXELS = 48 * 64  # of a batch of feature maps, from which the form for many pays
 STRIP_PIXELS = 2048  # of one product in its kernel gradient
 HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al. 2015, as torchvision's ResNet
+
+_as_on_accelerators = ContextVar("as_on_accelerators", default=False)
+
+
+@contextlib.contextmanager
+def accelerator_forms() -> Iterator[None]:
+    """While it is entered, what is traced takes the forms for accelerators also where there is none."""
+    token = _as_on_accelerators.set(True)
+    try:
+        yield
+    finally:
+        _as_on_accelerators.reset(token)
 
 
 class Conv(nn.Module):
@@ -58,15 +74,17 @@ class DepthwiseConv(nn.Module):
 
 def conv1x1(x: Float[Array, "n h w c"], kernel: Float[Array, "c k"], stride: int) -> Float[Array, "n h2 w2 k"]:
     """A 1x1 convolution as a matrix product of the pixels that the stride leaves."""
-    return jnp.dot(x[:, ::stride, ::stride], kernel)
+    x = x[:, ::stride, ::stride]
+    product = _product if _for_cpu() else jnp.dot
+    return product(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], -1)
 
 
 def conv(
     x: Float[Array, "n h w c"], kernel: Float[Array, "kh kw c k"], stride: int, same: bool = False
 ) -> Float[Array, "n h2 w2 k"]:
     """A convolution of odd kernel; `same` as in `padding`."""
-    if stride == 1 and kernel.shape[0] == 3 and x.shape[1] * x.shape[2] >= LARGE_MAP and jax.default_backend() == "cpu":
-        return _conv3x3_large(x, kernel)
+    if stride == 1 and kernel.shape[0] == 3 and _many_pixels(x) and _for_cpu():
+        return _conv3x3_many(x, kernel)
     return _lax_conv(x, kernel, stride, same)
 
 
@@ -74,9 +92,18 @@ def depthwise(
     x: Float[Array, "n h w c"], kernel: Float[Array, "k k c"], stride: int, same: bool = False
 ) -> Float[Array, "n h2 w2 c"]:
     """A convolution of odd kernel of each channel by itself; `same` as in `padding`."""
-    if jax.default_backend() == "cpu":
+    if _for_cpu():
         return _shifted_depthwise(x, kernel, stride, same)
     return _lax_conv(x, kernel[:, :, None], stride, same, groups=x.shape[-1])
+
+
+def _many_pixels(x: Float[Array, "n h w c"]) -> bool:
+    # Exported for any number of images it is not differentiated, and the forms differ in the gradient alone.
+    return isinstance(x.shape[0], int) and math.prod(x.shape[:3]) >= MANY_PIXELS
+
+
+def _for_cpu() -> bool:
+    return jax.default_backend() == "cpu" and not _as_on_accelerators.get()
 
 
 def padding(size: int, kernel: int, stride: int, same: bool) -> tuple[int, int]:
@@ -116,7 +143,38 @@ def _lax_conv(x: Array, kernel: Array, stride: int, same: bool = False, groups: 
 
 
 @jax.custom_vjp
-def _conv3x3_large(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c k"]) -> Float[Array, "n h w k"]:
+def _product(x: Float[Array, "p c"], kernel: Float[Array, "c k"]) -> Float[Array, "p k"]:
+    """`x @ kernel`, whose kernel gradient is written out, for CPUs: both as they lie in memory, fewer channels first.
+
+    Left to itself, XLA makes what gives `grad` anew in transposed order; and with more channels first it takes up to
+    twice as long.
+    """
+    return jnp.dot(x, kernel)
+
+
+def _product_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return jnp.dot(x, kernel), (x, kernel)
+
+
+def _product_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    x, grad = jax.lax.optimization_barrier((x, grad))
+    if x.shape[1] <= grad.shape[1]:
+        of_kernel = _over_pixels(x, grad)
+    else:  # behind a barrier, or XLA would turn the product round again
+        of_kernel = jax.lax.optimization_barrier(_over_pixels(grad, x)).T
+    return jnp.dot(grad, kernel.T), of_kernel.astype(kernel.dtype)
+
+
+def _over_pixels(x: Float[Array, "p c"], grad: Float[Array, "p k"]) -> Float[Array, "c k"]:
+    return jax.lax.dot_general(x, grad, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
+@jax.custom_vjp
+def _conv3x3_many(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c k"]) -> Float[Array, "n h w k"]:
     """A 3x3 convolution whose kernel gradient is written out, for CPUs (benchmarks/conv.py)."""
     return _lax_conv(x, kernel, 1)
 
@@ -140,13 +198,11 @@ def _kernel_gradient(x: Float[Array, "n h w c"], grad: Float[Array, "n h w k"]) 
 
     def add_strip(total: Array, strip: Array) -> tuple[Array, None]:
         image, row = strip // (h // rows), strip % (h // rows) * rows
-        pixels = jax.lax.dynamic_slice(padded, (image, row, 0, 0), (1, rows + 2, w + 2, c))[0].transpose(2, 0, 1)
+        pixels = jax.lax.dynamic_slice(padded, (image, row, 0, 0), (1, rows + 2, w + 2, c))[0]
         grads = jax.lax.dynamic_slice(grad, (image, row, 0, 0), (1, rows, w, k)).reshape(-1, k)
-        pixels, grads = jax.lax.optimization_barrier((pixels, grads))  # transposed once, not in each product
+        pixels, grads = jax.lax.optimization_barrier((pixels, grads))  # cut out once, not in each product
         products = [
-            jnp.dot(pixels[:, i : i + rows, j : j + w].reshape(c, -1), grads, preferred_element_type=jnp.float32)
-            for i in range(3)
-            for j in range(3)
+            _over_pixels(pixels[i : i + rows, j : j + w].reshape(-1, c), grads) for i in range(3) for j in range(3)
         ]
         return total + jnp.stack(products).reshape(3, 3, c, k), None
 
@@ -154,7 +210,7 @@ def _kernel_gradient(x: Float[Array, "n h w c"], grad: Float[Array, "n h w k"]) 
     return total.astype(x.dtype)
 
 
-_conv3x3_large.defvjp(_conv3x3_forward, _conv3x3_backward)
+_conv3x3_many.defvjp(_conv3x3_forward, _conv3x3_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

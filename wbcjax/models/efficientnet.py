@@ -80,11 +80,12 @@ class EfficientNet(nn.Module):
         s = self.settings
         dtype = jnp.dtype(s.dtype)
         norm = _batch_norm(s, keys is not None, axis_name)
+        mb_conv = nn.remat(MBConv) if s.remat else MBConv
         x = (image.astype(jnp.float32) - jnp.array(s.pixel_mean)) / jnp.array(s.pixel_std)
         if s.stored_normalization:
             x = StoredNormalization(name="normalization")(x)
         x = Conv(scaled_channels(STEM, s.width), 3, 2, False, dtype, same=s.same_padding, name="stem_conv")(x)
-        x = nn.swish(norm(name="stem_bn")(x))  # (n, h/2, w/2, c)
+        x = norm(name="stem_bn", swish=True)(x)  # (n, h/2, w/2, c)
 
         repeats = [math.ceil(s.depth * stage.blocks) for stage in STAGES]
         weights = _branch_weights(keys, s.stochastic_depth, sum(repeats))
@@ -92,10 +93,10 @@ class EfficientNet(nn.Module):
             width = scaled_channels(stage.channels, s.width)
             for i in range(blocks):
                 stride = stage.stride if i == 0 else 1
-                block = MBConv(s, norm, stage.expansion, stage.kernel, stride, width, name=f"block{number}_{i}")
+                block = mb_conv(s, norm, stage.expansion, stage.kernel, stride, width, name=f"block{number}_{i}")
                 x = block(x, weights.pop(0))
         x = Conv(scaled_channels(TOP, s.width), 1, 1, False, dtype, name="top_conv")(x)
-        return nn.swish(norm(name="top_bn")(x))  # (n, h/32, w/32, c)
+        return norm(name="top_bn", swish=True)(x)  # (n, h/32, w/32, c)
 
 
 class MBConv(nn.Module):
@@ -121,9 +122,9 @@ class MBConv(nn.Module):
         y = x
         if self.expansion > 1:
             y = Conv(expanded, 1, 1, False, dtype, name="expand_conv")(y)
-            y = nn.swish(norm(name="expand_bn")(y))  # (n, h, w, e)
+            y = norm(name="expand_bn", swish=True)(y)  # (n, h, w, e)
         y = DepthwiseConv(self.kernel, self.stride, s.same_padding, dtype, name="depthwise_conv")(y)
-        y = nn.swish(norm(name="depthwise_bn")(y))  # (n, h2, w2, e)
+        y = norm(name="depthwise_bn", swish=True)(y)  # (n, h2, w2, e)
         average = jnp.mean(y, (1, 2), keepdims=True)  # (n, 1, 1, e)
         average = nn.swish(Conv(squeezed, 1, dtype=dtype, name="squeeze")(average))
         y *= nn.sigmoid(Conv(expanded, 1, dtype=dtype, name="excite")(average))

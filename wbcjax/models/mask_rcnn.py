@@ -74,7 +74,7 @@ class MaskRCNN(nn.Module):
         s = self.settings
         dtype = jnp.dtype(s.dtype)
         epsilon = s.backbone.norm_epsilon
-        self.backbone = ResNet(s.backbone, dtype)
+        self.backbone = ResNet(s.backbone, dtype, s.remat)
         self.fpn = Fpn(s.fpn.channels, dtype)
         self.rpn = Rpn(s.rpn, dtype)
         self.box_head = BoxHead(s.box_head, self.num_classes, epsilon, dtype)

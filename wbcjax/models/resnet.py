@@ -20,6 +20,7 @@ class ResNet(nn.Module):
 
     settings: BackboneSettings
     dtype: DTypeLike = jnp.float32
+    remat: bool = False  # see `MaskRCNNSettings`
 
     @nn.compact
     def __call__(
@@ -29,6 +30,7 @@ class ResNet(nn.Module):
         if s.depth not in BLOCKS:
             raise ValueError(f"config.model.backbone.depth is {s.depth}; choose one of {', '.join(map(str, BLOCKS))}")
         block = BasicBlock if s.depth < 50 else BottleneckBlock
+        block = nn.remat(block) if self.remat else block
         norm = norm_layer(s.norm, s.norm_epsilon, self.dtype, train, axis_name)
         x = Conv(s.width, 7, 2, s.conv_bias, self.dtype, name="conv1")(x)  # (n, h/2, w/2, 64)
         x = nn.relu(norm(name="bn1")(x))

@@ -123,6 +123,7 @@ class MaskRCNNSettings:
     black_padding: bool = False  # around the field the network sees black (Matterport), or the mean pixel
     normalized_boxes: bool = False  # x2 and y2 inclusive inside the network, as Matterport's normalised boxes imply
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; geometry and losses are float32
+    remat: bool = False  # compute the backbone's blocks again for the gradient, keeping only what enters each
     backbone: BackboneSettings = BackboneSettings()
     fpn: FpnSettings = FpnSettings()
     rpn: RpnSettings = RpnSettings()
@@ -188,6 +189,7 @@ class EfficientNetSettings:
     pixel_std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     stored_normalization: bool = True  # a second mean and variance of the pixels, stored with the weights
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; the dense layer is float32
+    remat: bool = False  # compute the blocks again for the gradient, keeping only what enters each
 
 
 # Width, depth and dropout of each member of the family, and the side of the images it was published with, pixels:
@@ -222,11 +224,17 @@ EFFICIENTNET_TORCHVISION = {
 
 _Settings = TypeVar("_Settings")
 
+# Settings that came when there were runs already, whose configs lack them: those runs had what is now the default.
+_LATER = {"remat"}
+
 
 def from_dict(kind: type[_Settings], values: Mapping[str, Any], where: str = "config.model") -> _Settings:
-    """Settings of one `kind` from a dict such as `config.model`; unknown and missing keys are errors."""
+    """Settings of one `kind` from a dict such as `config.model`; unknown and missing keys are errors.
+
+    What is newer than the first runs (`_LATER`) may be missing and is then the default.
+    """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown, missing = set(values) - set(fields), set(fields) - set(values)
+    unknown, missing = set(values) - set(fields), set(fields) - set(values) - _LATER
     if unknown or missing:
         found = [f"{where}.{name} is unknown" for name in sorted(unknown)]
         found += [f"{where}.{name} is missing" for name in sorted(missing)]

@@ -1,7 +1,9 @@
 """Saving and restoring a run; the only module that knows orbax."""
 
-import json
+import logging
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,147 +11,234 @@ import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from grain.checkpoint import CheckpointHandler, CheckpointRestore, CheckpointSave
 from jax.experimental import multihost_utils
+from orbax.checkpoint.handlers import CompositeCheckpointHandler
 
+from wbcjax.train.checkpoint_files import (
+    DAMAGED,
+    DISK_FULL,
+    TornCheckpoint,
+    clear_unfinished,
+    delete,
+    read_place,
+    read_score,
+    saved_steps,
+    score_item,
+    set_aside,
+    system_error,
+    write_score,
+)
+from wbcjax.train.digests import find_fault, has_digests, write_digests
+from wbcjax.train.misfit import find_misfit
 from wbcjax.train.state import TrainState, prediction_variables
+
+log = logging.getLogger(__name__)
+
+
+class NotSaved(OSError):
+    """A checkpoint could not be written; those before it are as they were."""
 
 
 class Checkpoints:
-    """The latest and the best checkpoint of a run, under one folder, one folder per step.
+    """The two latest checkpoints of a run and the best, under one folder, one folder per step.
 
-    A checkpoint is made of three items: `prediction` (weights and batch statistics to predict with, averaged where the
+    A checkpoint is made of four items: `prediction` (weights and batch statistics to predict with, averaged where the
     run averages), `training` (step, PRNG key, optimizer, and the weights and statistics that are trained where
-    `prediction` has their averages) and `data` (the place in the training data of each process). States are numpy
-    arrays, so a run may go on with another number of devices. Every process of a run makes one of these.
+    `prediction` has their averages), `data` (the place in the training data) and `metrics` (the score). States are
+    numpy arrays and the place in the data is the same in every process, so a run may go on with another number of
+    devices and processes. Every process of a run makes one of these; only the first one writes.
 
-    A step is written under a temporary name and renamed when it is whole; only then are older ones deleted, and a step
-    that is there is never written again. So wherever a save is cut short, the latest checkpoint is whole.
+    A step is written under another name, with the digests of its files, and renamed when it is whole; only then are
+    older ones deleted, and a step that is there is never written again. So wherever a save is cut short, the latest
+    checkpoint is whole. What is damaged later is found when the folder is opened to go on: such a step is renamed to
+    N.torn, with a warning, and the one before it is the latest. Opened with `only_read` nothing is changed.
     """
 
     def __init__(self, directory: Path, *, only_read: bool = False) -> None:
-        # Told of the handlers, orbax can describe checkpoints that another process saved.
-        handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
-        for item in ("prediction", "training"):
-            handlers.add(item, ocp.args.StandardSave, ocp.StandardCheckpointHandler())
-            handlers.add(item, ocp.args.StandardRestore, ocp.StandardCheckpointHandler())
-        of_grain: Any = CheckpointHandler()  # not a subclass of orbax's class, though made for it
-        handlers.add("data", CheckpointSave, of_grain)
-        handlers.add("data", CheckpointRestore, of_grain)
-        self._manager = ocp.CheckpointManager(
-            directory.absolute(),
-            options=ocp.CheckpointManagerOptions(
-                best_fn=_score,
-                # Saved while the next step runs, the state could be overwritten: its buffers are given to that step.
-                enable_async_checkpointing=False,
-                cleanup_tmp_directories=not only_read,
-                create=not only_read,
-            ),
-            handler_registry=handlers,
+        self._directory = directory.absolute()
+        # To orbax each process is alone: the first one writes, each reads for itself. See _in_first_process.
+        me = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
         )
+        self._checkpointer = ocp.Checkpointer(
+            CompositeCheckpointHandler(
+                prediction=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+                training=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+                data=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+                metrics=ocp.JsonCheckpointHandler("metrics", multiprocessing_options=alone),
+                composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
+            ),
+            multiprocessing_options=alone,
+        )
+        if not only_read:
+            _in_first_process(self._make_ready, f"{directory} could not be opened")
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.close()
+        self._checkpointer.close()
 
     @property
     def latest(self) -> int | None:
         """The step of the latest checkpoint."""
-        return self._manager.latest_step()
+        return max(self._steps(), default=None)
 
     @property
     def best(self) -> int | None:
-        """The step of the checkpoint with the best score, the later one of equals."""
-        return self._manager.best_step()
+        """The step of the checkpoint with the best score, the later one of equals.
+
+        Raises TornCheckpoint where a score is damaged.
+        """
+        return max(self._steps(), key=lambda step: (read_score(self._folder(step))["score"], step), default=None)
+
+    @property
+    def best_score(self) -> float:
+        """The score of the best checkpoint; -inf where none has one."""
+        return max((read_score(self._folder(step))["score"] for step in self._steps()), default=-math.inf)
 
     def evaluated(self, step: int) -> bool:
         """Whether the checkpoint of `step` holds the score of an evaluation."""
-        return self._manager.metrics(step)["evaluated"]  # pyright: ignore[reportOptionalSubscript]
+        return read_score(self._folder(step))["evaluated"]
 
     def save(self, state: TrainState, batches: grain.DatasetIterator, score: float | None) -> None:
         """Save a state in host memory; `score` None where it was not evaluated.
 
-        Of a step that was saved before only the score is written: a run reaches each step in one state only.
+        Of a step that was saved before only the score is written: a run reaches each step in one state only. Raises
+        NotSaved when it cannot be written, as on a full disk; OSError in the processes that waited for it.
         """
         step = int(state.step)
-        comparable = score is not None and math.isfinite(score)
-        metrics = {"score": score if comparable else -math.inf, "evaluated": score is not None}
-        if step not in self._manager.all_steps():
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    prediction=ocp.args.StandardSave(prediction_variables(state)),
-                    training=ocp.args.StandardSave(_training_item(state)),
-                    data=CheckpointSave(batches),
-                ),
-                metrics=metrics,
-            )
-        elif score is not None:
-            self._write_metrics(step, metrics)
-        for old in set(self._manager.all_steps()) - {self.latest, self.best}:
-            self._manager.delete(old)
+        _in_first_process(lambda: self._save(step, state, batches, score), f"step {step} could not be saved")
 
     def restore(self, step: int, like: TrainState, batches: grain.DatasetIterator) -> TrainState:
         """The state of `step`, in host memory, shaped as `like`; sets `batches` back to where it was then.
 
         Raises ValueError that lists what differs when the checkpoint holds other weights than `like`.
         """
-        prediction, training = prediction_variables(like), _training_item(like)
-        self._refuse_misfit(step, {"prediction": prediction, "training": training})
-        data = self._manager.directory / str(step) / "data"
-        share = f"process_{jax.process_index()}-of-{jax.process_count()}.json"
-        if not (data / share).exists():
-            found = ", ".join(sorted(path.name for path in data.glob("process_*")))
-            raise ValueError(
-                f"{data}: no {share} but {found}: go on with as many processes as the run was started with"
-            )
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                prediction=ocp.args.StandardRestore(prediction),
-                training=ocp.args.StandardRestore(training),
-                data=CheckpointRestore(batches),
-            ),
-        )
+        folder = self._folder(step)
+        wanted = {"prediction": prediction_variables(like), "training": _training_item(like)}
+        self._refuse_misfit(folder, wanted)
+        args = ocp.args.Composite(**{item: ocp.args.StandardRestore(tree) for item, tree in wanted.items()})
+        restored = self._checkpointer.restore(folder, args=args)
+        batches.set_state(read_place(folder))
         prediction = restored["prediction"] if like.ema is None else {"ema": restored["prediction"]}
         return like._replace(**prediction, **restored["training"])
 
     def restore_prediction(self, step: int) -> dict:
-        """The variables {"params", "batch_stats"} of `step` to predict with, in host memory."""
-        metadata = self._manager.item_metadata(step)["prediction"].tree
-        like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), metadata)
-        args = ocp.args.Composite(prediction=ocp.args.StandardRestore(like))
-        return self._manager.restore(step, args=args)["prediction"]
+        """The variables {"params", "batch_stats"} of `step` to predict with, in host memory.
 
-    def _write_metrics(self, step: int, metrics: dict) -> None:
-        # orbax has no call for this; the file is where its handler of metrics puts and reads it.
-        if jax.process_index() == 0:
-            path = Path(self._manager.directory) / str(step) / "metrics" / "metrics"
-            unfinished = path.with_suffix(".new")
-            unfinished.write_text(json.dumps(metrics))
-            unfinished.replace(path)
-        multihost_utils.sync_global_devices("the score is written")
-        self._manager.reload()
-        multihost_utils.sync_global_devices("the score is read")  # process 0 deletes what it makes superfluous
+        Raises TornCheckpoint that names the damaged file.
+        """
+        folder = self._folder(step)
+        fault = find_fault(folder, ("prediction",)) if has_digests(folder) else None
+        if fault:
+            raise TornCheckpoint(fault)
+        try:
+            return self._restore_as_saved(folder, "prediction")["prediction"]
+        except DAMAGED as error:
+            raise TornCheckpoint(_short(folder, error)) from error
 
-    def _refuse_misfit(self, step: int, wanted: dict[str, Any]) -> None:
-        # orbax raises on another tree but lets another shape pass.
-        metadata = self._manager.item_metadata(step)
-        saved = _shapes({item: metadata[item].tree for item in wanted})
-        needed = _shapes(wanted)
-        differences = [
-            f"{path}: {saved.get(path, 'absent')} in the checkpoint, {needed.get(path, 'absent')} in the model"
-            for path in sorted(saved | needed)
-            if saved.get(path) != needed.get(path)
-        ]
-        if differences:
-            more = f"\n  and {len(differences) - 10} more" if len(differences) > 10 else ""
+    def _restore_as_saved(self, folder: Path, *items: str) -> Any:
+        metadata = self._checkpointer.metadata(folder).item_metadata or {}
+        likes = {
+            item: jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), metadata[item].tree) for item in items
+        }
+        args = ocp.args.Composite(**{item: ocp.args.StandardRestore(like) for item, like in likes.items()})
+        return self._checkpointer.restore(folder, args=args)
+
+    def _folder(self, step: int) -> Path:
+        return self._directory / str(step)
+
+    def _steps(self) -> list[int]:
+        return saved_steps(self._directory)
+
+    def _save(self, step: int, state: TrainState, batches: grain.DatasetIterator, score: float | None) -> None:
+        try:
+            if step not in self._steps():
+                self._write(step, state, batches, score)
+            elif score is not None:
+                write_score(self._folder(step), score)
+        except Exception as error:  # of many kinds, see system_error
+            number = system_error(error)
+            if number is None:
+                raise
+            clear_unfinished(self._directory, ignore_errors=True)
+            intact = "there is none before it" if self.latest is None else f"that of step {self.latest} is intact"
+            remedy = "Free some space" if number in DISK_FULL else "Mend that"
+            raise NotSaved(
+                f"the checkpoint of step {step} could not be written to {self._directory}: {os.strerror(number)}; "
+                f"{intact}. {remedy}: the same command goes on."
+            ) from error
+        for old in set(self._steps()[:-2]) - {self.best}:
+            delete(self._folder(old))
+
+    def _write(self, step: int, state: TrainState, batches: grain.DatasetIterator, score: float | None) -> None:
+        unfinished = self._directory / f"{step}.unfinished"
+        self._checkpointer.save(
+            unfinished,
+            args=ocp.args.Composite(
+                prediction=ocp.args.StandardSave(prediction_variables(state)),
+                training=ocp.args.StandardSave(_training_item(state)),
+                data=ocp.args.JsonSave(batches.get_state()),
+                metrics=ocp.args.JsonSave(score_item(score)),
+            ),
+        )
+        write_digests(unfinished, without="metrics")
+        unfinished.rename(self._folder(step))
+
+    def _make_ready(self) -> None:
+        """Clear what was cut short, and set what is damaged aside."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        clear_unfinished(self._directory)
+        latest, torn = None, {}
+        for step in reversed(self._steps()):
+            fault = self._find_fault(step, mend_score=latest is None)
+            if fault is None:
+                latest = step if latest is None else latest
+            else:
+                torn[fault] = set_aside(self._folder(step))
+        onward = (
+            "as there is no other, training starts anew" if latest is None else f"training goes on from step {latest}"
+        )
+        for fault, aside in torn.items():
+            log.warning("a checkpoint is torn: %s; it is kept as %s; %s", fault, aside, onward)
+
+    def _find_fault(self, step: int, *, mend_score: bool) -> str | None:
+        folder = self._folder(step)
+        fault = find_fault(folder) if has_digests(folder) else self._try(folder)
+        if fault:
+            return fault
+        try:
+            read_score(folder)
+        except TornCheckpoint as error:
+            if not mend_score:  # it may be the best one: without its score the next save would delete it
+                return str(error)
+            write_score(folder, None)
+            log.warning("%s; step %d counts as not evaluated", error, step)
+        return None
+
+    def _try(self, folder: Path) -> str | None:
+        """Whether a checkpoint without digests, as earlier versions wrote it, can be restored; then it gets them."""
+        for path in folder.rglob("*"):
+            if path.is_file():
+                path.open("rb").close()  # what may not be read is not torn: raises OSError
+        try:
+            self._restore_as_saved(folder, "prediction", "training")
+            read_place(folder)
+        except DAMAGED as error:
+            return _short(folder, error)
+        write_digests(folder, without="metrics")
+        return None
+
+    def _refuse_misfit(self, folder: Path, wanted: dict[str, Any]) -> None:
+        # orbax raises on another tree but lets another shape or type pass.
+        metadata = self._checkpointer.metadata(folder).item_metadata or {}
+        misfit = find_misfit({item: metadata[item].tree for item in wanted}, wanted)
+        if misfit:
             raise ValueError(
-                f"{self._manager.directory / str(step)} does not fit the model and optimizer of this config:\n  "
-                + "\n  ".join(differences[:10])
-                + f"{more}\nGive the config that the run was started with, or a new workdir."
+                f"{folder} does not fit the model and optimizer of this config:\n{misfit}\n"
+                "Give the config that the run was started with, or a new workdir."
             )
 
 
@@ -157,7 +246,7 @@ def load_variables(workdir: Path, which: str = "best") -> tuple[dict, int]:
     """The variables {"params", "batch_stats"} to predict with, in host memory, and the step they are from.
 
     which: "best" (by the score of the run's evaluations) or "latest". Averaged where the run keeps averages.
-    Raises FileNotFoundError when the run has no checkpoint.
+    Raises FileNotFoundError when the run has no checkpoint, TornCheckpoint when a file of it is damaged.
     """
     if which not in ("best", "latest"):
         raise ValueError(f"checkpoint {which!r}: choose 'best' or 'latest'")
@@ -165,10 +254,17 @@ def load_variables(workdir: Path, which: str = "best") -> tuple[dict, int]:
     if not directory.is_dir():
         raise FileNotFoundError(f"{directory} does not exist: give the workdir of a training run")
     with Checkpoints(directory, only_read=True) as checkpoints:
-        step = checkpoints.best if which == "best" else checkpoints.latest
-        if step is None:
-            raise FileNotFoundError(f"{directory} holds no checkpoint yet: the run was ended before its first one")
-        return checkpoints.restore_prediction(step), step
+        try:
+            step = checkpoints.best if which == "best" else checkpoints.latest
+            if step is None:
+                raise FileNotFoundError(f"{directory} holds no checkpoint yet: the run was ended before its first one")
+            return checkpoints.restore_prediction(step), step
+        except TornCheckpoint as error:
+            other = "latest" if which == "best" else "best"
+            raise TornCheckpoint(
+                f"the {which} checkpoint of {workdir} is torn: {error}. Take the {other} one (--checkpoint {other}), "
+                "or train on: torn checkpoints are then set aside"
+            ) from error
 
 
 def checkpoint_directory(workdir: Path) -> Path:
@@ -177,16 +273,24 @@ def checkpoint_directory(workdir: Path) -> Path:
 
 
 def _training_item(state: TrainState) -> dict:
-    # failed_step is left out: a state that failed is never saved.
     item = {"step": state.step, "opt_state": state.opt_state, "key": state.key}
     return item if state.ema is None else item | {"params": state.params, "batch_stats": state.batch_stats}
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    # Metadata names the fields of a NamedTuple and the places of a tuple as a dictionary's keys: so must we.
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
+def _in_first_process(work: Callable[[], None], failure: str) -> None:
+    """Do `work` in process 0 while the others wait; where it fails there, they raise OSError."""
+    error = None
+    if jax.process_index() == 0:
+        try:
+            work()
+        except Exception as raised:  # of whatever kind: raised again below, once the others know
+            error = raised
+    failed = multihost_utils.broadcast_one_to_all(np.int32(error is not None))
+    if error:
+        raise error
+    if failed:
+        raise OSError(f"{failure} by the first process: see its message")
 
 
-def _score(metrics: dict[str, float]) -> float:
-    return metrics["score"]
+def _short(folder: Path, error: Exception) -> str:
+    return f"{folder} cannot be restored ({type(error).__name__}: {' '.join(str(error).split())[:200]})"

@@ -3,11 +3,18 @@
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+
+AGAIN = 0.5  # seconds after which Interrupted is raised once more where something swallowed it
 
 
 class Interrupted(BaseException):
-    """A stop was asked for inside `StopRequest.at_once`. Like KeyboardInterrupt, no `except Exception` catches it."""
+    """A stop was asked for, by `signal`. Like KeyboardInterrupt, no `except Exception` catches it."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number.name)
+        self.signal = number
 
 
 class StopRequest:
@@ -28,21 +35,67 @@ class StopRequest:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """For long work that leaves nothing half done: a signal raises Interrupted here, also one that came before."""
-        self._at_once = True
-        try:
-            if self.signal:
-                raise Interrupted
-            yield
-        finally:
-            self._at_once = False
+        """For long work that leaves nothing half done: raises Interrupted on a signal, also on one that came before.
+
+        Python drops what a signal's handler raises where it comes in the middle of a `__del__` or of a callback of the
+        garbage collector (JAX has one). So Interrupted is raised again and again until the work is left, and at the
+        latest when it is done.
+        """
+        with _alarm(self._again):
+            try:
+                self._at_once = True
+                self._raise_if_asked()
+                yield
+                self._raise_if_asked()
+            finally:
+                self._at_once = False
 
     def _ask(self, number: int, _frame: object) -> None:
         self.signal = signal.Signals(number)
         self.__exit__()
         # Not print: the signal may have come in the middle of one.
-        os.write(
-            2, f"\n{self.signal.name}: finishing the step and saving; once more to abort without saving\n".encode()
-        )
+        os.write(2, f"\n{self.signal.name}: stopping when nothing will be lost; once more to abort at once\n".encode())
         if self._at_once:
-            raise Interrupted
+            signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
+            raise Interrupted(self.signal)
+
+    def _again(self, _number: int, _frame: object) -> None:
+        if self._at_once and not _leaving():
+            self._raise_if_asked()
+
+    def _raise_if_asked(self) -> None:
+        if self.signal:
+            raise Interrupted(self.signal)
+
+
+def exit_code(stopped_by: signal.Signals) -> int:
+    """What a command that a signal stopped exits with: 0 for SIGTERM, as schedulers want it, else as shells do."""
+    return 0 if stopped_by == signal.SIGTERM else 128 + stopped_by
+
+
+@contextlib.contextmanager
+def breakable() -> Iterator[None]:
+    """`StopRequest.at_once` for work outside a run: the first SIGINT or SIGTERM raises Interrupted, for certain."""
+    with StopRequest() as stop, stop.at_once():
+        yield
+    if stop.signal:  # in the last moment
+        raise Interrupted(stop.signal)
+
+
+@contextlib.contextmanager
+def _alarm(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """What a timer that is set inside calls; it is off afterwards."""
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _leaving() -> bool:
+    """Whether the code that an alarm broke into is a `finally` or `except` on the way of an Interrupted."""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__context__
+    return error is not None

@@ -8,6 +8,8 @@ from typing import Any
 import flax.linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from wbcjax.models.norm import BatchNorm
+
 # Layers by the names of Matterport's Mask R-CNN (`train(layers=...)`): its ResNet stages 3, 4, 5 are torchvision's
 # layer2, layer3, layer4; of EfficientNet the blocks at strides 8, 16, 32. Regular expressions, matched from the start
 # of a weight's path.
@@ -52,9 +54,9 @@ def frozen_statistics(layers: str) -> AbstractContextManager:
     trained = _pattern(layers)
 
     def keep_stored(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        norm = isinstance(context.module, nn.BatchNorm) and "use_running_average" in kwargs
+        norm = isinstance(context.module, BatchNorm) and "use_stored" in kwargs
         if norm and not trained.match("/".join((*context.module.path, "scale"))):
-            kwargs = kwargs | {"use_running_average": True}
+            kwargs = kwargs | {"use_stored": True}
         return call(*args, **kwargs)
 
     return nn.intercept_methods(keep_stored)

@@ -1,6 +1,7 @@
 """Training from the first step to the last, or from where it stopped."""
 
 import contextlib
+import functools
 import json
 import math
 import signal
@@ -9,16 +10,18 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grain
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jaxtyping import Array, Bool
 from ml_collections import ConfigDict
 
 from wbcjax.files import write_atomically
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory
+from wbcjax.train.guard import Guard
 from wbcjax.train.interrupt import Interrupted, StopRequest
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel
@@ -31,10 +34,8 @@ from wbcjax.train.task import Task
 from wbcjax.train.workdir import settle_config
 
 STEPS_IN_FLIGHT = 2  # steps handed to the device and not done: more would only hold more batches in its memory
-
-
-class NonFiniteLoss(ArithmeticError):
-    """A loss or gradient became infinite or not a number."""
+COLLAPSED = 0.01  # of the best score: what is below is no worse model, but one that finds nothing any more
+STOP, TIME_OVER, SAVE = range(3)  # what a process may wish
 
 
 def train(
@@ -43,24 +44,25 @@ def train(
     """Train `task` as `config.train` says in `workdir`; goes on from the latest checkpoint that is there.
 
     Returns None at the end of the run or of `max_minutes`, both with a last evaluation and checkpoint, or the signal
-    (SIGINT, SIGTERM) that stopped it: the step is finished, and a checkpoint saved without an evaluation. A second
-    signal ends the program at once: what was done since the last save, about `checkpoint_minutes` at most, is lost.
-    Raises ConfigChanged, NonFiniteLoss (see nonfinite.json in the workdir) and ValueError for a config that contradicts
-    itself or the checkpoint.
+    (SIGINT, SIGTERM) that stopped it, or came too late to: the step is finished, and a checkpoint saved without an
+    evaluation. A second signal ends the program at once: what was done since the last save, about `checkpoint_minutes`
+    at most, is lost.
+    Several processes agree on what one of them was told. Raises ConfigChanged, NonFiniteLoss (see `Guard`), and
+    ValueError for a config that contradicts itself or the checkpoint.
     """
     workdir = Path(workdir)
     first_process = jax.process_index() == 0
     settings = TrainSettings.from_config(config.train)
     plan = plan_run(settings, task.images)
     parallel = DataParallel(settings.parallel)
-    parallel.check_batch_size(settings.batch_size)
+    parallel.check_batch_size(settings.batch_size, settings.accumulate)
     with Checkpoints(checkpoint_directory(workdir)) as checkpoints:
-        started = checkpoints.latest is not None
+        started = any(checkpoint_directory(workdir).iterdir())  # torn ones count: they are of that config
         changes = settle_config(config, workdir, started=started, allow_change=allow_config_change, write=first_process)
         if first_process:
             write_atomically(workdir / "data.json", (json.dumps(task.facts, indent=2) + "\n").encode())
-        batches = task.train_batches(config.seed, jax.process_index(), jax.process_count())
-        with contextlib.closing(batches), StopRequest() as stop:
+        fresh_batches = functools.partial(task.train_batches, config.seed, jax.process_index(), jax.process_count())
+        with contextlib.closing(fresh_batches()) as batches, StopRequest() as stop:
             state, phase = _start_or_resume(settings, config.seed, task, plan, checkpoints, batches)
             with RunLog(
                 workdir,
@@ -69,10 +71,11 @@ def train(
                 batch_size=settings.batch_size,
                 active=first_process,
             ) as log:
-                if state.step:
+                if log.resumes:
                     log.record("resume", int(state.step), {"config_changes": changes})
                     log.say(f"going on from step {state.step} of {plan.steps} in {workdir}")
-                run = _Run(settings, task, plan, parallel, checkpoints, batches, stop, log, workdir)
+                guard = Guard(settings.max_skipped_in_a_row, workdir, log, fresh_batches)
+                run = _Run(settings, task, plan, parallel, checkpoints, batches, stop, log, guard, workdir)
                 return run.go(state, phase)
 
 
@@ -93,8 +96,13 @@ class _Launched(NamedTuple):
     """A step given to the device whose metrics were not read yet."""
 
     step: int
+    place: Any  # of its batch in the data
     index: np.ndarray  # of the images in this process's share of the batch
     metrics: dict
+
+
+def _no_wishes() -> Bool[np.ndarray, "3"]:
+    return np.zeros(3, bool)
 
 
 @dataclass
@@ -109,7 +117,9 @@ class _Run:
     batches: grain.DatasetIterator
     stop: StopRequest
     log: RunLog
+    guard: Guard
     workdir: Path
+    agreed: np.ndarray = field(default_factory=_no_wishes)
     unread: deque[_Launched] = field(default_factory=deque)
     start: float = field(default_factory=time.monotonic)
     window_start: float = field(default_factory=time.monotonic)  # of the steps in the next "train" record
@@ -117,6 +127,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.settings)
+        self.best_score = self.checkpoints.best_score
 
     def go(self, state: TrainState, phase: Phase) -> signal.Signals | None:
         step = first = int(state.step)
@@ -124,7 +135,7 @@ class _Run:
         train_step = self._compile(phase)
         state = self.parallel.place_state(state)
         while True:
-            ending = step == self.plan.steps or (step > first and self._out_of_time(step))
+            ending = step == self.plan.steps or (step > first and self._out_of_time())
             if (ending or self.plan.evaluation_due(step)) and not evaluated:
                 self._read_metrics()
                 if not self._evaluate_and_save(state, step):
@@ -132,23 +143,24 @@ class _Run:
                 evaluated = True
             if ending:
                 self.log.record("stop", step, {"reason": "finished" if step == self.plan.steps else "max_minutes"})
-                return None
-            if self._asked_to_stop(step):
+                return self.stop.signal
+            if self._asked_to_stop():
                 self._read_metrics()
                 if not evaluated:
                     self._save(state, None)
                 return self._stopped(step)
-            if step > first and not evaluated and self._save_due(step):
+            if step > first and not evaluated and self._save_due():
                 self._read_metrics()
                 self._save(state, None)
             if self.plan.phase(step) != phase:
                 state, phase = self._change_phase(state, step)
                 train_step = self._compile(phase)
-            batch = next(self.batches)
-            state, metrics = train_step(state, self.parallel.place_batch(batch))
-            self.unread.append(_Launched(step, np.asarray(batch.index), metrics))
+            place, batch = self.batches.get_state(), next(self.batches)
+            wishes = self.parallel.place_wishes(self._wishes().astype(np.float32))
+            state, metrics = train_step(state, self.parallel.place_batch(batch), wishes)
+            self.unread.append(_Launched(step, place, np.asarray(batch.index), metrics))
             if len(self.unread) > STEPS_IN_FLIGHT:
-                jax.block_until_ready(self.unread[-1 - STEPS_IN_FLIGHT].metrics)
+                self._hear(self.parallel.local(self.unread[-1 - STEPS_IN_FLIGHT].metrics)["wishes"])
             step, evaluated = step + 1, False
             self.log.advance()
             if step % self.settings.log_every == 0:
@@ -164,6 +176,7 @@ class _Run:
                 phase.layers,
                 settings.loss_weights,
                 settings.ema_decay,
+                settings.accumulate,
             )
         )
 
@@ -176,44 +189,25 @@ class _Run:
         return self.parallel.place_state(host_state._replace(opt_state=opt_state)), phase
 
     def _read_metrics(self) -> None:
-        """Wait for the steps under way, record their mean metrics, and stop the run if one of them failed."""
+        """Wait for the steps under way, record their mean metrics, and stop the run if too many of them failed."""
         if not self.unread:
             return
         launched = list(self.unread)
         fetched = jax.device_get([self.parallel.local(one.metrics) for one in launched])
         fetched = [{"loss": metrics["loss"]} | metrics for metrics in fetched]  # jax sorts names; the sum goes first
         self.unread.clear()
-        failed = [number for number, metrics in enumerate(fetched) if metrics["failed_step"] >= 0]
-        if failed:
-            self._report_failure(launched[failed[0]], fetched[failed[0]])
+        for one, metrics in zip(launched, fetched, strict=True):
+            self._hear(metrics.pop("wishes"))
+            self.guard.look(one.step, one.place, lambda one=one: self.task.names(_gather(one.index)), metrics)
         now, step = time.monotonic(), launched[-1].step + 1
         images = len(launched) * self.settings.batch_size
-        means = {
-            name: float(np.mean([metrics[name] for metrics in fetched])) for name in fetched[0] if name != "failed_step"
-        }
+        skipped = sum(int(metrics.pop("skipped")) for metrics in fetched)
+        counted = [metrics for metrics in fetched if math.isfinite(metrics["loss"] + metrics["grad_norm"])] or fetched
+        means = {name: float(np.mean([metrics[name] for metrics in counted])) for name in fetched[0]}
+        means |= {"learning_rate": float(fetched[-1]["learning_rate"])} | ({"skipped": skipped} if skipped else {})
         speed = {"images_per_second": images / (now - self.window_start), "epoch": step / self.plan.steps_per_epoch}
-        self.log.record("train", step, means | {"learning_rate": float(fetched[-1]["learning_rate"])} | speed)
+        self.log.record("train", step, means | speed)
         self.window_start = now
-
-    def _report_failure(self, launched: _Launched, metrics: dict) -> None:
-        losses = {name: float(value) for name, value in metrics.items() if name not in ("failed_step", "learning_rate")}
-        names = self.task.names(_gather(launched.index))
-        report = {
-            "step": launched.step,
-            "losses": {name: value if math.isfinite(value) else str(value) for name, value in losses.items()},
-            "images": names,
-        }
-        path = self.workdir / "nonfinite.json"
-        if jax.process_index() == 0:
-            path.write_text(json.dumps(report, indent=2) + "\n")
-        self.log.record("nonfinite", launched.step, report)
-        raise NonFiniteLoss(
-            f"step {launched.step}: "
-            + ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-            + f"; the weights were left as they were before it. Images: {', '.join(names)}; also in {path}. "
-            "Look at these images and their annotations; the same command goes on from the latest checkpoint. Or lower "
-            "config.train.learning_rate, or set config.train.clip_norm, and add --allow_config_change."
-        )
 
     def _evaluate_and_save(self, state: TrainState, step: int) -> bool:
         """False when a signal broke the evaluation off; the state is saved whatever becomes of the evaluation."""
@@ -222,25 +216,39 @@ class _Run:
         score = None
         try:
             with breakable:
-                score = self._evaluate(state, step)
+                scores = self.task.evaluate(prediction_variables(self.parallel.local(state)))
+            score = self._note_scores(scores, step)
         except Interrupted:
             pass
         finally:
             self._save(state, score)
         return score is not None
 
-    def _evaluate(self, state: TrainState, step: int) -> float:
-        scores = self.task.evaluate(prediction_variables(self.parallel.local(state)))
-        if self.task.best_score not in scores:
-            raise ValueError(f"the evaluation gave {', '.join(scores)}, not {self.task.best_score!r}")
+    def _note_scores(self, scores: dict[str, float], step: int) -> float:
+        """Record the scores of an evaluation; returns the one that ranks checkpoints."""
+        name = self.task.best_score
+        if name not in scores:
+            raise ValueError(f"the evaluation gave {', '.join(scores)}, not {name!r}")
         self.log.record("eval", step, {"epoch": step / self.plan.steps_per_epoch} | scores)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         self.log.say(f"step {step} evaluated: {shown}")
-        return scores[self.task.best_score]
+        self._flag_collapse(step, scores[name])
+        return scores[name]
+
+    def _flag_collapse(self, step: int, score: float) -> None:
+        name, best = self.task.best_score, self.best_score
+        self.best_score = max(best, score)
+        if best > 0 and score < COLLAPSED * best:
+            self.log.record("collapse", step, {name: score, "best": best})
+            self.log.say(
+                f"step {step}: {name} collapsed, {score:.4g} after {best:.4g}. The best checkpoint is kept. Look at "
+                "the losses and skipped steps before; a lower config.train.learning_rate or a clip_norm may help"
+            )
 
     def _save(self, state: TrainState, score: float | None) -> None:
         self.checkpoints.save(jax.device_get(self.parallel.local(state)), self.batches, score)
         self.window_start = self.last_save = time.monotonic()
+        self.agreed[SAVE] = False
 
     def _stopped(self, step: int) -> signal.Signals:
         reason = self.stop.signal or signal.SIGTERM  # another process of the run was asked
@@ -248,22 +256,32 @@ class _Run:
         self.log.say(f"stopped by {reason.name} after step {step}; saved in {self.workdir}; the same command goes on")
         return reason
 
-    def _out_of_time(self, step: int) -> bool:
-        limit = self.settings.max_minutes * 60
-        return limit > 0 and self._agreed(step, time.monotonic() - self.start > limit)
+    def _out_of_time(self) -> bool:
+        return bool(self._decided()[TIME_OVER])
 
-    def _save_due(self, step: int) -> bool:
-        limit = self.settings.checkpoint_minutes * 60
-        return limit > 0 and self._agreed(step, time.monotonic() - self.last_save > limit)
+    def _save_due(self) -> bool:
+        return bool(self._decided()[SAVE])
 
-    def _asked_to_stop(self, step: int) -> bool:
-        return self._agreed(step, self.stop.signal is not None)
+    def _asked_to_stop(self) -> bool:
+        return bool(self._decided()[STOP])
 
-    def _agreed(self, step: int, wish: bool) -> bool:
-        """Whether a process of the run wants it; several processes ask each other only where metrics are read."""
-        if jax.process_count() == 1:
-            return wish
-        return step % self.settings.log_every == 0 and bool(_gather(np.array([wish])).any())
+    def _wishes(self) -> Bool[np.ndarray, "3"]:
+        """What this process wants: to stop, to end in time, to save."""
+        now, minutes = time.monotonic(), self.settings.checkpoint_minutes
+        return np.array(
+            [
+                self.stop.signal is not None,
+                0 < self.settings.max_minutes * 60 < now - self.start,
+                0 < minutes * 60 < now - self.last_save,
+            ]
+        )
+
+    def _decided(self) -> Bool[np.ndarray, "3"]:
+        """What all processes do: each hears of the others' wishes with the metrics of the step that they came with."""
+        return self._wishes() if jax.process_count() == 1 else self.agreed
+
+    def _hear(self, wishes: Array | np.ndarray) -> None:
+        self.agreed |= np.asarray(wishes)[0] > 0
 
 
 def _gather(local: np.ndarray) -> np.ndarray:

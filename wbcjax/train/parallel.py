@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Float
 
 from wbcjax.train.step import AXIS
 
@@ -23,16 +24,20 @@ class DataParallel:
         if how == "pmap" and jax.process_count() > 1:
             raise ValueError("config.train.parallel 'pmap' works in one process only: choose 'shard_map'")
         self.devices = list(devices or jax.devices())
+        self._mine = [device for device in self.devices if device.process_index == jax.process_index()]
         self._pmap = how == "pmap"
         mesh = jax.make_mesh((len(self.devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=self.devices)
         self._everywhere, self._spread = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
 
     def compile(self, step: Callable) -> Callable:
-        """`step` for state and batches that `place_state` and `place_batch` gave. The state passed in is used up."""
+        """`step` for a state and batches and wishes that `place_state`, `place_batch` and `place_wishes` gave.
+
+        The state passed in is used up.
+        """
         if self._pmap:
             return jax.pmap(step, axis_name=AXIS, devices=self.devices, donate_argnums=0)
         mesh = self._everywhere.mesh
-        mapped = jax.shard_map(step, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(), check_vma=False)
+        mapped = jax.shard_map(step, mesh=mesh, in_specs=(P(), P(AXIS), P(AXIS)), out_specs=P(), check_vma=False)
         return jax.jit(mapped, donate_argnums=0)
 
     def place_state(self, state: Any) -> Any:
@@ -46,19 +51,25 @@ class DataParallel:
     def place_batch(self, batch: Any) -> Any:
         """Spread this process's share of a batch over its devices."""
         if self._pmap:
-            count = len(self.devices)
+            count = len(self._mine)
             batch = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), batch)
         return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(self._spread, leaf), batch)
+
+    def place_wishes(self, wishes: Float[np.ndarray, " w"]) -> Any:
+        """What this process wants, told by each of its devices: (devices of all processes, w)."""
+        return self.place_batch(np.broadcast_to(wishes, (len(self._mine), *wishes.shape)))
 
     def local(self, replicated: Any) -> Any:
         """What `place_state` or a step gave, as one plain copy on this process's first device."""
         copies = jax.tree.map(lambda leaf: leaf.addressable_data(0), replicated)
         return jax.tree.map(lambda leaf: leaf[0], copies) if self._pmap else copies
 
-    def check_batch_size(self, batch_size: int) -> None:
-        """Raise ValueError unless a batch divides evenly over the devices."""
-        if batch_size % len(self.devices):
+    def check_batch_size(self, batch_size: int, accumulate: int = 1) -> None:
+        """Raise ValueError unless a batch divides evenly over the devices, and each share into `accumulate` parts."""
+        parts = len(self.devices) * accumulate
+        if batch_size % parts:
+            of_parts = f" in {accumulate} parts (config.train.accumulate)" if accumulate > 1 else ""
             raise ValueError(
-                f"config.train.batch_size is {batch_size}, which {len(self.devices)} devices cannot share evenly: "
-                f"choose a multiple of {len(self.devices)}"
+                f"config.train.batch_size is {batch_size}, which {len(self.devices)} devices cannot share "
+                f"evenly{of_parts}: choose a multiple of {parts}"
             )

@@ -74,14 +74,18 @@ def learning_rate(settings: TrainSettings, plan: Plan) -> Callable[[Int[Array, "
     """The schedule step -> learning rate: linear warm-up, then cosine or step decay, times the phase's scale.
 
     "cosine" falls to 0 at the end of the run (Loshchilov & Hutter 2017, one cycle); "step" multiplies by `gamma` at
-    each of `boundaries`. Steps decide, never the clock, so that a resumed run follows the same curve.
+    each of `boundaries`. Steps decide, never the clock, so that a resumed run follows the same curve. With
+    `learning_rate_batch`, the rate grows as the batch (Goyal et al. 2017, section 2.1, whose warm-up it needs).
     """
+    base = settings.learning_rate
+    if settings.learning_rate_batch:
+        base *= settings.batch_size / settings.learning_rate_batch
     drops = jnp.array([round(epoch * plan.steps_per_epoch) for epoch in settings.boundaries], jnp.int32)
     starts = jnp.array([phase.first for phase in plan.phases], jnp.int32)
     scales = jnp.array([phase.learning_rate_scale for phase in plan.phases], jnp.float32)
 
     def schedule(step: Int[Array, ""]) -> Float[Array, ""]:
-        rate = settings.learning_rate * scales[jnp.sum(step >= starts) - 1]
+        rate = base * scales[jnp.sum(step >= starts) - 1]
         if settings.warmup_steps > 0:
             rate *= jnp.minimum((step + 1) / settings.warmup_steps, 1.0)
         if settings.schedule == "step":

@@ -1,13 +1,17 @@
 """What a run tells: metrics.jsonl, TensorBoard and the progress bar."""
 
+import contextlib
 import json
 import math
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import tensorboardX
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 
@@ -15,13 +19,15 @@ class RunLog:
     """Writes records of a run into `workdir` and shows its progress on the terminal.
 
     metrics.jsonl has one JSON object per line: {"kind", "step", ...}, kind being "train" (means over the steps since
-    the last such record), "eval", "resume", "stop" or "nonfinite". It is only ever added to: after a "resume" record
-    of step S, earlier records of steps above S tell of work that was lost and is done again. Not finite numbers are
-    written as null. `active` False (every process but the first) writes and shows nothing.
+    the last such record that were not skipped), "skipped", "eval", "collapse", "resume" or "stop". It is only ever
+    added to: after a "resume" record of step S, earlier records of steps above S tell of work that was lost and is done
+    again. Not finite numbers are written as null. `active` False (every process but the first) writes nothing and
+    shows nothing.
     """
 
     def __init__(self, workdir: Path, *, steps: int, step: int, batch_size: int, active: bool) -> None:
         self._active, self._batch_size, self._steps = active, batch_size, steps
+        self.resumes = False  # an earlier run's records, though it may have saved no step
         # Files and other programs get lines instead of a bar.
         self._bar = tqdm(
             total=steps * batch_size,
@@ -33,10 +39,16 @@ class RunLog:
         )
         if active:
             path = Path(workdir) / "metrics.jsonl"
-            torn = path.exists() and not path.read_bytes().endswith(b"\n")  # a line that a kill cut short
-            self._file = path.open("a")
-            self._file.write("\n" if torn else "")
-            self._board = tensorboardX.SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
+            self.resumes = path.exists()
+            written = path.read_bytes() if self.resumes else b""
+            torn = written != b"" and not written.endswith(b"\n")  # a line that a kill cut short
+            self._file = path.open("ab", buffering=0)
+            self._write(b"\n" if torn else b"")
+            # Not tensorboardX's SummaryWriter: on a full disk its thread ends, and then its queue blocks for ever.
+            self._board = EventsWriter(str(Path(workdir) / "events"))
+            if self.resumes:  # TensorBoard then drops what an earlier run told of later steps
+                start = SessionLog(status=SessionLog.START)
+                self._board.write_event(Event(wall_time=time.time(), step=step + 1, session_log=start))
 
     def __enter__(self) -> "RunLog":
         return self
@@ -45,22 +57,36 @@ class RunLog:
         self._bar.close()
         if self._active:
             self._file.close()
-            self._board.close()
+            with contextlib.suppress(OSError):  # of which `record` told
+                self._board.close()
 
     def advance(self, steps: int = 1) -> None:
         """Move the bar on."""
         self._bar.update(steps * self._batch_size)
 
     def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """Add a record to metrics.jsonl, and its numbers to TensorBoard as `kind/name`."""
+        """Add a record to metrics.jsonl, and its numbers to TensorBoard as `kind/name`.
+
+        Raises OSError that says what to do when it cannot be written, as on a full disk.
+        """
         if not self._active:
             return
         line = {"kind": kind, "step": step, **{name: _jsonable(value) for name, value in values.items()}}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            if isinstance(value, (int, float)):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+        numbers = {
+            f"{kind}/{name}": value
+            for name, value in values.items()
+            if isinstance(value, (int, float)) and math.isfinite(value)
+        }
+        try:
+            self._write((json.dumps(line) + "\n").encode())
+            for name, value in numbers.items():
+                self._board.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+            self._board.flush()
+        except OSError as error:
+            raise OSError(
+                f"{self._file.name} or the events file beside it could not be written: {error.strerror}. The "
+                "checkpoints are intact. Free some space: the same command goes on."
+            ) from error
         if kind == "train":
             self._show(step, values)
 
@@ -68,6 +94,10 @@ class RunLog:
         """A line on the terminal, above the bar."""
         if self._active:
             tqdm.write(text, file=sys.stderr)
+
+    def _write(self, data: bytes) -> None:
+        while data:  # the last piece that a full disk takes is a short one
+            data = data[self._file.write(data) :]
 
     def _show(self, step: int, values: Mapping[str, Any]) -> None:
         shown = {

@@ -19,11 +19,13 @@ class TrainSettings:
     """`config.train`, key by key."""
 
     batch_size: int  # images per step, over all devices
+    accumulate: int  # parts in which each device sees its share of a batch, one after the other; 1: at once
     steps: int  # length of the run; 0: by epochs
     epochs: float  # length of the run; 0: by the phases
     phases: tuple[PhaseSetting, ...]  # none: all layers throughout
     optimizer: str  # "sgd" | "adamw"
     learning_rate: float
+    learning_rate_batch: int  # the batch size that the rate is meant for: others scale it linearly; 0: it is as given
     momentum: float  # of sgd
     weight_decay: float
     clip_norm: float  # the longest gradient; 0: any
@@ -36,6 +38,7 @@ class TrainSettings:
     log_every: int  # steps
     eval_every_epochs: float  # 0: only at the end
     checkpoint_minutes: float  # save without evaluating after so long without a save; 0: never
+    max_skipped_in_a_row: int  # steps with a loss or gradient that is not finite, which change nothing; then stop
     max_minutes: float  # stop, evaluate and save after so long in this process; 0: never
     parallel: str  # "shard_map" | "pmap"
 
@@ -67,6 +70,9 @@ class TrainSettings:
 _CHOICES = {"optimizer": ("sgd", "adamw"), "schedule": ("cosine", "step"), "parallel": ("shard_map", "pmap")}
 _LEAST = {
     "batch_size": 1,
+    "accumulate": 1,
+    "learning_rate_batch": 0,
+    "max_skipped_in_a_row": 1,
     "steps": 0,
     "epochs": 0,
     "momentum": 0,

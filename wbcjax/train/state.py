@@ -18,7 +18,6 @@ class TrainState(NamedTuple):
     opt_state: Any  # of the weights that the present phase trains: frozen ones have none
     ema: Any  # running averages of {"params", "batch_stats"}, or None
     key: Any  # (2,) uint32 PRNG key data; never changes: steps and images fold their numbers into it
-    failed_step: Any  # () int32, the first step with a loss or gradient that is not finite, or -1; nothing moves after
 
 
 def init_state(
@@ -32,7 +31,6 @@ def init_state(
         opt_state=init_optimizer(variables["params"], optimizer, layers),
         ema=jax.tree.map(np.copy, variables) if ema else None,
         key=jax.device_get(jax.random.key_data(jax.random.key(seed))),
-        failed_step=np.full((), -1, np.int32),
     )
 
 

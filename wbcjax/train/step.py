@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from wbcjax.train.layers import frozen_statistics, join_weights, split_weights
@@ -21,48 +23,57 @@ def make_step(
     layers: str,
     loss_weights: Mapping[str, float],
     ema_decay: float,
+    accumulate: int = 1,
 ) -> Callable:
-    """The function (state, batch) -> (state, metrics) to run under shard_map or pmap over the axis `data`.
+    """The function (state, batch, wishes) -> (state, metrics) to run under shard_map or pmap over the axis `data`.
 
     It gives the same state and metrics on every device, and the same on N devices as on one. metrics: the weighted
-    `loss`, each loss by its name, `grad_norm` before clipping, `learning_rate`, and `failed_step` (see TrainState).
-    `loss_weights` multiply the losses they name; the others count fully. `ema_decay` 0 keeps no average.
+    `loss`, each loss by its name, `grad_norm` before clipping, `learning_rate`, `skipped` (1 where the loss or the
+    gradient is not finite: nothing but the step then moves on), and the mean `wishes` of all devices, (1, w) numbers by
+    which the processes of a run tell each other what they want. `loss_weights` multiply the losses they name; the
+    others count fully. `ema_decay` 0 keeps no average. The images are seen in `accumulate` parts, one after the other,
+    whose losses and gradients are averaged: what a loss is normalised by, and batch statistics, are each part's own.
     """
 
     weights = dict.fromkeys(task.watched, 0.0) | dict(loss_weights)
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+    def step(state: TrainState, batch: Batch, wishes: Float[Array, "1 w"]) -> tuple[TrainState, dict[str, Array]]:
         keys = image_keys(state.key, state.step, len(batch.index))
         trained, frozen = split_weights(state.params, layers)
 
-        def objective(trained):
+        def objective(trained: Tree, batch_stats: Tree, batch: Batch, keys: Key[Array, " n"]) -> tuple:
             params = join_weights(trained, frozen)
             with frozen_statistics(layers):
-                losses, batch_stats = task.losses(params, state.batch_stats, batch, keys, AXIS)
+                losses, batch_stats = task.losses(params, batch_stats, batch, keys, AXIS)
             return _weighted_sum(losses, weights), (losses, batch_stats)
 
         # Told that the weights differ per device, jax.grad leaves the sum over devices to the pmean below.
         varying = jax.lax.pcast(trained, (AXIS,), to="varying")
-        (loss, (losses, batch_stats)), grads = jax.value_and_grad(objective, has_aux=True)(varying)
-        loss, losses, batch_stats, grads = jax.lax.pmean((loss, losses, batch_stats, grads), AXIS)
+        gradient = jax.value_and_grad(objective, has_aux=True)
+        if accumulate == 1:
+            (loss, (losses, batch_stats)), grads = gradient(varying, state.batch_stats, batch, keys)
+        else:
+            (loss, (losses, batch_stats)), grads = _in_parts(
+                gradient, accumulate, varying, state.batch_stats, batch, keys
+            )
+        metrics = {"loss": loss, **losses, "wishes": wishes}
+        metrics, changed, grads = _mean_over_devices((metrics, _changed(batch_stats, state.batch_stats), grads))
+        batch_stats = join_weights(state.batch_stats, changed)
 
         rate, grad_norm = schedule(state.step), optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
         params = join_weights(jax.tree.map(lambda weight, update: weight - rate * update, trained, updates), frozen)
         variables = {"params": params, "batch_stats": batch_stats}
-        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        failed_step = jnp.where((state.failed_step < 0) & ~finite, state.step, state.failed_step)
         moved = state._replace(
-            step=state.step + 1,
             params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
             ema=_average(state.ema, variables, state.step, ema_decay) if ema_decay else None,
         )
-        # The host looks only now and then, so a failed step and those after it must change nothing by themselves.
-        new = jax.tree.map(lambda after, before: jnp.where(failed_step < 0, after, before), moved, state)
-        metrics = {"loss": loss, **losses, "grad_norm": grad_norm, "learning_rate": rate, "failed_step": failed_step}
-        return new._replace(failed_step=failed_step), metrics
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
+        new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), moved, state)
+        metrics |= {"grad_norm": grad_norm, "learning_rate": rate, "skipped": 1 - finite.astype(jnp.int32)}
+        return new._replace(step=state.step + 1), metrics
 
     return step
 
@@ -75,6 +86,36 @@ def image_keys(key: UInt32[Array, "2"], step: Int[Array, ""], images: int) -> Ke
     step_key = jax.random.fold_in(jax.random.wrap_key_data(key), step)
     places = jax.lax.axis_index(AXIS) * images + jnp.arange(images)
     return jax.vmap(lambda place: jax.random.fold_in(step_key, place))(places)
+
+
+def _in_parts(
+    gradient: Callable, parts: int, trained: Tree, batch_stats: Tree, batch: Batch, keys: Key[Array, " n"]
+) -> tuple[tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], Tree]], Tree]:
+    """What `gradient` gives, as the mean over `parts` of the batch: only one part's activations are held at a time."""
+    split = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), (batch, keys))
+
+    def add_part(carry: tuple[Tree, Tree], part: tuple[Batch, Array]) -> tuple[tuple[Tree, Tree], tuple]:
+        total, batch_stats = carry
+        (loss, (losses, batch_stats)), grads = gradient(trained, batch_stats, *part)
+        return (jax.tree.map(jnp.add, total, grads), batch_stats), (loss, losses)
+
+    (total, batch_stats), measured = jax.lax.scan(add_part, (jax.tree.map(jnp.zeros_like, trained), batch_stats), split)
+    loss, losses = jax.tree.map(lambda of_parts: of_parts.mean(0), measured)
+    return (loss, (losses, batch_stats)), jax.tree.map(lambda grad: grad / parts, total)
+
+
+def _mean_over_devices(tree: Tree) -> Tree:
+    """The mean of `tree`, sent as one vector: as many all-reduces as leaves would each wait for the slowest device."""
+    if jax.lax.axis_size(AXIS) == 1:
+        return tree
+    vector, to_tree = ravel_pytree(tree)
+    return to_tree(jax.lax.pmean(vector, AXIS))
+
+
+def _changed(after: Tree, before: Tree) -> Tree:
+    """The leaves that the model made anew: stored statistics that it passes on are the same everywhere already."""
+    before = flatten_dict(before)
+    return unflatten_dict({path: leaf for path, leaf in flatten_dict(after).items() if leaf is not before[path]})
 
 
 def _weighted_sum(losses: Mapping[str, Float[Array, ""]], weights: Mapping[str, float]) -> Float[Array, ""]:

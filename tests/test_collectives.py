@@ -1,0 +1,106 @@
+"""What devices send each other in a training step, read off the program that XLA made of it."""
+
+import re
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import smear_demo
+from wbcjax.batch import Batch
+from wbcjax.models import mask_rcnn
+from wbcjax.train.layers import split_weights
+from wbcjax.train.losses import mask_rcnn_losses
+from wbcjax.train.parallel import DataParallel
+from wbcjax.train.state import TrainState
+from wbcjax.train.step import make_step
+from wbcjax.train.task import Task
+
+DEVICES, SIDE, CELLS = 4, 64, 4
+METRICS = 1 + 5 + 3  # the loss, its parts, and the processes' wishes
+COLLECTIVES = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all|collective-broadcast"
+BYTES = {"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "pred": 1}
+
+
+class Collective(NamedTuple):
+    kind: str
+    bytes: int
+
+
+def collectives(program: str) -> list[Collective]:
+    """All that is sent, in the text of a compiled program: `%name = (f32[8]{0}, f32[]) all-reduce(...)`."""
+    found = []
+    for types, kind in re.findall(rf"= (.*?) ({COLLECTIVES})(?:-start)?\(", program):
+        arrays = re.findall(r"(\w+)\[([\d,]*)\]", types)
+        found.append(
+            Collective(kind, sum(BYTES[t] * int(np.prod([int(n) for n in s.split(",") if n])) for t, s in arrays))
+        )
+    return found
+
+
+def compiled_step(norm: str, layers: str) -> tuple[str, dict]:
+    """The program of a training step of a small Mask R-CNN on four devices, and its parameters' shapes."""
+    config = smear_demo.get_config()
+    config.model.backbone.update({"width": 8, "norm": norm})
+    for part in (config.model.fpn, config.model.rpn, config.model.box_head, config.model.mask_head):
+        part.channels = 16
+    model = mask_rcnn.from_config(config.model, num_classes=3)
+
+    def losses(params, batch_stats, batch, keys, axis_name):
+        variables = {"params": params, "batch_stats": batch_stats}
+        outputs, changed = model.apply(
+            variables, batch, keys, axis_name, method="train_outputs", mutable=["batch_stats"]
+        )
+        return mask_rcnn_losses(outputs, model.settings.loss, axis_name), changed.get("batch_stats", batch_stats)
+
+    task = Task(8, lambda seed: {}, losses, lambda *_: iter(()), lambda _: {}, lambda _: [], "mask/AP")  # pyright: ignore[reportArgumentType]
+    optimizer = optax.trace(0.9)
+    step = DataParallel("shard_map", jax.devices()[:DEVICES]).compile(
+        make_step(task, optimizer, lambda step: jnp.float32(0.1), layers, {}, 0.0)
+    )
+    shape = jax.ShapeDtypeStruct
+    variables = jax.eval_shape(lambda: mask_rcnn.init(model, 0))
+    state = TrainState(
+        step=shape((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=jax.eval_shape(lambda params: optimizer.init(split_weights(params, layers)[0]), variables["params"]),
+        ema=None,
+        key=shape((2,), jnp.uint32),
+    )
+    batch = Batch(
+        image=shape((DEVICES, SIDE, SIDE, 3), jnp.uint8),
+        size=shape((DEVICES, 2), jnp.float32),
+        boxes=shape((DEVICES, CELLS, 4), jnp.float32),
+        labels=shape((DEVICES, CELLS), jnp.int32),
+        valid=shape((DEVICES, CELLS), jnp.bool_),
+        crowd=shape((DEVICES, CELLS), jnp.bool_),
+        outlined=shape((DEVICES, CELLS), jnp.bool_),
+        masks=shape((DEVICES, CELLS, SIDE, SIDE), jnp.uint8),
+        index=shape((DEVICES,), jnp.int32),
+    )
+    return step.lower(state, batch, shape((DEVICES, 3), jnp.float32)).compile().as_text(), variables["params"]
+
+
+@pytest.mark.parametrize("layers", ["all", "heads"])
+def test_gradients_and_metrics_go_in_one_all_reduce_as_large_as_the_trained_weights(layers):
+    program, params = compiled_step("frozen_bn", layers)
+    sent = sorted(collectives(program), key=lambda one: one.bytes)
+    assert {one.kind for one in sent} == {"all-reduce"}
+    trained = 4 * sum(weight.size for weight in jax.tree.leaves(split_weights(params, layers)[0]))
+    assert sent[-1].bytes == trained + 4 * METRICS
+    # Before it only what the losses are normalised by: five counts.
+    assert sum(one.bytes for one in sent[:-1]) <= 4 * 5
+
+
+def test_batch_norm_adds_its_own_statistics_and_nothing_is_gathered():
+    program, params = compiled_step("bn", "all")
+    sent = sorted(collectives(program), key=lambda one: one.bytes)
+    assert {one.kind for one in sent} == {"all-reduce"}
+    scales = [leaf.size for path, leaf in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == "scale"]
+    trained = 4 * sum(weight.size for weight in jax.tree.leaves(params))
+    assert sent[-1].bytes == trained + 4 * METRICS + 4 * 2 * sum(scales)  # running mean and variance
+    assert sum(one.bytes for one in sent[:-1]) <= 4 * 5 + 4 * 4 * sum(scales)  # of the batch, and of their gradients

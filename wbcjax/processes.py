@@ -1,0 +1,130 @@
+"""Several processes, on one machine or many, that train one model: how they join, share work, and end together."""
+
+import contextlib
+import faulthandler
+import importlib.util
+import logging
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+HEARTBEAT_TIMEOUT = 10  # seconds without a sign of life after which a process counts as dead, and JAX ends the others
+SHUTDOWN_TIMEOUT = 10  # seconds that a process which is done waits for the others
+
+# How many processes srun or mpirun started, told to each of them: srun(1), "Output environment variables"; mpirun(1),
+# "Environment variables". Outside of srun, in the batch script itself, the first is not set.
+LAUNCHED = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+
+log = logging.getLogger(__name__)
+
+
+def join(
+    coordinator: str | None = None,
+    process_id: int | None = None,
+    num_processes: int | None = None,
+    *,
+    distributed: bool = False,
+) -> None:
+    """Make this process one of several, if it is. Call it before JAX is first used.
+
+    With `coordinator` ("host:port" of process 0), `process_id` (from 0) and `num_processes` given these join, each with
+    all devices that it sees. With none of them JAX finds the others, if any: tasks of Slurm's srun and Open MPI's
+    mpirun, of which each takes the one GPU of its number on its machine, and hosts of a Cloud TPU; `distributed` makes
+    it look everywhere else that it knows. $JAX_LOCAL_DEVICE_IDS ("0,1") chooses other GPUs.
+
+    Raises ValueError where some of the three are missing, and where others must be but are not found.
+    """
+    given = {"--coordinator": coordinator, "--process_id": process_id, "--num_processes": num_processes}
+    missing = [flag for flag, value in given.items() if value is None]
+    launched = any(int(os.environ.get(name, 1)) > 1 for name in LAUNCHED)
+    if 0 < len(missing) < len(given):
+        raise ValueError(f"{' and '.join(missing)} missing: give {', '.join(given)}, or none of them")
+    # JAX's handler would keep SIGTERM to itself until the training loop sets its own.
+    jax.config.update("jax_enable_preemption_service", False)
+    timeouts: dict[str, Any] = {
+        "heartbeat_timeout_seconds": HEARTBEAT_TIMEOUT,
+        "shutdown_timeout_seconds": SHUTDOWN_TIMEOUT,
+    }
+    if not missing:
+        jax.distributed.initialize(
+            coordinator, num_processes, process_id, cluster_detection_method="deactivate", **timeouts
+        )
+    elif distributed or launched:
+        try:
+            jax.distributed.initialize(**timeouts)
+        except ValueError as error:
+            raise ValueError(f"JAX does not find the other processes ({error}): give {', '.join(given)}") from error
+    elif importlib.util.find_spec("libtpu"):
+        with contextlib.suppress(ValueError):  # there is no TPU
+            jax.distributed.initialize(**timeouts)
+    if several():
+        # JAX aborts a process when another one died. It says so, which no dump of all threads shall hide.
+        faulthandler.disable()
+        log.info(
+            "process %d of %d, with %d devices; when one dies the others end too, and the same command goes on",
+            jax.process_index(),
+            jax.process_count(),
+            jax.local_device_count(),
+        )
+
+
+def several() -> bool:
+    """Whether this process is one of several."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def share(count: int) -> range:
+    """Which of `count` things, numbered from 0, this process is to do: the p-th of P nearly equal parts."""
+    index, processes = jax.process_index(), jax.process_count()
+    return range(index * count // processes, (index + 1) * count // processes)
+
+
+def gather(items: list[Any]) -> list[Any]:
+    """The items of all processes, those of process 0 first, in each of them; all must call it, also with none.
+
+    The items are pickled.
+    """
+    if not several():
+        return items
+    data = pickle.dumps((jax.process_index(), items))
+    longest = int(multihost_utils.process_allgather(np.array([len(data)])).max())
+    padded = np.zeros(1 << (longest - 1).bit_length(), np.uint8)  # a program is compiled for each size: let it be few
+    padded[: len(data)] = np.frombuffer(data, np.uint8)
+    # A pickle tells where it ends, and devices may be in another order than processes.
+    parts = dict(pickle.loads(row.tobytes()) for row in multihost_utils.process_allgather(padded))
+    return [item for index in sorted(parts) for item in parts[index]]
+
+
+@contextlib.contextmanager
+def ending_together() -> Iterator[None]:
+    """Of several processes one that fails ends at once, with a non-zero code, so that the others hear of it.
+
+    Left to itself it would wait for the others at its exit, and they for it in their next step.
+    """
+    try:
+        yield
+    except BaseException as error:
+        done = isinstance(error, SystemExit) and not error.code
+        if done or not several():
+            raise
+        sys.stderr.write(_told(error))
+        sys.stderr.flush()
+        # sys.exit would first do what is to be done at exit, which is to wait for the others.
+        os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+
+
+def _told(error: BaseException) -> str:
+    """What is to be said of an error: where the other side of a connection is gone, more than JAX does."""
+    if isinstance(error, SystemExit):
+        return f"{error.code}\n" if isinstance(error.code, str) else ""
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, jax.errors.JaxRuntimeError) and not str(error).startswith("RESOURCE_EXHAUSTED"):
+        text += "Most likely another process of the run died. The same command, in all, goes on from the last save.\n"
+    return text

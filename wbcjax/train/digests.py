@@ -1,0 +1,57 @@
+"""Digests of what a folder holds, written into it, that tell later whether a file was lost, cut short or altered."""
+
+import hashlib
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from wbcjax.files import write_atomically
+
+NAME = "digests.json"  # {path in the folder: [bytes, SHA-256]}
+
+
+def write_digests(folder: Path, *, without: str = "") -> None:
+    """Write the sizes and digests of all files in `folder` into it, leaving out those in its subfolder `without`."""
+    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
+    digests = {
+        path.as_posix(): [(folder / path).stat().st_size, _digest(folder / path)]
+        for path in paths
+        if path.parts[0] not in (NAME, without)
+    }
+    write_atomically(folder / NAME, (json.dumps(digests, indent=1) + "\n").encode())
+
+
+def has_digests(folder: Path) -> bool:
+    """Whether `folder` holds the digests of its files."""
+    return (folder / NAME).exists()
+
+
+def find_fault(folder: Path, parts: Collection[str] = ()) -> str | None:
+    """What is wrong with the first file that is not as `folder` had it when its digests were written, if any is.
+
+    `parts` names the files and subfolders that matter, all when empty. Files without a digest do not matter.
+    Raises OSError where a file is there but cannot be read: nothing is known of it then.
+    """
+    written = (folder / NAME).read_bytes()
+    try:
+        expected = {str(name): (int(size), str(digest)) for name, (size, digest) in json.loads(written).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        return f"{folder / NAME} is damaged ({error})"
+    for name, (size, digest) in expected.items():
+        if parts and name.split("/")[0] not in parts:
+            continue
+        path = folder / name
+        try:
+            found = path.stat().st_size
+            if found != size:
+                return f"{path} has {found} bytes, not the {size} that were written"
+            if _digest(path) != digest:
+                return f"{path} is not what was written: its SHA-256 differs"
+        except (FileNotFoundError, NotADirectoryError):
+            return f"{path} is missing"
+    return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
