@@ -4,15 +4,18 @@ Forward and backward together, float32, one row a layer of ResNet-18-FPN at 384 
 timed in turn, in one process; the table gives medians and their ratio (below 1 ours is faster).
 """
 
-import statistics
-import time
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as a script it sees its own folder alone
+
+from benchmarks.timing import Task, median, race
 from wbcjax.models import conv
 
 ROUNDS = 9
@@ -43,15 +46,14 @@ def main() -> None:
     rng = np.random.default_rng(0)
     for name, (ours, theirs, shape, kernel_shape) in CASES.items():
         x, kernel = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in (shape, kernel_shape))
-        steps = [jax.jit(jax.grad(lambda x, k, f=f: jnp.sum(f(x, k) ** 2), argnums=(0, 1))) for f in (theirs, ours)]
-        times: list[list[float]] = [[], []]
-        for _ in range(ROUNDS + 1):
-            for step, taken in zip(steps, times, strict=True):
-                start = time.perf_counter()
-                jax.block_until_ready(step(x, kernel))
-                taken.append(1000 * (time.perf_counter() - start))
-        xla, own = (statistics.median(taken[1:]) for taken in times)  # the first includes compiling
+        times = race({"XLA": gradient(theirs, x, kernel), "ours": gradient(ours, x, kernel)}, ROUNDS)
+        xla, own = (1000 * median(taken).wall for taken in times.values())
         print(f"{name:28}{xla:10.1f}{own:10.1f}{own / xla:8.2f}")
+
+
+def gradient(layer: Callable, x: jax.Array, kernel: jax.Array) -> Task:
+    step = jax.jit(jax.grad(lambda x, kernel: jnp.sum(layer(x, kernel) ** 2), argnums=(0, 1)))
+    return lambda: jax.block_until_ready(step(x, kernel))
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def score(config: ConfigDict, workdir: Path, name: str, real: RealSet) -> Scores
     config.dataset.split.train_fraction = 0.0
     unseen = source(config.dataset, "val")
     variables, _ = load_variables(workdir, "latest")
-    annotated, detections = detect_split(predictor(config, variables), unseen, config)
+    annotated, detections = detect_split(predictor(config, variables), unseen)
     found = scores(annotated, detections, config.dataset.classes)
     write_json(workdir / name / "scores.json", found)
     sheet = contact_sheet(lambda i: unseen.field(i).image(), annotated, detections, config.dataset.classes)

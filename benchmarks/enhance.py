@@ -20,9 +20,9 @@ some GB, in the first two tables each.
 """
 
 import argparse
-import ctypes
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from functools import cache, partial
@@ -38,6 +38,9 @@ import scipy.optimize
 import scipy.sparse
 import scipy.sparse.linalg
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as a script it sees its own folder alone
+
+from benchmarks.timing import forget_peak, in_turns, megabytes, timed
 from wbcjax.enhance import METHODS, eff, he, multigrid
 from wbcjax.enhance.eff import Parameters, edge_weights, exposure_ratio, fuse, initial_illumination
 from wbcjax.enhance.resize import double, halve, thumbnail
@@ -276,33 +279,18 @@ def tile_images(data: Path | None) -> list[np.ndarray]:
 
 def in_turn(tasks: dict[str, Callable[[], Any]]) -> dict[str, tuple[list[float], float, Any]]:
     """Of each task the seconds of every repetition, the MB at its peak, and its result."""
-    times: dict[str, list[float]] = {name: [] for name in tasks}
-    firsts = {name: first_run(task, times[name]) for name, task in tasks.items()}
-    for _ in range(ROUNDS):
-        for name, task in tasks.items():
-            if sum(times[name]) < SECONDS:
-                start = time.process_time()
-                task()
-                times[name].append(time.process_time() - start)
-    return {name: (taken[1:] or taken, *firsts[name]) for name, taken in times.items()}
+    firsts = {name: first_run(task) for name, task in tasks.items()}
+    runs = {name: partial(timed, task) for name, task in tasks.items()}
+    times = in_turns(runs, ROUNDS - 1, SECONDS)
+    return {name: ([time.cpu for time in taken], *firsts[name]) for name, taken in times.items()}
 
 
-def first_run(task: Callable[[], Any], times: list[float]) -> tuple[float, Any]:
+def first_run(task: Callable[[], Any]) -> tuple[float, Any]:
     """MB at its peak, and its result."""
-    reset = Path("/proc/self/clear_refs")
-    before = 0
-    if reset.exists():
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed before would hide what is taken now
-        reset.write_text("5")  # the peak is counted anew
-        before = kilobytes("VmRSS")
-    start = time.process_time()
+    forget_peak()
+    before = megabytes("VmRSS")
     result = task()
-    times.append(time.process_time() - start)
-    return round((kilobytes("VmHWM") - before) / 1000, 1) if reset.exists() else float("nan"), result
-
-
-def kilobytes(name: str) -> int:
-    return int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0])
+    return round(megabytes("VmHWM") - before, 1), result
 
 
 def size(image: np.ndarray) -> str:

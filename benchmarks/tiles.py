@@ -55,7 +55,7 @@ def on_canvas(trained: Predictor, config: ConfigDict, canvas: tuple[int, ...], s
 
 def evaluate(model: Predictor, fields: Source, config: ConfigDict) -> Scores:
     start = time.perf_counter()
-    found = scores(*detect_split(model, fields, config), model.classes, config.evaluate.score_threshold)
+    found = scores(*detect_split(model, fields), model.classes, config.evaluate.score_threshold)
     tiles = [len(model.layout(*fields.size(i)).tiles) for i in range(len(fields))]
     taken = time.perf_counter() - start
     print(f"canvas {model.canvas}: {min(tiles)} to {max(tiles)} tiles a field, {taken:.0f} s with compilation")

@@ -1,0 +1,1 @@
+"""What becomes of a training that is disturbed: `python -m benchmarks.faults`."""
