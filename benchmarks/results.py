@@ -1,12 +1,13 @@
 """What is kept of a measurement: one JSON file a section, which docs/performance.md is written from."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,14 @@ def environment() -> dict[str, str]:
         "date": date.today().isoformat(),
         "CPU": f"{_cpu_name()}, {os.cpu_count()} cores",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
+        "libraries": ", ".join(_versions()),
     }
+
+
+def _versions() -> Iterator[str]:
+    for name in LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):  # a peer that is not installed has no result either
+            yield f"{name} {version(name)}"
 
 
 def _cpu_name() -> str:
