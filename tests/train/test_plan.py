@@ -81,6 +81,12 @@ def test_a_phase_scales_the_learning_rate_from_its_first_step():
     np.testing.assert_allclose(actual, [0.2] * 3 + [0.1] * 6, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("meant_for", "expected"), [(0, 0.2), (8, 0.2), (2, 0.8), (16, 0.1)])
+def test_the_learning_rate_grows_with_the_batch_from_the_one_it_is_meant_for(meant_for, expected):
+    scaled = settings(steps=4, batch_size=8, learning_rate=0.2, learning_rate_batch=meant_for, schedule="step")
+    np.testing.assert_allclose(rates(scaled, 20, 3), [expected / 2, expected, expected], rtol=1e-6)  # two warm up
+
+
 def test_every_wrong_key_of_the_config_is_named_at_once():
     config = toy.config(optimizer="sdg", log_every=0, ema_decay=1.0, phases=({"layers": "all"},)).train.to_dict()
     del config["gamma"]
