@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from wbcjax import cli
+from wbcjax.commands import plan
+from wbcjax.step_time import HARDWARE
 
 CONFIG = """
 from configs import base
@@ -24,6 +26,10 @@ def get_config():
 def config(tmp_path: Path) -> str:
     (tmp_path / "tiny.py").write_text(CONFIG)
     return str(tmp_path / "tiny.py")
+
+
+def test_every_known_hardware_can_be_named():
+    assert set(plan.PRESETS) == set(HARDWARE)
 
 
 def test_a_step_is_planned_without_its_data_set(config: str, capsys: pytest.CaptureFixture):

@@ -47,12 +47,18 @@ def use_cpu() -> None:
 def quiet_libraries() -> None:
     """Show what wbcjax has to say, such as what was left out of a set; of libraries only warnings.
 
-    orbax would tell of every file it touches, and on a full disk show a page of tracebacks beside the one error.
+    orbax would tell of every file it touches, and on a full disk show a page of tracebacks beside the one error: of
+    what libraries warn of, their tracebacks are left out.
     """
     absl.logging.set_verbosity(absl.logging.WARNING)
     absl.logging.get_absl_handler().setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    absl.logging.get_absl_logger().addFilter(lambda record: not record.exc_info)
+    absl.logging.get_absl_logger().addFilter(_without_traceback)
     logging.getLogger("wbcjax").setLevel(logging.INFO)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
 
 
 def environment() -> dict[str, str]:

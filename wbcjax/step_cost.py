@@ -17,7 +17,7 @@ from wbcjax.run import CLASSIFICATION, task_of
 from wbcjax.train.layers import split_weights
 from wbcjax.train.loop import STEPS_IN_FLIGHT
 from wbcjax.train.optimizer import make_optimizer
-from wbcjax.train.parallel import DataParallel
+from wbcjax.train.parallel import DataParallel, check_batch_size
 from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import TrainState
 from wbcjax.train.step import AXIS, make_step
@@ -60,13 +60,7 @@ def step_cost(config: ConfigDict, devices: int, compile_for: Sequence[Any] | Non
     left out. Convolutions take their form for accelerators. Raises ValueError for settings that cannot be used.
     """
     settings = TrainSettings.from_config(config.train)
-    parts = devices * settings.accumulate
-    if settings.batch_size % parts:
-        raise ValueError(
-            f"config.train.batch_size is {settings.batch_size}, which {devices} devices"
-            f"{f' in {settings.accumulate} parts' if settings.accumulate > 1 else ''} cannot share evenly: choose a "
-            f"multiple of {parts}"
-        )
+    check_batch_size(settings.batch_size, devices, settings.accumulate)
     task = _task_without_data(config)
     layers = settings.phases[0].layers if settings.phases else "all"
     optimizer = make_optimizer(settings)

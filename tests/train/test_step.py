@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 from tests.train import toy
 from tests.train.steps import NO_WISHES
 from wbcjax.train.optimizer import make_optimizer
-from wbcjax.train.parallel import DataParallel
+from wbcjax.train.parallel import DataParallel, check_batch_size
 from wbcjax.train.plan import learning_rate, plan_run
 from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import init_state
@@ -166,9 +166,9 @@ def test_a_weight_for_a_loss_that_does_not_exist_is_refused():
 
 def test_a_batch_that_the_devices_cannot_share_is_refused():
     with pytest.raises(ValueError, match="batch_size is 12, which 8 devices cannot share evenly"):
-        DataParallel("shard_map").check_batch_size(12)
+        check_batch_size(12, devices=8, accumulate=1)
     with pytest.raises(ValueError, match=r"8 devices cannot share evenly in 3 parts .*: choose a multiple of 24"):
-        DataParallel("shard_map").check_batch_size(16, accumulate=3)
+        check_batch_size(16, devices=8, accumulate=3)
 
 
 def test_every_image_draws_its_own_numbers():

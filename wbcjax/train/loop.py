@@ -24,7 +24,7 @@ from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory
 from wbcjax.train.guard import Guard
 from wbcjax.train.interrupt import Interrupted, StopRequest
 from wbcjax.train.optimizer import make_optimizer
-from wbcjax.train.parallel import DataParallel
+from wbcjax.train.parallel import DataParallel, check_batch_size
 from wbcjax.train.plan import Phase, Plan, learning_rate, plan_run
 from wbcjax.train.progress import RunLog
 from wbcjax.train.settings import TrainSettings
@@ -46,16 +46,16 @@ def train(
     Returns None at the end of the run or of `max_minutes`, both with a last evaluation and checkpoint, or the signal
     (SIGINT, SIGTERM) that stopped it, or came too late to: the step is finished, and a checkpoint saved without an
     evaluation. A second signal ends the program at once: what was done since the last save, about `checkpoint_minutes`
-    at most, is lost.
-    Several processes agree on what one of them was told. Raises ConfigChanged, NonFiniteLoss (see `Guard`), and
-    ValueError for a config that contradicts itself or the checkpoint.
+    at most, is lost. Several processes agree on what one of them was told. Raises ConfigChanged, NonFiniteLoss (see
+    `Guard`), OSError when a checkpoint or the log cannot be written, and ValueError for a config that contradicts
+    itself or the checkpoint.
     """
     workdir = Path(workdir)
     first_process = jax.process_index() == 0
     settings = TrainSettings.from_config(config.train)
     plan = plan_run(settings, task.images)
     parallel = DataParallel(settings.parallel)
-    parallel.check_batch_size(settings.batch_size, settings.accumulate)
+    check_batch_size(settings.batch_size, len(parallel.devices), settings.accumulate)
     with Checkpoints(checkpoint_directory(workdir)) as checkpoints:
         started = any(checkpoint_directory(workdir).iterdir())  # torn ones count: they are of that config
         changes = settle_config(config, workdir, started=started, allow_change=allow_config_change, write=first_process)

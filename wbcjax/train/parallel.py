@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
@@ -23,10 +23,11 @@ class DataParallel:
     def __init__(self, how: str, devices: Sequence[Any] | None = None) -> None:
         if how == "pmap" and jax.process_count() > 1:
             raise ValueError("config.train.parallel 'pmap' works in one process only: choose 'shard_map'")
-        self.devices = list(devices or jax.devices())
+        # In the processes' order, so that their rows of a batch together lie as one process alone would have them.
+        self.devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
         self._mine = [device for device in self.devices if device.process_index == jax.process_index()]
         self._pmap = how == "pmap"
-        mesh = jax.make_mesh((len(self.devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=self.devices)
+        mesh = Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
         self._everywhere, self._spread = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
 
     def compile(self, step: Callable) -> Callable:
@@ -64,12 +65,13 @@ class DataParallel:
         copies = jax.tree.map(lambda leaf: leaf.addressable_data(0), replicated)
         return jax.tree.map(lambda leaf: leaf[0], copies) if self._pmap else copies
 
-    def check_batch_size(self, batch_size: int, accumulate: int = 1) -> None:
-        """Raise ValueError unless a batch divides evenly over the devices, and each share into `accumulate` parts."""
-        parts = len(self.devices) * accumulate
-        if batch_size % parts:
-            of_parts = f" in {accumulate} parts (config.train.accumulate)" if accumulate > 1 else ""
-            raise ValueError(
-                f"config.train.batch_size is {batch_size}, which {len(self.devices)} devices cannot share "
-                f"evenly{of_parts}: choose a multiple of {parts}"
-            )
+
+def check_batch_size(batch_size: int, devices: int, accumulate: int) -> None:
+    """Raise ValueError unless a batch divides evenly over the devices, and each share into `accumulate` parts."""
+    parts = devices * accumulate
+    if batch_size % parts:
+        of_parts = f" in {accumulate} parts (config.train.accumulate)" if accumulate > 1 else ""
+        raise ValueError(
+            f"config.train.batch_size is {batch_size}, which {devices} devices cannot share evenly{of_parts}: choose a "
+            f"multiple of {parts}"
+        )
