@@ -78,7 +78,7 @@ def test_a_batch_that_devices_cannot_share_is_refused():
         ValueError, match="batch_size is 8, which 3 devices cannot share evenly: choose a multiple of 3"
     ):
         step_cost(classifier(), devices=3)
-    with pytest.raises(ValueError, match="2 devices cannot share evenly in 8 parts .*: choose a multiple of 16"):
+    with pytest.raises(ValueError, match=r"2 devices cannot share evenly in 8 parts .*: choose a multiple of 16"):
         step_cost(classifier(accumulate=8), devices=2)
 
 
