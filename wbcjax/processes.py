@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 HEARTBEAT_TIMEOUT = 10  # seconds without a sign of life after which a process counts as dead, and JAX ends the others
 SHUTDOWN_TIMEOUT = 10  # seconds that a process which is done waits for the others
@@ -73,6 +75,7 @@ def join(
             jax.process_count(),
             jax.local_device_count(),
         )
+        _meet()
 
 
 def several() -> bool:
@@ -118,6 +121,20 @@ def ending_together() -> Iterator[None]:
         sys.stderr.flush()
         # sys.exit would first do what is to be done at exit, which is to wait for the others.
         os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+
+
+def _meet() -> None:
+    """One sum over all devices, and one exchange between processes, while all of them have just come.
+
+    CPUs connect for such work when it is first done, and give up where a process comes 30 seconds after another: as one
+    might to the first training step, for which each compiles as long as it takes. Once connected they wait.
+    """
+    multihost_utils.sync_global_devices("joined")
+    mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))
+    ones = np.ones(jax.local_device_count(), np.int32)
+    everywhere = jax.make_array_from_process_local_data(NamedSharding(mesh, P("all")), ones)
+    total = jax.shard_map(lambda x: jax.lax.psum(x, "all"), mesh=mesh, in_specs=P("all"), out_specs=P())
+    jax.block_until_ready(jax.jit(total)(everywhere))
 
 
 def _told(error: BaseException) -> str:
