@@ -16,6 +16,7 @@ from wbcjax.input.builder import source
 from wbcjax.input.pipeline import train_batches
 from wbcjax.models import mask_rcnn
 from wbcjax.models import settings as s
+from wbcjax.models.conv import accelerator_forms
 from wbcjax.models.resnet import ResNet
 from wbcjax.train.losses import mask_rcnn_losses
 
@@ -107,6 +108,40 @@ def test_an_image_is_found_the_same_alone_and_in_a_batch(network):
     alone = predict(model, variables, jax.tree.map(lambda x: x[1:], batch))
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_allclose(a[0], b[1], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_masks_and_gradients_made_a_few_at_a_time_are_those_made_all_at_once(network, monkeypatch, share):
+    model, variables = network
+    monkeypatch.setattr(mask_rcnn, "MASKS_AT_ONCE", 6)  # three of each image
+    canvas, places = (64, 64), 8  # no multiple of three
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.integers(0, 256, (2, *canvas, 3), dtype=np.uint8))
+    corner = rng.uniform(0, 40, (2, places, 2)).astype(np.float32)
+    rois = jnp.concatenate([corner, corner + rng.uniform(2, 24, (2, places, 2)).astype(np.float32)], -1)
+    cell = np.arange(places) < np.array([[round(share * places)], [round(share * places / 2)]])
+    labels = jnp.asarray(np.where(cell, rng.integers(1, model.num_classes, (2, places)), 0))
+
+    def loss(params):
+        def masks(model):
+            features = model.features(image, jnp.full((2, 2), 64.0), False)
+            return model.masks(features, rois, labels, canvas)
+
+        logits = model.apply({**variables, "params": params}, method=masks)
+        own = jnp.where(jnp.asarray(cell)[..., None, None], logits, 0.0)
+        return jnp.sum(own**2), own
+
+    def made():
+        (_, own), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+        return own, grads
+
+    some = made()
+    with accelerator_forms():
+        every = made()
+    assert (np.asarray(every[0]).std() > 0) == (share > 0)
+    np.testing.assert_allclose(some[0], every[0], rtol=1e-5, atol=1e-6)
+    for (path, a), b in zip(jax.tree.leaves_with_path(some[1]), jax.tree.leaves(every[1]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max() + 1e-9, err_msg=str(path))
 
 
 @pytest.mark.parametrize("dialect", [s.TORCHVISION, s.MATTERPORT], ids=["torchvision", "matterport"])

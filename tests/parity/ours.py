@@ -1,7 +1,9 @@
 """wbcjax's Mask R-CNN with the same weights, settings and images, in the same form as `reference.py`."""
 
 import dataclasses
+import sys
 from typing import Any
+from unittest.mock import patch
 
 import flax.linen as nn
 import jax
@@ -131,9 +133,10 @@ def _predict(variables: dict[str, Any], image: jax.Array, size: jax.Array) -> An
     def is_stage(module: nn.Module, method: str) -> bool:
         return method in ("proposals", "pool") or (method == "__call__" and module.path in STAGES)
 
-    return MODEL.apply(
-        variables, image, size, method="predict", capture_intermediates=is_stage, mutable=["intermediates"]
-    )
+    with patch.object(mask_rcnn, "MASKS_AT_ONCE", sys.maxsize):  # or the mask head's stages could not be seen
+        return MODEL.apply(
+            variables, image, size, method="predict", capture_intermediates=is_stage, mutable=["intermediates"]
+        )
 
 
 STAGES = {("backbone",), ("fpn",), ("rpn",), ("box_head",), ("mask_head",)}

@@ -2,7 +2,7 @@
 
 A 1x1 convolution is a matrix product, and written as one it takes half the time on a CPU; accelerators compile both to
 the same code. The gradients of a 1x1 kernel and of a 3x3 kernel over many pixels, and depthwise convolutions
-altogether, are written out for CPUs; accelerators keep XLA's (`_for_cpu`).
+altogether, are written out for CPUs; accelerators keep XLA's (`for_cpu`).
 """
 
 import contextlib
@@ -75,7 +75,7 @@ class DepthwiseConv(nn.Module):
 def conv1x1(x: Float[Array, "n h w c"], kernel: Float[Array, "c k"], stride: int) -> Float[Array, "n h2 w2 k"]:
     """A 1x1 convolution as a matrix product of the pixels that the stride leaves."""
     x = x[:, ::stride, ::stride]
-    product = _product if _for_cpu() else jnp.dot
+    product = _product if for_cpu() else jnp.dot
     return product(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], -1)
 
 
@@ -83,7 +83,7 @@ def conv(
     x: Float[Array, "n h w c"], kernel: Float[Array, "kh kw c k"], stride: int, same: bool = False
 ) -> Float[Array, "n h2 w2 k"]:
     """A convolution of odd kernel; `same` as in `padding`."""
-    if stride == 1 and kernel.shape[0] == 3 and _many_pixels(x) and _for_cpu():
+    if stride == 1 and kernel.shape[0] == 3 and _many_pixels(x) and for_cpu():
         return _conv3x3_many(x, kernel)
     return _lax_conv(x, kernel, stride, same)
 
@@ -92,7 +92,7 @@ def depthwise(
     x: Float[Array, "n h w c"], kernel: Float[Array, "k k c"], stride: int, same: bool = False
 ) -> Float[Array, "n h2 w2 c"]:
     """A convolution of odd kernel of each channel by itself; `same` as in `padding`."""
-    if _for_cpu():
+    if for_cpu():
         return _shifted_depthwise(x, kernel, stride, same)
     return _lax_conv(x, kernel[:, :, None], stride, same, groups=x.shape[-1])
 
@@ -102,7 +102,8 @@ def _many_pixels(x: Float[Array, "n h w c"]) -> bool:
     return isinstance(x.shape[0], int) and math.prod(x.shape[:3]) >= MANY_PIXELS
 
 
-def _for_cpu() -> bool:
+def for_cpu() -> bool:
+    """Whether what is traced now takes the forms for CPUs."""
     return jax.default_backend() == "cpu" and not _as_on_accelerators.get()
 
 
@@ -185,8 +186,9 @@ def _conv3x3_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array
 
 def _conv3x3_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    (grad_x,) = jax.vjp(lambda x: _lax_conv(x, kernel, 1), x)[1](grad)
-    return grad_x, _kernel_gradient(x, grad)
+    # Written out, or inside a loop XLA would leave the kernel as it lies, at a tenth of the speed.
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    return _lax_conv(grad, turned, 1), _kernel_gradient(x, grad)
 
 
 def _kernel_gradient(x: Float[Array, "n h w c"], grad: Float[Array, "n h w k"]) -> Float[Array, "3 3 c k"]:

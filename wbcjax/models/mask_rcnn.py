@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from wbcjax.batch import Batch
 from wbcjax.models.box_head import BoxHead, detect
+from wbcjax.models.conv import for_cpu
 from wbcjax.models.fpn import Fpn
 from wbcjax.models.mask_head import MaskHead
 from wbcjax.models.resnet import ResNet
@@ -19,6 +20,8 @@ from wbcjax.models.settings import MaskRCNNSettings, RoiSettings, from_dict
 from wbcjax.ops import assign, boxes
 from wbcjax.ops.anchors import pyramid_anchors
 from wbcjax.ops.roi_align import crop_masks, fpn_level, roi_align
+
+MASKS_AT_ONCE = 32  # RoIs of a batch that get their masks together on a CPU
 
 
 class Detections(NamedTuple):
@@ -194,7 +197,42 @@ class MaskRCNN(nn.Module):
         labels: Int[Array, "n r"],
         canvas: tuple[int, int],
     ) -> Float[Array, "n r s s"]:
-        """Mask logits of each RoI for its own class."""
+        """Mask logits of each RoI for its own class; RoIs of class 0, which come last, get any.
+
+        On a CPU a few at a time, as long as there are some with a cell: an image has far fewer than there is room for,
+        and masks for all the room would take as long as the backbone. Accelerators do all of them at once.
+        """
+        n, r = labels.shape
+        rows = -(-MASKS_AT_ONCE // n) if isinstance(n, int) else r  # of each image; exported for any number, all
+        if not for_cpu() or r <= rows or self.is_initializing():
+            return self._masks_at_once(features, rois, labels, canvas)
+        parts = -(-r // rows)
+
+        def in_parts(x: Array) -> Array:
+            x = jnp.pad(x, [(0, 0), (0, parts * rows - r), *[(0, 0)] * (x.ndim - 2)])
+            return jnp.moveaxis(x.reshape(n, parts, rows, *x.shape[2:]), 1, 0)
+
+        def of_part(model: MaskRCNN, _: None, part: tuple[Array, Array]) -> tuple[None, Array]:
+            def some(model: MaskRCNN, rois: Array, labels: Array) -> Array:
+                return model._masks_at_once(features, rois, labels, canvas)
+
+            def none(model: MaskRCNN, rois: Array, labels: Array) -> Array:
+                side = 2 * model.settings.mask_head.bins
+                return jnp.zeros((*labels.shape, side, side), jnp.float32)
+
+            return None, nn.cond(jnp.any(part[1] > 0), some, none, model, *part)
+
+        scan = nn.scan(of_part, variable_broadcast=("params", "batch_stats"), split_rngs={})
+        _, logits = scan(self, None, (in_parts(rois), in_parts(labels)))  # (parts, n, rows, s, s)
+        return jnp.moveaxis(logits, 0, 1).reshape(n, parts * rows, *logits.shape[3:])[:, :r]
+
+    def _masks_at_once(
+        self,
+        features: dict[int, Array],
+        rois: Float[Array, "n r 4"],
+        labels: Int[Array, "n r"],
+        canvas: tuple[int, int],
+    ) -> Float[Array, "n r s s"]:
         pooled = self.pool(features, rois, canvas, self.settings.mask_head.bins)
         n, r = pooled.shape[:2]
         logits = self.mask_head(pooled.reshape(n * r, *pooled.shape[2:]))  # (n * r, s, s, classes)

@@ -21,10 +21,12 @@ def nms(
     `iou_threshold`. Boxes with score -inf are never kept. Ties keep the earlier box. As torchvision's batched_nms.
     """
     count = boxes.shape[0]
-    order = jnp.argsort(-scores, stable=True)
+    scores, order = jax.lax.top_k(scores, count)  # ties: the earlier first
     boxes, groups = boxes[order], groups[order]
     areas = area(boxes)
-    alive = jnp.isfinite(scores[order])
+    x1, y1, x2, y2 = boxes.T  # each on its own: on a CPU twice as fast as columns of one array
+    place = jnp.arange(count)
+    alive = jnp.isfinite(scores)
 
     def unfinished(carry):
         i, kept, _ = carry
@@ -32,18 +34,17 @@ def nms(
 
     def visit(carry):
         i, kept, alive = carry
-        low = jnp.maximum(boxes[i, :2], boxes[:, :2])  # (n, 2)
-        high = jnp.minimum(boxes[i, 2:], boxes[:, 2:])
-        inter = jnp.prod(jnp.maximum(high - low, 0.0), axis=-1)  # (n,)
+        width = jnp.minimum(x2[i], x2) - jnp.maximum(x1[i], x1)  # of what box i shares with each, (n,)
+        height = jnp.minimum(y2[i], y2) - jnp.maximum(y1[i], y1)
+        inter = jnp.maximum(width, 0.0) * jnp.maximum(height, 0.0)
         # Multiplied out, so that boxes without area (0 / 0) suppress nothing.
         overlaps = inter > iou_threshold * (areas[i] + areas - inter)
-        later = jnp.arange(count) > i
-        suppressed = alive[i] & overlaps & later & (groups == groups[i])
+        suppressed = alive[i] & overlaps & (place > i) & (groups == groups[i])
         return i + 1, kept + alive[i], alive & ~suppressed
 
     zero = jnp.zeros((), jnp.int32)
     visited, _, alive = jax.lax.while_loop(unfinished, visit, (zero, zero, alive))
-    alive &= jnp.arange(count) < visited  # what was not reached comes after the last kept box
+    alive &= place < visited  # what was not reached comes after the last kept box
     (position,) = jnp.nonzero(alive, size=max_kept, fill_value=count)
     valid = position < count
     return jnp.where(valid, order[jnp.minimum(position, count - 1)], 0), valid
