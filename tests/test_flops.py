@@ -13,10 +13,10 @@ from jax.sharding import PartitionSpec as P
 
 from wbcjax.flops import Work, work_of
 from wbcjax.models import efficientnet
-from wbcjax.models.conv import accelerator_forms
 from wbcjax.models.efficientnet import Classifier
 from wbcjax.models.resnet import ResNet
 from wbcjax.models.settings import EFFICIENTNET_TORCHVISION, BackboneSettings
+from wbcjax.ops.forms import accelerator_forms
 
 
 def work(function: Callable, *shapes: Any) -> Work:

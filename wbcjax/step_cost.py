@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from wbcjax.batch import Batch, CropBatch
 from wbcjax.flops import work_of
 from wbcjax.models import efficientnet, mask_rcnn
-from wbcjax.models.conv import accelerator_forms
+from wbcjax.ops.forms import accelerator_forms
 from wbcjax.run import CLASSIFICATION, task_of
 from wbcjax.train.layers import split_weights
 from wbcjax.train.loop import STEPS_IN_FLIGHT

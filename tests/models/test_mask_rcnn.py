@@ -16,8 +16,8 @@ from wbcjax.input.builder import source
 from wbcjax.input.pipeline import train_batches
 from wbcjax.models import mask_rcnn
 from wbcjax.models import settings as s
-from wbcjax.models.conv import accelerator_forms
 from wbcjax.models.resnet import ResNet
+from wbcjax.ops.forms import accelerator_forms
 from wbcjax.train.losses import mask_rcnn_losses
 
 

@@ -1,15 +1,12 @@
-"""Convolutions, in the one place that knows which form is fast where.
+"""Convolutions, in the forms that are fast on CPUs and on accelerators (`wbcjax/ops/forms.py`).
 
 A 1x1 convolution is a matrix product, and written as one it takes half the time on a CPU; accelerators compile both to
 the same code. The gradients of a 1x1 kernel and of a 3x3 kernel over many pixels, and depthwise convolutions
-altogether, are written out for CPUs; accelerators keep XLA's (`for_cpu`).
+altogether, are written out for CPUs; accelerators keep XLA's.
 """
 
-import contextlib
 import functools
 import math
-from collections.abc import Iterator
-from contextvars import ContextVar
 
 import flax.linen as nn
 import jax
@@ -18,21 +15,11 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from wbcjax.ops.forms import for_cpu
+
 MANY_PIXELS = 48 * 64  # of a batch of feature maps, from which the form for many pays
 STRIP_PIXELS = 2048  # of one product in its kernel gradient
 HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al. 2015, as torchvision's ResNet
-
-_as_on_accelerators = ContextVar("as_on_accelerators", default=False)
-
-
-@contextlib.contextmanager
-def accelerator_forms() -> Iterator[None]:
-    """While it is entered, what is traced takes the forms for accelerators also where there is none."""
-    token = _as_on_accelerators.set(True)
-    try:
-        yield
-    finally:
-        _as_on_accelerators.reset(token)
 
 
 class Conv(nn.Module):
@@ -100,11 +87,6 @@ def depthwise(
 def _many_pixels(x: Float[Array, "n h w c"]) -> bool:
     # Exported for any number of images it is not differentiated, and the forms differ in the gradient alone.
     return isinstance(x.shape[0], int) and math.prod(x.shape[:3]) >= MANY_PIXELS
-
-
-def for_cpu() -> bool:
-    """Whether what is traced now takes the forms for CPUs."""
-    return jax.default_backend() == "cpu" and not _as_on_accelerators.get()
 
 
 def padding(size: int, kernel: int, stride: int, same: bool) -> tuple[int, int]:

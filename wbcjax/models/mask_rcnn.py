@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 
 from wbcjax.batch import Batch
 from wbcjax.models.box_head import BoxHead, detect
-from wbcjax.models.conv import for_cpu
 from wbcjax.models.fpn import Fpn
 from wbcjax.models.mask_head import MaskHead
 from wbcjax.models.resnet import ResNet
@@ -19,6 +18,7 @@ from wbcjax.models.rpn import Rpn, propose, sample_anchors
 from wbcjax.models.settings import MaskRCNNSettings, RoiSettings, from_dict
 from wbcjax.ops import assign, boxes
 from wbcjax.ops.anchors import pyramid_anchors
+from wbcjax.ops.forms import for_cpu
 from wbcjax.ops.roi_align import crop_masks, fpn_level, roi_align
 
 MASKS_AT_ONCE = 32  # RoIs of a batch that get their masks together on a CPU
