@@ -86,9 +86,12 @@ def crops(batch: int, side: int) -> tuple[np.ndarray, np.ndarray]:
 def our_inference(batch: int, side: int = SIDE) -> Task:
     import jax
 
+    from wbcjax.models.fold import fold, folded
+
     model, variables = _our_model(side)
+    variables = fold(variables, model.settings.norm_epsilon)
     image, _ = crops(batch, side)
-    apply = jax.jit(lambda variables, image: model.apply(variables, image))
+    apply = jax.jit(folded(lambda variables, image: model.apply(variables, image)))
     return lambda: jax.device_get(apply(variables, image))
 
 

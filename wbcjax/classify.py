@@ -16,6 +16,7 @@ from wbcjax.input.contents import enhancement
 from wbcjax.input.crop_pipeline import fit_crop
 from wbcjax.local_devices import OnLocalDevices
 from wbcjax.models import efficientnet
+from wbcjax.models.fold import fold, folded
 from wbcjax.run import CLASSIFICATION, check_task, load_config, load_facts
 from wbcjax.smear.crops import annotated_crops, cut_crop, resize
 from wbcjax.smear.field import Cell, SmearField
@@ -132,4 +133,4 @@ def load_classifier(place: str | Path, which: str = "best") -> CropClassifier:
         exported, weights = load_network(place)
         return crop_classifier(config, weights, cut, lambda weights, crops: exported(weights, crops)["probabilities"])
     variables, _ = load_variables(place, which)
-    return crop_classifier(config, variables, cut)
+    return crop_classifier(config, fold(variables, config.model.norm_epsilon), cut, folded(live_network(config)))

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from wbcjax.models import efficientnet
 from wbcjax.models.conv import Conv, DepthwiseConv
 from wbcjax.models.efficientnet import Classifier, Head
+from wbcjax.models.fold import fold, folded
 from wbcjax.models.settings import EFFICIENTNET_KERAS, EFFICIENTNET_SIDE, EFFICIENTNET_TORCHVISION
 
 CANVAS = (40, 36)
@@ -152,6 +153,17 @@ def test_a_prediction_does_not_depend_on_the_other_images_of_the_batch(variables
     others = predict()(variables, image[[0, 3, 3, 3]])
     assert np.std(together, axis=0).min() > 1e-2
     np.testing.assert_allclose(others[0], together[0], rtol=1e-4, atol=1e-5)
+
+
+def test_batch_norm_folded_into_kernels_gives_the_same_logits(variables, image):
+    rng = np.random.default_rng(3)
+    moved = jax.tree.map(lambda x: jnp.asarray(x * rng.uniform(0.5, 2.0, x.shape) + 0.1, jnp.float32), variables)
+    plain = predict()(moved, image)
+    network = compiled(folded(Classifier(SMALL, CLASSES).apply))
+    np.testing.assert_allclose(
+        network(fold(moved, SMALL.norm_epsilon), image), plain, rtol=1e-4, atol=1e-4 * np.abs(plain).max()
+    )
+    assert np.abs(np.asarray(plain) - np.asarray(predict()(variables, image))).max() > 0.1  # the norms do something
 
 
 def test_in_bfloat16_logits_are_float32_and_near_those_of_float32(variables, image):

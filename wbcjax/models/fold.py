@@ -1,0 +1,47 @@
+"""Batch normalisation by stored statistics, multiplied into the kernels before it: EfficientNets at prediction.
+
+A Mask R-CNN gains nothing by it on a CPU (docs/performance.md).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from wbcjax.models.norm import BatchNorm
+
+
+def fold(variables: dict[str, Any], epsilon: float) -> dict[str, Any]:
+    """Variables for a `folded` network: kernels times what their norm multiplies by, as biases what the norm adds.
+
+    A convolution without bias and its norm lie side by side by the names stem_conv and stem_bn, and so on.
+    """
+    flat: dict[tuple[str, ...], Any] = flatten_dict(variables)
+    for kind, *path, name, what in list(flat):
+        if (kind, what) != ("batch_stats", "mean") or not name.endswith("_bn"):
+            continue
+        mean, var = (flat["batch_stats", *path, name, statistic] for statistic in ("mean", "var"))
+        kernel = "params", *path, f"{name.removesuffix('bn')}conv", "kernel"
+        scale, bias = (("params", *path, name, weight) for weight in ("scale", "bias"))
+        factor = flat[scale] / jnp.sqrt(var + epsilon)
+        flat |= {kernel: flat[kernel] * factor, bias: flat[bias] - mean * factor}
+    return unflatten_dict(flat)
+
+
+def folded(network: Callable[..., Any]) -> Callable[..., Any]:
+    """`network` with batch norms that add their bias and do no more, for variables that `fold` made."""
+
+    def add_bias(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        norm = context.module
+        if not isinstance(norm, BatchNorm) or context.method_name != "__call__":
+            return call(*args, **kwargs)
+        y = args[0] + norm.get_variable("params", "bias").astype(norm.dtype)
+        return nn.swish(y) if norm.swish else y
+
+    def run(*args: Any) -> Any:
+        with nn.intercept_methods(add_bias):
+            return network(*args)
+
+    return run
