@@ -1,4 +1,4 @@
-"""How everything here is measured: contestants take turns, in one process or each in its own, after one warm-up."""
+"""How everything here is measured: contestants take turns, in one process or each in its own, after two to warm up."""
 
 import contextlib
 import ctypes
@@ -12,6 +12,8 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
+
+WARM_UP = 2  # runs that are not counted: the first compiles, and in the second memory still grows
 
 Task = Callable[[], Any]
 Clocks = Callable[[], tuple[float, float]]  # seconds: on the wall, and of all cores together
@@ -36,7 +38,7 @@ class Record(NamedTuple):
     """What was measured of one contestant. Memory counts what is beyond that of a process with JAX imported."""
 
     first: float  # wall seconds of the first run, compiling included
-    times: list[Time]  # of the runs after it
+    times: list[Time]  # of the runs after the warm-up
     held_mb: float  # once it was set up
     peak_mb: float
 
@@ -56,21 +58,21 @@ def timed(task: Task, read: Clocks = clocks) -> Time:
 def in_turns(runs: Mapping[str, Callable[[], Time]], rounds: int, seconds: float = float("inf")) -> dict[str, list]:
     """The times of each of `runs`, one after the other in every round: what else the machine does falls on all.
 
-    The first round makes ready and comes first in each list: leave it out. A run that has taken `seconds` altogether
-    takes no further part, so that slow ones do not hold up the rest.
+    The first `WARM_UP` rounds come first in each list: leave them out. A run that has taken `seconds` altogether takes
+    no further part, so that slow ones do not hold up the rest.
     """
     times: dict[str, list[Time]] = {name: [] for name in runs}
-    for turn in range(rounds + 1):
+    for turn in range(rounds + WARM_UP):
         for name, run in runs.items():
-            if turn < 2 or sum(time.wall for time in times[name]) < seconds:
+            if turn <= WARM_UP or sum(time.wall for time in times[name]) < seconds:
                 times[name].append(run())
     return times
 
 
 def race(tasks: Mapping[str, Task], rounds: int, seconds: float = float("inf")) -> dict[str, list[Time]]:
-    """The times of tasks that take turns in this process, without the first."""
+    """The times of tasks that take turns in this process, without those of the warm-up."""
     runs = {name: (lambda task=task: timed(task)) for name, task in tasks.items()}
-    return {name: times[1:] for name, times in in_turns(runs, rounds, seconds).items()}
+    return {name: times[WARM_UP:] for name, times in in_turns(runs, rounds, seconds).items()}
 
 
 def contest(
@@ -100,7 +102,7 @@ def contest(
         held = {name: worker.receive() for name, worker in workers.items()}
         times = in_turns({name: partial(worker.ask, "run") for name, worker in workers.items()}, rounds, seconds)
         return {
-            name: Record(times[name][0].wall, times[name][1:], held[name], worker.ask("peak"))
+            name: Record(times[name][0].wall, times[name][WARM_UP:], held[name], worker.ask("peak"))
             for name, worker in workers.items()
         }
 
