@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -33,6 +34,10 @@ class Teller(Predictor):
         super().__init__(_no_network, True, (64, 96), classes, enhance=enhance)
         self.told = told
         self.shown: dict[str, np.ndarray] = {}
+
+    def predict_each(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[FieldDetections]:
+        for name, image in images:
+            yield self.predict(image, name)
 
     def predict(self, image: np.ndarray, name: str = "image") -> FieldDetections:
         self.shown[name] = image
@@ -398,3 +403,37 @@ def test_annotations_that_were_corrected_by_hand_are_not_written_over(tmp_path):
     with pytest.raises(ValueError, match=r"via\.json was changed after it was written, .*choose another folder"):
         predict_folder(Teller(again), tmp_path / "images", out, 0.5)
     assert (out / "via.json").read_text() == corrected
+
+
+def test_images_of_a_folder_are_found_with_their_own_cells_whatever_is_read_ahead(tmp_path):
+    (tmp_path / "images").mkdir()
+    boxes = {f"{i}.png": (5 * i, 4, 5 * i + 12, 30) for i in range(8)}
+    for name, box in boxes.items():
+        write_png(tmp_path / "images" / name, paint(64, 96, {box: 1 + int(name[0]) % 3}))
+    (tmp_path / "images/3a.png").write_bytes(b"no picture")
+    outcome = predict_folder(oracle((64, 96), (1.0, 1.0)), tmp_path / "images", tmp_path / "out", 0.5)
+    assert [image.path.name for image in outcome.searched] == list(boxes)
+    assert len(outcome.failed) == 1
+    for image in outcome.searched:
+        assert image.found.name == image.path.name
+        np.testing.assert_allclose(image.found.boxes, [boxes[image.path.name]], atol=1)
+        assert image.found.labels.tolist() == [1 + int(image.path.name[0]) % 3]
+
+
+@pytest.mark.parametrize("most", [1, 2, 9])
+def test_what_is_made_ahead_comes_in_order_and_its_error_where_it_happened(most):
+    made = []
+
+    def items():
+        for i in range(5):
+            made.append(i)
+            yield i
+        raise ValueError("the sixth")
+
+    taken = predict.ahead(items(), most)
+    first = next(taken)
+    assert first == 0
+    assert [first, *(next(taken) for _ in range(4))] == [0, 1, 2, 3, 4]
+    assert made == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="the sixth"):
+        next(taken)

@@ -2,9 +2,11 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import grain
 import jax
@@ -27,11 +29,14 @@ from wbcjax.stablehlo import load_network
 from wbcjax.tiles import View, merge, tiles
 from wbcjax.train.checkpoint import load_variables
 
+AHEAD = 2  # images of a folder that are read and enhanced before they are needed
 CANVASES = 1  # that a device sees at a time: so images of a set are seen as one alone would be
 CANVAS_UNIT = 32  # pixels: the stride of C5, which the FPN must double exactly on its way up
 OVERLAP = 0.25  # of neighbouring tiles, at least, relative to the canvas's shorter side
 CUT_MARGIN = 4.0  # canvas pixels: a box that ends this near to a tile's edge may be of a cell that goes on beyond
 LARGEST_SIDE = 2**15 - 1  # pixels: OpenCV draws no larger image
+
+Item = TypeVar("Item")
 
 # Cells on each canvas of a batch, of the network's variables, the canvases (n, h, w, 3), uint8, and the height and
 # width of what is drawn on each (n, 2): `MaskRCNN.predict`.
@@ -78,6 +83,16 @@ class Predictor(OnLocalDevices):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(f"{name}: predict needs RGB as (height, width, 3) uint8, got {image.shape} {image.dtype}")
         return next(self._find([(name, METHODS[self.enhance](image))]))
+
+    def predict_each(
+        self, images: Iterable[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]
+    ) -> Generator[FieldDetections, None, None]:
+        """Cells found in each of many RGB images, given with their names; in their order.
+
+        Images are taken from `images`, and enhanced, in a thread of their own, some before they are needed, and the
+        devices are at work on one while the caller is on what was found in the one before.
+        """
+        yield from self._find(ahead((name, METHODS[self.enhance](image)) for name, image in images))
 
     def predict_source(self, source: Source, numbers: Sequence[int] | None = None) -> Iterator[FieldDetections]:
         """Cells found in the fields of a built set that have these numbers, or in all; in their order.
@@ -146,6 +161,16 @@ class Predictor(OnLocalDevices):
         boxes = boxes / np.float32(piece.scale) + np.array([x1, y1, x1, y1], np.float32)
         boxes = np.minimum(boxes, np.array([x2, y2, x2, y2], np.float32))
         return detect(piece.name, piece.height, piece.width, boxes, labels, scores, masks, self._aligned)
+
+
+def ahead(items: Iterable[Item], most: int = AHEAD) -> Iterator[Item]:
+    """The items, in their order, made in a thread of their own, at most so many before they are asked for."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        waiting: deque[Future[Any]] = deque(thread.submit(next, iterator, end) for _ in range(most))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(thread.submit(next, iterator, end))
+            yield item
 
 
 class _Piece(NamedTuple):

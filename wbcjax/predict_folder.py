@@ -1,7 +1,9 @@
 """Cells of a folder of images, found and written down: as pictures, label images, a table, and annotations."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -89,25 +91,37 @@ def predict_folder(
     check_out([out, *(out / pictures for pictures in PICTURES)], paths)
     _check_uncorrected(out)
     outcome = Outcome()
-    try:
-        for path in tqdm(paths, desc="predict", unit="image", disable=None):
+    shown: deque[tuple[Path, np.ndarray, Layout]] = deque()  # images that were read and whose cells are not yet found
+    bar = tqdm(total=len(paths), desc="predict", unit="image", disable=None)
+
+    def read() -> Iterator[tuple[str, np.ndarray]]:
+        for path in paths:
             try:
                 image = read_image(path, max_pixels)
                 layout = model.layout(*image.shape[:2])
             except (OSError, ValueError) as error:
                 outcome.failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+                bar.update()
                 continue
-            found = model.predict(image, path.name)
-            cells = found.confident(min_score)
-            _write_pictures(out, path.stem, image, cells, model.classes)
-            rows = cell_rows(image, cells, model.classes, pixel_size)
-            named = None
-            if classifier:
-                whole = np.flatnonzero(cells.labels != nucleus_label(model.classes))
-                named = classifier.name(image, cells.select(whole))
-                write_png(out / NAMED_PICTURES / f"{path.stem}.png", draw_detections(image, named, classifier.classes))
-                add_names([rows[row] for row in whole], named, classifier.classes)
-            outcome.searched.append(Searched(path, layout, found, cells, rows, named))
+            shown.append((path, image, layout))
+            yield path.name, image
+
+    try:
+        with bar, contextlib.closing(model.predict_each(read())) as each:
+            for found in each:
+                path, image, layout = shown.popleft()
+                cells = found.confident(min_score)
+                _write_pictures(out, path.stem, image, cells, model.classes)
+                rows = cell_rows(image, cells, model.classes, pixel_size)
+                named = None
+                if classifier:
+                    whole = np.flatnonzero(cells.labels != nucleus_label(model.classes))
+                    named = classifier.name(image, cells.select(whole))
+                    picture = draw_detections(image, named, classifier.classes)
+                    write_png(out / NAMED_PICTURES / f"{path.stem}.png", picture)
+                    add_names([rows[row] for row in whole], named, classifier.classes)
+                outcome.searched.append(Searched(path, layout, found, cells, rows, named))
+                bar.update()
     finally:
         if outcome.searched:  # else the lists of an earlier run would be replaced by empty ones
             if classifier:

@@ -49,6 +49,7 @@ def _predict(options: argparse.Namespace) -> None:
     from wbcjax.run import load_config
     from wbcjax.smear.image_header import MAX_PIXELS
 
+    runtime.tune_malloc()
     runtime.use_compilation_cache()
     config = load_config(options.workdir)
     model = load(options.workdir, options.checkpoint)
