@@ -12,12 +12,12 @@ from benchmarks.timing import apart, contest
 
 SIDE = 512
 INFERENCE = {
-    "side": (256, 512, 768, 1024, 1536),
-    "batch": (1, 2, 4, 8),
-    "cells": (1, 20, 50, 100, 200),
+    "side": (256, 512, 1024, 1536),
+    "batch": (1, 2, 4),
+    "cells": (1, 20, 60, 200),
     "proposals": (100, 300, 1000, 2000),
 }
-TRAINING = {"side": (256, 512, 768, 1024), "batch": (1, 2, 4), "cells": (1, 20, 50, 100, 200)}
+TRAINING = {"side": (256, 512, 1024), "batch": (1, 2, 4), "cells": (1, 20, 60, 200)}
 
 
 def results(rounds: int) -> Iterator[Result]:
