@@ -1,7 +1,7 @@
 """Measure this machine: `python -m benchmarks [--only NAME ...]`, then `python -m benchmarks --write-docs docs`.
 
 Needs the extra `parity`. Each section writes its figures into a JSON file of its own in the folder `--out`, and can be
-run apart and again. All of them take about 25 minutes on two quiet cores. `--write-docs DIR` measures nothing: it puts
+run apart and again. All of them take an hour and more on two cores. `--write-docs DIR` measures nothing: it puts
 tables and plots of these files into DIR/performance.md and DIR/images.
 """
 
