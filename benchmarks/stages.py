@@ -83,7 +83,8 @@ def their_stage(stage: str, side: int, threshold: float) -> Task:
 
     model = mask_rcnn.their_model(threshold).eval()
     rpn, roi, sizes = model.rpn, model.roi_heads, [(side, side)]
-    image = torch.from_numpy(mask_rcnn.draw(side, mask_rcnn.CELLS).image).permute(2, 0, 1).float()[None] / 255
+    field = torch.from_numpy(mask_rcnn.draw(side, mask_rcnn.CELLS).image).permute(2, 0, 1).float() / 255
+    image = model.transform.normalize(field)[None]  # or nothing would be found whose masks could be made
 
     def propose(features: Any, logits: Any, deltas: Any) -> Any:
         anchors = rpn.anchor_generator(ImageList(image, sizes), list(features.values()))
