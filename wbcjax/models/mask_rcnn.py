@@ -233,6 +233,7 @@ class MaskRCNN(nn.Module):
         labels: Int[Array, "n r"],
         canvas: tuple[int, int],
     ) -> Float[Array, "n r s s"]:
+        """Mask logits of all RoIs for their own classes, whatever these are."""
         pooled = self.pool(features, rois, canvas, self.settings.mask_head.bins)
         n, r = pooled.shape[:2]
         logits = self.mask_head(pooled.reshape(n * r, *pooled.shape[2:]))  # (n * r, s, s, classes)
