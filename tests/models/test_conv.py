@@ -18,9 +18,8 @@ def arrays(*shapes, seed=0):
 
 
 def plain(x, kernel, stride, pad):
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), [(pad, pad), (pad, pad)], dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    pads = pad if pad == "SAME" else [(pad, pad), (pad, pad)]
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def plain_depthwise(x, kernel, stride, same):
@@ -61,6 +60,15 @@ def test_a_3x3_convolution_of_many_pixels_equals_xlas(n, height, width):
     x, kernel = arrays((n, height, width, 3), (3, 3, 3, 4))
     assert n * height * width >= conv.MANY_PIXELS
     assert_same_values_and_gradients(lambda x, k: conv.conv(x, k, 1), lambda x, k: plain(x, k, 1, 1), x, kernel)
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize(("height", "width"), [(8, 7), (9, 6), (1, 2)])
+def test_a_3x3_convolution_of_an_image_by_two_equals_xlas(height, width, same):
+    x, kernel = arrays((2, height, width, 3), (3, 3, 3, 4))
+    assert_same_values_and_gradients(
+        lambda x, k: conv.conv(x, k, 2, same), lambda x, k: plain(x, k, 2, "SAME" if same else 1), x, kernel
+    )
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -19,6 +19,7 @@ from wbcjax.ops.forms import for_cpu
 
 MANY_PIXELS = 48 * 64  # of a batch of feature maps, from which the form for many pays
 STRIP_PIXELS = 2048  # of one product in its kernel gradient
+FEW_CHANNELS = 4  # as many as an image's
 HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al. 2015, as torchvision's ResNet
 
 
@@ -72,6 +73,8 @@ def conv(
     """A convolution of odd kernel; `same` as in `padding`."""
     if stride == 1 and kernel.shape[0] == 3 and _many_pixels(x) and for_cpu():
         return _conv3x3_many(x, kernel)
+    if stride > 1 and kernel.shape[0] == 3 and x.shape[-1] <= FEW_CHANNELS and for_cpu():
+        return _conv3x3_few(x, kernel, stride, same)
     return _lax_conv(x, kernel, stride, same)
 
 
@@ -198,6 +201,35 @@ _conv3x3_many.defvjp(_conv3x3_forward, _conv3x3_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv3x3_few(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c k"], stride: int, same: bool
+) -> Float[Array, "n h2 w2 k"]:
+    """A 3x3 convolution of few channels whose kernel gradient is written out, for CPUs (benchmarks/conv.py)."""
+    return _lax_conv(x, kernel, stride, same)
+
+
+def _conv3x3_few_forward(x: Array, kernel: Array, stride: int, same: bool) -> tuple[Array, tuple[Array, Array]]:
+    return _lax_conv(x, kernel, stride, same), (x, kernel)
+
+
+def _conv3x3_few_backward(stride: int, same: bool, saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
+    """The kernel's as one matrix product with the pixels of all its nine places side by side."""
+    x, kernel = saved
+    of_x = jax.vjp(lambda x: _lax_conv(x, kernel, stride, same), x)[1](grad)[0]
+    padded = jnp.pad(x, ((0, 0), *_paddings(x.shape[1:3], 3, stride, same), (0, 0)))
+    last_row, last_column = ((size - 1) * stride for size in grad.shape[1:3])
+    places = [
+        padded[:, i : i + last_row + 1 : stride, j : j + last_column + 1 : stride] for i in range(3) for j in range(3)
+    ]
+    seen, grad = jax.lax.optimization_barrier((jnp.concatenate(places, -1), grad))  # (n, h2, w2, 9 c)
+    of_kernel = _over_pixels(seen.reshape(-1, seen.shape[-1]), grad.reshape(-1, grad.shape[-1]))
+    return of_x, of_kernel.reshape(kernel.shape).astype(kernel.dtype)
+
+
+_conv3x3_few.defvjp(_conv3x3_few_forward, _conv3x3_few_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _shifted_depthwise(
     x: Float[Array, "n h w c"], kernel: Float[Array, "k k c"], stride: int, same: bool
 ) -> Float[Array, "n h2 w2 c"]:
@@ -267,8 +299,15 @@ def _depthwise_input_gradient(
         )
         return sum(products, jnp.zeros((n, rows, columns, c), jnp.float32))
 
-    woven = jnp.stack([jnp.stack([of_remainder(a, b) for b in range(stride)], 3) for a in range(stride)], 2)
-    return woven.reshape(n, rows * stride, columns * stride, c)[:, :height, :width].astype(grad.dtype)
+    woven = _woven([_woven([of_remainder(a, b) for b in range(stride)], 2) for a in range(stride)], 1)
+    return woven[:, :height, :width].astype(grad.dtype)
+
+
+def _woven(maps: list[Float[Array, "n h w c"]], axis: int) -> Float[Array, "n h2 w2 c"]:
+    """Maps in turns along `axis`, each place by choice: were they stacked, XLA would take three times as long."""
+    shape = [size * len(maps) if i == axis else size for i, size in enumerate(maps[0].shape)]
+    turn = jax.lax.broadcasted_iota(jnp.int32, shape, axis) % len(maps)
+    return jax.lax.select_n(turn, *(jnp.repeat(one, len(maps), axis) for one in maps))
 
 
 def _depthwise_kernel_gradient(
