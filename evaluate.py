@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from wbcjax import runtime
+from wbcjax import heap, runtime
 from wbcjax.tasks import evaluate
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of a training run", required=True)
@@ -24,7 +24,7 @@ CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "weight
 
 def main(_: list[str]) -> None:
     runtime.quiet_libraries()
-    runtime.tune_malloc()
+    heap.tune_malloc()
     runtime.use_compilation_cache()
     other = {"annotations": ANNOTATIONS.value, "images": IMAGES.value, "crops": CROPS.value}
     try:

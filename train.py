@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from wbcjax import processes, runtime
+from wbcjax import heap, processes, runtime
 from wbcjax.start import UnusableWeights
 from wbcjax.tasks import make_task
 from wbcjax.train.guard import NonFiniteLoss
@@ -37,7 +37,7 @@ flags.mark_flag_as_required("config")
 def main(_: list[str]) -> None:
     runtime.quiet_libraries()
     if TUNE_MALLOC.value:
-        runtime.tune_malloc()
+        heap.tune_malloc()
     runtime.use_compilation_cache()
     try:
         processes.join(COORDINATOR.value, PROCESS_ID.value, NUM_PROCESSES.value, distributed=DISTRIBUTED.value)

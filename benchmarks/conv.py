@@ -21,10 +21,10 @@ from wbcjax.models import conv
 ROUNDS = 9
 
 
-def xla_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def xla_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     pad = kernel.shape[0] // 2
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), [(pad, pad), (pad, pad)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x, kernel, (stride, stride), [(pad, pad), (pad, pad)], dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 

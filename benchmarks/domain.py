@@ -23,7 +23,7 @@ from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from configs import smear_demo
-from wbcjax import runtime
+from wbcjax import heap, runtime
 from wbcjax.detection import detect_split, detection_task
 from wbcjax.evaluate.scores import Scores, scores, write_json
 from wbcjax.files import write_png
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600, help="training steps, of four fields each")
     options = parser.parse_args()
     runtime.quiet_libraries()
-    runtime.tune_malloc()
+    heap.tune_malloc()
     runtime.use_compilation_cache()
 
     config = experiment(draw_fields(options.workdir / "fields"), options.steps)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from configs import smear_demo
 from tests.test_detection import toy_config, write_via
-from wbcjax import cli, contrast_experiment, paper_protocol, runtime
+from wbcjax import cli, contrast_experiment, heap, paper_protocol, runtime
 from wbcjax.config_file import load_config_file
 from wbcjax.contrast_experiment import PAPER_METHODS, contrast
 from wbcjax.evaluate.detections import load
@@ -306,8 +306,8 @@ def command(tmp_path: Path, *more: str) -> list[str]:
 @pytest.fixture
 def _in_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    for name in ("tune_malloc", "quiet_libraries", "use_compilation_cache"):  # settings of the whole process
-        monkeypatch.setattr(runtime, name, lambda: None)
+    for module, name in ((heap, "tune_malloc"), (runtime, "quiet_libraries"), (runtime, "use_compilation_cache")):
+        monkeypatch.setattr(module, name, lambda: None)  # settings of the whole process
 
 
 @pytest.mark.usefixtures("_in_project")

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 
 from tests.oracle import CLASSES, oracle, paint
-from wbcjax import cli, predict, runtime
+from wbcjax import cli, heap, predict, runtime
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.files import write_png
 from wbcjax.models.mask_rcnn import Detections
@@ -165,6 +165,7 @@ def test_the_pixel_size_is_the_commands_or_the_runs_for_images_of_its_magnificat
     tmp_path, monkeypatch, of_run, options, expected
 ):
     config = ConfigDict({"dataset": {"class_attribute": "cell"} | of_run, "evaluate": {"score_threshold": 0.5}})
+    monkeypatch.setattr(heap, "tune_malloc", lambda: None)
     monkeypatch.setattr(runtime, "use_compilation_cache", lambda: None)
     monkeypatch.setattr("wbcjax.run.load_config", lambda workdir: config)
     monkeypatch.setattr(predict, "load", lambda workdir, checkpoint: Teller({"a.png": [ONE]}))

@@ -37,14 +37,14 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _contrast(options: argparse.Namespace) -> None:
-    from wbcjax import runtime
+    from wbcjax import heap, runtime
     from wbcjax.config_file import load_config_file
     from wbcjax.contrast_experiment import PAPER_METHODS, contrast, tables_path
     from wbcjax.train.guard import NonFiniteLoss
     from wbcjax.train.interrupt import exit_code
 
     runtime.quiet_libraries()
-    runtime.tune_malloc()
+    heap.tune_malloc()
     runtime.use_compilation_cache()
     config = load_config_file(options.config, options.overrides)
     try:

@@ -42,14 +42,14 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from wbcjax import runtime
+    from wbcjax import heap, runtime
     from wbcjax.classify import load_classifier
     from wbcjax.predict import load
     from wbcjax.predict_folder import predict_folder
     from wbcjax.run import load_config
     from wbcjax.smear.image_header import MAX_PIXELS
 
-    runtime.tune_malloc()
+    heap.tune_malloc()
     runtime.use_compilation_cache()
     config = load_config(options.workdir)
     model = load(options.workdir, options.checkpoint)
