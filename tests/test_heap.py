@@ -12,6 +12,7 @@ import ctypes, json, os, sys
 import jax
 from wbcjax import heap
 
+BUFFER = 2**26 + 300_000  # bytes, in no way round
 libc = ctypes.CDLL(None)
 if os.name != "posix" or not hasattr(libc, "mallinfo2"):
     sys.exit()
@@ -29,14 +30,14 @@ def gaps(size):
     return len(blocks) - 1
 
 blocks = [libc.malloc(9000 + 48 * i) for i in range(1000)]
-buffer, last = libc.malloc(2**26), libc.malloc(2**20)
+buffer, last = libc.malloc(BUFFER), libc.malloc(2**20)
 for block in [*blocks[::2], buffer]:
     libc.free(block)
 found = [gaps(2**13)]
 for event, seconds in (("/some/other", 9.0), (heap.COMPILED, 0.1), (heap.COMPILED, 9.0)):
     jax.monitoring.record_event_duration_secs(event, seconds)
     found.append(gaps(2**13))
-json.dump({"small": found, "large": gaps(2**25 + 2**20)}, sys.stdout)
+json.dump({"small": found, "large": gaps(BUFFER)}, sys.stdout)
 """
 
 
@@ -48,5 +49,5 @@ def test_gaps_that_a_long_compilation_leaves_are_filled_and_those_for_big_buffer
     *before, after = found["small"]
     assert len(set(before)) == 1  # by other events and short compilations nothing changes
     assert before[0] > 2**13 + 500
-    assert after <= 2**13  # 64 MB's
+    assert after <= 2**13 + 37  # those of the buffer
     assert found["large"] == 1

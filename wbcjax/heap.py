@@ -12,6 +12,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 COMPILED = "/jax/core/compile/backend_compile_duration"  # what JAX calls the end of a compilation
 _LONG = 1.0  # seconds of compiling that leave gaps worth the fifth of a second that filling them takes
 _LARGEST, _SMALLEST = 19, 12  # log2 of the bytes of the blocks that fill gaps; larger ones are left for buffers
+_HEADER = ctypes.sizeof(ctypes.c_size_t)  # bytes between a block's last and the next one's first
 
 
 class MallInfo(ctypes.Structure):
@@ -38,6 +39,7 @@ def tune_malloc() -> bool:
     if hasattr(libc, "mallinfo2"):  # glibc 2.33 and later
         libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
         libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
+        libc.malloc_usable_size.restype, libc.malloc_usable_size.argtypes = ctypes.c_size_t, [ctypes.c_void_p]
         libc.mallinfo2.restype = MallInfo
         jax.monitoring.register_event_duration_secs_listener(functools.partial(_at_event, libc))
     wanted = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 256 * 2**20, _ARENA_MAX: 1}
@@ -60,10 +62,14 @@ def _fill_gaps(libc: ctypes.CDLL) -> None:
     heap = libc.mallinfo2()
     end = libc.sbrk(0) - heap.keepcost  # of what is in use; from there on malloc would grow the heap
     largest = heap.fordblks.bit_length()  # than all gaps together
-    large = [block for exponent in range(largest, _LARGEST, -1) for block in _gaps(libc, 2**exponent, end)]
-    for exponent in range(_LARGEST, _SMALLEST - 1, -1):
-        _gaps(libc, 2**exponent, end)
-    for block in large:
+    of_large: list[int] = []
+    follows = set()  # addresses next to those blocks: what is left of a large gap, which a buffer may fit exactly
+    for exponent in range(largest, _SMALLEST - 1, -1):
+        for block in _gaps(libc, 2**exponent, end):
+            if exponent > _LARGEST or block in follows:
+                of_large.append(block)
+                follows.add(block + libc.malloc_usable_size(block) + _HEADER)
+    for block in of_large:
         libc.free(block)
 
 
