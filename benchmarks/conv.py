@@ -23,10 +23,9 @@ ROUNDS = 9
 
 
 def xla_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, groups: int = 1) -> jax.Array:
-    pad = [(kernel.shape[0] // 2,) * 2] * 2
-    dimensions = ("NHWC", "HWIO", "NHWC")
+    pad, dimensions = kernel.shape[0] // 2, ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), pad, dimension_numbers=dimensions, feature_group_count=groups
+        x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=dimensions, feature_group_count=groups
     )
 
 
