@@ -17,6 +17,6 @@ METHODS: dict[str, Callable[..., np.ndarray]] = {
     "eff": eff,
     "eff_minmax": partial(eff, normalize="minmax"),
 }
-ENHANCE_VERSION = 1  # raise it whenever a method makes other pixels of the same image: sets are then built anew
+ENHANCE_VERSION = 2  # raise it whenever a method makes other pixels of the same image: sets are then built anew
 
 __all__ = ["ENHANCE_VERSION", "METHODS", "clahe", "dhe", "eff", "he"]

@@ -19,7 +19,6 @@ from wbcjax.enhance.resize import double, halve, thumbnail
 logger = logging.getLogger(__name__)
 
 UNDER_EXPOSED = 0.5  # an illumination below this
-SMALLEST_SHARE = 0.01  # of the image under-exposed, or else it needs no other exposure
 LARGEST_RATIO = 7.0  # k is searched for within 1 and this
 THUMBNAIL = 50  # pixels a side of the image on which k is searched for
 FOUND_MARGIN = 0.01  # taken off the other exposure when k was searched for, as the authors' program does
@@ -102,8 +101,8 @@ def eff(image: Image, *, return_parts: bool = False, **parameters: Any) -> Image
         return_parts: give the maps, k and the solver's figures as well; the maps are then computed in any case.
         parameters: those of `Parameters`.
 
-    The result has the image's shape and dtype; alpha is untouched. Where less than 1 % of the image is under-exposed,
-    k is 1 and the image is returned unchanged (stretched, if `normalize` is "minmax").
+    The result has the image's shape and dtype; alpha is untouched. Where nothing of the image is under-exposed, k is
+    1 and the image is returned unchanged (stretched, if `normalize` is "minmax").
 
     Raises ValueError for images that `pixels.split` refuses and parameters out of range, TypeError for others' names.
     """
@@ -166,14 +165,14 @@ def edge_weights(half: HalfMap, parameters: Parameters = Parameters()) -> tuple[
 def exposure_ratio(image: Image, T: Map, parameters: Parameters = Parameters()) -> float:
     """The k with which the under-exposed part of the image, where T < 0.5, shows most: has the largest entropy.
 
-    1 where less than 1 % of the image is under-exposed. Found on a thumbnail of the image, within 1 and 7 (Ying et
-    al., section 3.3).
+    1 where nothing of the image is under-exposed, as in the authors' program. Found on a thumbnail of the image, within
+    1 and 7 (Ying et al., section 3.3).
     """
     pixels = split(image, parameters.max_value)
     P = np.clip(_normalised(thumbnail(pixels.colour, THUMBNAIL), pixels, parameters), 0, 1)
     under_exposed = np.multiply(T < UNDER_EXPOSED, np.uint8(255), dtype=np.uint8)
     dark = thumbnail(under_exposed[..., None], THUMBNAIL)[..., 0] > 128
-    if dark.mean() < SMALLEST_SHARE:
+    if not dark.any():
         return 1.0
     brightness = np.prod(P, axis=2, dtype=np.float64) ** (1 / P.shape[2])  # geometric mean of the colours
     return _most_entropy(brightness[dark], parameters)
