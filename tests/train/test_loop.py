@@ -279,6 +279,61 @@ def test_a_finished_run_started_again_does_nothing_more(tmp_path):
     assert [line["kind"] for line in toy.records(tmp_path)] == ["train", "eval", "stop", "resume", "stop"]
 
 
+def untouched() -> toy.Images:
+    """Images that no run may read: where a loop would be endless, its test fails."""
+
+    def on_read(_):
+        raise AssertionError("it trains on")
+
+    return toy.Images(on_read=on_read)
+
+
+@pytest.mark.parametrize("left", [14, 16, 1])  # of twenty images; 2 epochs of them are 4 steps, and 1
+def test_a_run_ends_at_once_where_its_set_has_become_smaller(tmp_path, capfd, left):
+    config = toy.config(steps=0, epochs=2.0)
+    train(config, toy.task(), tmp_path)
+    capfd.readouterr()
+    smaller = dataclasses.replace(toy.task(untouched()), images=left)
+    assert train(config, smaller, tmp_path) is None
+    steps = round(2 * left / 8) or 1
+    assert f"already at step 5 of {steps} in {tmp_path}\n" in capfd.readouterr().err
+    assert toy.records(tmp_path)[-1] == {"kind": "stop", "step": 5, "reason": "finished"}
+    assert load_variables(tmp_path, "latest")[1] == 5
+
+
+def test_a_run_with_fewer_steps_than_it_has_done_is_evaluated_and_ends(tmp_path):
+    train(toy.config(steps=8), toy.task(killer(8 * 5, signal.SIGTERM)), tmp_path)
+    assert toy.records(tmp_path, "eval") == []
+    shorter = toy.config(steps=3, warmup_steps=0, eval_every_epochs=0.4)
+    train(shorter, toy.task(untouched()), tmp_path, allow_config_change=True)
+    assert [line["step"] for line in toy.records(tmp_path, "eval")] == [5]
+    assert toy.records(tmp_path)[-1] == {"kind": "stop", "step": 5, "reason": "finished"}
+
+
+def test_a_run_goes_on_where_its_set_has_become_larger(tmp_path):
+    config = toy.config(steps=0, epochs=1.6)
+    train(config, toy.task(), tmp_path)
+    train(config, dataclasses.replace(toy.task(), images=30), tmp_path)
+    assert [line["step"] for line in toy.records(tmp_path, "stop")] == [4, 6]
+
+
+@pytest.mark.parametrize(
+    ("images", "stopped_at", "told", "steps"),
+    [
+        (10, 2, ["step 2: training layers 'all'"], 5),  # of "heads"; now they end after step 1
+        (40, 3, ["step 3: training layers 'heads'", "step 5: training layers 'all'"], 20),  # and now after step 5
+    ],
+)
+def test_a_set_of_another_size_moves_the_phases_and_the_run_goes_on(tmp_path, capfd, images, stopped_at, told, steps):
+    phases = ({"layers": "heads", "epochs": 1.0}, {"layers": "all", "epochs": 3.0})  # from steps 0 and 2
+    config = toy.config(steps=0, phases=phases)
+    train(config, toy.task(killer(8 * stopped_at, signal.SIGTERM)), tmp_path)
+    capfd.readouterr()
+    train(config, dataclasses.replace(toy.task(), images=images), tmp_path)
+    assert [line for line in capfd.readouterr().err.splitlines() if "training layers" in line] == told
+    assert toy.records(tmp_path)[-1] == {"kind": "stop", "step": steps, "reason": "finished"}
+
+
 def test_a_line_that_a_kill_cut_short_spoils_no_other(tmp_path):
     train(toy.config(steps=2), toy.task(), tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as file:

@@ -64,6 +64,17 @@ def test_no_evaluation_but_the_last_when_none_is_asked_for():
     assert [step for step in range(8) if plan.evaluation_due(step)] == [7]
 
 
+def test_weights_beyond_the_end_of_a_plan_that_became_shorter_are_evaluated():
+    plan = plan_run(settings(steps=4, eval_every_epochs=10.0), 20)
+    assert [step for step in range(8) if plan.evaluation_due(step)] == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "step"])
+def test_the_learning_rate_beyond_the_end_stays_as_it_was_there(schedule):
+    actual = rates(settings(steps=4, schedule=schedule, boundaries=(1,)), 20, 9)
+    np.testing.assert_allclose(actual[5:], actual[4] * np.ones(4), atol=1e-9)
+
+
 def test_cosine_rises_over_the_warm_up_and_ends_at_zero():
     actual = rates(settings(steps=10, warmup_steps=4, learning_rate=0.2), 20, 11)
     np.testing.assert_allclose(actual[:4], [0.05, 0.1, 0.15, 0.2], rtol=1e-6)

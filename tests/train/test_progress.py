@@ -35,6 +35,14 @@ def test_a_terminal_gets_a_bar_with_losses_speed_and_time_left(tmp_path, capfd, 
     assert "grad_norm" not in shown
 
 
+def test_the_bar_of_a_run_beyond_its_end_is_a_full_one(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with log(tmp_path, step=120):
+        pass
+    assert "100%" in (shown := capfd.readouterr().err)
+    assert "240/240" in shown
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_numbers_that_json_lacks_are_written_as_null(tmp_path, value):
     with log(tmp_path) as run:

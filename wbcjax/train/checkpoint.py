@@ -117,13 +117,23 @@ class Checkpoints:
         Raises ValueError that lists what differs when the checkpoint holds other weights than `like`.
         """
         folder = self._folder(step)
-        wanted = {"prediction": prediction_variables(like), "training": _training_item(like)}
-        self._refuse_misfit(folder, wanted)
-        args = ocp.args.Composite(**{item: ocp.args.StandardRestore(tree) for item, tree in wanted.items()})
+        if misfit := self.misfit(step, like):
+            raise ValueError(
+                f"{folder} does not fit the model and optimizer of this config:\n{misfit}\n"
+                "Give the config that the run was started with, or a new workdir."
+            )
+        args = ocp.args.Composite(**{item: ocp.args.StandardRestore(tree) for item, tree in _array_items(like).items()})
         restored = self._checkpointer.restore(folder, args=args)
         batches.set_state(read_place(folder))
         prediction = restored["prediction"] if like.ema is None else {"ema": restored["prediction"]}
         return like._replace(**prediction, **restored["training"])
+
+    def misfit(self, step: int, like: TrainState) -> str:
+        """What differs between the arrays of `step` and of `like` in names, types or shapes: lines, or ""."""
+        # orbax raises on another tree but lets another shape or type pass.
+        wanted = _array_items(like)
+        metadata = self._checkpointer.metadata(self._folder(step)).item_metadata or {}
+        return find_misfit({item: metadata[item].tree for item in wanted}, wanted)
 
     def restore_prediction(self, step: int) -> dict:
         """The variables {"params", "batch_stats"} of `step` to predict with, in host memory.
@@ -178,8 +188,7 @@ class Checkpoints:
         self._checkpointer.save(
             unfinished,
             args=ocp.args.Composite(
-                prediction=ocp.args.StandardSave(prediction_variables(state)),
-                training=ocp.args.StandardSave(_training_item(state)),
+                **{item: ocp.args.StandardSave(tree) for item, tree in _array_items(state).items()},
                 data=ocp.args.JsonSave(batches.get_state()),
                 metrics=ocp.args.JsonSave(score_item(score)),
             ),
@@ -231,16 +240,6 @@ class Checkpoints:
         write_digests(folder, without="metrics")
         return None
 
-    def _refuse_misfit(self, folder: Path, wanted: dict[str, Any]) -> None:
-        # orbax raises on another tree but lets another shape or type pass.
-        metadata = self._checkpointer.metadata(folder).item_metadata or {}
-        misfit = find_misfit({item: metadata[item].tree for item in wanted}, wanted)
-        if misfit:
-            raise ValueError(
-                f"{folder} does not fit the model and optimizer of this config:\n{misfit}\n"
-                "Give the config that the run was started with, or a new workdir."
-            )
-
 
 def load_variables(workdir: Path, which: str = "best") -> tuple[dict, int]:
     """The variables {"params", "batch_stats"} to predict with, in host memory, and the step they are from.
@@ -270,6 +269,10 @@ def load_variables(workdir: Path, which: str = "best") -> tuple[dict, int]:
 def checkpoint_directory(workdir: Path) -> Path:
     """Where a run in `workdir` keeps its checkpoints."""
     return Path(workdir) / "checkpoints"
+
+
+def _array_items(state: TrainState) -> dict[str, dict]:
+    return {"prediction": prediction_variables(state), "training": _training_item(state)}
 
 
 def _training_item(state: TrainState) -> dict:

@@ -73,7 +73,8 @@ def train(
             ) as log:
                 if log.resumes:
                     log.record("resume", int(state.step), {"config_changes": changes})
-                    log.say(f"going on from step {state.step} of {plan.steps} in {workdir}")
+                    at = "already at" if state.step >= plan.steps else "going on from"
+                    log.say(f"{at} step {state.step} of {plan.steps} in {workdir}")
                 guard = Guard(settings.max_skipped_in_a_row, workdir, log, fresh_batches)
                 run = _Run(settings, task, plan, parallel, checkpoints, batches, stop, log, guard, workdir)
                 return run.go(state, phase)
@@ -82,14 +83,22 @@ def train(
 def _start_or_resume(
     settings: TrainSettings, seed: int, task: Task, plan: Plan, checkpoints: Checkpoints, batches: grain.DatasetIterator
 ) -> tuple[TrainState, Phase]:
-    # A checkpoint taken where two phases meet still has the optimizer of the earlier one: the loop changes it.
     step = checkpoints.latest
+    # A checkpoint taken where two phases meet still has the optimizer of the earlier one: the loop changes it.
     phase = plan.phase(max((step or 0) - 1, 0))
     variables = task.init_variables(seed)
     if step is None and task.start is not None:
         variables = task.start(variables)
-    state = init_state(variables, make_optimizer(settings), phase.layers, seed, ema=settings.ema_decay > 0)
-    return (state if step is None else checkpoints.restore(step, state, batches)), phase
+    optimizer = make_optimizer(settings)
+    state = init_state(variables, optimizer, phase.layers, seed, ema=settings.ema_decay > 0)
+    if step is None:
+        return state, phase
+    # Phases are of epochs: with a set of another size they meet at another step than the checkpoint's run had it.
+    for other in (phase, *plan.phases):
+        like = state._replace(opt_state=init_optimizer(state.params, optimizer, other.layers))
+        if not checkpoints.misfit(step, like):
+            return checkpoints.restore(step, like, batches), other
+    return checkpoints.restore(step, state, batches), phase
 
 
 class _Launched(NamedTuple):
@@ -135,14 +144,15 @@ class _Run:
         train_step = self._compile(phase)
         state = self.parallel.place_state(state)
         while True:
-            ending = step == self.plan.steps or (step > first and self._out_of_time())
+            finished = step >= self.plan.steps  # above where the plan has become shorter since the run began
+            ending = finished or (step > first and self._out_of_time())
             if (ending or self.plan.evaluation_due(step)) and not evaluated:
                 self._read_metrics()
                 if not self._evaluate_and_save(state, step):
                     return self._stopped(step)
                 evaluated = True
             if ending:
-                self.log.record("stop", step, {"reason": "finished" if step == self.plan.steps else "max_minutes"})
+                self.log.record("stop", step, {"reason": "finished" if finished else "max_minutes"})
                 return self.stop.signal
             if self._asked_to_stop():
                 self._read_metrics()

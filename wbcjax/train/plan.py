@@ -33,7 +33,7 @@ class Plan:
 
     def evaluation_due(self, step: int) -> bool:
         """Whether the weights after `step` steps are to be evaluated."""
-        if step == self.steps:
+        if step >= self.steps:  # above: of a longer plan that the run was begun with
             return True
         if step == 0 or self.steps_per_evaluation == 0:
             return False

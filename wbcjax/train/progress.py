@@ -30,7 +30,7 @@ class RunLog:
         self.resumes = False  # an earlier run's records, though it may have saved no step
         # Files and other programs get lines instead of a bar.
         self._bar = tqdm(
-            total=steps * batch_size,
+            total=max(steps, step) * batch_size,
             initial=step * batch_size,
             unit="img",
             unit_scale=True,
