@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -33,6 +34,19 @@ def test_the_first_ctrl_c_asks_and_the_second_aborts(capfd):
         assert "SIGINT: stopping when nothing will be lost; once more to abort" in capfd.readouterr().err
         with pytest.raises(KeyboardInterrupt):
             ask(signal.SIGINT)
+
+
+def test_another_thread_than_the_main_one_does_its_work_and_says_that_it_hears_no_signal(caplog):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)
+
+    def work() -> str:
+        with breakable(), StopRequest() as stop, stop.at_once():
+            assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)) == before
+        return "done"
+
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(work).result() == "done"
+    assert "not the main thread: Ctrl-C and SIGTERM are not heard here" in caplog.text
 
 
 def test_without_a_signal_nothing_is_asked_and_the_handlers_come_back():

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -59,6 +60,14 @@ def test_a_run_stopped_by_a_signal_goes_on_as_if_it_had_not_been(tmp_path, numbe
     ]
     assert pieces[5]["loss"] == straight[2]["loss"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_run_in_another_thread_than_the_main_one_trains_alike(tmp_path):
+    config = toy.config(steps=2)
+    train(config, toy.task(), tmp_path / "main")
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(train, config, toy.task(), tmp_path / "other").result() is None
+    assert_same(weights(tmp_path / "other"), weights(tmp_path / "main"))
 
 
 def test_a_phase_change_at_the_point_of_resuming_makes_no_difference(tmp_path):

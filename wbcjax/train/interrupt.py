@@ -1,10 +1,14 @@
 """Ctrl-C and SIGTERM as a request to stop, not an end."""
 
 import contextlib
+import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
+
+log = logging.getLogger(__name__)
 
 AGAIN = 0.5  # seconds after which Interrupted is raised once more where something swallowed it
 
@@ -18,15 +22,21 @@ class Interrupted(BaseException):
 
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM only sets `signal`; the next one ends the program as usual."""
+    """While entered, the first SIGINT or SIGTERM only sets `signal`; the next one ends the program as usual.
 
-    def __init__(self):
+    Entered in another thread than the main one, which alone may handle signals in Python, it warns that none is heard.
+    """
+
+    def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._at_once = False
         self._before = {}
 
     def __enter__(self) -> "StopRequest":
-        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        else:
+            log.warning("not the main thread: Ctrl-C and SIGTERM are not heard here, and save nothing")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,7 +51,7 @@ class StopRequest:
         garbage collector (JAX has one). So Interrupted is raised again and again until the work is left, and at the
         latest when it is done.
         """
-        with _alarm(self._again):
+        with _alarm(self._again) if self._before else contextlib.nullcontext():
             try:
                 self._at_once = True
                 self._raise_if_asked()
@@ -54,7 +64,9 @@ class StopRequest:
         self.signal = signal.Signals(number)
         self.__exit__()
         # Not print: the signal may have come in the middle of one.
-        os.write(2, f"\n{self.signal.name}: stopping when nothing will be lost; once more to abort at once\n".encode())
+        told = f"\n{self.signal.name}: stopping when nothing will be lost; once more to abort at once\n"
+        with contextlib.suppress(OSError):  # the terminal is gone
+            os.write(2, told.encode())
         if self._at_once:
             signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
             raise Interrupted(self.signal)

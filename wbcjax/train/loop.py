@@ -46,9 +46,9 @@ def train(
     Returns None at the end of the run or of `max_minutes`, both with a last evaluation and checkpoint, or the signal
     (SIGINT, SIGTERM) that stopped it, or came too late to: the step is finished, and a checkpoint saved without an
     evaluation. A second signal ends the program at once: what was done since the last save, about `checkpoint_minutes`
-    at most, is lost. Several processes agree on what one of them was told. Raises ConfigChanged, NonFiniteLoss (see
-    `Guard`), OSError when a checkpoint or the log cannot be written, and ValueError for a config that contradicts
-    itself or the checkpoint.
+    at most, is lost. Several processes agree on what one of them was told. Called in another thread than the main one
+    it hears no signal: `max_minutes` ends it. Raises ConfigChanged, NonFiniteLoss (see `Guard`), OSError when a
+    checkpoint or the log cannot be written, and ValueError for a config that contradicts itself or the checkpoint.
     """
     workdir = Path(workdir)
     first_process = jax.process_index() == 0
