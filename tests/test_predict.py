@@ -88,6 +88,15 @@ def test_a_run_that_has_not_noted_its_scales_fits_every_image_to_the_canvas():
         assert model.layout(height, width) == (min(64 / height, 96 / width), [(0, 0)])
 
 
+@pytest.mark.parametrize("scale", [0.41, 0.5, 0.77, 1.0])
+def test_every_pixel_told_to_the_network_as_field_is_drawn(scale):
+    rows, columns = np.arange(CANVAS[0])[:, None], np.arange(CANVAS[1])
+    for height, width in [(101, 149), (63, 97), (5, 7), (250, 301)]:
+        for piece in oracle(CANVAS, (scale, scale))._pieces("a", np.full((height, width, 3), 255, np.uint8)):
+            inside = (rows < piece.size[0]) & (columns < piece.size[1])  # as MaskRCNN.features has it
+            np.testing.assert_array_equal(piece.drawn.min(axis=2), np.where(inside, 255, 0))
+
+
 def test_an_image_too_large_to_be_drawn_is_refused_with_its_size():
     model = oracle(CANVAS, (1.0, 1.0))
     with pytest.raises(ValueError, match=r"40000 x 500 pixels, at scale 1 40000 x 500: more than 32767 on a side"):

@@ -11,11 +11,11 @@ class Batch(NamedTuple):
     """Annotated fields on a fixed canvas, cells padded to `max_cells`. Padded cells are all zero with `valid` False."""
 
     image: UInt8[Array, "n h w 3"]  # RGB; the field lies at the top left, zeros outside
-    size: Float[Array, "n 2"]  # height and width of the field on the canvas, pixels
+    size: Float[Array, "n 2"]  # height and width of the field, whole canvas pixels: those whose centres lie in it
     boxes: Float[Array, "n m 4"]  # x1, y1, x2, y2 on the canvas, pixels, x2 and y2 exclusive
     labels: Int[Array, "n m"]  # 1..C; 0 in padding
     valid: Bool[Array, "n m"]
-    crowd: Bool[Array, "n m"]  # regions of uncounted cells: neither positive nor negative
+    crowd: Bool[Array, "n m"]  # to ignore, neither positive nor negative: uncounted cells, what is left of cut ones
     outlined: Bool[Array, "n m"]  # False where only the box is known: no mask is learnt there
     masks: UInt8[Array, "n m h w"]  # 0 or 1; 0 all over where not outlined
     index: Int[Array, " n"]  # position of the field in its source

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from wbcjax.enhance import METHODS
 from wbcjax.evaluate.detections import FieldDetections, detect
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
-from wbcjax.input.augment import fit_scale
+from wbcjax.input.augment import drawn_size, fit_scale
 from wbcjax.input.builder import Source
 from wbcjax.input.contents import enhancement
 from wbcjax.input.pipeline import PREFETCH, READ_THREADS, fit
@@ -110,7 +110,7 @@ class Predictor(OnLocalDevices):
         scale = fit_scale(height, width, self.canvas)
         if self.scales is not None:
             scale = min(max(scale, self.scales[0]), self.scales[1])
-        drawn_height, drawn_width = _drawn_size(height, width, scale)
+        drawn_height, drawn_width = drawn_size(height, width, scale)
         if max(drawn_height, drawn_width) > LARGEST_SIDE:
             raise ValueError(
                 f"the image is {width} x {height} pixels, at scale {scale:g} {drawn_width} x {drawn_height}: more than "
@@ -135,7 +135,7 @@ class Predictor(OnLocalDevices):
     def _pieces(self, name: str, image: np.ndarray) -> Iterator["_Piece"]:
         height, width = image.shape[:2]
         scale, corners = self.layout(height, width)
-        drawn_height, drawn_width = _drawn_size(height, width, scale)
+        drawn_height, drawn_width = drawn_size(height, width, scale)
         rows, columns = self.canvas
         # One drawing, cut up: tiles show the very pixels that the image in one piece would.
         drawn, _ = fit(image, (max(drawn_height, rows), max(drawn_width, columns)), scale)
@@ -149,7 +149,7 @@ class Predictor(OnLocalDevices):
                 scale=scale,
                 view=(left / scale, top / scale, right, bottom),
                 drawn=drawn[top : top + rows, left : left + columns],
-                size=np.array([min(bottom * scale - top, rows), min(right * scale - left, columns)], np.float32),
+                size=np.array([min(drawn_height - top, rows), min(drawn_width - left, columns)], np.float32),
                 last=number == len(corners),
             )
 
@@ -182,13 +182,8 @@ class _Piece(NamedTuple):
     scale: float  # canvas pixels per image pixel
     view: View
     drawn: UInt8[np.ndarray, "ch cw 3"]
-    size: np.ndarray  # height and width of what is drawn, canvas pixels
+    size: np.ndarray  # height and width of what is drawn, whole canvas pixels
     last: bool  # of its image
-
-
-def _drawn_size(height: int, width: int, scale: float) -> tuple[int, int]:
-    """Height and width in whole pixels of an image drawn at `scale`: as many as have their centres in it."""
-    return math.ceil(height * scale - 0.5), math.ceil(width * scale - 0.5)
 
 
 def load(place: str | Path, which: str = "best") -> Predictor:

@@ -113,21 +113,20 @@ def test_boxes_between_pixels_are_flipped_and_turned_as_they_are():
     assert found == expected
 
 
-def test_a_crop_cuts_a_box_at_the_canvas_and_drops_it_when_too_little_is_left():
+def test_a_box_cut_at_the_canvas_is_ignored_when_too_little_is_left():
     field = SmearField("a.png", 64, 64, (Cell(1, box=(0.0, 30.0, 20.0, 50.0)),), pixels=np.zeros((64, 64, 3), np.uint8))
-    kept = dropped = 0
-    for seed in range(60):
-        batch = one_batch(field, (64, 64), seed, scale=(2.0, 2.0), shift=True, min_visible=0.5)
+    shown = [one_batch(field, (64, 64), seed, scale=(2.0, 2.0), shift=True, min_visible=0.5) for seed in range(60)]
+    assert sum(not batch.valid.any() for batch in shown) > 2  # wholly outside
+    areas = {False: [], True: []}
+    for batch in shown:
         if batch.valid[0, 0]:
-            kept += 1
             x1, y1, x2, y2 = batch.boxes[0, 0]
             assert 0 <= x1 < x2 <= 40
             assert 0 <= y1 < y2 <= 64
-            assert (x2 - x1) * (y2 - y1) >= 0.5 * 40 * 40
-        else:
-            dropped += 1
-    assert kept > 5
-    assert dropped > 5
+            areas[batch.crowd[0, 0]].append((x2 - x1) * (y2 - y1))
+    assert len(areas[False]) > 5
+    assert len(areas[True]) > 5
+    assert max(areas[True]) < 0.5 * 40 * 40 <= min(areas[False])
 
 
 @settings(max_examples=40)
@@ -217,22 +216,36 @@ def test_fit_shows_the_whole_image_at_one_scale_and_nothing_beside_it(size):
     np.testing.assert_array_equal(drawn, np.where(rows & columns, 200, 0)[..., None].repeat(3, 2))
 
 
-def test_a_crop_drops_a_cell_of_which_too_little_is_left():
+def test_a_cell_cut_below_the_least_share_is_ignored_and_no_background():
     mask = np.zeros((64, 64), np.uint8)
     mask[30:50, 0:20] = 1
     cell = Cell(label=1, rle=text_rle(coco_mask.encode(np.asfortranarray(mask))))
     field = SmearField("a.png", 64, 64, (cell,), pixels=np.zeros((64, 64, 3), np.uint8))
-    kept = dropped = 0
+    areas = {False: [], True: []}
     for seed in range(60):
         batch = one_batch(field, (64, 64), seed, scale=(2.0, 2.0), shift=True, min_visible=0.5)
-        if batch.valid[0, 0]:
-            kept += 1
-            assert batch.masks[0, 0].sum() >= 0.5 * 4 * 400
-        else:
-            dropped += 1
-            assert not batch.masks.any()
-    assert kept > 5
-    assert dropped > 5
+        visible = int(batch.masks.sum())
+        assert batch.valid[0, 0] == (visible > 0)
+        if visible:
+            areas[batch.crowd[0, 0]].append(visible)
+    assert len(areas[False]) > 5
+    assert len(areas[True]) > 5
+    assert max(areas[True]) < 0.5 * 4 * 400 <= min(areas[False])
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**20),
+    size=st.tuples(st.integers(8, 90), st.integers(8, 90)),
+    scale=st.sampled_from([(0.5, 1.5), (0.3, 0.9)]),
+)
+def test_every_pixel_that_counts_as_field_was_drawn(seed, size, scale):
+    white = np.full((*size, 3), 255, np.uint8)
+    field = SmearField("a.png", *size, (), pixels=white)
+    batch = one_batch(field, (64, 96), seed, scale=scale, rotate=True, flip_horizontal=True, shift=True)
+    rows, columns = np.arange(64), np.arange(96)
+    inside = (rows < batch.size[0, 0])[:, None] & (columns < batch.size[0, 1])  # as MaskRCNN.features has it
+    np.testing.assert_array_equal(batch.image[0], np.where(inside, 255, 0)[..., None].repeat(3, 2))
 
 
 def test_without_colour_change_the_pixels_stay_as_they_are():

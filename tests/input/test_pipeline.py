@@ -171,7 +171,7 @@ def test_a_field_too_thin_to_show_on_the_canvas_is_trained_on_as_nothing():
     assert not batch.valid.any()
 
 
-def test_cells_too_small_to_learn_are_dropped_and_crowds_stay_crowds():
+def test_cells_too_small_to_learn_are_ignored_and_crowds_stay_crowds():
     small = np.zeros((64, 64), np.uint8, order="F")
     small[10:13, 20:24] = 1  # 12 pixels, under the 16 that training asks for
     large = np.zeros((64, 64), np.uint8, order="F")
@@ -182,10 +182,10 @@ def test_cells_too_small_to_learn_are_dropped_and_crowds_stay_crowds():
     )
     source = source_of([SmearField("a.png", 64, 64, cells, pixels=np.zeros((64, 64, 3), np.uint8))])
     (batch,) = take(1, source, settings(CANVAS, batch_size=1), seed=0)
-    assert batch.labels.tolist() == [[2, 0, 0, 0]]
-    assert batch.valid.tolist() == batch.crowd.tolist() == batch.outlined.tolist() == [[True, False, False, False]]
-    assert batch.boxes[0, 0].tolist() == [30, 30, 60, 60]
-    np.testing.assert_array_equal(batch.masks[0, 0], large)
+    assert batch.labels.tolist() == [[3, 2, 0, 0]]
+    assert batch.valid.tolist() == batch.crowd.tolist() == batch.outlined.tolist() == [[True, True, False, False]]
+    assert batch.boxes[0, :2].tolist() == [[20, 10, 24, 13], [30, 30, 60, 60]]
+    np.testing.assert_array_equal(batch.masks[0, 1], large)
 
 
 def test_the_largest_number_of_cells_fills_the_batch():
@@ -208,12 +208,13 @@ def test_a_cell_known_by_its_box_has_that_box_and_no_mask():
     assert not batch.masks.any()
 
 
-def test_a_box_that_shrinks_below_a_pixel_is_not_trained_on():
+def test_a_box_that_shrinks_below_a_pixel_is_ignored():
     cells = (Cell(label=1, box=(10.0, 0.0, 11.5, 128.0)), Cell(label=2, box=(40.0, 0.0, 44.0, 128.0)))
     source = source_of([SmearField("a.png", 128, 128, cells, pixels=np.zeros((128, 128, 3), np.uint8))])
     (batch,) = take(1, source, settings(CANVAS, batch_size=1), seed=0)
-    assert batch.labels.tolist() == [[2, 0, 0, 0]]
-    np.testing.assert_array_equal(batch.boxes[0, 0], [20, 0, 22, 64])
+    assert batch.labels.tolist() == [[1, 2, 0, 0]]
+    assert batch.crowd.tolist() == [[True, False, False, False]]
+    np.testing.assert_array_equal(batch.boxes[0, :2], [[5, 0, 5.75, 64], [20, 0, 22, 64]])
 
 
 def test_a_field_that_cannot_be_read_stops_the_stream_with_its_error():

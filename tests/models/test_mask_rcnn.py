@@ -16,7 +16,9 @@ from wbcjax.input.builder import source
 from wbcjax.input.pipeline import train_batches
 from wbcjax.models import mask_rcnn
 from wbcjax.models import settings as s
+from wbcjax.models.box_head import BoxHead
 from wbcjax.models.resnet import ResNet
+from wbcjax.models.rpn import Rpn
 from wbcjax.ops.forms import accelerator_forms
 from wbcjax.train.losses import mask_rcnn_losses
 
@@ -264,6 +266,20 @@ def test_bfloat16_convolutions_keep_float32_geometry_and_nearby_losses():
     assert found.boxes.dtype == found.scores.dtype == jnp.float32
     for name in ("rpn_objectness", "class", "mask"):
         np.testing.assert_allclose(rough[name], exact[name], rtol=0.05)
+
+
+def test_bfloat16_ranks_anchors_and_classes_by_float32_scores():
+    settings = dataclasses.replace(s.TORCHVISION.rpn, channels=32, levels=(2,), anchor_sizes=(32.0,))
+    features = {2: jax.random.normal(jax.random.key(0), (1, 48, 64, 32))}
+    rpn = Rpn(settings, jnp.bfloat16)
+    (logits,), (deltas,) = jax.jit(rpn.init_with_output)(jax.random.key(1), features)[0]
+    assert len(np.unique(logits)) > 0.99 * logits.size  # bfloat16 has 128 values between two powers of two
+    assert len(np.unique(deltas)) > 0.99 * deltas.size
+    head = BoxHead(s.BoxHeadSettings(channels=32), 3, 1e-5, jnp.bfloat16)
+    pooled = jax.random.normal(jax.random.key(2), (1000, 7, 7, 2))
+    class_logits, box_deltas = jax.jit(head.init_with_output)(jax.random.key(3), pooled)[0]
+    assert len(np.unique(class_logits)) > 0.99 * class_logits.size
+    assert len(np.unique(box_deltas)) > 0.99 * box_deltas.size
 
 
 def test_the_settings_of_a_run_are_read_back_from_json_as_they_were():

@@ -74,6 +74,20 @@ def test_candidates_on_a_crowd_are_neither_positive_nor_negative():
     assert found.negative.tolist() == [False, False, False, True]
 
 
+@pytest.mark.parametrize("side", [4, 16, 28, 64, 512])
+def test_a_candidate_inside_a_crowd_is_no_negative_however_small(side):
+    inside, beside = [400, 400, 400 + side, 400 + side], [1000, 400, 1000 + side, 400 + side]
+    found = matched([inside, beside], [[0, 0, 900, 900]], crowd=[True])
+    assert found.negative.tolist() == [False, True]
+
+
+def test_a_large_candidate_that_a_crowd_hardly_touches_stays_negative():
+    # 8 of 10,000 square pixels lie in the crowd, then 12.
+    large = [0, 0, 100, 100]
+    assert matched([large], [[98, 96, 120, 120]], crowd=[True]).negative.tolist() == [True]
+    assert matched([large], [[97, 96, 120, 120]], crowd=[True]).negative.tolist() == [False]
+
+
 def test_a_crowd_does_not_hide_the_cells_beside_it():
     crowd_beside = [5.0, 0.0, 30.0, 10.0]
     found = matched([ALL, [20, 0, 30, 10], NOTHING], [crowd_beside, CELL], crowd=[True, False])

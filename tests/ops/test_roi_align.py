@@ -40,6 +40,23 @@ def test_aligned_samples_lie_at_the_centres_of_their_bins():
     np.testing.assert_allclose(pooled[:, 0, 1], 20.0 + centres, rtol=1e-5)
 
 
+def test_gradients_of_bfloat16_features_are_summed_in_float32():
+    feature = jnp.ones((8, 8, 4), jnp.bfloat16)
+    boxes = jnp.tile(jnp.array([[3.3, 2.7, 30.1, 29.9]]), (600, 1))  # one after the other on the same pixels
+
+    @jax.jit
+    def gradient(feature):
+        level = jnp.zeros(len(boxes), jnp.int32)
+        return jax.grad(lambda f: roi_align((f,), boxes, level, (32, 32), 2, 2, "aligned").astype(jnp.float32).sum())(
+            feature
+        )
+
+    exact = np.asarray(gradient(feature.astype(jnp.float32)))
+    rounded = gradient(feature)
+    assert rounded.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(rounded, np.float32), exact, rtol=2**-8)  # one rounding, at the end
+
+
 @pytest.mark.parametrize("bins", [7, 14])
 def test_crop_and_resize_equals_the_plain_loop(bins):
     c = case("roi_align")

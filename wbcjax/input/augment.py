@@ -2,6 +2,7 @@
 
 Matrices are 3x3 and map (x, y, 1) from the field to the canvas in continuous coordinates, where pixel i covers i..i+1
 and its centre lies at i + 0.5. Boxes, which are measured at pixel edges, are mapped by the same matrix as they stand.
+A canvas pixel belongs to the field when its centre lies in it: `pixels_before` is that rule, and the only place of it.
 """
 
 import math
@@ -30,7 +31,7 @@ class Augment:
     contrast: float = 0.0  # largest relative change of the distance from the field's mean luma
     saturation: float = 0.0  # largest relative change
     hue: float = 0.0  # largest turn, degrees
-    min_visible: float = 0.25  # a cell of whose warped area less than this share stays on the canvas is dropped
+    min_visible: float = 0.25  # a cell of whose warped area less than this share stays on the canvas is ignored
 
     def __post_init__(self) -> None:
         low, high = self.scale
@@ -45,6 +46,16 @@ class Augment:
 def fit_scale(height: int, width: int, canvas: tuple[int, int]) -> float:
     """The scale at which a field, aspect ratio kept, just fits a canvas (height, width)."""
     return min(canvas[0] / height, canvas[1] / width)
+
+
+def pixels_before(edge: float) -> int:
+    """How many canvas pixels of a row have their centres before `edge`: those that belong to what ends there."""
+    return math.ceil(edge - 0.5)
+
+
+def drawn_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Height and width, in whole canvas pixels, of a field of `height` x `width` pixels drawn at `scale`."""
+    return pixels_before(height * scale), pixels_before(width * scale)
 
 
 def random_matrix(
@@ -119,7 +130,7 @@ def warp(
     """
     x1, y1, x2, y2 = region
     piece = pixels[y1:y2, x1:x2]
-    left, top, right, bottom = (math.ceil(edge - 0.5) for edge in extent(matrix, region))
+    left, top, right, bottom = map(pixels_before, extent(matrix, region))
     left, top = max(left, 0), max(top, 0)
     right, bottom = max(min(right, canvas[1]), left), max(min(bottom, canvas[0]), top)
     if right == left or bottom == top:

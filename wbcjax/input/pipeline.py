@@ -12,13 +12,13 @@ from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 
 from wbcjax.batch import Batch, CropBatch
-from wbcjax.input.augment import Augment, extent, fit_scale, random_matrix, recolour, warp
+from wbcjax.input.augment import Augment, extent, fit_scale, pixels_before, random_matrix, recolour, warp
 from wbcjax.input.builder import Source
 from wbcjax.smear.field import Cell, SmearField
 
 READ_THREADS = 2  # cv2 releases the interpreter lock: threads beat worker processes on two cores
 PREFETCH = 4  # batches
-MIN_AREA = 16  # pixels on the canvas: a training cell of which less is left has no shape to learn
+MIN_AREA = 16  # pixels on the canvas: a cell of which less is left has no shape to learn, and is ignored
 
 Batches = TypeVar("Batches", Batch, CropBatch)
 
@@ -29,8 +29,7 @@ class DrawnCell(NamedTuple):
     cell: Cell
     box: tuple[float, float, float, float]  # x1, y1, x2, y2, pixels; in whole ones where there is a mask
     mask: UInt8[np.ndarray, "ph pw"] | None  # 0 or 1, cut to the box; None when only the box is known
-    visible: float  # area on the canvas, pixels
-    whole: float  # the same if nothing were cut off
+    ignored: bool  # neither a cell to learn nor background: a crowd, or too little of a cell to learn from
 
 
 def train_batches(
@@ -40,8 +39,9 @@ def train_batches(
 
     Every epoch visits each field once in its own order, and a batch may span two epochs. Field and augmentation
     depend on the seed and the position in the stream alone: neither threads nor the number of processes change the
-    global batch of a step, and `get_state` / `set_state` resume at exactly the next one. A cell that the crop leaves
-    with less than `augment.min_visible` of its area or `MIN_AREA` pixels is not in the batch. Call `close()` when done.
+    global batch of a step, and `get_state` / `set_state` resume at exactly the next one. What is left of a cell of which
+    the crop leaves less than `augment.min_visible` of the area or `MIN_AREA` pixels is a region to ignore, as a crowd
+    is: the network is not taught that there is no cell. Call `close()` when done.
 
     Raises ValueError when the processes cannot share the batch equally; TypeError for an unknown `config.augment` key.
     """
@@ -120,27 +120,33 @@ def _draw_image(
 def _draw_cells(
     field: SmearField, matrix: Float[np.ndarray, "3 3"], canvas: tuple[int, int], min_visible: float
 ) -> list[DrawnCell]:
-    """The field's cells on the canvas, those that show at least a share `min_visible` of them and MIN_AREA pixels."""
+    """What the canvas shows of the field's cells."""
     drawn = (
-        _draw_outlined(cell, field, matrix, canvas) if cell.box is None else _draw_box(cell, cell.box, matrix, canvas)
+        _draw_outlined(cell, field, matrix, canvas, min_visible)
+        if cell.box is None
+        else _draw_box(cell, cell.box, matrix, canvas, min_visible)
         for cell in field.cells
     )
-    return [cell for cell in drawn if cell.visible >= max(MIN_AREA, min_visible * cell.whole)]
+    return [cell for cell in drawn if cell is not None]
 
 
 def _draw_outlined(
-    cell: Cell, field: SmearField, matrix: Float[np.ndarray, "3 3"], canvas: tuple[int, int]
-) -> DrawnCell:
+    cell: Cell, field: SmearField, matrix: Float[np.ndarray, "3 3"], canvas: tuple[int, int], min_visible: float
+) -> DrawnCell | None:
+    """An outlined cell as the canvas shows it; None where no pixel of it does."""
     rle: Any = cell.to_rle(field.height, field.width)
     x, y, w, h = (int(v) for v in coco_mask.toBbox(rle))
     # One pixel more on each side: outside the cell the mask must fall to zero within the drawn region.
     region = max(x - 1, 0), max(y - 1, 0), min(x + w + 1, field.width), min(y + h + 1, field.height)
     patch, (left, top, _, _) = warp(coco_mask.decode(rle) * np.uint8(255), matrix, canvas, region)
     mask = (patch >= 128).astype(np.uint8)
+    visible = int(np.count_nonzero(mask))
+    if not visible:
+        return None
     x, y, w, h = cv2.boundingRect(mask)
     box = left + x, top + y, left + x + w, top + y + h
     whole = float(coco_mask.area(rle)) * abs(np.linalg.det(matrix))  # which is the area of one pixel of the field
-    return DrawnCell(cell, box, mask[y : y + h, x : x + w], float(np.count_nonzero(mask)), whole)
+    return DrawnCell(cell, box, mask[y : y + h, x : x + w], cell.crowd or _too_little(visible, whole, min_visible))
 
 
 def _draw_box(
@@ -148,14 +154,22 @@ def _draw_box(
     box: tuple[float, float, float, float],
     matrix: Float[np.ndarray, "3 3"],
     canvas: tuple[int, int],
-) -> DrawnCell:
-    """A cell known by its box, which flips, right angles and scales leave a box; what leaves the canvas is cut off."""
+    min_visible: float,
+) -> DrawnCell | None:
+    """A cell known by its box, which flips, right angles and scales leave a box; None when it is off the canvas."""
     left, top, right, bottom = extent(matrix, box)
     whole = (right - left) * (bottom - top)
     left, top, right, bottom = max(left, 0.0), max(top, 0.0), min(right, canvas[1]), min(bottom, canvas[0])
-    # Thinner than a pixel it counts as gone, as a mask would be: what is learnt from must not shrink to nothing.
-    visible = (right - left) * (bottom - top) if min(right - left, bottom - top) >= 1 else 0.0
-    return DrawnCell(cell, (left, top, right, bottom), None, visible, whole)
+    if right <= left or bottom <= top:
+        return None
+    thin = min(right - left, bottom - top) < 1  # pixel: what is learnt from must not shrink to nothing
+    ignored = cell.crowd or thin or _too_little((right - left) * (bottom - top), whole, min_visible)
+    return DrawnCell(cell, (left, top, right, bottom), None, ignored)
+
+
+def _too_little(visible: float, whole: float, min_visible: float) -> bool:
+    """Whether too little of a cell is on the canvas to learn from; areas in canvas pixels."""
+    return bool(visible < max(MIN_AREA, min_visible * whole))
 
 
 def _example(
@@ -171,7 +185,7 @@ def _example(
     _, _, right, bottom = extent(matrix, (0, 0, field.width, field.height))
     batch = Batch(
         image=image[None],
-        size=np.array([[min(bottom, canvas[0]), min(right, canvas[1])]], np.float32),
+        size=np.array([[min(pixels_before(bottom), canvas[0]), min(pixels_before(right), canvas[1])]], np.float32),
         boxes=np.zeros((1, max_cells, 4), np.float32),
         labels=np.zeros((1, max_cells), np.int32),
         valid=np.zeros((1, max_cells), bool),
@@ -184,7 +198,7 @@ def _example(
         batch.boxes[0, k] = drawn.box
         batch.labels[0, k] = drawn.cell.label
         batch.valid[0, k] = True
-        batch.crowd[0, k] = drawn.cell.crowd
+        batch.crowd[0, k] = drawn.ignored
         if drawn.mask is not None:
             batch.outlined[0, k] = True
             x1, y1, x2, y2 = map(int, drawn.box)

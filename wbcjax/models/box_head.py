@@ -34,10 +34,10 @@ class BoxHead(nn.Module):
                 x = FrozenBatchNorm(self.norm_epsilon, self.dtype, name=f"{layer}_bn")(x)
             x = nn.relu(x)
         small, smaller = nn.initializers.normal(0.01), nn.initializers.normal(0.001)  # Fast R-CNN paper, section 4.2
-        logits = nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=small, name="class_logits")(x)
-        deltas = nn.Dense(self.num_classes * 4, dtype=self.dtype, kernel_init=smaller, name="box_deltas")(x)
-        deltas = deltas.reshape(*deltas.shape[:-1], self.num_classes, 4)
-        return logits.astype(jnp.float32), deltas.astype(jnp.float32)
+        # In float32 whatever the rest is in, as the RPN's: scores are compared, and equal ones would go by their place.
+        logits = nn.Dense(self.num_classes, dtype=jnp.float32, kernel_init=small, name="class_logits")(x)
+        deltas = nn.Dense(self.num_classes * 4, dtype=jnp.float32, kernel_init=smaller, name="box_deltas")(x)
+        return logits, deltas.reshape(*deltas.shape[:-1], self.num_classes, 4)
 
 
 def detect(

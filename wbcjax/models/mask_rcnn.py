@@ -84,7 +84,7 @@ class MaskRCNN(nn.Module):
         self.mask_head = MaskHead(s.mask_head, self.num_classes, epsilon, dtype)
 
     def predict(self, image: UInt8[Array, "n h w 3"], size: Float[Array, "n 2"]) -> Detections:
-        """Cells found in each image of a batch; `size` is the (height, width) of each field on its canvas."""
+        """Cells found in each image of a batch; `size` is the (height, width) of each field, whole canvas pixels."""
         canvas = canvas_of(image)
         features = self.features(image, size, False)
         logits, deltas = self.rpn(features)

@@ -25,8 +25,10 @@ class Rpn(nn.Module):
         s = self.settings
         shapes = len(s.aspect_ratios)
         self.conv = Conv(s.channels, 3, 1, True, self.dtype, SMALL)
-        self.objectness = Conv(shapes * (2 if s.softmax else 1), 1, 1, True, self.dtype, SMALL)
-        self.deltas = Conv(shapes * 4, 1, 1, True, self.dtype, SMALL)
+        # In float32 whatever the rest is in: bfloat16 has a thousand log-odds for a hundred thousand anchors, and among
+        # equals the top k are those of the upper rows.
+        self.objectness = Conv(shapes * (2 if s.softmax else 1), 1, 1, True, jnp.float32, SMALL)
+        self.deltas = Conv(shapes * 4, 1, 1, True, jnp.float32, SMALL)
 
     def __call__(
         self, features: dict[int, Float[Array, "n _ _ c"]]
@@ -36,12 +38,12 @@ class Rpn(nn.Module):
         for level in self.settings.levels:
             x = nn.relu(self.conv(features[level]))
             n = x.shape[0]
-            score = self.objectness(x).astype(jnp.float32)
+            score = self.objectness(x)
             if self.settings.softmax:  # background, cell: the softmax of two is the sigmoid of their difference
                 score = score.reshape(n, -1, 2)
                 score = score[..., 1] - score[..., 0]
             logits.append(score.reshape(n, -1))
-            deltas.append(self.deltas(x).astype(jnp.float32).reshape(n, -1, 4))
+            deltas.append(self.deltas(x).reshape(n, -1, 4))
         return logits, deltas
 
 

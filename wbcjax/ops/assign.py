@@ -7,9 +7,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
-from wbcjax.ops.boxes import iou
+from wbcjax.ops.boxes import iou, share_inside
 
-CROWD_IOU = 0.001  # a candidate that overlaps a crowd by more is no negative (Matterport's constant)
+# A candidate of whose own area more than this share lies in a crowd is no negative. Matterport's constant, which it
+# compares with the IoU: a candidate well inside of a crowd that is a thousand times larger would be one.
+CROWD_SHARE = 0.001
 
 
 class Match(NamedTuple):
@@ -17,7 +19,7 @@ class Match(NamedTuple):
 
     cell: Int[Array, " n"]  # the cell with the largest overlap; meaningless where there is none
     positive: Bool[Array, " n"]
-    negative: Bool[Array, " n"]  # neither: trained on by nothing
+    negative: Bool[Array, " n"]  # neither: not trained on
 
 
 def match(
@@ -33,7 +35,7 @@ def match(
 
     Positive: IoU >= `positive_iou`; negative: IoU < `negative_iou`. `keep_best` makes positive too the candidates that
     overlap a cell most, however little (all of them on a tie), as torchvision's allow_low_quality_matches does.
-    Crowds match nothing, and candidates that overlap one are not negative either.
+    Crowds, and what else is to be ignored, match nothing, and candidates that lie in one are not negative either.
     """
     overlap = iou(boxes, candidates)  # (m, n)
     to_cells = jnp.where((valid & ~crowd)[:, None], overlap, -1.0)
@@ -43,7 +45,7 @@ def match(
     if keep_best:
         best_of_cell = jnp.max(to_cells, axis=1, keepdims=True)  # (m, 1)
         positive |= jnp.any((to_cells == best_of_cell) & (best_of_cell > 0.0), axis=0)
-    in_crowd = jnp.any(jnp.where((valid & crowd)[:, None], overlap, 0.0) > CROWD_IOU, axis=0)
+    in_crowd = jnp.any((valid & crowd)[:, None] & (share_inside(boxes, candidates) > CROWD_SHARE), axis=0)
     return Match(cell, positive, (best < negative_iou) & ~positive & ~in_crowd)
 
 

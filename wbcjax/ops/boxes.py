@@ -17,11 +17,20 @@ def area(boxes: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
 
 def iou(a: Float[Array, "n 4"], b: Float[Array, "m 4"]) -> Float[Array, "n m"]:
     """Intersection over union of every box of `a` with every box of `b`; 0 where both are empty."""
+    inter = intersection(a, b)
+    return _ratio(inter, area(a)[:, None] + area(b)[None, :] - inter)
+
+
+def share_inside(a: Float[Array, "n 4"], b: Float[Array, "m 4"]) -> Float[Array, "n m"]:
+    """The share of every box of `b` that lies inside every box of `a`; 0 for a box of `b` without area."""
+    return _ratio(intersection(a, b), area(b)[None, :])
+
+
+def intersection(a: Float[Array, "n 4"], b: Float[Array, "m 4"]) -> Float[Array, "n m"]:
+    """Area that every box of `a` shares with every box of `b`."""
     low = jnp.maximum(a[:, None, :2], b[None, :, :2])  # (n, m, 2)
     high = jnp.minimum(a[:, None, 2:], b[None, :, 2:])
-    inter = jnp.prod(jnp.maximum(high - low, 0.0), axis=-1)
-    union = area(a)[:, None] + area(b)[None, :] - inter
-    return jnp.where(union > 0.0, inter / jnp.where(union > 0.0, union, 1.0), 0.0)
+    return jnp.prod(jnp.maximum(high - low, 0.0), axis=-1)
 
 
 def clip(boxes: Float[Array, "*n 4"], size: Float[Array, "2"]) -> Float[Array, "*n 4"]:
@@ -54,6 +63,10 @@ def decode(
     centre = deltas[..., :2] * reference_size + reference_centre
     half = 0.5 * jnp.exp(jnp.minimum(deltas[..., 2:], MAX_LOG_SCALE)) * reference_size
     return jnp.concatenate([centre - half, centre + half], axis=-1)
+
+
+def _ratio(part: Float[Array, "n m"], whole: Float[Array, "#n m"]) -> Float[Array, "n m"]:
+    return jnp.where(whole > 0.0, part / jnp.where(whole > 0.0, whole, 1.0), 0.0)
 
 
 def _size_and_centre(boxes: Float[Array, "*n 4"]) -> tuple[Float[Array, "*n 2"], Float[Array, "*n 2"]]:

@@ -49,7 +49,8 @@ def roi_align(
     samples. All levels lie in one table, so that one gather serves boxes of every level.
     """
     channels = features[0].shape[-1]
-    table = jnp.concatenate([f.reshape(-1, channels) for f in features])  # (sum of h * w, c)
+    # In float32, since a gradient sums what hundreds of RoIs say of one pixel: bfloat16 would lose most of them.
+    table = jnp.concatenate([f.reshape(-1, channels) for f in features]).astype(jnp.float32)  # (sum of h * w, c)
     shapes = [(f.shape[0], f.shape[1]) for f in features]
     heights, widths = (jnp.array(s, jnp.int32) for s in zip(*shapes, strict=True))
     offsets = jnp.array([0, *(math.prod(s) for s in shapes[:-1])]).cumsum()
@@ -65,8 +66,8 @@ def roi_align(
         index = offsets[k] + rows[:, None, :, None] * widths[k] + columns[None, :, None, :]  # (p, p, 2, 2)
         weight = row_weights[:, None, :, None] * column_weights[None, :, None, :] / samples**2
         corners = table[index.reshape(bins, samples, bins, samples, 4)]  # (bins, s, bins, s, 4, c)
-        weight = weight.reshape(bins, samples, bins, samples, 4, 1).astype(table.dtype)
-        return jnp.sum(corners * weight, axis=(1, 3, 4))
+        weight = weight.reshape(bins, samples, bins, samples, 4, 1)
+        return jnp.sum(corners * weight, axis=(1, 3, 4)).astype(features[0].dtype)
 
     at_once = ROIS_AT_ONCE if for_cpu() else ROIS_AT_ONCE_ON_ACCELERATORS
     return jax.lax.map(pool_one, (boxes, level), batch_size=min(at_once, boxes.shape[0]))
