@@ -39,8 +39,8 @@ def train_batches(
 
     Every epoch visits each field once in its own order, and a batch may span two epochs. Field and augmentation
     depend on the seed and the position in the stream alone: neither threads nor the number of processes change the
-    global batch of a step, and `get_state` / `set_state` resume at exactly the next one. What is left of a cell of which
-    the crop leaves less than `augment.min_visible` of the area or `MIN_AREA` pixels is a region to ignore, as a crowd
+    global batch of a step, and `get_state` / `set_state` resume at exactly the next one. What is left of a cell of
+    which the crop leaves less than `augment.min_visible` or `MIN_AREA` pixels is a region to ignore, as a crowd
     is: the network is not taught that there is no cell. Call `close()` when done.
 
     Raises ValueError when the processes cannot share the batch equally; TypeError for an unknown `config.augment` key.
