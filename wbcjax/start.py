@@ -15,6 +15,7 @@ from wbcjax.train.checkpoint import load_variables
 from wbcjax.weights.files import read_weights
 from wbcjax.weights.initialise import Initialised, initialise, initialise_from_ours
 from wbcjax.weights.ours import TRAINED_WITH, noted_settings
+from wbcjax.weights.state_dict import ENTRY
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ def start_from(place: Path, variables: Variables, settings: Settings, only: Sequ
     weights = read_weights(place)
     if TRAINED_WITH in weights.metadata:
         return initialise_from_ours(variables, weights.arrays, settings, noted_settings(weights.metadata), only)
-    return initialise(variables, weights.arrays, settings, only)
+    variables, report = initialise(variables, weights.arrays, settings, only)
+    return Initialised(variables, report._replace(entry=weights.metadata.get(ENTRY, "")))
 
 
 def _classes(place: Path) -> list[str]:

@@ -18,6 +18,7 @@ from wbcjax.weights.convert import Converted, convert
 from wbcjax.weights.files import WeightsFile, read_weights
 from wbcjax.weights.ours import TRAINED_WITH, note_settings, noted_settings
 from wbcjax.weights.safetensors_file import write_safetensors
+from wbcjax.weights.state_dict import ENTRY
 
 SUFFIX = ".safetensors"
 SHOWN = 20  # arrays, and characters of a note times five
@@ -70,7 +71,8 @@ def convert_weights(
 
 
 def _converted(file: WeightsFile) -> Converted:
-    return convert(file.arrays, noted_settings(file.metadata) if TRAINED_WITH in file.metadata else None)
+    converted = convert(file.arrays, noted_settings(file.metadata) if TRAINED_WITH in file.metadata else None)
+    return converted._replace(report=converted.report._replace(entry=file.metadata.get(ENTRY, "")))
 
 
 def _of_file(path: Path) -> tuple[Converted, dict[str, str]]:

@@ -63,7 +63,7 @@ def test_a_training_checkpoint_of_torch_gives_its_model(tmp_path, zipped):
     t.save(saved, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
     read = read_weights(tmp_path / "a.pth")
     np.testing.assert_array_equal(read.arrays["weight"], model.weight.detach().numpy())
-    assert read.metadata == {"epoch": "3", "left_out": "optimizer, lr_scheduler"}
+    assert read.metadata == {"epoch": "3", "left_out": "optimizer, lr_scheduler", "entry": "model"}
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import struct
+import sys
 import zipfile
 
 import h5py
@@ -10,6 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from wbcjax.weights import hdf5_file
 from wbcjax.weights.files import read_weights
 from wbcjax.weights.keras_names import numbered_names
 
@@ -251,6 +254,45 @@ def test_a_name_of_absurd_length_neither_crashes_nor_fills_the_memory(tmp_path):
     place = raw.index(struct.pack("<I", 77) + struct.pack("<Q", raw.index(b"GCOL")))
     path.write_bytes(raw[:place] + struct.pack("<I", 2**32 - 9) + raw[place + 4 :])
     with pytest.raises(ValueError, match=r"a\.weights\.h5: a damaged HDF5 file, its layers' names cannot be read"):
+        read_weights(path)
+
+
+def numbered(path):
+    return make(path / "a.weights.h5", {"layers/conv2d/vars/0": KERNEL}, {"layers/conv2d/vars": "stem_conv"})
+
+
+def test_names_are_read_where_packages_are_found_by_the_path_of_this_process_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", os.path.realpath(sys.executable))  # which has no packages of its own
+    np.testing.assert_array_equal(read_weights(numbered(tmp_path)).arrays["stem_conv/kernel"], KERNEL)
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ('ulimit -v 60000; exec {python} "$@"', "failed before it opened the file"),
+        ("echo no such module >&2; exit 3", r"failed before it opened the file \(no such module\)"),
+        ("kill -9 $$", r"failed before it opened the file \(SIGKILL\)"),
+        (None, "a process that cannot be started: .*No such file"),
+    ],
+)
+def test_a_failure_of_the_process_that_reads_names_is_not_the_files(tmp_path, monkeypatch, script, told):
+    shell = tmp_path / "python"
+    if script is not None:
+        shell.write_text(f"#!/bin/sh\n{script.format(python=sys.executable)}\n")
+        shell.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(shell))
+    with pytest.raises(ValueError, match=rf"a\.weights\.h5: its layers' names are read by .*{told}") as refusal:
+        read_weights(numbered(tmp_path))
+    assert "fetch it again" not in str(refusal.value)
+
+
+def test_a_lack_of_memory_is_told_as_such_and_not_as_damage(tmp_path, monkeypatch):
+    def lacking(_: h5py.Dataset):
+        raise MemoryError
+
+    path = make(tmp_path / "a.h5", {"conv/conv/kernel": KERNEL})
+    monkeypatch.setattr(hdf5_file, "_array", lacking)
+    with pytest.raises(ValueError, match=r"a\.h5: memory does not suffice to read its \d+ bytes"):
         read_weights(path)
 
 

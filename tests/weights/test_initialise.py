@@ -206,6 +206,52 @@ def test_all_that_does_not_fit_is_refused_at_once_by_name():
     assert "missing: params/mask_head/deconv/kernel (8, 4, 8)" in message
 
 
+PREFIXES = ["module.", "_orig_mod.", "model.", "module._orig_mod.", "model.backbone.", "detector."]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("kind", ["torchvision's Mask R-CNN", "torchvision's ResNet", "detectron2"])
+def test_a_prefix_of_all_names_changes_no_value_and_is_told(kind, prefix):
+    arrays = named.random(named.ALL[kind]())
+    plain = start(kind, arrays=arrays) if kind in DETECTORS else initialise(*_backbone_of(arrays))
+    prefixed = {f"{prefix}{name}": array for name, array in arrays.items()} | {"n_averaged": np.array(3)}
+    found = initialise(*_backbone_of(prefixed, DETECTORS.get(kind, TORCHVISION)))
+    jax.tree.map(np.testing.assert_array_equal, found.variables, plain.variables)
+    assert found.report.left_out["n_averaged"] == f"beside what is behind {prefix!r}"
+    assert f"by their names without {prefix!r} in front" in found.report.text()
+    converted = convert(prefixed)
+    assert converted.arrays.keys() == convert(arrays).arrays.keys()
+
+
+def _backbone_of(arrays: dict[str, Any], dialect: MaskRCNNSettings = TORCHVISION) -> tuple[Any, Any, Any]:
+    settings, variables = detector(dialect)
+    return variables, arrays, settings
+
+
+@pytest.mark.parametrize("prefix", ["encoder.", "backbone.", "module.encoder_q."])
+def test_a_backbone_within_another_network_fills_ours_and_the_rest_is_left_out(prefix):
+    resnet = named.random(named.torchvision_resnet())
+    others = {"projector.0.weight": np.zeros((8, 8), np.float32), "queue": np.zeros((8, 4), np.float32)}
+    found = initialise(*_backbone_of({f"{prefix}{name}": array for name, array in resnet.items()} | others))
+    kernel = flat(found.variables)["params/backbone/layer4_2/conv3/kernel"]
+    np.testing.assert_array_equal(kernel[0, 0].T, resnet["layer4.2.conv3.weight"][:, :, 0, 0])
+    assert {name for name, why in found.report.left_out.items() if why.startswith("beside")} == set(others)
+
+
+def test_two_networks_of_one_file_are_refused_by_their_prefixes():
+    resnet = named.random(named.torchvision_resnet())
+    both = {f"{side}.{name}": array for side in ("encoder_q", "encoder_k") for name, array in resnet.items()}
+    with pytest.raises(ValueError, match=r"2 networks, behind 'encoder_k\.', 'encoder_q\.': save the weights of one"):
+        initialise(*_backbone_of(both))
+
+
+def test_dialects_are_told_from_prefixed_names_as_from_plain_ones():
+    settings, variables = detector()
+    published = {f"module.{name}": array for name, array in named.random(named.torchvision_published()).items()}
+    with pytest.raises(ValueError, match=r"norm_epsilon is 1e-05; these weights need 0.0"):
+        initialise(variables, published, settings)
+
+
 def test_foreign_weights_are_refused_with_what_can_be_read():
     with pytest.raises(ValueError, match=r"2 arrays, encoder.weight, encoder.bias") as refusal:
         initialise({}, {"encoder.weight": np.zeros(2), "encoder.bias": np.zeros(2)}, TORCHVISION)

@@ -40,7 +40,7 @@ def test_the_model_is_read_and_its_author_kept(tmp_path):
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(saved))
     read = read_weights(tmp_path / "R-50.pkl")
     np.testing.assert_array_equal(read.arrays["stem.conv1.weight"], KERNEL)
-    assert read.metadata == {"__author__": "torchvision", "matching_heuristics": "True"}
+    assert read.metadata == {"__author__": "torchvision", "matching_heuristics": "True", "entry": "model"}
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))

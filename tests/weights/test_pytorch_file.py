@@ -70,13 +70,43 @@ def test_parameters_and_ordered_dicts_with_their_versions_are_read(tmp_path):
     np.testing.assert_array_equal(read_weights(path).arrays["a"], STORED)
 
 
-@pytest.mark.parametrize("entry", ["model", "state_dict"])
+@pytest.mark.parametrize("entry", ["model", "state_dict", "model_state_dict", "net", "model_ema", "encoder"])
 def test_a_checkpoint_gives_its_model_and_says_what_it_left_out(tmp_path, entry):
     momenta = {"momentum": whole("missing", STORED), 0: [1, 2.5, None]}
     saved = {"epoch": 7, entry: {"a": whole("0", STORED)}, "optimizer": momenta, "arch": "resnet50"}
     read = read_weights(write_zip(tmp_path / "a.pth", dumps(saved), {"0": STORED.tobytes()}))
     assert list(read.arrays) == ["a"]
-    assert read.metadata == {"epoch": "7", "arch": "resnet50", "left_out": "optimizer"}
+    np.testing.assert_array_equal(read.arrays["a"], STORED)
+    assert read.metadata == {"epoch": "7", "arch": "resnet50", "left_out": "optimizer", "entry": entry}
+
+
+def test_weights_two_dictionaries_deep_are_found_and_all_else_is_noted(tmp_path):
+    saved = {
+        "epoch": 7,
+        "model": {"state_dict": {"a": whole("0", STORED)}, "width": 64, "options": [1]},
+        "optim": {"state": {0: {"momentum": whole("missing", STORED)}}, "groups": []},
+    }
+    read = read_weights(write_zip(tmp_path / "a.pth", dumps(saved), {"0": STORED.tobytes()}))
+    np.testing.assert_array_equal(read.arrays["a"], STORED)
+    noted = {"epoch": "7", "width": "64", "left_out": "optim, options", "entry": "model.state_dict"}
+    assert read.metadata == noted
+
+
+def test_of_two_dictionaries_of_weights_the_models_is_taken(tmp_path):
+    weight = {"weight": whole("missing", STORED)}
+    saved = {"criterion": weight, "net": {"a": whole("0", STORED)}, "hparams": {}}
+    read = read_weights(write_zip(tmp_path / "a.pth", dumps(saved), {"0": STORED.tobytes()}))
+    np.testing.assert_array_equal(read.arrays["a"], STORED)
+    assert read.metadata == {"left_out": "criterion, hparams", "entry": "net"}
+
+
+@pytest.mark.parametrize("entries", [("model", "model_ema"), ("student", "teacher")])
+def test_a_checkpoint_of_two_models_is_refused_naming_both(tmp_path, entries):
+    path = write_zip(tmp_path / "a.pth", dumps({name: {"a": whole("0", STORED)} for name in entries}), {})
+    first, second = entries
+    told = rf"a\.pth: 2 of its entries are dictionaries of weights \('{first}', '{second}'\).*\['{first}'\], OUT\)"
+    with pytest.raises(ValueError, match=told):
+        read_weights(path)
 
 
 def test_a_storage_of_another_size_than_its_members_is_refused(tmp_path):

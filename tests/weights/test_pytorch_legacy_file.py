@@ -92,7 +92,7 @@ def test_a_checkpoint_gives_its_model_and_says_what_it_left_out(tmp_path):
     found = read(tmp_path, legacy(dumps(saved), {"1": momenta, "5": STORED}))
     assert list(found.arrays) == ["a"]
     np.testing.assert_array_equal(found.arrays["a"], STORED)
-    assert found.metadata == {"epoch": "7", "left_out": "optimizer"}
+    assert found.metadata == {"epoch": "7", "left_out": "optimizer", "entry": "state_dict"}
 
 
 def test_tensors_of_torch_before_0_4_are_read(tmp_path):

@@ -42,6 +42,10 @@ def read_weights(path: Path) -> WeightsFile:
         _refuse_useless(arrays)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise ValueError(
+            f"{path}: memory does not suffice to read its {path.stat().st_size} bytes: give the process more"
+        ) from error
     return WeightsFile(kind, arrays, metadata)
 
 

@@ -18,7 +18,7 @@ from wbcjax.weights.zip_file import open_stored
 WEIGHTS_MEMBER = "model.weights.h5"  # of a .keras archive
 
 # All that h5py raises for a damaged file, ValueError and OSError apart.
-_DAMAGE = (KeyError, RuntimeError, TypeError, IndexError, AttributeError, OverflowError, MemoryError)
+_DAMAGE = (KeyError, RuntimeError, TypeError, IndexError, AttributeError, OverflowError)
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -4,37 +4,75 @@ HDF5's C library trusts the lengths that a damaged file gives for text and may t
 safe to read once their sizes are checked; text is not, so that it is read where a crash costs nothing.
 """
 
+import contextlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import h5py
-
 _MEMORY = 2 << 30  # bytes; it takes a tenth of that
+_ROOM = 64 << 20  # bytes that it must have beside its libraries
 _SECONDS = 60
+_READY = "ready"  # what it says before it opens the file: until then nothing that fails is the file's fault
 
 
 def layer_names(path: Path) -> dict[str, str]:
     """The layer's name by the path of its group (`layers/conv2d_3`), of all layers of the file that name themselves.
 
     Keras 3.15's `saving_lib` keeps it as the attribute `name` of the layer's group `vars`. Raises ValueError when the
-    file is damaged.
+    file is damaged, and when the process that reads it fails, telling the one from the other.
     """
-    command = [sys.executable, "-I", __file__, str(path.absolute())]
+    # -I keeps modules of the working folder out. It hides the places of PYTHONPATH too, which are handed on.
+    command = [sys.executable, "-I", __file__, str(path.absolute()), *filter(os.path.isabs, sys.path)]
     one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # each would reserve memory
     try:
-        reading = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=True, env=one_thread)
-        return json.loads(reading.stdout)
-    except (subprocess.SubprocessError, ValueError) as error:
-        raise ValueError(f"a damaged HDF5 file, its layers' names cannot be read ({error}); fetch it again") from error
+        reading = subprocess.run(command, capture_output=True, timeout=_SECONDS, env=one_thread)
+    except OSError as error:
+        raise ValueError(f"its layers' names are read by a process that cannot be started: {error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(
+            f"its layers' names could not be read in {_SECONDS} s: if the machine was not busy, the HDF5 file is "
+            "damaged; fetch it again"
+        ) from error
+    ready, _, names = reading.stdout.decode(errors="replace").partition("\n")
+    if ready != _READY:
+        raise ValueError(
+            f"its layers' names are read by a process that failed before it opened the file ({_failure(reading)}); "
+            "mend that, or save the model as .keras, for which there is no such process"
+        )
+    if reading.returncode:
+        raise ValueError(f"a damaged HDF5 file, its layers' names cannot be read ({_failure(reading)}); fetch it again")
+    return json.loads(names)
 
 
-def _print_names(path: str) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+def _failure(reading: subprocess.CompletedProcess[bytes]) -> str:
+    """How the process ended, in words: its last line, as that of a traceback, or the signal that ended it."""
+    if reading.returncode < 0:
+        return signal.Signals(-reading.returncode).name
+    lines = reading.stderr.decode(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {reading.returncode}")
+
+
+def _limit_memory() -> None:
+    """Take at most _MEMORY, or what was allowed if that is less; without a limit where the system has none (macOS)."""
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    memory = _MEMORY if most == resource.RLIM_INFINITY else min(_MEMORY, most)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+
+def _print_names(path: str, places: list[str]) -> None:
+    sys.path[:] = places
+    _limit_memory()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    import h5py
+
+    bytearray(_ROOM)
+    sys.stdout.write(f"{_READY}\n")
+    sys.stdout.flush()
     found: dict[str, str] = {}
 
     def visit(place: str, member: h5py.Group | h5py.Dataset) -> None:
@@ -47,4 +85,4 @@ def _print_names(path: str) -> None:
 
 
 if __name__ == "__main__":
-    _print_names(sys.argv[1])
+    _print_names(sys.argv[1], sys.argv[2:])

@@ -14,7 +14,7 @@ from wbcjax.models.settings import MaskRCNNSettings
 from wbcjax.weights.dialects import Settings
 from wbcjax.weights.names import Placed, fill, place
 from wbcjax.weights.report_text import Report
-from wbcjax.weights.sources import Source, dialect_of, needed, ours, recognise, setting
+from wbcjax.weights.sources import Source, dialect_of, needed, ours, recognise, setting, unprefixed
 
 Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
 FlatTree = dict[tuple[str, ...], Any]
@@ -89,6 +89,7 @@ def _initialise(
     filled: FlatTree = flatten_dict(fill(placed, unflatten_dict(wanted), problems))
     report = Report(
         source=source.name,
+        prefix=source.prefix,
         loaded={placed[_short(path)].name: "/".join(path) for path in filled},
         left_out=left_out,
         initial=tuple("/".join(path) for path in flat if path not in filled),
@@ -100,13 +101,16 @@ def sort(arrays: Arrays, source: Source) -> Sorted:
     """What becomes of the arrays of a weights file. Raises ValueError for a network of unknown depth."""
     left_out = {name: reason for name in arrays if (reason := _ignored(name, source))}
     kept = {name: array for name, array in arrays.items() if name not in left_out}
-    placed, problems = place(kept, source.table, source.dotted)
+    placed, problems = place(kept, source.table, lambda name: source.dotted(name.removeprefix(source.prefix)))
     parts = set(source.required) | {path.partition("/")[0] for path in placed}
-    return Sorted(placed, problems, left_out, parts, dialect_of(source, placed, arrays))
+    return Sorted(placed, problems, left_out, parts, dialect_of(source, placed, unprefixed(arrays, source)))
 
 
 def _ignored(name: str, source: Source) -> str | None:
     """Why the array called `name` holds nothing for us."""
+    if not name.startswith(source.prefix):
+        return f"beside what is behind {source.prefix!r}"
+    name = name.removeprefix(source.prefix)
     return next((reason for pattern, reason in source.ignored.items() if re.fullmatch(pattern, name)), None)
 
 

@@ -12,11 +12,15 @@ class Report(NamedTuple):
     loaded: Mapping[str, str]  # array, and the variable it became
     left_out: Mapping[str, str]  # array, and why
     initial: tuple[str, ...]  # variables that kept their initial values
+    prefix: str = ""  # in front of the names of `loaded`, without which they are the source's own
+    entry: str = ""  # of the file, that the weights are in, where they are not the whole of it
 
     def text(self) -> str:
         """The account in lines: numbers of arrays by parts of the model, and the names of those that were left out."""
         arrays = len(self.loaded) + len(self.left_out)
         lines = [f"{len(self.loaded)} of {arrays} arrays loaded, of {self.source}"]
+        lines += [f"  from the entry {self.entry!r} of the file"] if self.entry else []
+        lines += [f"  by their names without {self.prefix!r} in front"] if self.prefix else []
         lines += [f"  {part}: {len(paths)}" for part, paths in _by_part(self.loaded.values()).items()]
         if self.left_out:
             lines.append(f"{len(self.left_out)} arrays left out")

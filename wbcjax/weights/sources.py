@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from wbcjax.models.settings import EFFICIENTNET_KERAS, EFFICIENTNET_TORCHVISION, MaskRCNNSettings
 from wbcjax.weights import detectron2, dialects, efficientnet, matterport, torchvision
 from wbcjax.weights.dialects import Arrays, Settings
@@ -23,16 +25,29 @@ class Source(NamedTuple):
     fields: tuple[str, ...]  # settings without which the weights mean something else
     dialect: Callable[[Mapping[str, Placed], Arrays], Settings]  # the settings that they were trained with
     also: Mapping[str, tuple[Any, ...]]  # further values of a field, where the weights do not tell
+    prefix: str = ""  # of the names of a file, in front of these: of what the network was wrapped in or is a part of
 
 
 def recognise(arrays: Arrays) -> Source:
-    """The one of `SOURCES` that names its arrays so. Raises ValueError, naming what can be read, for none of them."""
-    found = [source for source in SOURCES if _signed(arrays, source)]
+    """The one of `SOURCES` that names its arrays so, perhaps behind a prefix that they share, which it then has.
+
+    Raises ValueError for none of them, naming what can be read, and where arrays are those of several networks.
+    """
+    found = [source for source in SOURCES if _signed(arrays, source)] or _prefixed(arrays)
+    if len(found) > 1 and all(source.prefix for source in found):
+        places = ", ".join(repr(source.prefix) for source in found)
+        raise ValueError(f"the names of {len(found)} networks, behind {places}: save the weights of one of them alone")
     if len(found) != 1:
         names = ", ".join(list(arrays)[:5]) + (", ..." if len(arrays) > 5 else "")
         kinds = "\n  ".join(source.name for source in SOURCES)
         raise ValueError(f"no weights that are known here: {len(arrays)} arrays, {names}. What is read:\n  {kinds}")
     return found[0]
+
+
+def unprefixed(arrays: Arrays, source: Source) -> dict[str, np.ndarray]:
+    """The arrays behind the prefix of `source`, by their names without it."""
+    start = source.prefix
+    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
 
 
 def dialect_of(source: Source, placed: Mapping[str, Placed], arrays: Arrays) -> Settings:
@@ -67,6 +82,28 @@ def setting(settings: Settings, field: str) -> Any:
 def _signed(arrays: Arrays, source: Source) -> bool:
     modules = {source.dotted(name).rpartition(".")[0] for name in arrays}
     return modules.issuperset(source.signs)
+
+
+def _prefixed(arrays: Arrays) -> list[Source]:
+    """Sources whose names stand behind a prefix, such as `module.` or `model.backbone.`, none within another's.
+
+    DistributedDataParallel, `torch.compile`, Lightning and others put one in front of all names; a network for another
+    end, such as self-supervised learning, has the names of a ResNet behind `encoder.`, and others beside them.
+    """
+    modules = {name.rpartition(".")[0] for name in arrays}
+    found = [
+        source._replace(prefix=module.removesuffix(source.signs[0]))
+        for source in SOURCES
+        if source.dotted is str  # the others know a layer whatever it is in
+        for module in sorted(modules)
+        if module.endswith(f".{source.signs[0]}")
+    ]
+    found = [source for source in found if modules.issuperset(source.prefix + sign for sign in source.signs)]
+    return [
+        source
+        for source in found
+        if not any(source.prefix != other.prefix and source.prefix.startswith(other.prefix) for other in found)
+    ]
 
 
 _COUNTERS = {r".*num_batches_tracked": "counts batches of training"}
