@@ -1,5 +1,6 @@
 """Saving and restoring a run; the only module that knows orbax."""
 
+import json
 import logging
 import math
 import os
@@ -29,7 +30,8 @@ from wbcjax.train.checkpoint_files import (
     write_score,
 )
 from wbcjax.train.digests import find_fault, has_digests, write_digests
-from wbcjax.train.misfit import find_misfit
+from wbcjax.train.misfit import find_alteration, find_misfit
+from wbcjax.train.plain_name import is_plain, plain_name
 from wbcjax.train.state import TrainState, prediction_variables
 
 log = logging.getLogger(__name__)
@@ -48,10 +50,11 @@ class Checkpoints:
     numpy arrays and the place in the data is the same in every process, so a run may go on with another number of
     devices and processes. Every process of a run makes one of these; only the first one writes.
 
-    A step is written under another name, with the digests of its files, and renamed when it is whole; only then are
-    older ones deleted, and a step that is there is never written again. So wherever a save is cut short, the latest
-    checkpoint is whole. What is damaged later is found when the folder is opened to go on: such a step is renamed to
-    N.torn, with a warning, and the one before it is the latest. Opened with `only_read` nothing is changed.
+    A step is written under another name and read back; when it is whole it gets the digests of its files and its own
+    name; only then are older ones deleted, and a step that is there is never written again. So wherever a save is cut
+    short, the latest checkpoint is whole. What is damaged later is found when the folder is opened to go on: such a
+    step is renamed to N.torn, with a warning, and the one before it is the latest. Opened with `only_read` nothing is
+    changed.
     """
 
     def __init__(self, directory: Path, *, only_read: bool = False) -> None:
@@ -122,8 +125,7 @@ class Checkpoints:
                 f"{folder} does not fit the model and optimizer of this config:\n{misfit}\n"
                 "Give the config that the run was started with, or a new workdir."
             )
-        args = ocp.args.Composite(**{item: ocp.args.StandardRestore(tree) for item, tree in _array_items(like).items()})
-        restored = self._checkpointer.restore(folder, args=args)
+        restored = self._restore(folder, _array_items(like))
         batches.set_state(read_place(folder))
         prediction = restored["prediction"] if like.ema is None else {"ema": restored["prediction"]}
         return like._replace(**prediction, **restored["training"])
@@ -132,8 +134,8 @@ class Checkpoints:
         """What differs between the arrays of `step` and of `like` in names, types or shapes: lines, or ""."""
         # orbax raises on another tree but lets another shape or type pass.
         wanted = _array_items(like)
-        metadata = self._checkpointer.metadata(self._folder(step)).item_metadata or {}
-        return find_misfit({item: metadata[item].tree for item in wanted}, wanted)
+        saved = self._metadata(self._folder(step))
+        return find_misfit({item: saved[item].tree for item in wanted}, wanted)
 
     def restore_prediction(self, step: int) -> dict:
         """The variables {"params", "batch_stats"} of `step` to predict with, in host memory.
@@ -150,12 +152,18 @@ class Checkpoints:
             raise TornCheckpoint(_short(folder, error)) from error
 
     def _restore_as_saved(self, folder: Path, *items: str) -> Any:
-        metadata = self._checkpointer.metadata(folder).item_metadata or {}
-        likes = {
-            item: jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), metadata[item].tree) for item in items
-        }
+        saved = self._metadata(folder)
+        likes = {item: jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), saved[item].tree) for item in items}
+        return self._restore(folder, likes)
+
+    def _restore(self, folder: Path, likes: dict[str, Any]) -> Any:
         args = ocp.args.Composite(**{item: ocp.args.StandardRestore(like) for item, like in likes.items()})
-        return self._checkpointer.restore(folder, args=args)
+        with plain_name(folder) as name:
+            return self._checkpointer.restore(name, args=args)
+
+    def _metadata(self, folder: Path) -> Any:
+        with plain_name(folder) as name:
+            return self._checkpointer.metadata(name).item_metadata or {}
 
     def _folder(self, step: int) -> Path:
         return self._directory / str(step)
@@ -171,30 +179,46 @@ class Checkpoints:
                 write_score(self._folder(step), score)
         except Exception as error:  # of many kinds, see system_error
             number = system_error(error)
-            if number is None:
+            if number is None and not isinstance(error, TornCheckpoint):
                 raise
             clear_unfinished(self._directory, ignore_errors=True)
+            cause = os.strerror(number) if number else str(error)
             intact = "there is none before it" if self.latest is None else f"that of step {self.latest} is intact"
             remedy = "Free some space" if number in DISK_FULL else "Mend that"
             raise NotSaved(
-                f"the checkpoint of step {step} could not be written to {self._directory}: {os.strerror(number)}; "
+                f"the checkpoint of step {step} could not be written to {self._directory}: {cause}; "
                 f"{intact}. {remedy}: the same command goes on."
             ) from error
         for old in set(self._steps()[:-2]) - {self.best}:
             delete(self._folder(old))
 
     def _write(self, step: int, state: TrainState, batches: grain.DatasetIterator, score: float | None) -> None:
-        unfinished = self._directory / f"{step}.unfinished"
-        self._checkpointer.save(
-            unfinished,
-            args=ocp.args.Composite(
-                **{item: ocp.args.StandardSave(tree) for item, tree in _array_items(state).items()},
-                data=ocp.args.JsonSave(batches.get_state()),
-                metrics=ocp.args.JsonSave(score_item(score)),
-            ),
+        unfinished, arrays, place = self._directory / f"{step}.unfinished", _array_items(state), batches.get_state()
+        args = ocp.args.Composite(
+            **{item: ocp.args.StandardSave(tree) for item, tree in arrays.items()},
+            data=ocp.args.JsonSave(place),
+            metrics=ocp.args.JsonSave(score_item(score)),
         )
+        with plain_name(unfinished) as name:
+            self._checkpointer.save(name, args=args)
+        self._read_back(unfinished, arrays, place, score_item(score))
         write_digests(unfinished, without="metrics")
         unfinished.rename(self._folder(step))
+
+    def _read_back(self, folder: Path, arrays: dict[str, Any], place: Any, score: dict) -> None:
+        """Raise TornCheckpoint unless `folder` gives what was to be saved in it, to the bit."""
+        try:
+            altered = [
+                alteration
+                for item, tree in arrays.items()  # one after the other: each is held twice in memory
+                if (alteration := find_alteration(self._restore(folder, {item: tree})[item], tree))
+            ]
+            altered += ["the place in the data"] if read_place(folder) != json.loads(json.dumps(place)) else []
+            altered += ["the score"] if read_score(folder) != score else []
+        except DAMAGED as error:
+            raise TornCheckpoint(f"what was written is incomplete ({_short(folder, error)})") from error
+        if altered:
+            raise TornCheckpoint(f"read back, {altered[0]} is not what was written")
 
     def _make_ready(self) -> None:
         """Clear what was cut short, and set what is damaged aside."""
@@ -215,7 +239,9 @@ class Checkpoints:
 
     def _find_fault(self, step: int, *, mend_score: bool) -> str | None:
         folder = self._folder(step)
-        fault = find_fault(folder) if has_digests(folder) else self._try(folder)
+        fault = find_fault(folder) if has_digests(folder) else None
+        if fault is None and not (has_digests(folder) and is_plain(folder)):
+            fault = self._try(folder)
         if fault:
             return fault
         try:
@@ -228,7 +254,10 @@ class Checkpoints:
         return None
 
     def _try(self, folder: Path) -> str | None:
-        """Whether a checkpoint without digests, as earlier versions wrote it, can be restored; then it gets them."""
+        """What is wrong with a checkpoint of earlier versions; where it can be restored it gets digests.
+
+        Some wrote none, and later ones did not see that under a name that is not plain the arrays were missing.
+        """
         for path in folder.rglob("*"):
             if path.is_file():
                 path.open("rb").close()  # what may not be read is not torn: raises OSError

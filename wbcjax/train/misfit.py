@@ -1,4 +1,4 @@
-"""Whether saved arrays fit those of a model."""
+"""Whether saved arrays fit those of a model, or are those that were to be saved."""
 
 from typing import Any
 
@@ -18,6 +18,23 @@ def find_misfit(saved: Any, needed: Any) -> str:
     ]
     more = [f"  and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
     return "\n".join(lines[:MOST_LINES] + more)
+
+
+def find_alteration(read: Any, written: Any) -> str:
+    """The name of the first array that differs in a bit between two trees of the same structure, or ""."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(written)
+    for (path, wanted), found in zip(leaves, jax.tree.leaves(read), strict=True):
+        if (
+            found.dtype != wanted.dtype
+            or found.shape != wanted.shape
+            or not np.array_equal(_bits(found), _bits(wanted))
+        ):
+            return jax.tree_util.keystr(path, simple=True, separator="/")
+    return ""
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)  # in which a number that is none equals itself
 
 
 def _arrays(tree: Any) -> dict[str, str]:

@@ -1,0 +1,134 @@
+"""Saves under names that a storage layer could misread, and saves that do not come back as they were."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from tests.train.saved import assert_whole, batches, contents, state
+from wbcjax.train.checkpoint import Checkpoints, NotSaved, checkpoint_directory, load_variables
+from wbcjax.train.digests import write_digests
+from wbcjax.train.misfit import find_alteration
+from wbcjax.train.plain_name import plain_name
+
+NAMES = [
+    "exp [1]",
+    "a\\b",
+    "**",
+    "a*b",
+    "[!a]",
+    "{a,b}",
+    "a?b",
+    "gs:",
+    "50%",
+    "#1",
+    "-x",
+    "細胞 é",
+    "e.",
+    "a\nb",
+    "|",
+    "x" * 255,
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_is_saved_whole_under_any_name_and_beside_others(tmp_path, name):
+    other = tmp_path / "a1b" / "checkpoints"  # which "a*b" is a pattern of
+    with Checkpoints(other) as checkpoints:
+        checkpoints.save(state(1), batches(), 0.5)
+    before = contents(other)
+    with Checkpoints(checkpoint_directory(tmp_path / name)) as checkpoints:
+        checkpoints.save(state(1), batches(), 0.5)
+        checkpoints.save(state(2), batches(3), 0.6)
+    variables, step = load_variables(tmp_path / name)
+    assert step == 2
+    np.testing.assert_equal(variables, {"params": state(2).params, "batch_stats": state(2).batch_stats})
+    with Checkpoints(checkpoint_directory(tmp_path / name)) as checkpoints:
+        assert_whole(checkpoints, checkpoint_directory(tmp_path / name), 2)
+    assert contents(other) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"a1b", name})
+
+
+def test_the_link_to_a_folder_is_gone_afterwards_and_needs_a_plain_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with plain_name(tmp_path / "[1]" / "7") as name:
+        assert "[" not in str(name)
+        assert name.parent.readlink() == tmp_path / "[1]"
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "[2]").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "[2]"))
+    with (
+        pytest.raises(OSError, match="set TMPDIR to another folder, or give another --workdir"),
+        plain_name(tmp_path / "*"),
+    ):
+        pass
+    assert list((tmp_path / "[2]").iterdir()) == []
+
+
+def lose_arrays(folder: Path) -> None:
+    """What orbax did under such a name: all is there but the files of the arrays."""
+    for item in ("prediction", "training"):
+        shutil.rmtree(folder / item / "d")
+
+
+def swap_items(folder: Path) -> None:
+    (folder / "prediction").rename(folder / "aside")
+    shutil.copytree(folder.parent / "1" / "prediction", folder / "prediction")
+
+
+def lose_place(folder: Path) -> None:
+    (folder / "data" / "metadata").write_text("{}")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax leaves the other arrays waiting
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lose_arrays, "what was written is incomplete"),
+        (swap_items, "read back, batch_stats/mean is not what was written"),
+        (lose_place, "read back, the place in the data is not what was written"),
+    ],
+)
+def test_a_save_that_does_not_come_back_as_it_was_is_none(tmp_path, monkeypatch, spoil: Callable, told: str):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state(1), batches(), 0.5)
+        save = ocp.Checkpointer.save
+
+        def spoiled(self: ocp.Checkpointer, folder: Path, **arguments):
+            save(self, folder, **arguments)
+            spoil(Path(folder))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ocp.Checkpointer, "save", spoiled)
+            with pytest.raises(NotSaved, match=rf"step 2 could not be written to \S+: {told}.*step 1 is intact"):
+                checkpoints.save(state(2), batches(), 0.6)
+        assert [path.name for path in tmp_path.iterdir()] == ["1"]
+        checkpoints.save(state(2), batches(), 0.6)
+        assert_whole(checkpoints, tmp_path, 2)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_an_earlier_version_lost_under_such_a_name_is_set_aside(tmp_path, caplog):
+    place = tmp_path / "exp [1]"
+    with Checkpoints(place) as checkpoints:
+        checkpoints.save(state(1), batches(), 0.5)
+        checkpoints.save(state(2), batches(), 0.6)
+    lose_arrays(place / "2")
+    write_digests(place / "2", without="metrics")  # it took them after the loss
+    with Checkpoints(place) as checkpoints:
+        assert checkpoints.latest == 1
+        assert_whole(checkpoints, place, 1)
+    assert "a checkpoint is torn" in caplog.text
+    assert sorted(path.name for path in place.iterdir()) == ["1", "2.torn"]
+
+
+def test_a_bit_a_type_and_a_shape_are_alterations_and_no_number_is_itself():
+    saved = {"a": np.array([np.nan, -0.0], np.float32), "b": {"c": np.zeros((), np.int32), "d": np.zeros((0, 2))}}
+    assert find_alteration(saved, {**saved, "a": saved["a"].copy()}) == ""
+    assert find_alteration({**saved, "a": np.array([np.nan, 0.0], np.float32)}, saved) == "a"
+    assert find_alteration({**saved, "b": {**saved["b"], "c": np.zeros((), np.uint32)}}, saved) == "b/c"
+    assert find_alteration({**saved, "b": {**saved["b"], "d": np.zeros((2, 0))}}, saved) == "b/d"
