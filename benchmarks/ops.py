@@ -55,13 +55,18 @@ def pyramid(levels: tuple[int, ...]) -> list[np.ndarray]:
     return [rng.standard_normal((SIDE // 2**k, SIDE // 2**k, CHANNELS), np.float32) for k in levels]
 
 
+def cotangent() -> np.ndarray:
+    """The gradient of a loss by the pooled features, (r, bins, bins, c)."""
+    return np.random.default_rng(2).standard_normal((ROIS, BINS, BINS, CHANNELS), np.float32)
+
+
 def our_align(levels: tuple[int, ...], backward: bool = True) -> Task:
     import jax
 
     from wbcjax.ops.roi_align import fpn_level, roi_align
 
     rois = jax.device_put(boxes(ROIS))
-    grad = jax.device_put(np.random.default_rng(2).standard_normal((ROIS, BINS, BINS, CHANNELS), np.float32))
+    grad = jax.device_put(cotangent())
     features = tuple(jax.device_put(pyramid(levels)))
     last = len(levels) - 1
 
@@ -81,7 +86,7 @@ def their_align(levels: tuple[int, ...], backward: bool = True) -> Task:
     from torchvision.ops import MultiScaleRoIAlign
 
     rois = [torch.from_numpy(boxes(ROIS))]
-    grad = torch.from_numpy(np.random.default_rng(2).standard_normal((ROIS, CHANNELS, BINS, BINS), np.float32))
+    grad = torch.from_numpy(cotangent()).permute(0, 3, 1, 2).contiguous()
     features = {
         str(k): torch.from_numpy(level).permute(2, 0, 1)[None].contiguous().requires_grad_(backward)
         for k, level in zip(levels, pyramid(levels), strict=True)
