@@ -1,5 +1,6 @@
 # make demo    train on synthetic smears, score, and say where the pictures lie
-# make test    the tests;  make lint, make types: ruff and pyright;  make parity: comparisons with torchvision and Keras
+# make test    the tests;  make test-slow: those that take long;  make parity: comparisons with torchvision and Keras
+# make lint    ruff;  make types: pyright
 # Everything runs in .venv, which is made on first use and brought up to date when pyproject.toml or constraints.txt change.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -8,14 +9,20 @@ DEMO ?= runs/demo
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 INPUTS = pyproject.toml constraints.txt
 
-.PHONY: demo test lint types parity
+.PHONY: demo test test-slow lint types parity
+
+# A file's tests stay in one process, where they share what was compiled.
+TEST = .venv/bin/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 demo: .venv/.installed
 	.venv/bin/python train.py --config configs/smear_demo.py --workdir $(DEMO)
 	.venv/bin/python evaluate.py --workdir $(DEMO)
 
 test: .venv/.installed-test
-	.venv/bin/python -m pytest $(ARGS)
+	$(TEST) $(ARGS)
+
+test-slow: .venv/.installed-test
+	$(TEST) -m slow $(ARGS)
 
 lint: .venv/.installed-test
 	.venv/bin/ruff check .
@@ -25,7 +32,7 @@ types: .venv/.installed-test
 	.venv/bin/pyright
 
 parity: .venv/.installed-parity
-	.venv/bin/python -m pytest -m parity $(ARGS)
+	$(TEST) -m parity $(ARGS)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
