@@ -1,5 +1,6 @@
 """Tiles of a field, and cells joined over their seams: by an oracle that finds in each tile just what is there."""
 
+import functools
 import itertools
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.smear.field import text_rle
-from wbcjax.tiles import merge, tiles
+from wbcjax.tiles import COMPARABLE, merge, tiles
 
 MARGIN = 2.0
 Tile = tuple[int, int]  # top, left
@@ -21,7 +22,7 @@ Tile = tuple[int, int]  # top, left
 def oracle(numbers: np.ndarray, labels: dict[int, int], tile: Tile, canvas: tuple[int, int]) -> FieldDetections:
     """What a perfect network finds in a tile of a field whose pixels are cell numbers: cells cut to the tile.
 
-    Its scores are any: what a tile sees of a cell may score more or less than what another does.
+    Its scores are comparable: what a tile sees of a cell may score more or less than what another does.
     """
     (top, left), (height, width) = tile, canvas
     seen = np.zeros_like(numbers)
@@ -38,7 +39,7 @@ def oracle(numbers: np.ndarray, labels: dict[int, int], tile: Tile, canvas: tupl
         width=numbers.shape[1],
         boxes=np.array(boxes, np.float32).reshape(-1, 4),
         labels=np.array([labels[number] for number in present], np.int32),
-        scores=np.random.default_rng((top, left)).uniform(0.1, 1.0, len(present)).astype(np.float32),
+        scores=np.random.default_rng((top, left)).uniform(1.01 * COMPARABLE, 1.0, len(present)).astype(np.float32),
         rles=[rle(mask) for mask in masks],
     )
 
@@ -190,6 +191,7 @@ def seen(box: tuple[int, int, int, int], label: int, score: float) -> FieldDetec
     )
 
 
+NOTHING = seen((0, 0, 1, 1), 1, 0.5).select(np.zeros(0, np.int64))
 LEFT, RIGHT = (0.0, 0.0, 60.0, 60.0), (40.0, 0.0, 100.0, 60.0)
 
 
@@ -207,14 +209,89 @@ def test_of_a_cell_that_two_tiles_see_whole_the_surest_detection_of_each_class_s
     assert merged(seen(box, 1, 0.7), seen(box, 2, 0.9)) == [(list(box), 2, 0.9), (list(box), 1, 0.7)]
 
 
-def test_a_cut_view_of_a_cell_that_another_tile_sees_whole_is_dropped_however_sure_it_is():
-    assert merged(seen((45, 10, 60, 30), 1, 0.9), seen((45, 10, 70, 30), 2, 0.3)) == [([45, 10, 70, 30], 2, 0.3)]
+def test_a_cut_view_of_a_cell_that_another_tile_sees_whole_is_dropped_though_it_is_surer():
+    assert merged(seen((45, 10, 60, 30), 1, 0.9), seen((45, 10, 70, 30), 2, 0.6)) == [([45, 10, 70, 30], 2, 0.6)]
+    assert merged(seen((45, 10, 60, 30), 1, 0.7), seen((45, 10, 70, 30), 2, 0.8)) == [([45, 10, 70, 30], 2, 0.8)]
 
 
 def test_a_sliver_outlined_badly_is_no_second_cell():
     # One tile sees four columns of the cell, and outlines three of them and half of their height.
     assert merged(seen((57, 20, 60, 30), 1, 0.9), seen((56, 10, 80, 30), 1, 0.8)) == [([56, 10, 80, 30], 1, 0.8)]
     assert merged(seen((20, 10, 44, 30), 1, 0.8), seen((40, 20, 43, 30), 1, 0.9)) == [([20, 10, 44, 30], 1, 0.8)]
+
+
+def test_an_unsure_fragment_seen_whole_leaves_the_sure_cell_that_two_tiles_see_cut():
+    left, right, fragment = (30, 10, 60, 30), (40, 10, 70, 30), (43, 11, 57, 29)
+    found = merged(seen(left, 1, 0.98), together(seen(right, 1, 0.97), seen(fragment, 1, 0.06)))
+    assert found == [([30, 10, 70, 30], 1, 0.98)]
+
+
+@pytest.mark.parametrize("whole", [(43, 10, 70, 30), (43, 10, 90, 30), (45, 12, 57, 28)])
+def test_a_sure_cut_view_outlives_an_unsure_whole_one_of_any_size(whole):
+    cut = (43, 10, 60, 30)
+    for unsure in (0.06, 0.49):
+        found = merged(seen(cut, 1, 0.99), seen(whole, 2, unsure))
+        assert found[0] == (list(cut), 1, 0.99)
+        assert found[1:] in ([], [(list(whole), 2, pytest.approx(unsure))])
+
+
+def test_a_fragment_seen_whole_cuts_no_cell_however_sure_it_is():
+    # Of the cell, which begins in the left tile alone, the right tile has a part that comes near none of its edges.
+    cell, fragment = (5, 10, 60, 30), (43, 10, 57, 30)
+    assert merged(seen(cell, 1, 0.8), seen(fragment, 1, 0.7)) == [(list(cell), 1, 0.8)]
+    found = merged(seen(cell, 1, 0.8), seen(fragment, 1, 0.9))
+    assert found == [(list(fragment), 1, 0.9), (list(cell), 1, 0.8)]
+
+
+def test_an_unsure_cut_view_adds_no_pixels_to_a_sure_one():
+    assert merged(seen((30, 10, 60, 30), 1, 0.9), seen((40, 10, 99, 30), 1, 0.06))[0] == ([30, 10, 60, 30], 1, 0.9)
+
+
+THREE = ((0.0, 0.0, 60.0, 60.0), (20.0, 0.0, 80.0, 60.0), (40.0, 0.0, 100.0, 60.0))  # tiles of the same field
+SCORES = st.floats(0.0625, 1.0, width=32)
+
+
+@st.composite
+def junk(draw: st.DrawFn) -> list[FieldDetections]:
+    """What three overlapping tiles could find at the worst: rectangles of any place, class and score."""
+    found = []
+    for left, _, right, _ in THREE:
+        ends = st.integers(int(left), int(right))
+        boxes = draw(st.lists(st.tuples(ends, ends, SCORES, st.integers(1, 2)), min_size=1, max_size=3))
+        rectangles = [seen((min(x), 20, max(x) + 1, 40), label, score) for *x, score, label in boxes if max(x) < right]
+        found.append(functools.reduce(together, rectangles, NOTHING))
+    return found
+
+
+def cells_of(found: list[FieldDetections], least: float = 0.0) -> list[tuple[float, int, str]]:
+    """Score, class and outline of the cells that score more than `least`."""
+    cells = merge(found, THREE, MARGIN, nucleus=0)
+    parts = zip(cells.scores.tolist(), cells.labels.tolist(), [one["counts"] for one in cells.rles], strict=True)
+    return sorted(cell for cell in parts if cell[0] > least)
+
+
+@settings(max_examples=300)
+@given(junk(), st.integers(0, 2), junk())
+def test_a_detection_more_changes_no_cell_that_scores_well_above_it(found, tile, others):
+    for row in range(len(others[tile].rles)):
+        added = others[tile].select(np.array([row]))
+        more = [together(one, added) if number == tile else one for number, one in enumerate(found)]
+        well_above = float(added.scores[0]) / COMPARABLE + 1e-6
+        assert cells_of(more, well_above) == cells_of(found, well_above)
+
+
+@settings(max_examples=300)
+@given(junk(), SCORES)
+def test_leaving_out_what_scores_low_brings_no_cell_back(found, threshold):
+    surer = [one.select(np.flatnonzero(one.scores >= threshold)) for one in found]
+    all_cells = cells_of(found)
+    for score, _, counts in cells_of(surer):
+        assert any(before >= COMPARABLE * score - 1e-6 and share_a_pixel(counts, at) for before, _, at in all_cells)
+
+
+def share_a_pixel(*outlines: str) -> bool:
+    rles: list = [{"size": [60, 100], "counts": counts.encode()} for counts in outlines]
+    return bool(coco_mask.area(coco_mask.merge(rles, intersect=True)))
 
 
 def test_the_fields_own_border_cuts_no_cell():

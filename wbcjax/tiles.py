@@ -5,6 +5,7 @@ A cell on a seam is seen by two tiles or four, whole by some of them or by none.
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from wbcjax.smear.field import text_rle
 View = tuple[float, float, float, float]  # what a tile sees of its field: x1, y1, x2, y2 in field pixels
 
 SAME_CELL = 0.5  # masks that overlap more than this, where both their tiles see, are of one cell
+# Of a cell's score: a view that has less of it changes nothing of the cell. The highest that costs no mask AP: on 75
+# drawn fields in tiles of two sizes 0.33 to 0.6 differ by 0.1 points, 0.7 and 0.75 lose up to 0.8.
+COMPARABLE = 0.6
 
 
 def tiles(height: int, width: int, canvas: tuple[int, int], overlap: int) -> list[tuple[int, int]]:
@@ -36,8 +40,15 @@ def merge(found: Sequence[FieldDetections], views: Sequence[View], margin: float
     A tile sees a cell cut when the cell's box comes within `margin` of an edge of the tile that is not the field's.
 
     - Of a cell that several tiles see whole, the surest detection of each class stays.
-    - A cut view of a cell that another tile sees whole is dropped, whatever its class.
+    - A cut view of a cell that another tile sees whole is dropped, whatever its class, where the whole view holds most
+      of it.
     - Cut views of a cell that no tile sees whole are united; class and score are those of the surest.
+
+    A view with less than `COMPARABLE` of a cell's score changes nothing of it: where most of the view lies in the cell
+    it is dropped, and elsewhere it is a cell by itself. So what is found at a low score never hides, cuts or alters
+    what is found at a high one: another detection changes no cell that scores more than it does over `COMPARABLE`. And
+    leaving out all detections below some score brings no cell back: where one is then found there was one before, of
+    comparable score.
 
     Two tiles' detections are of one cell when their masks agree in the area that both tiles see (`SAME_CELL`),
     whatever their classes; only a nucleus is never the cell that it fills. Detections of one tile are never compared:
@@ -55,17 +66,54 @@ def merge(found: Sequence[FieldDetections], views: Sequence[View], margin: float
     cut = np.concatenate([_cut(one, view, margin) for one, view in zip(found, views, strict=True)])
     every = _together(found)
     same_cell = _same_cells(every, tile, cut, views, every.labels == nucleus)
-    cells: dict[int, list[int]] = {}  # of each detection kept, those of its cell
-    for new in np.lexsort((-every.scores, cut)).tolist():
-        known = [cells[other] for other in same_cell[new] if other in cells]
-        if not cut[new]:
-            if all(every.labels[cell[0]] != every.labels[new] for cell in known):
-                cells[new] = [new]
-        elif all(cut[cell[0]] for cell in known):
-            united = sorted({new}.union(*known), key=lambda i: -every.scores[i])
-            cells |= dict.fromkeys(united, united)
-    distinct = {id(cell): cell for cell in cells.values()}.values()
-    return _united(every, sorted(distinct, key=lambda cell: -every.scores[cell[0]]))
+    cell_of: dict[int, _Cell] = {}  # of each view that counts
+    for new in np.argsort(-every.scores, kind="stable").tolist():
+        known = {id(cell): cell for cell in (cell_of.get(other) for other in same_cell[new]) if cell}
+        cell = _with_known(every, new, not cut[new], list(known.values()))
+        if cell:
+            cell_of |= dict.fromkeys(cell.views, cell)
+    distinct = {id(cell): cell for cell in cell_of.values()}.values()
+    return _outlined(every, sorted(distinct, key=lambda cell: -every.scores[cell.named_by]))
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What is known of a cell by its views, which are rows of all tiles' detections."""
+
+    views: list[int]  # the surest first
+    outline: list[int]  # those whose masks are its own: one that sees it whole, or all that see it cut
+    whole: bool
+
+    @property
+    def named_by(self) -> int:
+        """The view whose class and score it has."""
+        return self.outline[0] if self.whole else self.views[0]
+
+
+def _with_known(every: FieldDetections, new: int, whole: bool, known: Sequence[_Cell]) -> _Cell | None:
+    """The cell of a view, alone or with cells known by surer views; None where the view has nothing new to tell."""
+    if whole:
+        told = any(cell.whole and every.labels[new] == every.labels[cell.named_by] for cell in known)
+    else:
+        told = any(cell.whole and _within(every, [new], cell.outline) for cell in known)
+    if told:
+        return None
+    cut = [cell for cell in known if not cell.whole]
+    joined = [cell for cell in cut if every.scores[new] >= COMPARABLE * every.scores[cell.views[0]]]
+    if whole:
+        joined = [cell for cell in joined if all(_within(every, [view], [new]) for view in cell.outline)]
+    if not joined and any(_within(every, [new], cell.outline) for cell in cut):
+        return None
+    views = sorted([new, *(view for cell in joined for view in cell.views)], key=lambda view: -every.scores[view])
+    outline = [new, *(view for cell in joined for view in cell.outline if not whole)]
+    return _Cell(views, outline, whole)
+
+
+def _within(every: FieldDetections, inner: list[int], outer: list[int]) -> bool:
+    """Whether most of the inner detections' pixels are the outer ones'."""
+    masks = [coco_mask.merge([every.rles[row] for row in rows]) for rows in (inner, outer)]
+    # COCO's overlap with a "crowd" region is the share of the other that lies in it.
+    return float(np.asarray(coco_mask.iou(masks[:1], masks[1:], [1]))[0, 0]) > SAME_CELL
 
 
 def _starts(length: int, tile: int, overlap: int) -> list[int]:
@@ -155,12 +203,12 @@ def _agree(
     return common > SAME_CELL * compared_with
 
 
-def _united(every: FieldDetections, cells: list[list[int]]) -> FieldDetections:
-    """The field's cells, each the union of some detections, the surest of them first."""
-    surest = every.select(np.array([cell[0] for cell in cells], np.int32))
+def _outlined(every: FieldDetections, cells: list[_Cell]) -> FieldDetections:
+    """The cells as detections of the field, in their order."""
+    found = every.select(np.array([cell.named_by for cell in cells], np.int32))
     for i, cell in enumerate(cells):
-        if len(cell) > 1:
-            boxes = every.boxes[cell]
-            surest.boxes[i] = *boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)
-            surest.rles[i] = text_rle(coco_mask.merge([every.rles[part] for part in cell]))
-    return surest
+        boxes = every.boxes[cell.outline]
+        found.boxes[i] = *boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)
+        masks = [every.rles[view] for view in cell.outline]
+        found.rles[i] = masks[0] if len(masks) == 1 else text_rle(coco_mask.merge(masks))
+    return found

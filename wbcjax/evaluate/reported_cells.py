@@ -1,0 +1,80 @@
+"""What is reported as the cells of a field: of all detections those that stand for a cell each, under one name.
+
+A network suppresses repeated detections class by class, so that neighbouring classes may both outline a cell: as L1 at
+0.69 and as L2 at 0.67. COCO's and the papers' scores are of all detections; what is drawn, counted, named and voted on
+has every cell once, as its surest detection has it, with the class that came second beside it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from pycocotools import mask as coco_mask
+
+from wbcjax.evaluate.detections import FieldDetections
+from wbcjax.evaluate.nuclei_of_cells import nucleus_label
+
+# Detections whose masks overlap by a higher IoU are of one cell. It is the IoU that networks allow within a class, and
+# that a detection needs with an annotated cell to have found it. Of masks, not of boxes: those of long cells side by
+# side overlap by more.
+ONE_CELL = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class ReportedCells(FieldDetections):
+    """The cells of a field, the surest first, each with the class that came second."""
+
+    runner_up: Int[np.ndarray, " d"]  # label of the surest detection of the cell as another class; 0: there is none
+    runner_up_scores: Float[np.ndarray, " d"]  # 0 where there is none
+
+    def runners_up(self, classes: Sequence[str]) -> list[tuple[str, float] | None]:
+        """The class that came second and its score, of each cell; None where only one was found."""
+        pairs = zip(self.runner_up, self.runner_up_scores, strict=True)
+        return [(classes[int(label) - 1], float(score)) if label else None for label, score in pairs]
+
+
+def reported_cells(found: FieldDetections, min_score: float, classes: Sequence[str]) -> ReportedCells:
+    """The cells of a field that score at least `min_score`; those below may still come second.
+
+    `classes` are the names of label 1, 2, ...; one called nucleus is apart, see `cell_rows`.
+    """
+    rows, seconds = cell_rows(found, nucleus_label(classes))
+    confident = found.scores[rows] >= min_score
+    rows, seconds = rows[confident], seconds[confident]
+    cells, known = found.select(rows), seconds >= 0
+    return ReportedCells(
+        **{part: getattr(cells, part) for part in ("name", "height", "width", "boxes", "labels", "scores", "rles")},
+        runner_up=np.where(known, np.append(found.labels, 0)[seconds], 0),
+        runner_up_scores=np.where(known, np.append(found.scores, 0)[seconds], 0),
+    )
+
+
+def cell_rows(found: FieldDetections, nucleus: int) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+    """The rows of the detections that stand for a cell each, the surest first, and of those that came second; -1: none.
+
+    A detection with a pixel stands for a cell unless a surer one does whose mask overlaps its own by more than
+    `ONE_CELL`, of whatever class; only nuclei, where `nucleus` is their label, and cells never stand for one another,
+    however much of a cell its nucleus fills. Of equal scores the lower label is the surer. What came second is the
+    surest, of another class, of the detections that overlap the cell more than any other. The rows' order has no
+    influence, nor have detections on surer ones.
+    """
+    surest_first = sorted(
+        (row for row, rle in enumerate(found.rles) if coco_mask.area(rle)),
+        key=lambda row: (-found.scores[row], found.labels[row], *found.boxes[row], found.rles[row]["counts"]),
+    )
+    order = np.array(surest_first, np.int64)
+    labels, rles = found.labels[order], [found.rles[row] for row in order]
+    overlaps = np.asarray(coco_mask.iou(rles, rles, [0] * len(rles))).reshape(len(rles), len(rles))
+    overlaps = np.where((labels == nucleus)[:, None] == (labels == nucleus), overlaps, 0.0)
+    free, cells = np.ones(len(order), bool), []
+    for i in range(len(order)):
+        if free[i]:
+            cells.append(i)
+            free &= overlaps[i] <= ONE_CELL
+    seconds = np.full(len(cells), -1)
+    for i in sorted(set(range(len(order))).difference(cells), reverse=True):  # the surest comes last, and stays
+        cell = overlaps[i, cells].argmax()
+        if labels[cells[cell]] != labels[i]:
+            seconds[cell] = order[i]
+    return order[cells], seconds
