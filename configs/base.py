@@ -34,7 +34,7 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     dataset.group_attribute = None
     dataset.enhance = "none"  # contrast: "eff" | "eff_minmax" | "he" | "dhe" | "clahe"; of images predicted on, too
     dataset.synthetic = ConfigDict({"count": 0, "seed": 0, "subtypes": ()})  # and fields of SyntheticSmear
-    dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.75, "train_names": (), "val_names": ()})
+    dataset.split = _split(train_fraction=0.75)
     dataset.pixel_size = 0.0  # micrometres per pixel of the images, for measures of cells; 0: not known
     dataset.canvas = (512, 512)  # height, width in pixels; multiples of 64
     dataset.max_cells = 64  # in one field
@@ -61,10 +61,11 @@ def classifier(dialect: EfficientNetSettings = EFFICIENTNET_KERAS["b3"]) -> Conf
     dataset.crops = ""  # folder of class folders, as `wbcjax crop` writes; crops of one group are never divided
     dataset.max_pixels = 2**29  # of a crop's file: a larger one is refused before it is decoded
     dataset.val_crops = ""  # another such folder to validate on; empty: a split of the first one
+    dataset.test_crops = ""  # another one to test on, which neither trains nor chooses the checkpoint
     dataset.classes = ()  # the folders' names; class 0, 1, ...
     dataset.balance = False  # draw every class equally often in training
     dataset.enhance = "none"  # contrast: "eff" | "eff_minmax" | "he" | "dhe" | "clahe"; of crops predicted on, too
-    dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.8, "train_names": (), "val_names": ()})
+    dataset.split = _split(train_fraction=0.8)
     dataset.canvas = (300, 300)  # height, width in pixels, that crops are drawn on
 
     config.augment = _augment()
@@ -108,6 +109,20 @@ def from_scratch(config: ConfigDict) -> None:
     config.train.warmup_steps = 100
     config.train.schedule = "cosine"
     config.train.ema_decay = 0.998
+
+
+def _split(train_fraction: float) -> ConfigDict:
+    return ConfigDict(
+        {
+            "seed": 0,
+            # Tested on, and neither trained on nor looked at when the best checkpoint is chosen; 0: no such part
+            "test_fraction": 0.0,
+            "train_fraction": train_fraction,  # of what does not test; the rest validates
+            "train_names": (),  # or lists of fields; ("some.txt",) stands for the lines of that file
+            "val_names": (),
+            "test_names": (),
+        }
+    )
 
 
 def _augment() -> ConfigDict:

@@ -17,14 +17,24 @@ def load_config(place: str | Path) -> ConfigDict:
     Raises FileNotFoundError without one, ValueError for a broken file.
     """
     if Path(place).is_file():
-        return ConfigDict(read_settings(Path(place))["config"])
+        return ConfigDict(upgrade(read_settings(Path(place))["config"]))
     path = Path(place) / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give the workdir of a training run, or an exported model")
     try:
-        return ConfigDict(json.loads(path.read_text()))
-    except ValueError as error:
+        return ConfigDict(upgrade(dict(json.loads(path.read_text()))))
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: broken JSON ({error}); restore the file, or give another run") from error
+
+
+def upgrade(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of a run, as its config.json has it, with the settings that came since, as the run had them."""
+    dataset = config.get("dataset", {})
+    if "split" in dataset:
+        dataset["split"] = {"test_fraction": 0.0, "test_names": []} | dataset["split"]
+    if dataset.get("name") == "crops":
+        dataset.setdefault("test_crops", "")
+    return config
 
 
 def load_facts(place: str | Path) -> dict[str, Any]:

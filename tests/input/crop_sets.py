@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from wbcjax.input.crop_builder import CropSource
-from wbcjax.input.crop_contents import Crop
+from wbcjax.input.digest import Item
 
 CLASSES = ("myeloma", "other")
 
@@ -60,8 +60,11 @@ def source_of(
     """RGB images as a built split, without the building."""
     records = [{"image": cv2.imencode(".png", image[..., ::-1])[1].tobytes()} for image in images]
     names = [f"{classes[label]}/{i}.png" for i, label in enumerate(labels)]
-    crops = [Crop(name, Path(name), label, name, None) for name, label in zip(names, labels, strict=True)]
-    return CropSource(records, crops, classes)
+    items = [
+        Item(name, group=name, counts=tuple(int(label == i) for i in range(len(classes))))
+        for name, label in zip(names, labels, strict=True)
+    ]
+    return CropSource(records, items, classes)
 
 
 def settings(canvas: tuple[int, int], batch_size: int = 4, balance: bool = False, **augment) -> ConfigDict:

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 
 from wbcjax.input.builder import Source
+from wbcjax.input.digest import Item
 from wbcjax.smear.field import Cell, SmearField, text_rle
 
 
@@ -38,7 +39,7 @@ def boxed_field(rng: np.random.Generator, height: int, width: int) -> SmearField
 
 def source_of(fields: list[SmearField]) -> Source:
     """The fields as a built split, without the building."""
-    return Source([record(field) for field in fields], [field.name for field in fields], ("a", "b", "c"))
+    return Source([record(field) for field in fields], [Item(field.name) for field in fields], ("a", "b", "c"))
 
 
 def record(field: SmearField) -> dict:

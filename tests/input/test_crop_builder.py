@@ -16,6 +16,7 @@ from wbcjax.crop_folder import crop_folder
 from wbcjax.enhance import METHODS
 from wbcjax.input import crop_builder
 from wbcjax.input.crop_builder import crop_source
+from wbcjax.input.digest import pixels_digest
 from wbcjax.input.split import split_fields
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import SmearField, read_image
@@ -190,7 +191,9 @@ def test_another_folder_validates_when_it_is_named(tmp_path, caplog):
     np.testing.assert_array_equal(sides["val"].image(0), read_image(tmp_path / "val/myeloma/0.png"))
     assert not caplog.text
     config.split.val_names = ("0.jpg",)
-    assert "and dataset.split lists names: leave out one or the other" in refusal(config, tmp_path / "cache")
+    assert "and dataset.split lists names or takes a part to test on: leave out one or the other" in refusal(
+        config, tmp_path / "cache"
+    )
 
 
 def test_crops_that_are_only_to_be_scored_need_no_crops_to_train_on_and_not_every_class(tmp_path, caplog):
@@ -206,12 +209,22 @@ def test_crops_that_are_only_to_be_scored_need_no_crops_to_train_on_and_not_ever
         crop_source(config, "train", tmp_path / "cache")
 
 
-def test_a_class_that_only_train_has_is_told_and_no_error(tmp_path, caplog):
-    crops_of_fields(tmp_path / "crops", fields=3)
+def test_crops_of_other_folders_validate_and_test_or_one_folders_are_split_in_three(tmp_path):
+    crops_of_fields(tmp_path / "crops", fields=10)
     write_crops(tmp_path / "val", {"other": 2}, seed=1)
-    source = crop_source(describe(tmp_path / "crops", val_crops=tmp_path / "val"), "val", tmp_path / "cache")
-    assert source.labels.tolist() == [1, 1]
-    assert "val has no crops of 'myeloma'" in caplog.text
+    write_crops(tmp_path / "tested", {"myeloma": 3}, seed=2)
+    config = describe(tmp_path / "crops", val_crops=tmp_path / "val")
+    config.test_crops = str(tmp_path / "tested")
+    found = crop_builder.crop_sources(config, tmp_path / "cache")
+    assert {part: len(crops) for part, crops in found.items()} == {"train": 40, "val": 2, "test": 3}
+    np.testing.assert_array_equal(found["test"].image(1), read_image(tmp_path / "tested/myeloma/1.png"))
+    assert found["test"].items[1].image == pixels_digest(read_image(tmp_path / "tested/myeloma/1.png"))
+    config = describe(tmp_path / "crops", test_fraction=0.2)
+    found = crop_builder.crop_sources(config, tmp_path / "cache")
+    assert {part: len(crops) for part, crops in found.items()} == {"train": 16, "val": 16, "test": 8}
+    assert not set(found["test"].groups) & set(found["train"].groups + found["val"].groups)
+    config.test_crops = str(tmp_path / "tested")
+    assert "and dataset.split takes crops to test on too" in refusal(config, tmp_path / "cache")
 
 
 def test_a_class_in_val_that_train_lacks_is_refused(tmp_path):
@@ -226,7 +239,7 @@ def test_an_empty_split_is_refused_and_the_other_one_can_be_used(tmp_path):
     config = write_crops(tmp_path / "crops", BOTH)
     for fraction, empty, full in ((1.0, "val", "train"), (0.0, "train", "val")):
         config.split.train_fraction = fraction
-        sizes = {"train": 0, "val": 0} | {full: 7}
+        sizes = {"train": 0, "val": 0, "test": 0} | {full: 7}
         told = refusal(config, tmp_path / "cache", empty)
         assert told == f"split {empty!r} has no crops (crops by split: {sizes}); change dataset.split"
         assert len(crop_source(config, full, tmp_path / "cache")) == 7
@@ -284,14 +297,6 @@ def test_hidden_files_are_passed_over_and_other_files_are_told(tmp_path, caplog)
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     left_out = "3 left out, being no images in class folders:\n  loose.png\n  other/deeper\n  other/notes.txt"
     assert told == 2 * [f"{tmp_path / 'crops'}: {left_out}"]
-
-
-def test_a_crop_of_val_that_is_in_train_too_is_told(tmp_path, caplog):
-    crops_of_fields(tmp_path / "crops", fields=3)
-    write_crops(tmp_path / "val", BOTH, seed=1)
-    shutil.copy(tmp_path / "crops/other/2.png", tmp_path / "val/myeloma/x.png")
-    crop_source(describe(tmp_path / "crops", val_crops=tmp_path / "val"), "val", tmp_path / "cache")
-    assert "1 crop of val is in train too:\n  myeloma/x.png is other/2.png in train" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,11 @@ from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from wbcjax.input.building import cache_root, digests_of, image_files, one_at_a_time, prepare
+from wbcjax.input.building import Rows, cache_root, digests_of, image_files, one_at_a_time, prepare
 from wbcjax.input.contents import FORMAT_VERSION, enhancement, field_set, fingerprint, image_digest
-from wbcjax.input.digest import Digests
-from wbcjax.input.split import split_fields
-from wbcjax.smear.field import Cell, SmearField, decode_image
+from wbcjax.input.digest import Digests, Item, json_digest, pixels_digest
+from wbcjax.input.split import PARTS, split_fields
+from wbcjax.smear.field import Cell, SmearField, decode_image, read_image
 from wbcjax.smear.image_header import claimed_size
 from wbcjax.smear.read import FieldSet
 
@@ -25,15 +28,20 @@ log = logging.getLogger(__name__)
 
 
 class Source:
-    """One split of a built set: `len(source)`, `source.field(i)`, `source.names[i]`, `source.classes`."""
+    """One part of a built set: `len(source)`, `source.field(i)`, `source.names[i]`, `source.classes`."""
 
-    def __init__(self, records: Sequence[Mapping[str, Any]], names: Sequence[str], classes: Sequence[str]) -> None:
-        self.names = tuple(names)  # of field 0, 1, ...
+    def __init__(self, records: Sequence[Mapping[str, Any]], items: Sequence[Item], classes: Sequence[str]) -> None:
+        self.items = tuple(items)  # of field 0, 1, ...
+        self.names = tuple(item.name for item in items)
         self.classes = tuple(classes)  # of label 1, 2, ...
         self._records = records
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.items)
+
+    def select(self, rows: Sequence[int]) -> "Source":
+        """The fields `rows` of this part, in that order."""
+        return Source(Rows(self._records, rows), [self.items[row] for row in rows], self.classes)
 
     def field(self, index: int) -> SmearField:
         """Field `index`, decoded, at its own size, its cells as RLE masks or, where no more is known, as boxes."""
@@ -56,10 +64,7 @@ class Source:
 
     def counts(self) -> dict[str, int]:
         """How many fields there are, as "fields", and how many cells of each class, crowd regions apart."""
-        cells = [self._records[index]["cells"] for index in range(len(self))]
-        counted = [np.asarray(one["label"])[~np.asarray(one["crowd"], bool)] for one in cells]
-        labels = np.concatenate([np.zeros(0, np.int64), *counted])
-        per_class = {name: int((labels == label).sum()) for label, name in enumerate(self.classes, start=1)}
+        per_class = {name: sum(item.counts[label] for item in self.items) for label, name in enumerate(self.classes)}
         return {"fields": len(self)} | per_class
 
     def outlined(self) -> bool:
@@ -75,15 +80,24 @@ def _cell(record: Mapping[str, Any]) -> Cell:
     return Cell(label, box=(x1, y1, x2, y2), crowd=crowd)
 
 
-def source(config: ConfigDict, split: str, cache_dir: str | Path | None = None) -> Source:
-    """The "train" or "val" split of the set that `config` (an experiment's `dataset`) describes, built on first use.
+def source(config: ConfigDict, part: str, cache_dir: str | Path | None = None) -> Source:
+    """The part "train", "val" or "test" of a set, see `sources`. Raises also ValueError when it has no fields."""
+    found = sources(config, cache_dir)
+    if part not in found:
+        sizes = {name: len(found.get(name, ())) for name in PARTS}
+        raise ValueError(f"split {part!r} has no fields (fields by split: {sizes}); change dataset.split")
+    return found[part]
+
+
+def sources(config: ConfigDict, cache_dir: str | Path | None = None) -> dict[str, Source]:
+    """The parts that have fields of the set that `config` (an experiment's `dataset`) describes, built on first use.
 
     Sets are kept in `cache_dir`, else in $WBCJAX_CACHE, else in ~/.cache/wbcjax, in a folder named by a hash of the
     annotations and settings. One whose images (or whose renderer) have changed since is built anew. What is annotated
     but not in the set is told in the log, whenever it is opened, and cell by cell when it is built.
 
     Raises AnnotationError for annotations that cannot be used, ValueError for settings that contradict each other, for
-    an empty split, and for fields with more cells than `config.max_cells`, each named with its count.
+    images that cannot be read, and for fields with more cells than `config.max_cells`, each named with its count.
     """
     root = cache_root(cache_dir)
     digests = digests_of(root, [config.get("annotations", ""), config.get("images", "")])
@@ -94,24 +108,27 @@ def source(config: ConfigDict, split: str, cache_dir: str | Path | None = None) 
                 _build(folder, config, digests)
     digests.remember()
     built = _open(folder)
-    metadata, contents = built.info.metadata, built.info.metadata["cells"]
+    metadata = built.info.metadata
     for omission in metadata["omissions"]:
         log.warning("%s: %s", config.annotations, omission)
     if suspects := metadata["suspects"]:
         places = "1 place" if suspects == 1 else f"{suspects} places"
         log.info("%s: %s worth a look; `wbcjax inspect` lists them", config.annotations, places)
-    if not contents[split]:
-        sizes = {side: len(names) for side, names in contents.items()}
-        raise ValueError(f"split {split!r} has no fields (fields by split: {sizes}); change dataset.split")
-    crowded = {name: count for name, count in contents[split].items() if count > config.max_cells}
+    _refuse_crowded(metadata["cells"], config.max_cells)
+    # Images stay encoded here: TFDS does not decode as `decode_image` does, upright and with 8 bits a channel.
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    return {
+        part: Source(built.as_data_source(part, decoders=decoders), list(starmap(Item, items)), config.classes)
+        for part, items in metadata["items"].items()
+        if items
+    }
+
+
+def _refuse_crowded(cells: Mapping[str, Mapping[str, int]], max_cells: int) -> None:
+    crowded = {name: count for part in cells.values() for name, count in part.items() if count > max_cells}
     if crowded:
         listed = "\n".join(f"  {name}: {count} cells" for name, count in crowded.items())
-        raise ValueError(
-            f"dataset.max_cells is {config.max_cells}; set it to {max(crowded.values())} or more, for\n{listed}"
-        )
-    # Images stay encoded here: TFDS does not decode as `decode_image` does, upright and with 8 bits a channel.
-    records = built.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-    return Source(records, tuple(contents[split]), config.classes)
+        raise ValueError(f"dataset.max_cells is {max_cells}; set it to {max(crowded.values())} or more, for\n{listed}")
 
 
 class SmearFields(tfds.core.GeneratorBasedBuilder):
@@ -124,11 +141,13 @@ class SmearFields(tfds.core.GeneratorBasedBuilder):
         *,
         data_dir: Path,
         splits: Mapping[str, Sequence[SmearField]] | None = None,
+        items: Mapping[str, Sequence[Item]] | None = None,
         found: FieldSet | None = None,
         enhance: str = "none",
         digest: str = "",
     ) -> None:
         self._splits = splits or {}
+        self._items = items or {}  # of the fields of each split
         self._found = found  # what `splits` are taken from
         self._enhance = enhance  # one of METHODS
         self._digest = digest  # see `image_digest`
@@ -158,6 +177,7 @@ class SmearFields(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(
                 # Number of cells by name by split, in the order of the records.
                 cells={side: {f.name: len(f.cells) for f in fields} for side, fields in self._splits.items()},
+                items={side: list(map(list, items)) for side, items in self._items.items()},
                 omissions=self._found.omissions() if self._found else [],
                 suspects=len(self._found.suspects) if self._found else 0,
                 digest=self._digest,
@@ -223,7 +243,10 @@ def _build(folder: Path, config: ConfigDict, digests: Digests) -> None:
     outdated = _open(folder).data_path
     if outdated.exists() and not _is_current(folder, config, digests):
         shutil.rmtree(outdated)
-    builder = SmearFields(data_dir=folder, splits=splits, found=found, enhance=enhancement(config), digest=digest)
+    items = {side: _items(fields, len(config.classes)) for side, fields in splits.items()}
+    builder = SmearFields(
+        data_dir=folder, splits=splits, items=items, found=found, enhance=enhancement(config), digest=digest
+    )
     prepare(builder, lambda: _is_current(folder, config, digests))
     if not folder.name.endswith(fingerprint(config, digests)) or not _is_current(folder, config, digests):
         shutil.rmtree(_open(folder).data_path)
@@ -231,6 +254,32 @@ def _build(folder: Path, config: ConfigDict, digests: Digests) -> None:
             f"{config.annotations} or its images in {config.images} were changed while the set was being built of "
             "them: build it again"
         )
+
+
+def _items(fields: Sequence[SmearField], classes: int) -> list[Item]:
+    """What each field holds. Raises ValueError that names every image that cannot be read."""
+
+    def look(field: SmearField) -> Item | str:
+        try:
+            image = field.image() if field.path is None else read_image(field.path, field.max_pixels)
+        except OSError as error:
+            return f"{field.path}: {error.strerror}"
+        except ValueError as error:
+            return str(error)
+        counted = Counter(cell.label for cell in field.cells if not cell.crowd)
+        counts = tuple(counted[label] for label in range(1, classes + 1))
+        return Item(field.name, pixels_digest(image), json_digest(list(map(_plain, field.cells))), field.group, counts)
+
+    with ThreadPoolExecutor() as pool:
+        found = list(tqdm(pool.map(look, fields), total=len(fields), desc="look", unit="field", disable=None))
+    if faults := [fault for fault in found if isinstance(fault, str)]:
+        raise ValueError(f"{len(faults)} of {len(fields)} images cannot be read:\n  " + "\n  ".join(faults))
+    return [item for item in found if isinstance(item, Item)]
+
+
+def _plain(cell: Cell) -> list[Any]:
+    """A cell as it was annotated."""
+    return [cell.label, cell.crowd, [polygon.tolist() for polygon in cell.polygons], cell.rle, cell.box]
 
 
 def _tell(found: FieldSet, config: ConfigDict) -> None:

@@ -7,9 +7,9 @@ import io
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import grain
@@ -35,6 +35,19 @@ class Picture(Protocol):
     def max_pixels(self) -> int: ...  # of its image file; a larger one is not read
 
     def image(self) -> UInt8[np.ndarray, "h w 3"]: ...
+
+
+class Rows(Sequence[Mapping[str, Any]]):
+    """Some of the records of a set, in a chosen order, read when they are asked for."""
+
+    def __init__(self, records: Sequence[Mapping[str, Any]], rows: Sequence[int]) -> None:
+        self._records, self._rows = records, tuple(rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._records[self._rows[index]]
 
 
 def cache_root(cache_dir: str | Path | None) -> Path:

@@ -16,13 +16,13 @@ from tqdm import tqdm
 
 from wbcjax.enhance import ENHANCE_VERSION, METHODS
 from wbcjax.input.digest import Digests
-from wbcjax.input.split import read_names
+from wbcjax.input.split import PARTS, read_names
 from wbcjax.smear import synthetic
 from wbcjax.smear.formats.mask_files import CLASS_NAME
 from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.read import FORMATS, FieldSet, read
 
-FORMAT_VERSION = 2  # raise it whenever the same files would be read into other fields, or records change their layout
+FORMAT_VERSION = 3  # raise it whenever the same files would be read into other fields, or records change their layout
 WITH_GROUPS = ("via", "coco")  # formats that can say which fields belong together
 WITHOUT_CLASSES = ("label_images", "mask_folders")  # formats in which every cell is named CLASS_NAME
 
@@ -55,7 +55,7 @@ def field_set(config: ConfigDict) -> FieldSet:
 
 def fingerprint(config: ConfigDict, digests: Digests) -> str:
     """A hash of the annotations and of all settings that decide which fields and cells are in the set."""
-    names = {side: read_names(config.split[side]) for side in ("train_names", "val_names")}
+    names = {f"{part}_names": read_names(config.split.get(f"{part}_names", ())) for part in PARTS}
     settings: dict[str, Any] = {"format": FORMAT_VERSION, "classes": config.classes, "split": {**config.split, **names}}
     settings |= {"enhance": (enhancement(config), ENHANCE_VERSION)}
     if config.name == "synthetic":

@@ -16,15 +16,16 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from wbcjax.enhance import ENHANCE_VERSION
-from wbcjax.input.building import cache_root, digests_of, image_files, one_at_a_time, prepare
+from wbcjax.input.building import Rows, cache_root, digests_of, image_files, one_at_a_time, prepare
 from wbcjax.input.contents import enhancement
 from wbcjax.input.crop_contents import Crop, check_classes, crop_sides, cut_settings
-from wbcjax.input.digest import Digests
+from wbcjax.input.digest import Digests, Item, pixels_digest
+from wbcjax.input.split import PARTS
 from wbcjax.smear.field import decode_image
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1  # raise it whenever records change their layout
+FORMAT_VERSION = 2  # raise it whenever records change their layout
 
 
 class CropSource:
@@ -33,19 +34,24 @@ class CropSource:
     def __init__(
         self,
         records: Sequence[Mapping[str, Any]],
-        crops: Sequence[Crop],
+        items: Sequence[Item],
         classes: Sequence[str],
         cut: Mapping[str, Any] | None = None,
     ) -> None:
-        self.names = tuple(crop.name for crop in crops)  # "class/file" of crop 0, 1, ...
-        self.groups = tuple(crop.group for crop in crops)  # the group or field it is from, else its own name
-        self.labels = np.array([crop.label for crop in crops], np.int32)  # (n,), 0..c-1
+        self.items = tuple(items)  # of crop 0, 1, ...
+        self.names = tuple(item.name for item in items)  # "class/file"
+        self.groups = tuple(item.group or item.name for item in items)  # the group or field it is from
+        self.labels = np.array([item.counts.index(1) for item in items], np.int32)  # (n,), 0..c-1
         self.classes = tuple(classes)  # of label 0, 1, ...
         self.cut = cut  # how the crops were cut: see `cut_settings`
         self._records = records
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def select(self, rows: Sequence[int]) -> "CropSource":
+        """The crops `rows` of this part, in that order."""
+        return CropSource(Rows(self._records, rows), [self.items[row] for row in rows], self.classes, self.cut)
 
     def counts(self) -> dict[str, int]:
         """How many crops there are, as "crops", and how many of each class."""
@@ -57,26 +63,31 @@ class CropSource:
         return decode_image(self._records[index]["image"], self.names[index])
 
 
-def crop_source(config: ConfigDict, split: str, cache_dir: str | Path | None = None) -> CropSource:
-    """The "train" or "val" split of the crops that `config` (an experiment's `dataset`) describes, built on first use.
+def crop_source(config: ConfigDict, part: str, cache_dir: str | Path | None = None) -> CropSource:
+    """The part "train", "val" or "test" of a set, see `crop_sources`. Raises also ValueError when it has no crops."""
+    found = crop_sources(config, cache_dir)
+    if part not in found:
+        sizes = {name: len(found.get(name, ())) for name in PARTS}
+        raise ValueError(f"split {part!r} has no crops (crops by split: {sizes}); change dataset.split")
+    return found[part]
+
+
+def crop_sources(config: ConfigDict, cache_dir: str | Path | None = None) -> dict[str, CropSource]:
+    """The parts that have crops of the crops that `config` (an experiment's `dataset`) describes, built on first use.
 
     Sets are kept where those of fields are, see `cache_root`, in a folder named by a hash of all that is in them: a
     crop that changes, appears or disappears makes another set. What is in the folders but not in the set is told in the
-    log whenever it is opened, and so are crops that are the same, byte for byte, in train and in val.
+    log whenever it is opened.
 
-    Raises FileNotFoundError for a folder that is not there; ValueError as `crop_sides` and `check_classes` do, for an
-    empty split, for settings that there are not, and for crops that cannot be read, each by its name.
+    Raises FileNotFoundError for a folder that is not there; ValueError as `crop_sides` and `check_classes` do, for
+    settings that there are not, and for crops that cannot be read, each by its name.
     """
     sides = crop_sides(config)
-    if not sides[split]:
-        sizes = {side: len(crops) for side, crops in sides.items()}
-        raise ValueError(f"split {split!r} has no crops (crops by split: {sizes}); change dataset.split")
     check_classes(sides, config.classes)
     cut = cut_settings(config)
 
     root, enhance = cache_root(cache_dir), enhancement(config)
-    digests = digests_of(root, [config.crops, config.val_crops])
-    _tell_twins(sides, digests)
+    digests = digests_of(root, [config.crops, config.val_crops, config.get("test_crops", "")])
     folder = root / f"{config.name}-{_fingerprint(sides, enhance, digests)}"
     if not _is_built(folder):
         with one_at_a_time(folder):
@@ -86,9 +97,26 @@ def crop_source(config: ConfigDict, split: str, cache_dir: str | Path | None = N
                     shutil.rmtree(_open(folder).data_path)
                     raise ValueError("crops were changed while the set was being built of them: build it again")
     digests.remember()
+    built = _open(folder)
+    images = built.info.metadata["images"]
     # Images stay encoded here: TFDS does not decode as `decode_image` does, upright and with 8 bits a channel.
-    records = _open(folder).as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-    return CropSource(records, sides[split], config.classes, cut)
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    return {
+        part: CropSource(
+            built.as_data_source(part, decoders=decoders),
+            [_item(*of, config.classes) for of in zip(crops, images[part], strict=True)],
+            config.classes,
+            cut,
+        )
+        for part, crops in sides.items()
+        if crops
+    }
+
+
+def _item(crop: Crop, image: str, classes: Sequence[str]) -> Item:
+    """What a crop holds; `image` is its `pixels_digest`. Its annotation is its class."""
+    counts = tuple(int(label == crop.label) for label in range(len(classes)))
+    return Item(crop.name, image, classes[crop.label], crop.group, counts)
 
 
 class CellCrops(tfds.core.GeneratorBasedBuilder):
@@ -97,9 +125,15 @@ class CellCrops(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version(f"{FORMAT_VERSION}.0.0")
 
     def __init__(
-        self, *, data_dir: Path, sides: Mapping[str, Sequence[Crop]] | None = None, enhance: str = "none"
+        self,
+        *,
+        data_dir: Path,
+        sides: Mapping[str, Sequence[Crop]] | None = None,
+        images: Mapping[str, Sequence[str]] | None = None,
+        enhance: str = "none",
     ) -> None:
         self._sides = sides or {}
+        self._images = images or {}  # `pixels_digest` of each crop
         self._enhance = enhance  # one of METHODS
         super().__init__(file_format="array_record", data_dir=data_dir)
 
@@ -115,6 +149,7 @@ class CellCrops(tfds.core.GeneratorBasedBuilder):
                     "label": np.int32,  # 0..c-1
                 }
             ),
+            metadata=tfds.core.MetadataDict(images={side: list(found) for side, found in self._images.items()}),
             disable_shuffling=True,  # record i is crop i of the split
         )
 
@@ -147,30 +182,21 @@ def _fingerprint(sides: Mapping[str, Sequence[Crop]], enhance: str, digests: Dig
 def _build(folder: Path, sides: Mapping[str, Sequence[Crop]], enhance: str) -> None:
     crops = [crop for side in sides.values() for crop in side]
     with ThreadPoolExecutor() as pool:
-        shown = tqdm(pool.map(_fault, crops), total=len(crops), desc="check crops", unit="crop", disable=None)
-        faults = [fault for fault in shown if fault]
-    if faults:
+        shown = tqdm(pool.map(_look, crops), total=len(crops), desc="check crops", unit="crop", disable=None)
+        found = list(shown)
+    if faults := [fault for _, fault in found if fault]:
         raise ValueError(f"{len(faults)} of {len(crops)} crops cannot be read:\n  " + "\n  ".join(faults))
     log.info("building %s: %s crops", folder, {side: len(crops) for side, crops in sides.items()})
-    prepare(CellCrops(data_dir=folder, sides=sides, enhance=enhance), lambda: _is_built(folder))
+    looked = iter(found)
+    images = {side: [next(looked)[0] for _ in of_side] for side, of_side in sides.items()}
+    prepare(CellCrops(data_dir=folder, sides=sides, images=images, enhance=enhance), lambda: _is_built(folder))
 
 
-def _fault(crop: Crop) -> str | None:
-    """Why a crop cannot be read."""
+def _look(crop: Crop) -> tuple[str, str]:
+    """The `pixels_digest` of a crop, and why it cannot be read, either of them ""."""
     try:
-        crop.image()
+        return pixels_digest(crop.image()), ""
     except OSError as error:
-        return f"{crop.path}: {error.strerror}"
+        return "", f"{crop.path}: {error.strerror}"
     except ValueError as error:
-        return str(error)
-    return None
-
-
-def _tell_twins(sides: Mapping[str, Sequence[Crop]], digests: Digests) -> None:
-    """Log the crops of val whose files are, byte for byte, among those of train: they are no test of anything."""
-    learnt = {digests.file(crop.path): crop.name for crop in sides["train"]}
-    twins = [(crop.name, learnt[digests.file(crop.path)]) for crop in sides["val"] if digests.file(crop.path) in learnt]
-    if twins:
-        listed = "\n  ".join(f"{name} is {of_train} in train" for name, of_train in twins)
-        crops = "1 crop of val is" if len(twins) == 1 else f"{len(twins)} crops of val are"
-        log.warning("%s in train too:\n  %s", crops, listed)
+        return "", str(error)

@@ -65,11 +65,12 @@ class CropField(NamedTuple):
 
 
 def crop_sides(config: ConfigDict) -> dict[str, list[Crop]]:
-    """The crops of {"train": ..., "val": ...}, by class and name: those of two folders, or one folder's, split.
+    """The crops of {"train", "val", "test"}, by class and name: those of one folder, split, or of several folders.
 
     What is split is fields, as `split_fields` does it with the fields that were annotated: all crops of a field (and
-    all fields of a group) are on one side, `train_fraction` is that of fields, and `train_names` and `val_names` list
-    fields as the column `field` of crops.csv has them. The same seed and lists thus divide fields and crops alike.
+    all fields of a group) are in one part, fractions are of fields, and `train_names`, `val_names` and `test_names`
+    list fields as the column `field` of crops.csv has them. The same seed and lists thus divide fields and crops alike.
+    Where `val_crops` is another folder nothing is split: `crops` train. `test_crops`, where there are any, test.
     With `val_crops` alone, and no `crops`, nothing trains, and not every class need be there.
 
     Raises FileNotFoundError for a folder that is not there. Raises ValueError for classes, folders and tables that do
@@ -78,25 +79,36 @@ def crop_sides(config: ConfigDict) -> dict[str, list[Crop]]:
     classes = tuple(config.classes)
     if len(set(classes)) < 2 or len(set(classes)) < len(classes):
         raise ValueError(f"dataset.classes is {classes}; give the names of two class folders or more, each once")
-    if not config.val_crops:
-        return _split(_read(config, "crops"), config)
-    if read_names(config.split.train_names) or read_names(config.split.val_names):
+    split, test_crops = config.split, config.get("test_crops", "")
+    tests = bool(split.get("test_fraction", 0.0)) or bool(read_names(split.get("test_names", ())))
+    if test_crops and tests:
         raise ValueError(
-            f"dataset.val_crops is {config.val_crops!r}, and dataset.split lists names: leave out one or the other"
+            f"dataset.test_crops is {test_crops!r}, and dataset.split takes crops to test on too: leave out one or the "
+            "other"
         )
-    return {"train": _read(config, "crops") if config.crops else [], "val": _read(config, "val_crops")}
+    if not config.val_crops:
+        sides = _split(_read(config, "crops"), config)
+    elif tests or read_names(split.train_names) or read_names(split.val_names):
+        raise ValueError(
+            f"dataset.val_crops is {config.val_crops!r}, so that nothing is split, and dataset.split lists names or "
+            "takes a part to test on: leave out one or the other, or set dataset.test_crops"
+        )
+    else:
+        sides = {"train": _read(config, "crops") if config.crops else [], "val": _read(config, "val_crops"), "test": []}
+    return sides | {"test": _read(config, "test_crops")} if test_crops else sides
 
 
 def cut_settings(config: ConfigDict) -> dict[str, Any] | None:
     """How the crops were cut, as crops.json has it (see `wbcjax.crop_folder.crop_folder`); None when there is none.
 
-    Crops to validate with that were cut otherwise are told in the log. Raises ValueError for a file that is no JSON.
+    Crops to validate or test with that were cut otherwise are told in the log. Raises ValueError for a file that is no
+    JSON.
     """
     if not config.crops:
         return _read_settings(Path(config.val_crops))
     cut = _read_settings(Path(config.crops))
-    if config.val_crops:
-        tell_other_cut(config.val_crops, _read_settings(Path(config.val_crops)), config.crops, cut)
+    for others in filter(None, (config.val_crops, config.get("test_crops", ""))):
+        tell_other_cut(others, _read_settings(Path(others)), config.crops, cut)
     return cut
 
 
@@ -112,15 +124,15 @@ def tell_other_cut(
 
 
 def check_classes(sides: dict[str, list[Crop]], classes: Sequence[str]) -> None:
-    """Raise ValueError for a class that val has and train lacks; one that only train has is told in the log."""
+    """Raise ValueError for a class that val or test has and train lacks."""
     counts = {side: Counter(classes[crop.label] for crop in crops) for side, crops in sides.items()}
-    lacking = [name for name in classes if counts["val"][name] and not counts["train"][name]]
-    if counts["train"] and lacking:
-        listed = ", ".join(f"{name!r} ({_count(counts['val'][name])})" for name in lacking)
-        raise ValueError(f"val has classes that train lacks: {listed}; change dataset.split, or add crops of them")
-    lacking = [name for name in classes if counts["train"][name] and not counts["val"][name]]
-    if counts["val"] and lacking:
-        log.warning("val has no crops of %s: nothing is known of how well they are told", ", ".join(map(repr, lacking)))
+    for part in ("val", "test"):
+        lacking = [name for name in classes if counts[part][name] and not counts["train"][name]]
+        if counts["train"] and lacking:
+            listed = ", ".join(f"{name!r} ({_count(counts[part][name])})" for name in lacking)
+            raise ValueError(
+                f"{part} has classes that train lacks: {listed}; change dataset.split, or add crops of them"
+            )
 
 
 def _split(crops: list[Crop], config: ConfigDict) -> dict[str, list[Crop]]:

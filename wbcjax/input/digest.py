@@ -1,4 +1,4 @@
-"""Hashes of what files hold, cheap to ask for again while the files lie untouched."""
+"""Hashes of what files hold, cheap to ask for again while the files lie untouched, and of what a field is."""
 
 import contextlib
 import hashlib
@@ -6,10 +6,34 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
 
 from wbcjax.files import open_regular, write_atomically
 
 SETTLED = 2e9  # ns since a file's last change after which another change cannot get the same time stamp (FAT: 2 s)
+
+
+class Item(NamedTuple):
+    """A field, or a crop, of a set: its name, and what it holds."""
+
+    name: str
+    image: str = ""  # see `pixels_digest`
+    cells: str = ""  # a digest of its annotation
+    group: str | None = None  # of the items that must not be in two parts of a split, if it has one
+    counts: tuple[int, ...] = ()  # its cells of each class, crowd regions apart
+
+
+def pixels_digest(image: UInt8[np.ndarray, "h w 3"]) -> str:
+    """A hash of an RGB image: the same for a copy under another name, and in another format without loss."""
+    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()[:32]
+
+
+def json_digest(data: Any) -> str:
+    """A hash of what JSON can write."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class Digests:

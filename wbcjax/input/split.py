@@ -1,13 +1,17 @@
-"""Which fields train and which validate: by named lists, or by a seeded fraction that never splits a group."""
+"""Which fields train, validate and test: by named lists, or by seeded fractions that never split a group."""
 
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 log = logging.getLogger(__name__)
+
+PARTS = ("train", "val", "test")  # learnt from; choosing the best checkpoint; neither
+Names = Sequence[str] | str
 
 
 @runtime_checkable
@@ -28,29 +32,47 @@ def split_fields(
     *,
     seed: int,
     train_fraction: float,
-    train_names: Sequence[str] | str = (),
-    val_names: Sequence[str] | str = (),
+    test_fraction: float = 0.0,
+    train_names: Names = (),
+    val_names: Names = (),
+    test_names: Names = (),
 ) -> dict[str, list[Field]]:
-    """Split a set into {"train": fields, "val": fields}, each in the order of `fields`; groups stay whole.
+    """Split a set into {"train": fields, "val": ..., "test": ...}, each in the order of `fields`; groups stay whole.
 
-    With `train_names` or `val_names` (see `read_names`) the lists decide: given one of them, the other side gets the
-    rest; given both, fields in neither are left out, counted and named in the log. Without lists, groups (a field that
-    has none is its own) are ordered by a hash of the seed and their name, and the first go to training, as many as come
-    nearest to `train_fraction` of all fields. A fraction strictly between 0 and 1 leaves neither side empty when there
-    are two groups or more. Adding a field leaves the order of the others as it was.
+    `test`, empty unless it is asked for, is taken first: the fields of `test_names`, or `test_fraction` of all. What is
+    left trains or validates: `train_fraction` of it trains, or `train_names` and `val_names` (see `read_names`) decide.
+    Given one of these two lists, the other part gets the rest; given both, fields on no list are left out, counted and
+    named in the log.
 
-    Raises ValueError when `train_fraction` is outside 0..1, when a listed name is unknown, repeated or on both lists,
-    or when the lists put a group on both sides.
+    For the fractions, groups (a field that has none is its own) are ordered by a hash of the seed and their name. The
+    last of them test, as many as come nearest to `test_fraction`; of the others the first train. So a set of which 0.8
+    trained and 0.2 validated tests, with `test_fraction` 0.2, on the fields that validated. A fraction strictly between
+    0 and 1 leaves neither side of its cut empty when there are two groups or more. Adding a field leaves the order of
+    the others as it was.
+
+    Raises ValueError when a fraction is outside 0..1, when `test_fraction` is given beside a list, when a listed name
+    is unknown, repeated or on two lists, or when the lists put a group into two parts.
     """
-    train_names, val_names = read_names(train_names), read_names(val_names)
-    if train_names or val_names:
-        sides = _by_names(fields, train_names, val_names)
+    lists = {"train": read_names(train_names), "val": read_names(val_names), "test": read_names(test_names)}
+    for option, fraction in (("train_fraction", train_fraction), ("test_fraction", test_fraction)):
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"split.{option} is {fraction}; give a number from 0 to 1")
+    if given := [f"split.{part}_names" for part in PARTS if lists[part] and test_fraction]:
+        raise ValueError(f"split.test_fraction is {test_fraction}, and {given[0]} lists fields: list those of test too")
+    _check_lists(fields, lists)
+    test, rest = set(lists["test"]), [f for f in fields if f.name not in lists["test"]]
+    if test_fraction:
+        kept, test = _cut(fields, seed, 1 - test_fraction)
+        rest = [f for f in fields if f.name in kept]
+    if lists["train"] or lists["val"]:
+        train, val = _by_names(rest, set(lists["train"]), set(lists["val"]))
     else:
-        sides = _by_fraction(fields, seed, train_fraction)
-    return {side: [f for f in fields if f.name in names] for side, names in sides.items()}
+        train, val = _cut(rest, seed, train_fraction)
+    _check_groups(fields, {"train": train, "val": val, "test": test})
+    return {part: [f for f in fields if f.name in names] for part, names in zip(PARTS, (train, val, test), strict=True)}
 
 
-def read_names(names: Sequence[str] | str) -> tuple[str, ...]:
+def read_names(names: Names) -> tuple[str, ...]:
     """The names of a list, in which "some.txt" stands for the lines of that text file, blank ones apart.
 
     A file's path alone does too; where a config has a tuple it takes no string, and ("some.txt",) is to be given.
@@ -63,38 +85,53 @@ def read_names(names: Sequence[str] | str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _by_names(
-    fields: Sequence[Grouped], train_names: tuple[str, ...], val_names: tuple[str, ...]
-) -> dict[str, set[str]]:
+def _check_lists(fields: Sequence[Grouped], lists: Mapping[str, tuple[str, ...]]) -> None:
     known = {f.name for f in fields}
-    train, val = set(train_names), set(val_names)
     problems = []
-    for option, names in (("train_names", train_names), ("val_names", val_names)):
-        problems += [f"split.{option}: {name!r} is no field of this set" for name in sorted(set(names) - known)]
-        problems += [f"split.{option}: {name!r} is listed {k} times" for name, k in Counter(names).items() if k > 1]
-    problems += [f"{name!r} is in both split.train_names and split.val_names" for name in sorted(train & val)]
-    if not problems:
-        train, val = train or known - val, val or known - train
-        groups = [{f.group for f in fields if f.name in side and f.group is not None} for side in (train, val)]
-        problems += [f"group {group!r} has fields on both sides" for group in sorted(groups[0] & groups[1])]
+    for part, names in lists.items():
+        option = f"split.{part}_names"
+        problems += [f"{option}: {name!r} is no field of this set" for name in sorted(set(names) - known)]
+        problems += [f"{option}: {name!r} is listed {k} times" for name, k in Counter(names).items() if k > 1]
+    for one, other in combinations(lists, 2):
+        both = sorted(set(lists[one]) & set(lists[other]))
+        problems += [f"{name!r} is in both split.{one}_names and split.{other}_names" for name in both]
     if problems:
         raise ValueError("cannot split the set; correct the lists:\n  " + "\n  ".join(problems))
+
+
+def _by_names(fields: Sequence[Grouped], train: set[str], val: set[str]) -> tuple[set[str], set[str]]:
+    """The names of what trains and validates, of the fields that do not test."""
+    known = {f.name for f in fields}
+    train, val = train or known - val, val or known - train
     if left_out := sorted(known - train - val):
         log.info("%d fields are in neither split.train_names nor split.val_names: %s", len(left_out), left_out)
-    return {"train": train, "val": val}
+    return train, val
 
 
-def _by_fraction(fields: Sequence[Grouped], seed: int, train_fraction: float) -> dict[str, set[str]]:
-    if not 0 <= train_fraction <= 1:
-        raise ValueError(f"split.train_fraction is {train_fraction}; give a number from 0 to 1")
+def _cut(fields: Sequence[Grouped], seed: int, fraction: float) -> tuple[set[str], set[str]]:
+    """The names of the fields before a cut, as near to `fraction` of them as whole groups allow, and of those after."""
     groups: dict[tuple[str, str], list[str]] = {}
     for f in fields:
         groups.setdefault(("field", f.name) if f.group is None else ("group", f.group), []).append(f.name)
     shuffled = sorted(groups, key=lambda group: hashlib.sha256(repr((seed, *group)).encode()).digest())
-    sizes = [0]  # of the training side when it takes the first 0, 1, ... groups
+    sizes = [0]  # of the side before the cut when it takes the first 0, 1, ... groups
     for group in shuffled:
         sizes.append(sizes[-1] + len(groups[group]))
-    choices = range(len(sizes)) if train_fraction in (0, 1) or len(shuffled) < 2 else range(1, len(shuffled))
-    cut = min(choices, key=lambda k: abs(sizes[k] - train_fraction * len(fields)))
-    train = {name for group in shuffled[:cut] for name in groups[group]}
-    return {"train": train, "val": {f.name for f in fields} - train}
+    choices = range(len(sizes)) if fraction in (0, 1) or len(shuffled) < 2 else range(1, len(shuffled))
+    cut = min(choices, key=lambda k: abs(sizes[k] - fraction * len(fields)))
+    before = {name for group in shuffled[:cut] for name in groups[group]}
+    return before, {f.name for f in fields} - before
+
+
+def _check_groups(fields: Sequence[Grouped], parts: Mapping[str, set[str]]) -> None:
+    """Raise ValueError for groups that lists have put into two parts."""
+    groups = {
+        part: {f.group for f in fields if f.name in names and f.group is not None} for part, names in parts.items()
+    }
+    problems = [
+        f"group {group!r} has fields on both sides, in {one} and in {other}"
+        for one, other in combinations(parts, 2)
+        for group in sorted(groups[one] & groups[other])
+    ]
+    if problems:
+        raise ValueError("cannot split the set; correct the lists:\n  " + "\n  ".join(problems))

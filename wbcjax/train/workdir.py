@@ -6,6 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from wbcjax.run import upgrade
+
 
 class ConfigChanged(ValueError):
     """The workdir holds a run of another config."""
@@ -24,7 +26,7 @@ def settle_config(
     now = json.loads(config_json(config))
     changes = {}
     if started and path.exists():
-        changes = _differences(_read(path), now)
+        changes = _differences(upgrade(_read(path)), now)
         if changes and not allow_change:
             raise ConfigChanged(
                 f"{path} is of another config:\n"
