@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from orbax.checkpoint.handlers import CompositeCheckpointHandler
 
 from wbcjax.train.checkpoint_files import (
@@ -30,6 +28,7 @@ from wbcjax.train.checkpoint_files import (
     write_score,
 )
 from wbcjax.train.digests import find_fault, has_digests, write_digests
+from wbcjax.train.first_process import in_first_process
 from wbcjax.train.misfit import find_alteration, find_misfit
 from wbcjax.train.plain_name import is_plain, plain_name
 from wbcjax.train.state import TrainState, prediction_variables
@@ -59,7 +58,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, *, only_read: bool = False) -> None:
         self._directory = directory.absolute()
-        # To orbax each process is alone: the first one writes, each reads for itself. See _in_first_process.
+        # To orbax each process is alone: the first one writes, each reads for itself. See in_first_process.
         me = jax.process_index()
         alone = ocp.options.MultiprocessingOptions(
             primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
@@ -75,7 +74,7 @@ class Checkpoints:
             multiprocessing_options=alone,
         )
         if not only_read:
-            _in_first_process(self._make_ready, f"{directory} could not be opened")
+            in_first_process(self._make_ready, f"{directory} could not be opened")
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -112,7 +111,7 @@ class Checkpoints:
         NotSaved when it cannot be written, as on a full disk; OSError in the processes that waited for it.
         """
         step = int(state.step)
-        _in_first_process(lambda: self._save(step, state, batches, score), f"step {step} could not be saved")
+        in_first_process(lambda: self._save(step, state, batches, score), f"step {step} could not be saved")
 
     def restore(self, step: int, like: TrainState, batches: grain.DatasetIterator) -> TrainState:
         """The state of `step`, in host memory, shaped as `like`; sets `batches` back to where it was then.
@@ -307,21 +306,6 @@ def _array_items(state: TrainState) -> dict[str, dict]:
 def _training_item(state: TrainState) -> dict:
     item = {"step": state.step, "opt_state": state.opt_state, "key": state.key}
     return item if state.ema is None else item | {"params": state.params, "batch_stats": state.batch_stats}
-
-
-def _in_first_process(work: Callable[[], None], failure: str) -> None:
-    """Do `work` in process 0 while the others wait; where it fails there, they raise OSError."""
-    error = None
-    if jax.process_index() == 0:
-        try:
-            work()
-        except Exception as raised:  # of whatever kind: raised again below, once the others know
-            error = raised
-    failed = multihost_utils.broadcast_one_to_all(np.int32(error is not None))
-    if error:
-        raise error
-    if failed:
-        raise OSError(f"{failure} by the first process: see its message")
 
 
 def _short(folder: Path, error: Exception) -> str:

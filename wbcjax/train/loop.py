@@ -32,6 +32,7 @@ from wbcjax.train.state import TrainState, init_optimizer, init_state, predictio
 from wbcjax.train.step import make_step
 from wbcjax.train.task import Task
 from wbcjax.train.workdir import settle_config
+from wbcjax.train.workdir_lock import lock_workdir
 
 STEPS_IN_FLIGHT = 2  # steps handed to the device and not done: more would only hold more batches in its memory
 COLLAPSED = 0.01  # of the best score: what is below is no worse model, but one that finds nothing any more
@@ -47,8 +48,9 @@ def train(
     (SIGINT, SIGTERM) that stopped it, or came too late to: the step is finished, and a checkpoint saved without an
     evaluation. A second signal ends the program at once: what was done since the last save, about `checkpoint_minutes`
     at most, is lost. Several processes agree on what one of them was told. Called in another thread than the main one
-    it hears no signal: `max_minutes` ends it. Raises ConfigChanged, NonFiniteLoss (see `Guard`), OSError when a
-    checkpoint or the log cannot be written, and ValueError for a config that contradicts itself or the checkpoint.
+    it hears no signal: `max_minutes` ends it. Raises ConfigChanged, WorkdirInUse, NonFiniteLoss (see `Guard`), OSError
+    when a checkpoint or the log cannot be written, and ValueError for a config that contradicts itself or the
+    checkpoint.
     """
     workdir = Path(workdir)
     first_process = jax.process_index() == 0
@@ -56,7 +58,7 @@ def train(
     plan = plan_run(settings, task.images)
     parallel = DataParallel(settings.parallel)
     check_batch_size(settings.batch_size, len(parallel.devices), settings.accumulate)
-    with Checkpoints(checkpoint_directory(workdir)) as checkpoints:
+    with lock_workdir(workdir), Checkpoints(checkpoint_directory(workdir)) as checkpoints:
         started = any(checkpoint_directory(workdir).iterdir())  # torn ones count: they are of that config
         changes = settle_config(config, workdir, started=started, allow_change=allow_config_change, write=first_process)
         if first_process:

@@ -1,0 +1,104 @@
+"""One training at a time in a workdir."""
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+from filelock import FileLock, SoftFileLock, Timeout
+
+from wbcjax.train.first_process import in_first_process
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 20.0  # seconds, of a run of several processes: one that outlived another of the last run may not have ended
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # what file systems without locks answer: some of Lustre, NFS
+
+
+class WorkdirInUse(OSError):
+    """Another process trains in the workdir."""
+
+
+@contextlib.contextmanager
+def lock_workdir(workdir: Path) -> Iterator[None]:
+    """While entered, no other run trains in `workdir`; of several processes of one run the first one sees to that.
+
+    train.lock is locked by the system (flock), which unlocks it when its process ends, however that is. It holds the
+    number and host of the process, for others to tell. Where the file system has no locks, train.lock.soft stands for
+    one: left by a process that is gone from this host it is taken over; of another host it must be deleted by hand.
+
+    Raises WorkdirInUse that names the other process, OSError where no file can be written.
+    """
+    with contextlib.ExitStack() as held:
+        in_first_process(lambda: held.enter_context(_lock(workdir)), f"{workdir} could not be locked")
+        yield
+
+
+@contextlib.contextmanager
+def _lock(workdir: Path) -> Iterator[None]:
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / "train.lock"
+    lock = FileLock(path, timeout=PATIENCE if jax.process_count() > 1 else 0, fallback_to_soft=False)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(lock)
+        except Timeout:
+            raise WorkdirInUse(f"{_in_use(workdir, path)}, or give another --workdir") from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            held.enter_context(_soft_lock(workdir))
+        else:
+            _tell_of_the_last(path)
+            path.write_text(f"{os.getpid()}\n{socket.gethostname()}\n")
+            held.callback(_empty, path)
+        yield
+
+
+@contextlib.contextmanager
+def _soft_lock(workdir: Path) -> Iterator[None]:
+    path = workdir / "train.lock.soft"
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(SoftFileLock(path, timeout=0))
+        except Timeout:
+            raise WorkdirInUse(
+                f"{_in_use(workdir, path)}, or give another --workdir. If no training is left there, delete {path}"
+            ) from None
+        yield
+
+
+def _empty(path: Path) -> None:
+    with contextlib.suppress(OSError):  # the folder is gone, say: the training is over all the same
+        path.write_text("")
+
+
+def _in_use(workdir: Path, path: Path) -> str:
+    pid, host = _holder(path)
+    return f"{workdir} is in use: process {pid} on host {host} trains in it. Wait for its end or stop it"
+
+
+def _tell_of_the_last(path: Path) -> None:
+    """Warn where the last training was of another host and did not say that it ended: it was killed, most likely."""
+    pid, host = _holder(path)
+    if host not in ("?", socket.gethostname()):
+        log.warning(
+            "process %s on host %s trained in %s and was cut short; should it run on, on a disk whose locks its host "
+            "does not share, stop one of the two",
+            pid,
+            host,
+            path.parent,
+        )
+
+
+def _holder(path: Path) -> tuple[str, str]:
+    """Process and host that a lock names; "?" where it names none, as between its taking and the writing."""
+    try:
+        pid, host, *_ = path.read_text(errors="replace").splitlines()
+    except (OSError, ValueError):
+        return "?", "?"
+    return pid, host
