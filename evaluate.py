@@ -10,8 +10,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from wbcjax import heap, runtime
-from wbcjax.tasks import evaluate
+from wbcjax.ending import ending
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of a training run", required=True)
 SPLIT = flags.DEFINE_enum("split", "val", ["train", "val"], "fields, or crops, to score on")
@@ -23,6 +22,14 @@ CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "weight
 
 
 def main(_: list[str]) -> None:
+    with ending("evaluate.py"):
+        run()
+
+
+def run() -> None:
+    from wbcjax import heap, runtime
+    from wbcjax.tasks import evaluate
+
     runtime.quiet_libraries()
     heap.tune_malloc()
     runtime.use_compilation_cache()

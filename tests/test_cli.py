@@ -35,4 +35,4 @@ def test_an_interrupted_command_says_so_and_exits_as_shells_expect(
     with pytest.raises(SystemExit) as stop:
         cli.main(["inspect", str(tmp_path), str(tmp_path)])
     assert stop.value.code == 130
-    assert capsys.readouterr().err == "wbcjax: interrupted; the files written so far are whole\n"
+    assert capsys.readouterr().err == "wbcjax: stopped by SIGINT; the files written so far are whole\n"

@@ -4,15 +4,21 @@ What a command runs on is imported when it runs: `inspect` and `--help` need no 
 """
 
 import argparse
-import signal
 import sys
 
-from wbcjax.commands import crop, enhance, experiment, export, inspect, plan, predict, weights
-from wbcjax.report.tables import printable
+from wbcjax.ending import ending
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line given, or the process's own."""
+    with ending("wbcjax"):
+        _run(arguments)
+
+
+def _run(arguments: list[str] | None) -> None:
+    from wbcjax.commands import crop, enhance, experiment, export, inspect, plan, predict, weights
+    from wbcjax.report.tables import printable
+
     parser = argparse.ArgumentParser(prog="wbcjax", description="White blood cells in images of smears.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (predict, inspect, enhance, crop, weights, export, experiment, plan):
@@ -23,8 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.overrides = others
     try:
         options.run(options)
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError) as error:
         sys.exit("\n".join(map(printable, f"wbcjax: {error}".splitlines())))
-    except KeyboardInterrupt:
-        sys.stderr.write("wbcjax: interrupted; the files written so far are whole\n")
-        sys.exit(128 + signal.SIGINT)

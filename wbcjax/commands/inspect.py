@@ -33,9 +33,10 @@ def _inspect(options: argparse.Namespace) -> None:
         leave_out=options.leave_out,
         max_pixels=options.max_pixels,
     )
+    if options.out is not None:  # first: what reads the text may have enough of it, and with it the command ends
+        write_inspection(inspection, options.out)
     sys.stdout.write(inspection_text(inspection))
     if options.out is not None:
-        write_inspection(inspection, options.out)
         sys.stdout.write(f"\n{options.out} has the page, index.html, and contact_sheet.png\n")
     if inspection.found.problems and options.on_error == "raise":
         told = count(len(inspection.found.problems), "problem")

@@ -27,8 +27,9 @@ class StopRequest:
     Entered in another thread than the main one, which alone may handle signals in Python, it warns that none is heard.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, told: bool = True) -> None:
         self.signal: signal.Signals | None = None
+        self._told = told  # whether a line says that the signal was heard
         self._at_once = False
         self._before = {}
 
@@ -66,7 +67,7 @@ class StopRequest:
         # Not print: the signal may have come in the middle of one.
         told = f"\n{self.signal.name}: stopping when nothing will be lost; once more to abort at once\n"
         with contextlib.suppress(OSError):  # the terminal is gone
-            os.write(2, told.encode())
+            os.write(2, told.encode() if self._told else b"")
         if self._at_once:
             signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
             raise Interrupted(self.signal)
@@ -86,9 +87,12 @@ def exit_code(stopped_by: signal.Signals) -> int:
 
 
 @contextlib.contextmanager
-def breakable() -> Iterator[None]:
-    """`StopRequest.at_once` for work outside a run: the first SIGINT or SIGTERM raises Interrupted, for certain."""
-    with StopRequest() as stop, stop.at_once():
+def breakable(*, told: bool = True) -> Iterator[None]:
+    """`StopRequest.at_once` for work outside a run: the first SIGINT or SIGTERM raises Interrupted, for certain.
+
+    `told`: a line on the terminal says that it was heard.
+    """
+    with StopRequest(told=told) as stop, stop.at_once():
         yield
     if stop.signal:  # in the last moment
         raise Interrupted(stop.signal)
