@@ -127,7 +127,7 @@ def our_inference(
         if paste == "none":
             return found
         return [
-            paste_masks(found.masks[i][found.valid[i]], found.boxes[i][found.valid[i]], side, side, aligned=False)
+            paste_masks(found.masks[i][found.valid[i]], found.boxes[i][found.valid[i]], side, side, "torchvision")
             for i in range(batch)
         ]
 

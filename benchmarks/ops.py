@@ -140,7 +140,7 @@ def our_paste() -> Task:
     from wbcjax.smear.paste import paste
 
     masks, found = detected_masks()
-    return lambda: paste(masks, found, SIDE, SIDE, aligned=False)
+    return lambda: paste(masks, found, SIDE, SIDE, "torchvision")
 
 
 def their_paste(encode: bool) -> Task:

@@ -6,9 +6,10 @@ momentum 0.9, batches of 2, 20 epochs of 100 steps, confidence 0.9, training and
 Data: 60 training fields (20 of each type) of Dr. Soetomo hospital, outlined in VIA; not public. Put your own outlines
 in `data/all/via.json` (attribute `cell` with values L1, L2, L3) and the images in `data/all/images`.
 Cost: 2000 steps of two 1024 x 1024 images: meant for a GPU.
-Weights: Matterport's `mask_rcnn_coco.h5` (release 2.0 of github.com/matterport/Mask_RCNN) in `data`; the variant
-`:scratch` does without, with group norm in the backbone.
-Expected: mAP 83.65 % with EFF and COCO weights, 81.96 % without EFF (the paper's table 1).
+Weights: Matterport's `mask_rcnn_coco.h5` (release 2.0 of github.com/matterport/Mask_RCNN) in `data`.
+Expected from them: mAP 83.65 % with EFF, 81.96 % without (the paper's table 1; not trained here, as the data are not
+public).
+Variant `:scratch`: random weights, group norm in the backbone; no paper has it. Expected: unknown, not trained.
 """
 
 from ml_collections import ConfigDict
@@ -44,4 +45,5 @@ def get_config(variant: str = "coco") -> ConfigDict:
     config.train.eval_every_epochs = STEPS_PER_EPOCH * config.train.batch_size / TRAINING_FIELDS
     config.train.learning_rate = 0.001
     config.train.clip_norm = 5.0  # Matterport's GRADIENT_CLIP_NORM
+    config.train.l2_per_array = True
     return config

@@ -154,7 +154,9 @@ def _train() -> ConfigDict:
             "learning_rate": 0.001,
             "learning_rate_batch": 0,  # the batch size that the rate is meant for: others scale it; 0: it is as given
             "momentum": 0.9,
+            "adam_epsilon": 1e-8,  # torch's; Keras's is 1e-7
             "weight_decay": 1e-4,  # not of norms and biases
+            "l2_per_array": False,  # True: Matterport's decay, of biases too and divided by the size of each array
             "clip_norm": 0.0,  # of all gradients together, 0: off
             "warmup_steps": 0,
             "schedule": "step",  # or "cosine"

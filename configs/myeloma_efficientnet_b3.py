@@ -1,14 +1,15 @@
 """Myeloma cells told from other cells by crops of them: the EfficientNet-B3 of Suvon et al.
 
 Paper: Suvon et al., section 3.7: Keras's EfficientNetB3 without its top on 300 x 300 pixels, flattened, dropout 0.3 and
-one dense layer; Adam at 0.0002, batches of 32, 30 epochs, 80 : 20. Ours keeps crops of one field on one side.
+one dense layer; Adam at 0.0002, batches of 32, 30 epochs, 80 : 20. Ours keeps crops of one field on one side. The dense
+layer has 2 outputs here, for the 2 classes; the paper's has 4 (Fig. 8: 614,404 weights), and it names 2 classes too.
 Data: crops of annotated fields, in the paper 1300 + 1300 from 85 fields of the TCIA collection MiMM_SBILab:
 `wbcjax crop data/myeloma/via.json data/myeloma/images --out data/myeloma/crops --negatives non-myeloma --balance`.
-Variant `:b0_small`: B0 on 96 x 96 pixels from scratch, for a CPU.
-Cost: 65 steps an epoch of 32 crops: meant for a GPU. `:b0_small` on crops of SegPC-2021: 24 minutes on two
-CPU cores, accuracy 94.8 % on held-out fields (docs/results.md).
-Expected: accuracy 94.68 % (the paper's Fig. 11) from ImageNet weights: `--config.init_from=efficientnetb3_notop.h5`,
-the file that keras.applications fetches.
+Cost: 65 steps an epoch of 32 crops: meant for a GPU.
+Expected from ImageNet weights, by `--config.init_from=efficientnetb3_notop.h5`, the file that keras.applications
+fetches: accuracy 94.68 % (the paper's Fig. 11; not trained here). From random weights: unknown, not trained.
+Variant `:b0_small`: B0 on 96 x 96 pixels from scratch, for a CPU. Measured on crops of SegPC-2021, which are not the
+paper's: 24 minutes on two CPU cores, accuracy 94.8 % on held-out fields (docs/results.md).
 """
 
 from ml_collections import ConfigDict
@@ -36,6 +37,7 @@ def get_config(variant: str = "b3") -> ConfigDict:
     config.train.optimizer = "adamw"  # without decay: Adam
     config.train.weight_decay = 0.0
     config.train.learning_rate = 2e-4
+    config.train.adam_epsilon = 1e-7  # Keras's
     if variant == "b0_small":
         small(config)
     return config
@@ -63,6 +65,7 @@ def small(config: ConfigDict) -> None:
     config.train.max_minutes = 55.0
     config.train.weight_decay = 0.05
     config.train.learning_rate = 2e-3
+    config.train.adam_epsilon = 1e-8
     config.train.clip_norm = 1.0
     config.train.warmup_steps = 200
     config.train.schedule = "cosine"

@@ -6,9 +6,10 @@ from COCO weights. The paper gives no schedule: this is Matterport's default SGD
 Data: 85 fields of 2560 x 1920 pixels of the TCIA collection MiMM_SBILab (https://doi.org/10.7937/tcia.2019.pnn6aypl),
 which have to be outlined in VIA: `data/myeloma/via.json` (attribute `cell`, value myeloma), `data/myeloma/images`.
 Cost: 4000 steps of two 1024 x 1024 images: meant for a GPU.
-Expected: mAP 93 % from COCO weights (the paper, section 4.1; losses: box 0.2985, class 0.0908, mask 0.3046).
-Weights: Matterport's `mask_rcnn_coco.h5` (release 2.0 of github.com/matterport/Mask_RCNN) in `data`; the variant
-`:scratch` does without, with group norm in the backbone.
+Weights: Matterport's `mask_rcnn_coco.h5` (release 2.0 of github.com/matterport/Mask_RCNN) in `data`.
+Expected from them: mAP 93 % (the paper, section 4.1; losses: box 0.2985, class 0.0908, mask 0.3046; not trained here,
+as the fields' outlines are not public).
+Variant `:scratch`: random weights, group norm in the backbone; no paper has it. Expected: unknown, not trained.
 """
 
 from ml_collections import ConfigDict
@@ -41,4 +42,5 @@ def get_config(variant: str = "coco") -> ConfigDict:
     config.train.steps = 4000
     config.train.learning_rate = 0.001
     config.train.clip_norm = 5.0  # Matterport's GRADIENT_CLIP_NORM
+    config.train.l2_per_array = True
     return config

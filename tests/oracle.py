@@ -38,7 +38,7 @@ def oracle(canvas: tuple[int, int], scales: tuple[float, float] | None = None) -
     def network(variables: Any, image: Any, size: Any) -> Any:
         return model.apply(variables, image, size, method="predict")
 
-    return Predictor(network, True, canvas, CLASSES, {}, scales)
+    return Predictor(network, "detectron2", canvas, CLASSES, {}, scales)
 
 
 def paint(height: int, width: int, cells: dict[Rectangle, int]) -> np.ndarray:

@@ -31,7 +31,7 @@ class Teller(Predictor):
     """Finds in each image the rectangles that it was told of under the image's name."""
 
     def __init__(self, told: dict[str, list[Found]], classes: tuple[str, ...] = CLASSES, enhance: str = "none") -> None:
-        super().__init__(_no_network, True, (64, 96), classes, enhance=enhance)
+        super().__init__(_no_network, "detectron2", (64, 96), classes, enhance=enhance)
         self.told = told
         self.shown: dict[str, np.ndarray] = {}
 

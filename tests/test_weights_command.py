@@ -43,7 +43,7 @@ DIALECTS = {DETECTOR: TORCHVISION, RESNET: TORCHVISION, "detectron2": DETECTRON2
 @functools.cache
 def detector(kind: str) -> tuple[Any, Any]:
     """Settings and fresh variables of a small model."""
-    model = small.model(DIALECTS[kind], 3, depth=50, width=8, norm="frozen_bn")
+    model = small.model(DIALECTS[kind], 3, depth=50, width=8)
     shapes = jax.eval_shape(lambda: mask_rcnn.init(model, 0))
     return model.settings, jax.tree.map(lambda leaf: np.full(leaf.shape, -7.0, np.float32), shapes)
 

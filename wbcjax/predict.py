@@ -24,7 +24,9 @@ from wbcjax.input.pipeline import PREFETCH, READ_THREADS, fit
 from wbcjax.local_devices import OnLocalDevices
 from wbcjax.models import mask_rcnn
 from wbcjax.models.mask_rcnn import Detections
+from wbcjax.ops.roi_align import Convention
 from wbcjax.run import DETECTION, check_task, load_config, load_facts
+from wbcjax.smear.paste import Library
 from wbcjax.stablehlo import load_network
 from wbcjax.tiles import View, merge, tiles
 from wbcjax.train.checkpoint import load_variables
@@ -34,6 +36,11 @@ CANVASES = 1  # that a device sees at a time: so images of a set are seen as one
 CANVAS_UNIT = 32  # pixels: the stride of C5, which the FPN must double exactly on its way up
 OVERLAP = 0.25  # of neighbouring tiles, at least, relative to the canvas's shorter side
 CUT_MARGIN = 4.0  # canvas pixels: a box that ends this near to a tile's edge may be of a cell that goes on beyond
+PASTED_AS: dict[Convention, Library] = {
+    "legacy": "torchvision",
+    "aligned": "detectron2",
+    "crop_and_resize": "matterport",
+}
 LARGEST_SIDE = 2**15 - 1  # pixels: OpenCV draws no larger image
 
 Item = TypeVar("Item")
@@ -53,7 +60,7 @@ class Layout(NamedTuple):
 class Predictor(OnLocalDevices):
     """A Mask R-CNN with its weights; compiled on first use, for its canvas.
 
-    aligned: masks lie in their boxes as detectron2's RoIAlign has it: see `wbcjax.smear.paste`.
+    library: whose way of pasting masks into their boxes goes with its RoIAlign: see `wbcjax.smear.paste`.
     scales: the lowest and highest scale, in canvas pixels per image pixel, of the fields it was trained on. An image is
         shown at the scale at which it fits the canvas, or at the nearest within this range: so cells have a size that
         the network has learned. An image that is then larger than the canvas is seen in overlapping tiles. None:
@@ -64,7 +71,7 @@ class Predictor(OnLocalDevices):
     def __init__(
         self,
         network: Network,
-        aligned: bool,
+        library: Library,
         canvas: tuple[int, int],
         classes: Sequence[str],
         variables: Any = None,
@@ -76,7 +83,7 @@ class Predictor(OnLocalDevices):
         self.classes = tuple(classes)  # of label 1, 2, ...
         self.scales = scales
         self.enhance = enhance
-        self._aligned = aligned
+        self._library: Library = library
 
     def predict(self, image: UInt8[np.ndarray, "h w 3"], name: str = "image") -> FieldDetections:
         """Cells found in an RGB image, with boxes and masks in its own pixels. Raises ValueError for another format."""
@@ -160,7 +167,7 @@ class Predictor(OnLocalDevices):
         x1, y1, x2, y2 = piece.view
         boxes = boxes / np.float32(piece.scale) + np.array([x1, y1, x1, y1], np.float32)
         boxes = np.minimum(boxes, np.array([x2, y2, x2, y2], np.float32))
-        return detect(piece.name, piece.height, piece.width, boxes, labels, scores, masks, self._aligned)
+        return detect(piece.name, piece.height, piece.width, boxes, labels, scores, masks, self._library)
 
 
 def ahead(items: Iterable[Item], most: int = AHEAD) -> Iterator[Item]:
@@ -215,11 +222,9 @@ def predictor(
         raise ValueError(
             f"config.dataset.canvas is {canvas}; give (height, width) in multiples of {CANVAS_UNIT} pixels"
         )
-    aligned = config.model.roi.convention == "aligned"
-    enhance = enhancement(config.dataset)
-    return Predictor(
-        network or live_network(config), aligned, canvas, config.dataset.classes, variables, scales, enhance
-    )
+    network = network or live_network(config)
+    library = PASTED_AS[config.model.roi.convention]
+    return Predictor(network, library, canvas, config.dataset.classes, variables, scales, enhancement(config.dataset))
 
 
 def live_network(config: ConfigDict) -> Network:

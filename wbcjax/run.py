@@ -34,6 +34,10 @@ def upgrade(config: dict[str, Any]) -> dict[str, Any]:
         dataset["split"] = {"test_fraction": 0.0, "test_names": []} | dataset["split"]
     if dataset.get("name") == "crops":
         dataset.setdefault("test_crops", "")
+    if "train" in config:
+        config["train"] = {"adam_epsilon": 1e-8, "l2_per_array": False} | config["train"]
+    if "model" in config and config.get("task", DETECTION) == DETECTION:
+        config["model"] = {"head_norm": "frozen_bn"} | config["model"]
     return config
 
 

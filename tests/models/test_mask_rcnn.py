@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from tests.input.sets import write_via_set
@@ -17,6 +19,7 @@ from wbcjax.input.pipeline import train_batches
 from wbcjax.models import mask_rcnn
 from wbcjax.models import settings as s
 from wbcjax.models.box_head import BoxHead
+from wbcjax.models.norm import norm_layer
 from wbcjax.models.resnet import ResNet
 from wbcjax.models.rpn import Rpn
 from wbcjax.ops.forms import accelerator_forms
@@ -79,6 +82,28 @@ def test_a_mask_rcnn_has_as_many_weights_as_torchvision_publishes():
     statistics = 53_120  # scales and biases of frozen normalisation, which torchvision does not count either
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == 44_401_393
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["batch_stats"])) == 2 * statistics
+
+
+def test_a_mask_rcnn_has_as_many_weights_that_train_and_statistics_that_do_not_as_matterports():
+    # As Keras counts those of its ResNet-101 with COCO's 81 classes: trainable, and not.
+    variables = jax.eval_shape(lambda: mask_rcnn.init(mask_rcnn.MaskRCNN(s.MATTERPORT, 81), 0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == 64_047_096
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["batch_stats"])) == 111_488
+
+
+def _flat(tree: Any) -> dict[tuple[str, ...], Any]:
+    return flatten_dict(tree)
+
+
+def test_scale_and_bias_of_all_of_matterports_norms_are_trained():
+    model, variables = networks(s.MATTERPORT)
+    _, gradient = losses_and_gradient(model, variables, small.batch(2, seed=4, cells=small.CELLS))
+    norms = {path: leaf for path, leaf in _flat(gradient).items() if "bn" in path[-2]}
+    assert {path[0] for path in norms} == {"backbone", "box_head", "mask_head"}
+    assert {path[-1] for path in norms} == {"scale", "bias"}
+    # No proposal of a fresh network is near enough to a cell for the mask head to learn
+    assert all(np.any(leaf) == (path[0] != "mask_head") for path, leaf in norms.items())
+    assert {path[-1] for path in _flat(variables["batch_stats"])} == {"mean", "var"}
 
 
 def test_what_lies_beside_a_field_on_its_canvas_changes_no_detection(network):
@@ -275,7 +300,7 @@ def test_bfloat16_ranks_anchors_and_classes_by_float32_scores():
     (logits,), (deltas,) = jax.jit(rpn.init_with_output)(jax.random.key(1), features)[0]
     assert len(np.unique(logits)) > 0.99 * logits.size  # bfloat16 has 128 values between two powers of two
     assert len(np.unique(deltas)) > 0.99 * deltas.size
-    head = BoxHead(s.BoxHeadSettings(channels=32), 3, 1e-5, jnp.bfloat16)
+    head = BoxHead(s.BoxHeadSettings(channels=32), 3, norm_layer("frozen_bn", 1e-5, jnp.bfloat16), jnp.bfloat16)
     pooled = jax.random.normal(jax.random.key(2), (1000, 7, 7, 2))
     class_logits, box_deltas = jax.jit(head.init_with_output)(jax.random.key(3), pooled)[0]
     assert len(np.unique(class_logits)) > 0.99 * class_logits.size
@@ -285,6 +310,12 @@ def test_bfloat16_ranks_anchors_and_classes_by_float32_scores():
 def test_the_settings_of_a_run_are_read_back_from_json_as_they_were():
     written = json.loads(json.dumps(dataclasses.asdict(s.MATTERPORT)))
     assert s.from_dict(s.MaskRCNNSettings, written) == s.MATTERPORT
+
+
+def test_heads_of_runs_from_before_their_norms_had_a_kind_stay_frozen():
+    values = dataclasses.asdict(s.MATTERPORT)
+    del values["head_norm"]
+    assert s.from_dict(s.MaskRCNNSettings, values) == dataclasses.replace(s.MATTERPORT, head_norm="frozen_bn")
 
 
 def test_an_unknown_setting_is_refused_by_its_full_name():

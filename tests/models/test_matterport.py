@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from tests.models import small
 from wbcjax.models import mask_rcnn
@@ -13,6 +14,9 @@ from wbcjax.models import settings as s
 from wbcjax.models.box_head import detect
 from wbcjax.models.mask_rcnn import AnchorSamples, RoiSamples, TrainOutputs
 from wbcjax.ops import boxes
+from wbcjax.ops.roi_align import crop_masks
+from wbcjax.predict import PASTED_AS
+from wbcjax.smear.paste import paste
 from wbcjax.train.losses import mask_rcnn_losses
 
 CANVAS = (64, 128)
@@ -133,6 +137,25 @@ def test_losses_equal_their_definitions_written_out(outputs, dialect):
         "mask": per_pixel[np.asarray(outputs.mask_known)].mean(),
     }
     assert losses == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("across", [16, 30])
+def test_masks_unmoulded_from_perfect_targets_are_the_cells_themselves(across):
+    rng = np.random.default_rng(across)
+    y, x = np.mgrid[:64, :64] + 0.5
+    ious = []
+    for _ in range(20):
+        turn, narrow, (cx, cy) = rng.uniform(0, np.pi), rng.uniform(0.7, 1), 32 + rng.uniform(0, 1, 2)
+        along, beside = ((x - cx) * np.cos(a) + (y - cy) * np.sin(a) for a in (turn, turn + np.pi / 2))
+        cell = np.hypot(along, beside / narrow) <= across / 2
+        rows, columns = np.nonzero(cell.any(1))[0], np.nonzero(cell.any(0))[0]
+        box = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float32)
+        drawn, inside = jnp.asarray(cell[None], jnp.uint8), jnp.asarray(box - np.array([0, 0, 1, 1], np.float32))
+        target = np.round(np.asarray(crop_masks(drawn, inside, jnp.array([0]), 28, "crop_and_resize")))
+        rles: Any = paste(target, box, 64, 64, PASTED_AS["crop_and_resize"])
+        found = coco_mask.decode(rles[0]).astype(bool)
+        ious.append((found & cell).sum() / (found | cell).sum())
+    assert np.mean(ious) > 0.99
 
 
 def test_black_beside_a_field_is_seen_as_black_not_as_the_mean():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wbcjax.models.norm import BatchNorm
+from wbcjax.models.norm import BatchNorm, norm_layer
 
 EPSILON, MOMENTUM = 1e-3, 0.9
 
@@ -115,3 +115,22 @@ def test_stored_statistics_are_used_and_kept_outside_training():
     y, moved = BatchNorm(EPSILON, MOMENTUM, swish=True).apply(variables, x, mutable=["batch_stats"])
     np.testing.assert_allclose(y, nn.swish((x - mean) / jnp.sqrt(var + EPSILON) * scale + bias), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(moved["batch_stats"]["mean"], mean)
+
+
+def test_frozen_statistics_are_used_and_kept_in_training_while_scale_and_bias_learn():
+    x, scale, bias, seen = (np.asarray(a) for a in batch((2, 3, 3, 5)))
+    mean, var = np.linspace(-1, 1, 5), np.linspace(1, 2, 5)
+    norm = norm_layer("bn_frozen_stats", EPSILON, jnp.float32, train=True, axis_name="data")()
+
+    def loss(params):
+        variables = {"params": params, "batch_stats": {"mean": jnp.asarray(mean), "var": jnp.asarray(var)}}
+        y, moved = norm.apply(variables, jnp.asarray(x), mutable=["batch_stats"])
+        return jnp.sum(y * seen), (y, moved["batch_stats"])
+
+    gradient, (y, moved) = jax.grad(loss, has_aux=True)({"scale": jnp.asarray(scale), "bias": jnp.asarray(bias)})
+    whitened = (x - mean) / np.sqrt(var + EPSILON)
+    np.testing.assert_allclose(y, whitened * scale + bias, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradient["scale"], (whitened * seen).sum((0, 1, 2)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(gradient["bias"], seen.sum((0, 1, 2)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(moved["mean"], mean.astype(np.float32))
+    np.testing.assert_array_equal(moved["var"], var.astype(np.float32))

@@ -6,10 +6,13 @@ heads take features that have been pooled already.
 
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ["KERAS_BACKEND"] = "jax"  # read when keras is imported
 
 import h5py
+import jax
+import jax.numpy as jnp
 import keras
 import numpy as np
 from keras import layers
@@ -89,6 +92,30 @@ def fill(models: list[keras.Model], seed: int) -> None:
         else:
             values = 0.1 * rng.standard_normal(weight.shape)
         weight.assign(values.astype(np.float32))
+
+
+def train(model: keras.Model, inputs: np.ndarray, decay: float, clip: float, rate: float, steps: int) -> None:
+    """Some steps of `compile`'s SGD on the mean squares of what a model gives, with TRAIN_BN False and the L2 term.
+
+    Keras 2's `clipnorm` is of all gradients together: Keras 3's `global_clipnorm`.
+    """
+    optimizer = keras.optimizers.SGD(rate, momentum=0.9, global_clipnorm=clip)
+    optimizer.build(model.trainable_variables)
+    paths = [weight.path for weight in model.trainable_variables]
+    fixed = [weight.value for weight in model.non_trainable_variables]
+
+    def loss(weights: Any) -> Any:
+        outputs, *_ = model.stateless_call(weights, fixed, inputs, training=False)
+        terms = [
+            keras.regularizers.L2(decay)(weight) / weight.size
+            for path, weight in zip(paths, weights, strict=True)
+            if "gamma" not in path and "beta" not in path
+        ]
+        return sum(jnp.mean(output**2) for output in outputs) + sum(terms)
+
+    for _ in range(steps):
+        grads = jax.jit(jax.grad(loss))([weight.value for weight in model.trainable_variables])
+        optimizer.apply(grads, model.trainable_variables)
 
 
 def save(models: list[keras.Model], path: Path) -> None:

@@ -84,7 +84,7 @@ def predict(variables: dict[str, Any], scene: Scene) -> Arrays:
     for i, (height, width) in enumerate(scene.size.astype(int).tolist()):
         of_image = jax.tree.map(lambda x, i=i: x[i][found.valid[i]], found)
         stages |= {f"detections/{name}/{i}": getattr(of_image, name) for name in ("boxes", "labels", "scores")}
-        rles: Any = paste(of_image.masks, of_image.boxes, height, width, aligned=False)
+        rles: Any = paste(of_image.masks, of_image.boxes, height, width, "torchvision")
         masks = [coco_mask.decode(rle) for rle in rles]
         stages |= {f"detections/masks/{i}": np.array(masks, bool).reshape(-1, height, width)}
         stages |= {f"rpn/proposals/{i}": proposals[i][real[i]]}

@@ -12,16 +12,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from tests.models import small
 from tests.parity import efficientnet as parity
 from tests.parity import fill, ours, scene
+from tests.train import toy
 from tests.weights import named
 from tests.weights.direct import efficientnet_from_keras
 from tests.weights.named import Sizes
 from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.models.resnet import ResNet
 from wbcjax.models.settings import EFFICIENTNET_KERAS, MATTERPORT, TORCHVISION, BackboneSettings
+from wbcjax.train.optimizer import make_optimizer
+from wbcjax.train.settings import TrainSettings
 from wbcjax.weights.detectron2 import DETECTRON2
 from wbcjax.weights.files import read_weights
 from wbcjax.weights.initialise import Initialised, initialise
@@ -260,6 +264,44 @@ def test_matterports_network_from_its_file_has_its_features_proposals_classes_bo
     close(boxes, their_boxes[..., swapped], "boxes")
     their_masks = np.asarray(networks[3](rois(14), training=False))
     close(jax.nn.sigmoid(masks).reshape(their_masks.shape), their_masks, "masks")
+
+
+def test_matterports_box_head_learns_as_kerass_does_with_its_optimizer_and_l2_term(tmp_path):
+    theirs = pytest.importorskip("tests.parity.matterport", reason=REASON)
+    networks = [theirs.features(SIZES, CANVAS), theirs.rpn(SIZES), theirs.box_head(SIZES), theirs.mask_head(SIZES)]
+    theirs.fill(networks, SEED)
+    model = our_model(MATTERPORT)
+    shapes = jax.eval_shape(lambda: mask_rcnn.init(model, 0))
+
+    def loaded(name: str) -> Any:
+        theirs.save(networks, tmp_path / name)
+        return load(tmp_path / name, model, shapes).variables
+
+    before = loaded("before.h5")
+    decay, clip, rate, steps = 10.0, 3.0, 0.01, 3  # so that the decay matters and gradients are cut
+    theirs.train(networks[2], rois(7), decay=decay, clip=clip, rate=rate, steps=steps)
+    after = loaded("after.h5")
+
+    def loss(params: Any) -> Any:
+        variables = before | {"params": before["params"] | params}
+        outputs: Any = model.apply(variables, jnp.asarray(rois(7)), method=lambda net, pooled: net.box_head(pooled))
+        return sum(jnp.mean(output**2) for output in outputs)
+
+    settings = toy.config(
+        optimizer="sgd", momentum=0.9, weight_decay=decay, clip_norm=clip, l2_per_array=True, learning_rate=rate
+    )
+    optimizer = make_optimizer(TrainSettings.from_config(settings.train))
+    params = {"box_head": jax.tree.map(jnp.asarray, before["params"]["box_head"])}
+    state = optimizer.init(params)
+    for _ in range(steps):
+        updates, state = optimizer.update(jax.jit(jax.grad(loss))(params), state, params)
+        params = jax.tree.map(lambda weight, update: weight - rate * update, params, updates)
+    start: dict[str, Any] = flatten_dict(before["params"], sep="/")
+    expected: dict[str, Any] = flatten_dict(after["params"], sep="/")
+    for path, weight in flatten_dict(params, sep="/").items():
+        assert not np.allclose(expected[path], start[path], rtol=1e-4), path
+        close(weight, expected[path], path)
+    jax.tree.map(np.testing.assert_array_equal, after["batch_stats"], before["batch_stats"])
 
 
 def test_detectron2s_network_from_its_pickle_has_its_features_proposals_classes_boxes_and_masks(tmp_path):

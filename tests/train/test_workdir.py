@@ -67,3 +67,13 @@ def test_a_config_that_holds_an_object_is_refused(tmp_path):
     config.dataset.reader = print
     with pytest.raises(TypeError, match="the config holds <built-in function print>"):
         settle_config(config, tmp_path, started=True, allow_change=False)
+
+
+def test_a_run_from_before_a_setting_came_goes_on_with_what_it_had(tmp_path):
+    settle_config(toy.config(), tmp_path, started=True, allow_change=False)
+    older = json.loads((tmp_path / "config.json").read_text())
+    del older["train"]["adam_epsilon"], older["train"]["l2_per_array"]
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    assert settle_config(toy.config(), tmp_path, started=True, allow_change=False) == {}
+    with pytest.raises(ConfigChanged, match="l2_per_array: False in the workdir, True now"):
+        settle_config(toy.config(l2_per_array=True), tmp_path, started=True, allow_change=False)

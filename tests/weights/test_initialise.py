@@ -58,9 +58,9 @@ def _detector(dialect: MaskRCNNSettings, depth: int, classes: int, norm: str) ->
     return model.settings, jax.eval_shape(lambda: mask_rcnn.init(model, 0))
 
 
-def detector(dialect=TORCHVISION, depth=50, classes=3, norm="frozen_bn"):
+def detector(dialect=TORCHVISION, depth=50, classes=3, norm=None):
     """Settings, and variables that are all `INITIAL`."""
-    settings, shapes = _detector(dialect, depth, classes, norm)
+    settings, shapes = _detector(dialect, depth, classes, norm or dialect.backbone.norm)
     return settings, jax.tree.map(lambda leaf: np.full(leaf.shape, INITIAL, np.float32), shapes)
 
 
@@ -96,11 +96,11 @@ def test_every_array_lands_and_no_variable_keeps_its_initial_value(kind):
     assert set(found.report.loaded.values()) == set(flat(found.variables))
 
 
-@pytest.mark.parametrize("norm", ["frozen_bn", "bn"])
+@pytest.mark.parametrize("norm", ["frozen_bn", "bn_frozen_stats", "bn"])
 def test_norms_are_filled_whether_their_scales_are_trained_or_stored(norm):
     arrays = named.random(named.matterport())
     found = flat(start("Matterport", arrays=arrays, norm=norm).variables)
-    kind = {"frozen_bn": "batch_stats", "bn": "params"}[norm]
+    kind = "batch_stats" if norm == "frozen_bn" else "params"
     np.testing.assert_array_equal(found[f"{kind}/backbone/layer3_5/bn2/scale"], arrays["bn4f_branch2b/gamma:0"])
     np.testing.assert_array_equal(
         found["batch_stats/backbone/layer3_5/bn2/var"], arrays["bn4f_branch2b/moving_variance:0"]
@@ -118,7 +118,7 @@ def test_a_resnet_101_is_filled_to_its_last_block(kind):
 PLACES = [
     ("Matterport", "conv1/kernel:0", (1, 6, 2, 5), "params/backbone/conv1/kernel", (1, 6, 2, 5)),
     ("Matterport", "res4d_branch2b/kernel:0", (0, 2, 3, 4), "params/backbone/layer3_3/conv2/kernel", (0, 2, 3, 4)),
-    ("Matterport", "bn3a_branch1/beta:0", (9,), "batch_stats/backbone/layer2_0/downsample_bn/bias", (9,)),
+    ("Matterport", "bn3a_branch1/beta:0", (9,), "params/backbone/layer2_0/downsample_bn/bias", (9,)),
     ("Matterport", "rpn_model/rpn_class_raw/kernel:0", (0, 0, 3, 5), "params/rpn/objectness/kernel", (0, 0, 3, 5)),
     ("Matterport", "rpn_model/rpn_bbox_pred/kernel:0", (0, 0, 3, 4), "params/rpn/deltas/kernel", (0, 0, 3, 5)),  # dy
     ("Matterport", "rpn_model/rpn_bbox_pred/bias:0", (11,), "params/rpn/deltas/bias", (10,)),  # dw
@@ -423,7 +423,7 @@ def test_what_a_file_holds_is_told_with_the_settings_that_it_needs():
     assert text.startswith("384 of 384 arrays loaded, of Matterport's Mask R-CNN, ResNet-50 or 101\n  backbone: 318")
     assert "3 classes" in text
     assert "  backbone.same_pool: True" in text.splitlines()
-    assert "  backbone.norm: 'frozen_bn' or 'bn'" in text.splitlines()
+    assert "  backbone.norm: 'bn_frozen_stats' or 'frozen_bn' or 'bn'" in text.splitlines()
     assert "without classes" in convert(named.random(named.torchvision_resnet())).text()
 
 

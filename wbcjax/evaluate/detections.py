@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from wbcjax.files import write_atomically
 from wbcjax.smear.field import Cell
-from wbcjax.smear.paste import paste
+from wbcjax.smear.paste import Library, paste
 
 
 # Compared by identity: arrays inside make `==` by value ambiguous.
@@ -96,13 +96,13 @@ def detect(
     labels: Int[np.ndarray, " d"],
     scores: Float[np.ndarray, " d"],
     mask_probabilities: Float[np.ndarray, "d m m"],
-    aligned: bool = False,
+    library: Library = "torchvision",
 ) -> FieldDetections:
     """A model's detections, boxes in pixels of the `height` x `width` image already, their masks pasted into it.
 
-    See `paste`; `aligned` says that the model's RoIAlign was.
+    `library` says whose way of pasting goes with the model: see `paste`.
     """
-    rles = paste(mask_probabilities, boxes, height, width, aligned)
+    rles = paste(mask_probabilities, boxes, height, width, library)
     return FieldDetections(name, height, width, boxes.astype(np.float32), labels.astype(np.int32), scores, rles)
 
 

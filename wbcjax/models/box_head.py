@@ -1,5 +1,7 @@
 """Box head: the class of each RoI and, per class, its move onto the cell (Fast R-CNN paper; two layers as in FPN's)."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,6 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int
 
-from wbcjax.models.norm import FrozenBatchNorm
 from wbcjax.models.settings import BoxHeadSettings, DetectionSettings, Weights
 from wbcjax.ops import boxes
 from wbcjax.ops.nms import nms
@@ -18,7 +19,7 @@ class BoxHead(nn.Module):
 
     settings: BoxHeadSettings
     num_classes: int
-    norm_epsilon: float
+    norm: Callable[..., nn.Module]  # makes a layer by its name
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -31,7 +32,7 @@ class BoxHead(nn.Module):
                 x
             )
             if self.settings.norm:
-                x = FrozenBatchNorm(self.norm_epsilon, self.dtype, name=f"{layer}_bn")(x)
+                x = self.norm(name=f"{layer}_bn")(x)
             x = nn.relu(x)
         small, smaller = nn.initializers.normal(0.01), nn.initializers.normal(0.001)  # Fast R-CNN paper, section 4.2
         # In float32 whatever the rest is in, as the RPN's: scores are compared, and equal ones would go by their place.

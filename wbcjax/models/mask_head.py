@@ -1,5 +1,7 @@
 """Mask head: the outline of the cell in each RoI, per class (Mask R-CNN paper, figure 4, right)."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -7,7 +9,6 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from wbcjax.models.conv import Conv
-from wbcjax.models.norm import FrozenBatchNorm
 from wbcjax.models.settings import MaskHeadSettings
 
 
@@ -16,7 +17,7 @@ class MaskHead(nn.Module):
 
     settings: MaskHeadSettings
     num_classes: int
-    norm_epsilon: float
+    norm: Callable[..., nn.Module]  # makes a layer by its name
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -26,7 +27,7 @@ class MaskHead(nn.Module):
         for i in range(1, 5):
             x = Conv(channels, 3, 1, True, self.dtype, name=f"conv{i}")(x)
             if self.settings.norm:
-                x = FrozenBatchNorm(self.norm_epsilon, self.dtype, name=f"bn{i}")(x)
+                x = self.norm(name=f"bn{i}")(x)
             x = nn.relu(x)
         x = nn.relu(Deconv2x2(channels, self.dtype, name="deconv")(x))  # (r, bins, bins, 4, channels)
         # Pointwise, so it may come before the 2x2 blocks are laid out: far less to move.

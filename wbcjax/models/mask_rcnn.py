@@ -13,6 +13,7 @@ from wbcjax.batch import Batch
 from wbcjax.models.box_head import BoxHead, detect
 from wbcjax.models.fpn import Fpn
 from wbcjax.models.mask_head import MaskHead
+from wbcjax.models.norm import norm_layer
 from wbcjax.models.resnet import ResNet
 from wbcjax.models.rpn import Rpn, propose, sample_anchors
 from wbcjax.models.settings import MaskRCNNSettings, RoiSettings, from_dict
@@ -76,12 +77,12 @@ class MaskRCNN(nn.Module):
     def setup(self) -> None:
         s = self.settings
         dtype = jnp.dtype(s.dtype)
-        epsilon = s.backbone.norm_epsilon
+        head_norm = norm_layer(s.head_norm, s.backbone.norm_epsilon, dtype)
         self.backbone = ResNet(s.backbone, dtype, s.remat)
         self.fpn = Fpn(s.fpn.channels, dtype)
         self.rpn = Rpn(s.rpn, dtype)
-        self.box_head = BoxHead(s.box_head, self.num_classes, epsilon, dtype)
-        self.mask_head = MaskHead(s.mask_head, self.num_classes, epsilon, dtype)
+        self.box_head = BoxHead(s.box_head, self.num_classes, head_norm, dtype)
+        self.mask_head = MaskHead(s.mask_head, self.num_classes, head_norm, dtype)
 
     def predict(self, image: UInt8[Array, "n h w 3"], size: Float[Array, "n 2"]) -> Detections:
         """Cells found in each image of a batch; `size` is the (height, width) of each field, whole canvas pixels."""

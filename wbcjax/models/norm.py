@@ -64,15 +64,17 @@ class BatchNorm(nn.Module):
 
 
 def norm_layer(
-    kind: str, epsilon: float, dtype: DTypeLike, train: bool, axis_name: str | None
+    kind: str, epsilon: float, dtype: DTypeLike, train: bool = False, axis_name: str | None = None
 ) -> Callable[..., nn.Module]:
     """The constructor of a normalisation layer: `norm_layer("bn", ...)(name="bn1")`.
 
-    In training, "bn" takes its statistics over the batches of all devices of `axis_name`.
+    In training, "bn" takes its statistics over the batches of all devices of `axis_name`. "bn_frozen_stats" keeps to
+    the stored ones and trains scale and bias: Matterport's with TRAIN_BN False. "frozen_bn" trains neither.
     """
     batch_norm = functools.partial(BatchNorm, momentum=0.9, epsilon=epsilon, dtype=dtype)
     layers: dict[str, Callable[..., nn.Module]] = {
         "frozen_bn": functools.partial(FrozenBatchNorm, epsilon=epsilon, dtype=dtype),
+        "bn_frozen_stats": batch_norm,
         "bn": functools.partial(batch_norm, train=train, axis_name=axis_name if train else None),
         "gn": functools.partial(nn.GroupNorm, num_groups=GROUPS, epsilon=epsilon, dtype=dtype),
     }

@@ -14,11 +14,13 @@ Weights = tuple[float, float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class BackboneSettings:
-    """ResNet: `norm` "frozen_bn" keeps stored statistics (pretrained weights); "bn" and "gn" train from scratch."""
+    """ResNet: `norm` "frozen_bn" and "bn_frozen_stats" keep stored statistics (pretrained weights), the second trains
+    scale and bias; "bn" and "gn" train from scratch.
+    """
 
     depth: Literal[18, 34, 50, 101] = 50
     width: int = 64  # channels of the stem; 64 in the paper
-    norm: Literal["frozen_bn", "bn", "gn"] = "frozen_bn"
+    norm: Literal["frozen_bn", "bn_frozen_stats", "bn", "gn"] = "frozen_bn"
     norm_epsilon: float = 1e-5
     stride_in_1x1: bool = False  # where a bottleneck block halves the resolution: its 1x1 (Matterport) or its 3x3
     conv_bias: bool = False
@@ -80,7 +82,7 @@ class BoxHeadSettings:
 
     bins: int = 7
     channels: int = 1024
-    norm: bool = False  # batch normalisation after both layers (Matterport)
+    norm: bool = False  # batch normalisation after both layers (Matterport): of the kind `head_norm`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +126,7 @@ class MaskRCNNSettings:
     normalized_boxes: bool = False  # x2 and y2 inclusive inside the network, as Matterport's normalised boxes imply
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; geometry and losses are float32
     remat: bool = False  # compute the backbone's blocks again for the gradient, keeping only what enters each
+    head_norm: Literal["frozen_bn", "bn_frozen_stats"] = "frozen_bn"  # of heads with norms; see BackboneSettings
     backbone: BackboneSettings = BackboneSettings()
     fpn: FpnSettings = FpnSettings()
     rpn: RpnSettings = RpnSettings()
@@ -142,7 +145,15 @@ MATTERPORT = MaskRCNNSettings(
     pixel_std=(1.0, 1.0, 1.0),
     black_padding=True,
     normalized_boxes=True,
-    backbone=BackboneSettings(depth=101, norm_epsilon=1e-3, stride_in_1x1=True, conv_bias=True, same_pool=True),
+    head_norm="bn_frozen_stats",  # TRAIN_BN is False: gamma and beta train, the statistics are fixed
+    backbone=BackboneSettings(
+        depth=101,
+        norm="bn_frozen_stats",
+        norm_epsilon=1e-3,
+        stride_in_1x1=True,
+        conv_bias=True,
+        same_pool=True,
+    ),
     rpn=RpnSettings(
         channels=512,
         aspect_ratios=(2.0, 1.0, 0.5),  # 0.5, 1, 2 there: its ratio is width / height
@@ -225,7 +236,7 @@ EFFICIENTNET_TORCHVISION = {
 _Settings = TypeVar("_Settings")
 
 # Settings that came when there were runs already, whose configs lack them: those runs had what is now the default.
-_LATER = {"remat"}
+_LATER = {"remat", "head_norm"}
 
 
 def from_dict(kind: type[_Settings], values: Mapping[str, Any], where: str = "config.model") -> _Settings:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 
 from wbcjax.smear.field import text_rle
 
+Library = Literal["torchvision", "detectron2", "matterport"]
 PADDING = 1  # zeros put around a mask before it is resized, so that its outline can bend inwards at the box's edge
 
 
@@ -19,7 +20,7 @@ def paste(
     boxes: Float[np.ndarray, "d 4"],
     height: int,
     width: int,
-    aligned: bool,
+    library: Library,
     threshold: float = 0.5,
 ) -> list[dict]:
     """Masks predicted in the frames of their boxes, put into the image: each as COCO compressed RLE.
@@ -28,19 +29,22 @@ def paste(
         mask_probabilities: one square map in [0, 1] per detection, spanning its box.
         boxes: x1, y1, x2, y2 in pixels of the image. What lies outside the image is cut off.
         height, width: of the image, pixels. No mask is drawn at that size, only where its box lies.
-        aligned: each pixel takes the probability at its own centre, and boxes keep their fractions of a pixel: the
-            counterpart of RoIAlign's "aligned" convention, as detectron2's `paste_masks_in_image`. Otherwise as
-            torchvision's `roi_heads.paste_masks_in_image` followed by `> threshold`, as its detection reference
+        library: whose way, that of the RoIAlign which the masks were learnt with.
+            "detectron2": each pixel takes the probability at its own centre, and boxes keep their fractions of a pixel,
+            as `paste_masks_in_image` there.
+            "torchvision": `roi_heads.paste_masks_in_image` followed by `> threshold`, as its detection reference
             (`coco_eval.py`) does.
-        threshold: a pixel belongs to the cell where its probability is greater (not equal).
+            "matterport": the map is resized to the box, rounded to whole pixels: `denorm_boxes` and `unmold_mask` of
+            mrcnn/utils.py.
+        threshold: a pixel belongs to the cell where its probability is greater; with Matterport's way, or equal.
 
     A box wholly outside the image gives an empty mask.
     Raises ValueError when the two arrays disagree in length, maps are not square, or a box is not finite.
     """
-    patches = _aligned_patches if aligned else _patches
+    patches = {"torchvision": _patches, "detectron2": _aligned_patches, "matterport": _unmoulded_patches}[library]
     return [
         patch_rle(pixels, left, top, height, width)
-        for pixels, left, top in patches(mask_probabilities, boxes, height, width, threshold)
+        for pixels, left, top in patches(_checked(mask_probabilities, boxes), boxes, height, width, threshold)
     ]
 
 
@@ -74,7 +78,7 @@ def _patches(
     width: int,
     threshold: float,
 ) -> Iterator[_Patch]:
-    padded = _checked_and_padded(mask_probabilities, boxes)
+    padded = _padded(mask_probabilities)
     corners = _padded_corners(boxes, mask_probabilities.shape[-1]).tolist()
     for probabilities, (x1, y1, x2, y2) in zip(padded, corners, strict=True):
         left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
@@ -93,7 +97,7 @@ def _aligned_patches(
     width: int,
     threshold: float,
 ) -> Iterator[_Patch]:
-    padded = _checked_and_padded(mask_probabilities, boxes)
+    padded = _padded(mask_probabilities)
     size = mask_probabilities.shape[-1]
     for probabilities, (x1, y1, x2, y2) in zip(padded, boxes.astype(np.float64).tolist(), strict=True):
         left, top = max(math.floor(x1), 0), max(math.floor(y1), 0)
@@ -113,9 +117,36 @@ def _aligned_patches(
             yield NOWHERE
 
 
-def _checked_and_padded(
+def _unmoulded_patches(
+    mask_probabilities: Float[np.ndarray, "d m m"],
+    boxes: Float[np.ndarray, "d 4"],
+    height: int,
+    width: int,
+    threshold: float,
+) -> Iterator[_Patch]:
+    whole = np.rint(boxes).astype(np.int64).tolist()
+    for probabilities, (x1, y1, x2, y2) in zip(mask_probabilities, whole, strict=True):
+        left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
+        if left < right and top < bottom:
+            rows = _interpolation(len(probabilities), y2 - y1)[top - y1 : bottom - y1]
+            columns = _interpolation(len(probabilities), x2 - x1)[left - x1 : right - x1]
+            resized = rows @ probabilities @ columns.T  # (h, w)
+            # skimage.transform.resize lets no value leave the map's range for the zeros beyond its border
+            inside = np.maximum(resized, probabilities.min()) >= threshold
+            yield _Patch(inside.astype(np.uint8), left, top)
+        else:
+            yield NOWHERE
+
+
+def _interpolation(size: int, length: int) -> Float[np.ndarray, "length size"]:
+    """What resizes a line of `size` values to `length`, linearly between their centres, to 0 beyond the outermost."""
+    at = (np.arange(length) + 0.5) * size / length - 0.5
+    return np.maximum(1 - np.abs(at[:, None] - np.arange(size)), 0)
+
+
+def _checked(
     mask_probabilities: Float[np.ndarray, "d m m"], boxes: Float[np.ndarray, "d 4"]
-) -> Float[np.ndarray, "d n n"]:
+) -> Float[np.ndarray, "d m m"]:
     if mask_probabilities.ndim != 3 or mask_probabilities.shape[1] != mask_probabilities.shape[2]:
         raise ValueError(f"masks must be (d, m, m), found {mask_probabilities.shape}")
     if boxes.shape != (len(mask_probabilities), 4):
@@ -124,9 +155,12 @@ def _checked_and_padded(
         )
     if not np.isfinite(boxes).all():
         raise ValueError(f"box {boxes[~np.isfinite(boxes).all(axis=1)][0].tolist()} is not finite")
+    return mask_probabilities.astype(np.float32)
 
+
+def _padded(mask_probabilities: Float[np.ndarray, "d m m"]) -> Float[np.ndarray, "d n n"]:
     pad = ((0, 0), (PADDING, PADDING), (PADDING, PADDING))
-    return np.pad(mask_probabilities.astype(np.float32), pad)  # (d, m + 2, m + 2)
+    return np.pad(mask_probabilities, pad)  # (d, m + 2, m + 2)
 
 
 def _padded_corners(boxes: Float[np.ndarray, "d 4"], mask_size: int) -> Int[np.ndarray, "d 4"]:

@@ -27,7 +27,9 @@ class TrainSettings:
     learning_rate: float
     learning_rate_batch: int  # the batch size that the rate is meant for: others scale it linearly; 0: it is as given
     momentum: float  # of sgd
+    adam_epsilon: float  # of adamw
     weight_decay: float
+    l2_per_array: bool  # the decay is Matterport's: of biases too, of each array divided by its size
     clip_norm: float  # the longest gradient; 0: any
     schedule: str  # "cosine" | "step"
     warmup_steps: int
@@ -76,6 +78,7 @@ _LEAST = {
     "steps": 0,
     "epochs": 0,
     "momentum": 0,
+    "adam_epsilon": 0,
     "weight_decay": 0,
     "clip_norm": 0,
     "warmup_steps": 0,

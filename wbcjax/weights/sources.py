@@ -69,8 +69,8 @@ def needed(source: Source, dialect: Settings, parts: set[str]) -> dict[str, tupl
         if part in parts or part == field:
             needs[field] = tuple(dict.fromkeys((setting(dialect, field), *source.also.get(field, ()))))
     if isinstance(dialect, MaskRCNNSettings):
-        stored = ("frozen_bn", "bn")  # both have what batch normalisation stores
-        needs["backbone.norm"] = stored if dialect.backbone.norm in stored else (dialect.backbone.norm,)
+        own, stored = dialect.backbone.norm, ("frozen_bn", "bn_frozen_stats", "bn")  # what batch normalisation stores
+        needs["backbone.norm"] = (own, *(kind for kind in stored if own in stored and kind != own))
     return needs
 
 
