@@ -13,6 +13,7 @@ import numpy as np
 from wbcjax.classify import load_classifier
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, load
 from wbcjax.evaluate.overlap import mask_overlaps
+from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.run import load_config
 from wbcjax.smear.field import read_image
 
@@ -28,10 +29,10 @@ def main() -> None:
 
     config, classifier = load_config(options.detector), load_classifier(options.classifier)
     wanted = classifier.classes.index(options.keep) + 1
-    _, annotations, detections = load(options.detector / "evaluation/val/detections.json")
+    classes, annotations, detections = load(options.detector / "evaluation/val/detections.json")
     right, kept, cells = [], [], 0
     for annotated, detected in zip(annotations, detections, strict=True):
-        found = detected.confident(config.evaluate.score_threshold)
+        found = reported_cells(detected, config.evaluate.score_threshold, classes)
         image = read_image(Path(config.dataset.images) / found.name)
         right.append(true_detections(annotated, found))
         kept.append(classifier.name(image, found).labels == wanted)

@@ -17,6 +17,7 @@ from tests.test_classification import toy_config as toy_classifier
 from tests.test_detection import toy_config as toy_detector
 from wbcjax import cli, model_file
 from wbcjax.classify import crop_classifier, load_classifier
+from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.export import Exported
 from wbcjax.files import write_png
 from wbcjax.model_file import read_module, read_settings, write_model_file
@@ -123,7 +124,7 @@ def test_the_command_predicts_from_the_file_as_the_run_was_set(exported, loaded,
     picture = image(96, 128, seed=5)
     write_png(tmp_path / "images/a.png", picture)
     cli.main(["predict", str(exported.model), str(tmp_path / "images"), f"--out={tmp_path / 'out'}"])
-    cells = loaded.predict(picture).confident(0.3)
+    cells = reported_cells(loaded.predict(picture), 0.3, loaded.classes)
     assert f"{len(cells.rles)} cell" in capsys.readouterr().out
     table = (tmp_path / "out/cells.csv").read_text()
     assert "area_um2" in table, "the pixel size is the run's"

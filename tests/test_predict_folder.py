@@ -1,6 +1,7 @@
 """What `wbcjax predict` writes of a folder of images, by a model that finds what it is told to."""
 
 import csv
+import dataclasses
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from pycocotools import mask as coco_mask
 
 from tests.oracle import CLASSES, oracle, paint
 from wbcjax import cli, heap, predict, runtime
+from wbcjax.classify import CropClassifier
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.files import write_png
 from wbcjax.models.mask_rcnn import Detections
@@ -104,6 +106,7 @@ def test_the_table_names_place_class_and_size_of_each_cell_the_surest_first(tmp_
             "cell": "1",
             "class": "L2",
             "score": "0.9000",
+            "runner_up": "",
             "x1": "10",
             "y1": "10",
             "x2": "30",
@@ -123,7 +126,7 @@ def test_the_table_describes_shape_and_stain_and_sizes_in_micrometres_where_the_
         predict_folder(Teller({"a.png": [ONE, thin]}), images, tmp_path / "out", 0.5, pixel_size=pixel_size)
         cell, dot = table_in(tmp_path / "out")
         shape = ["perimeter", "circularity", "eccentricity", "solidity", "od_red", "od_green", "od_blue"]
-        assert list(cell)[11:] == shape + extra
+        assert list(cell)[11:] == ["runner_up", "runner_up_score", *shape, *extra]
         assert float(cell["eccentricity"]) == pytest.approx(math.sqrt(1 - 399 / 899), abs=1e-3)  # moments of 20 x 30
         assert (cell["solidity"], cell["od_red"], cell["od_green"], cell["od_blue"]) == ("1", "0", "0", "0")
         assert dot["area"] == "1"
@@ -198,6 +201,45 @@ def test_nuclei_are_tied_to_their_cells_and_on_top_of_them(tmp_path):
     labels = labels_in(tmp_path / "out", "a.png")
     assert (labels[15:25, 15:25] == 2).all()
     assert (labels == 1).sum() == 600 - 100
+
+
+def test_a_cell_found_as_two_classes_is_one_in_every_file_with_the_second_beside_it(tmp_path):
+    twice = ((10, 10, 30, 39), 1, 0.67)
+    outcome, out = search(tmp_path, {"a.png": [twice, ONE, ((40, 40, 50, 50), 3, 0.8)]})
+    assert [row["class"] for row in table_in(out)] == ["L2", "L3"]
+    assert [(row["runner_up"], row["runner_up_score"]) for row in table_in(out)] == [("L1", "0.6700"), ("", "")]
+    assert np.unique(labels_in(out, "a.png")).tolist() == [0, 1, 2]
+    regions = next(iter(json.loads((out / "via.json").read_text())["_via_img_metadata"].values()))["regions"]
+    assert [region["region_attributes"] for region in regions] == [
+        {"cell": "L2", "score": "0.9000", "runner_up": "L1", "runner_up_score": "0.6700"},
+        {"cell": "L3", "score": "0.8000"},
+    ]
+    first, second = json.loads((out / "coco.json").read_text())["annotations"]
+    assert (first["runner_up"], first["runner_up_score"]) == ("L1", pytest.approx(0.67))
+    assert "runner_up" not in second
+    assert len(json.loads((out / "predictions.json").read_text())["detections"]) == 3
+    assert len(outcome.searched[0].cells.rles) == 2
+    for name in ("via.json", "coco.json"):
+        assert len(read(out / name, tmp_path / "images", {"L2": 1, "L3": 2}).fields[0].cells) == 2
+
+
+def test_a_classifier_names_a_cell_found_as_two_classes_once(tmp_path):
+    class Namer(CropClassifier):
+        def __init__(self) -> None:
+            self.classes = ("a", "b")
+
+        def cut_settings(self) -> dict:
+            return {}
+
+        def name(self, image: np.ndarray, cells: FieldDetections) -> FieldDetections:
+            return dataclasses.replace(cells, labels=np.full_like(cells.labels, 2))
+
+    images = image_folder(tmp_path / "images", "a.png")
+    model = Teller({"a.png": [ONE, ((10, 10, 30, 39), 1, 0.67)]})
+    predict_folder(model, images, tmp_path / "out", 0.5, classifier=Namer())
+    assert [(row["class"], row["named"]) for row in table_in(tmp_path / "out")] == [("L2", "b")]
+    (image,) = json.loads((tmp_path / "out/named_via.json").read_text())["_via_img_metadata"].values()
+    assert len(image["regions"]) == 1
 
 
 def test_a_label_image_holds_the_tables_numbers_surer_cells_on_top(tmp_path):

@@ -2,6 +2,8 @@
 
 - image, cell: the image's name, and the cell's number in it
 - class, score: of the detection
+- runner_up, runner_up_score, where cells are of several classes: the class that came second and its score, where the
+  cell was detected as another class too
 - x1, y1, x2, y2: its box; centroid_x, centroid_y: the centre of its pixels. From the image's upper left corner, so that
   the first pixel's centre is at (0.5, 0.5)
 - area, perimeter, circularity, eccentricity, solidity, od_red, od_green, od_blue: see
@@ -25,10 +27,11 @@ from jaxtyping import UInt8
 
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.evaluate.morphology import Morphology, morphology, white_of
-from wbcjax.evaluate.nuclei_of_cells import nucleus_label, tie_nuclei
+from wbcjax.evaluate.nuclei_of_cells import cell_labels, nucleus_label, tie_nuclei
 from wbcjax.smear.rle import cut_out
 
 FOUND = ("image", "cell", "class", "score", "x1", "y1", "x2", "y2", "area", "centroid_x", "centroid_y")
+RUNNER_UP = ("runner_up", "runner_up_score")
 MICROMETRES = ("area_um2", "perimeter_um")
 NAMED = ("named", "probability")
 NUCLEAR = ("in_cell", "nuclei", "nc_ratio", "nucleus_share")
@@ -39,7 +42,9 @@ Row = dict[str, Any]  # by column; one that is absent is left empty
 def columns(classes: Sequence[str], pixel_size: float, named: bool = False) -> tuple[str, ...]:
     """The columns of the table of a model with these classes, and of a classifier's too; see this module's text."""
     described = (name for name in Morphology._fields if name not in FOUND and (pixel_size or name not in MICROMETRES))
-    return (*FOUND, *(NAMED if named else ()), *described, *(NUCLEAR if nucleus_label(classes) else ()))
+    second = RUNNER_UP if len(cell_labels(classes)) > 1 else ()
+    nuclear = NUCLEAR if nucleus_label(classes) else ()
+    return (*FOUND, *second, *(NAMED if named else ()), *described, *nuclear)
 
 
 def cell_rows(
@@ -58,6 +63,13 @@ def cell_rows(
     if nucleus_label(classes):
         _add_nuclei(rows, cells, classes)
     return rows
+
+
+def add_runners_up(rows: Sequence[Row], runners_up: Sequence[tuple[str, float] | None]) -> None:
+    """Add the class that came second and its score to the cells of `rows`: `ReportedCells.runners_up`."""
+    for row, second in zip(rows, runners_up, strict=True):
+        if second:
+            row |= {"runner_up": second[0], "runner_up_score": f"{second[1]:.4f}"}
 
 
 def add_names(rows: Sequence[Row], named: FieldDetections, classes: Sequence[str]) -> None:

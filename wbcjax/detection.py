@@ -15,6 +15,7 @@ from wbcjax.evaluate.cell_table import cell_table
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, annotate, save
 from wbcjax.evaluate.image_scores import subtype_scores
 from wbcjax.evaluate.image_table import image_table
+from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.evaluate.scores import Scores, scores, table, write_json
 from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.files import write_png
@@ -157,7 +158,7 @@ def _write_report(
     """The page of an evaluation. `originals` are the same fields as `fields`, their contrast not enhanced."""
     rows = []
     for i, detected in enumerate(detections):
-        cells = detected.confident(config.evaluate.score_threshold)
+        cells = reported_cells(detected, config.evaluate.score_threshold, fields.classes)
         rows += cell_rows(originals.field(i).image(), cells, fields.classes, config.dataset.get("pixel_size", 0.0))
     log = Path(workdir) / "metrics.jsonl"
     write_report(

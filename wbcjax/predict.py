@@ -86,7 +86,10 @@ class Predictor(OnLocalDevices):
         self._library: Library = library
 
     def predict(self, image: UInt8[np.ndarray, "h w 3"], name: str = "image") -> FieldDetections:
-        """Cells found in an RGB image, with boxes and masks in its own pixels. Raises ValueError for another format."""
+        """All detections in an RGB image, with boxes and masks in its own pixels; `reported_cells` gives its cells.
+
+        Raises ValueError for another format.
+        """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(f"{name}: predict needs RGB as (height, width, 3) uint8, got {image.shape} {image.dtype}")
         return next(self._find([(name, METHODS[self.enhance](image))]))

@@ -12,10 +12,11 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from tqdm import tqdm
 
-from wbcjax.cells_table import Row, add_names, cell_rows, cells_csv
+from wbcjax.cells_table import Row, add_names, add_runners_up, cell_rows, cells_csv
 from wbcjax.classify import CropClassifier
 from wbcjax.evaluate.detections import FieldDetections, write_results
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
+from wbcjax.evaluate.reported_cells import ReportedCells, reported_cells
 from wbcjax.files import write_atomically, write_png
 from wbcjax.image_folder import check_out, find_images
 from wbcjax.predict import Layout, Predictor
@@ -36,7 +37,7 @@ class Searched(NamedTuple):
     path: Path
     layout: Layout  # how it was shown to the network
     found: FieldDetections  # everything, whatever its score
-    cells: FieldDetections  # what counts as a cell
+    cells: ReportedCells
     rows: list[Row]  # of cells.csv
     named: FieldDetections | None  # the same cells with a classifier's classes, if there is one
 
@@ -67,15 +68,16 @@ def predict_folder(
       nucleus before its cell, where a class is called nucleus), or 0
     - cells.csv: a line for each cell, its place, size, shape and stain, see `wbcjax.cells_table`. `pixel_size` is the
       images' micrometres per pixel; 0 where it is not known, and all is in pixels
-    - via.json, coco.json: the cells as annotations, to look at, correct and train on; in VIA `class_attribute` is the
-      region attribute of their class
+    - via.json, coco.json: the cells as annotations, to look at, correct and train on, each with its score and the class
+      that came second; in VIA `class_attribute` is the region attribute of their class
     - predictions.json: all detections, whatever their score, see `write_results`
     - with a `classifier`, which names every cell, though no nucleus, by a crop of it: named/NAME.png, the cells with
       the class and probability that it gives them; named_via.json; and two columns in cells.csv
 
-    A cell is a detection that scores at least `min_score` and has a pixel; an image's cells are numbered from 1, the
-    surest first. An image that cannot be read, or has more than `max_pixels`, is left out and noted in the outcome.
-    What was found before an error or an interruption is written; where no image could be read, nothing is.
+    A cell is a detection that scores at least `min_score` and has a pixel; where several classes were found at one
+    place it is the surest of them (`reported_cells`). An image's cells are numbered from 1, the surest first. An image
+    that cannot be read, or has more than `max_pixels`, is left out and noted in the outcome. What was found before an
+    error or an interruption is written; where no image could be read, nothing is.
 
     Raises as `find_images` does, and ValueError for an impossible `pixel_size`, for a classifier that cannot name cells
     of fields, without one where `out` has the names of an earlier one, and where what is written could replace the
@@ -110,9 +112,10 @@ def predict_folder(
         with bar, contextlib.closing(model.predict_each(read())) as each:
             for found in each:
                 path, image, layout = shown.popleft()
-                cells = found.confident(min_score)
+                cells = reported_cells(found, min_score, model.classes)
                 _write_pictures(out, path.stem, image, cells, model.classes)
                 rows = cell_rows(image, cells, model.classes, pixel_size)
+                add_runners_up(rows, cells.runners_up(model.classes))
                 named = None
                 if classifier:
                     whole = np.flatnonzero(cells.labels != nucleus_label(model.classes))
@@ -165,8 +168,9 @@ def _write_lists(
     write_atomically(out / "cells.csv", cells_csv(rows, classes, pixel_size, named))
     fields = [_as_field(image.cells, image.path) for image in searched]
     scores = [image.cells.scores.tolist() for image in searched]
-    write_via(out / "via.json", fields, classes, class_attribute, scores=scores)
-    write_coco(out / "coco.json", fields, classes, scores=scores)  # the last: via.json is older until it is corrected
+    seconds = [image.cells.runners_up(classes) for image in searched]
+    write_via(out / "via.json", fields, classes, class_attribute, scores, seconds)
+    write_coco(out / "coco.json", fields, classes, scores, seconds)  # the last: via.json is older until it is corrected
 
 
 def _write_named(out: Path, searched: Sequence[Searched], classes: Sequence[str], class_attribute: str) -> None:

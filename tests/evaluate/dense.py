@@ -43,6 +43,16 @@ def rectangles(draw) -> tuple[int, int, int, int]:
     return x1, y1, x1 + draw(SIZES), y1 + draw(SIZES)
 
 
+def once(found: FieldDetections) -> list[int]:
+    """The rows of the detections that stand for a cell each: what no surer one overlaps by more than half."""
+    kept: list[int] = []
+    for row in sorted(range(len(found.scores)), key=lambda row: (-found.scores[row], found.labels[row])):
+        masks = [(mask(found, row), mask(found, other)) for other in kept]
+        if mask(found, row).any() and not any(2 * (a & b).sum() > (a | b).sum() for a, b in masks):
+            kept.append(row)
+    return kept
+
+
 class Outcome(NamedTuple):
     pairs: list[tuple[int, int]]  # cell, detection
     missed: list[int]

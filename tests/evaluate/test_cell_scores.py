@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tests.evaluate.dense import CLASSES, SCORES, build, drawn_fields, outcome
+from tests.evaluate.dense import CLASSES, SCORES, build, drawn_fields, once, outcome
 from tests.evaluate.make import annotated, detected, random_set
 from wbcjax.evaluate.average_precision import RECALL_POINTS, average_precision
 from wbcjax.evaluate.cell_scores import cell_scores
+from wbcjax.evaluate.cell_table import cell_table
 from wbcjax.evaluate.detections import FieldAnnotations, load, save
 from wbcjax.evaluate.overlap import box_overlaps, mask_overlaps
 from wbcjax.evaluate.scores import scores as field_scores
@@ -60,7 +61,14 @@ def test_scores_worked_by_hand():
             {"name": "c.png", "annotated": 0, "found": 1},
         ],
     }
-    assert result["counts"] == {"fields": 3, "cells": 4, "not_outlined": 0, "detections": 6, "in_crowds": 1}
+    assert result["counts"] == {
+        "fields": 3,
+        "cells": 4,
+        "not_outlined": 0,
+        "detections": 6,
+        "repeated": 0,
+        "in_crowds": 1,
+    }
     assert result["undefined"] == ["no outlined L2 is found with an IoU over 0.5: its SQ is not defined"]
 
     # L1: two cells; by score false (1.0), false (.9), true (.75), false (.5). For one class alone L2's crowd is none.
@@ -86,16 +94,22 @@ def test_an_iou_of_a_half_is_a_match_and_less_is_a_miss_and_a_false_alarm():
     assert less["confusion"]["counts"] == [[0, 1], [1, 0]]
 
 
-def test_a_cell_goes_to_the_better_score_whatever_the_class():
+def test_a_cell_goes_to_the_better_score_whatever_the_class_and_is_found_once():
     cells = [annotated([((0, 0, 10, 10), 1)])]
-    found = [detected([((0, 0, 10, 10), 1, 0.8), ((0, 0, 10, 8), 2, 0.9)])]
-    assert cell_scores(cells, found, "ab", 0.5)["confusion"]["counts"] == [[0, 1, 0], [0, 0, 0], [1, 0, 0]]
+    found = [detected([((0, 0, 10, 10), 1, 0.67), ((0, 0, 10, 8), 2, 0.69), ((30, 0, 40, 10), 1, 0.6)])]
+    result = cell_scores(cells, found, "ab", 0.5)
+    assert result["confusion"]["counts"] == [[0, 1, 0], [0, 0, 0], [1, 0, 0]]
+    assert [alarm["detection"] for alarm in result["false_alarms"]] == [2]
+    assert (result["counts"]["detections"], result["counts"]["repeated"]) == (2, 1)
+    assert result["count_error"]["per_field"] == [{"name": "field.png", "annotated": 1, "found": 2}]
+    assert "1 more detections of that score repeat a cell under another class" in cell_table(result)
+    assert result["pr_curves"]["a"]["recall"][-1] == 1, "COCO's curves are of all detections"
 
 
 def test_a_crowd_region_of_any_class_takes_what_lies_in_it_by_half_and_no_cell_can_be_missed_there():
     cells = [annotated([], crowds=[((0, 0, 20, 20), 2)])]
-    inside = [((2, 2, 8, 8), 1, 0.9), ((2, 2, 8, 8), 1, 0.9), ((15, 0, 25, 10), 2, 0.9)]
-    result = cell_scores(cells, [detected([*inside, ((16, 0, 26, 10), 1, 0.9)])], "ab", 0.5)
+    inside = [((2, 2, 8, 8), 1, 0.9), ((2, 10, 8, 16), 1, 0.9), ((15, 0, 25, 10), 2, 0.9)]
+    result = cell_scores(cells, [detected([*inside, ((16, 2, 26, 16), 1, 0.9)])], "ab", 0.5)
     assert result["confusion"]["counts"] == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
     assert [alarm["detection"] for alarm in result["false_alarms"]] == [3]
     assert (result["counts"]["cells"], result["counts"]["in_crowds"], result["misses"]) == (0, 3, [])
@@ -190,7 +204,11 @@ def test_matches_equal_those_from_counted_pixels(drawn, min_score):
     result = cell_scores(annotations, detections, CLASSES, min_score)
     expected, misses, false_alarms, errors = Counter(), [], [], []
     for cells, found in zip(annotations, detections, strict=True):
-        pairs, missed, false = outcome(cells, found, min_score, same_class=False, over_half=False)
+        rows = once(found)
+        pairs, missed, false = outcome(
+            cells, found.select(np.array(rows, np.int64)), min_score, same_class=False, over_half=False
+        )
+        pairs, false = [(cell, rows[row]) for cell, row in pairs], [rows[row] for row in false]
         expected.update((cells.labels[cell], found.labels[row]) for cell, row in pairs)
         expected.update((cells.labels[cell], 4) for cell in missed)
         expected.update((4, found.labels[row]) for row in false)

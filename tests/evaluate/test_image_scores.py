@@ -39,7 +39,7 @@ def four_fields():
         annotated([(HERE, 4)], crowds=[(BEYOND, 1)], name="d.png"),
     ]
     detections = [
-        detected([(HERE, 1, 0.99), (THERE, 1, 0.98), (HERE, 3, 0.9)], name="a.png"),
+        detected([(HERE, 1, 0.99), (THERE, 1, 0.98), (BEYOND, 3, 0.9)], name="a.png"),
         detected([(HERE, 3, 0.95)], name="b.png"),
         detected([(HERE, 2, 0.5), (BEYOND, 4, 0.99)], name="c.png"),
         detected([(HERE, 2, 0.99)], name="d.png"),

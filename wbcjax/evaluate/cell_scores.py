@@ -13,6 +13,7 @@ from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_
 from wbcjax.evaluate.field_precision import FieldMatch, match_field
 from wbcjax.evaluate.nuclei_of_cells import cell_labels, nucleus_label
 from wbcjax.evaluate.overlap import mask_overlaps
+from wbcjax.evaluate.reported_cells import reported_cells, rows_of_cells
 from wbcjax.evaluate.segmentation_quality import segmentation_quality
 
 CellScores = dict[str, Any]
@@ -27,9 +28,10 @@ def cell_scores(
 ) -> CellScores:
     """Scores of single cells over a set of fields, as a nested dict of plain numbers.
 
-    Annotated cells and detections that score at least `min_score` are matched whatever their classes: in the order of
-    the scores, a detection takes the free cell that it overlaps most, by a mask IoU of at least 0.5 (box IoU where
-    only the box of a cell is known). A detection that finds no free cell but lies by at least half in a crowd region,
+    A cell that was detected as several classes counts once, as the surest of them (`reported_cells`). Annotated cells
+    and such detections that score at least `min_score` are matched whatever their classes: in the order of the scores,
+    a detection takes the free cell that it overlaps most, by a mask IoU of at least 0.5 (box IoU where only the box of
+    a cell is known). A detection that finds no free cell but lies by at least half in a crowd region,
     of whatever class, is neither right nor wrong. Where a class is called nucleus, the nuclei are matched apart: a
     detected nucleus never takes a cell, nor a detected cell a nucleus, however much of it the nucleus fills.
 
@@ -56,7 +58,8 @@ def cell_scores(
         false_alarms: detections without cell, the best score first: field, detection (its position in the field),
             class, score.
         counts: fields, annotated cells (nuclei are among them), how many of them are not outlined, detections that
-            score `min_score`, and how many of these are left out as in_crowds.
+            score `min_score`, how many of that score are not among these, as they repeat a cell or have no pixel, and
+            how many are left out as in_crowds.
         undefined: sentences saying which scores are not defined, and why.
 
     Raises ValueError when the lists differ in their fields or a label has no class.
@@ -67,6 +70,7 @@ def cell_scores(
     fields = list(zip(annotations, detections, overlaps, strict=True))
     matches = [_match_any_class(*field, min_score, nucleus_label(classes)) for field in fields]
     pairs = list(zip(annotations, detections, matches, strict=True))
+    reported = sum(len(reported_cells(field, min_score, classes).rles) for field in detections)
     confident = sum(int((field.scores >= min_score).sum()) for field in detections)
     scores: CellScores = {
         "min_score": min_score,
@@ -80,8 +84,9 @@ def cell_scores(
             "fields": len(annotations),
             "cells": sum(became.cells for became in matches),
             "not_outlined": sum(int((~field.outlined & ~field.crowd).sum()) for field in annotations),
-            "detections": confident,
-            "in_crowds": confident - sum(len(became.detections) for became in matches),
+            "detections": reported,
+            "repeated": confident - reported,
+            "in_crowds": reported - sum(len(became.detections) for became in matches),
         },
     }
     return scores | {"undefined": list(_undefined(scores))}
@@ -93,11 +98,14 @@ Matched = tuple[FieldAnnotations, FieldDetections, FieldMatch]
 def _match_any_class(
     cells: FieldAnnotations, found: FieldDetections, overlaps: Float[np.ndarray, "d c"], min_score: float, nucleus: int
 ) -> FieldMatch:
-    """`match_field` of cells and detections as if all were of one class, and of nuclei as if of another."""
+    """`match_field` of cells and reported cells as if all were of one class, and of nuclei as if of another."""
+    rows, _ = rows_of_cells(found, nucleus)
+    found, overlaps = found.select(rows), overlaps[rows]
     apart = (found.labels == nucleus)[:, None] != (cells.labels == nucleus)  # (d, c)
     overlaps = np.where(apart & ~cells.crowd, 0.0, overlaps)
     cells = replace(cells, labels=np.ones_like(cells.labels))
-    return match_field(cells, replace(found, labels=np.ones_like(found.labels)), overlaps, min_score)
+    became = match_field(cells, replace(found, labels=np.ones_like(found.labels)), overlaps, min_score)
+    return replace(became, detections=rows[became.detections])
 
 
 def _confusion(pairs: Sequence[Matched], classes: int) -> Int[np.ndarray, "n n"]:

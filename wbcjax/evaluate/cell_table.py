@@ -37,6 +37,11 @@ def _remarks(scores: CellScores) -> Iterator[str]:
         f"cells {counts['cells']}, detections that score {least} or more {counts['detections']}: "
         f"misses {len(scores['misses'])}, false alarms {len(scores['false_alarms'])}"
     )
+    if counts["repeated"]:
+        yield (
+            f"{counts['repeated']} more detections of that score repeat a cell under another class, or have no pixel: "
+            "they count for COCO's and the papers' scores alone"
+        )
     if counts["in_crowds"]:
         yield f"{counts['in_crowds']} detections lie in crowd regions and are neither right nor wrong"
     if not math.isnan(error["mean"]):

@@ -40,7 +40,10 @@ class FieldAnnotations:
 
 @dataclass(frozen=True, eq=False)
 class FieldDetections:
-    """The cells a model found in one field. Raises ValueError, naming the field, when the parts do not fit together."""
+    """All that a model found in one field, of any score; `reported_cells` gives its cells.
+
+    Raises ValueError, naming the field, when the parts do not fit together.
+    """
 
     name: str
     height: int
@@ -60,13 +63,6 @@ class FieldDetections:
         rles = [self.rles[row] for row in rows]
         boxes, labels, scores = self.boxes[rows], self.labels[rows], self.scores[rows]
         return FieldDetections(self.name, self.height, self.width, boxes, labels, scores, rles)
-
-    def confident(self, min_score: float) -> "FieldDetections":
-        """What counts as a cell: detections that score at least `min_score` and have a pixel, the surest first."""
-        surest_first = np.argsort(-self.scores, kind="stable")
-        return self.select(
-            np.array([row for row in surest_first if self.scores[row] >= min_score and _area(self.rles[row])], np.int64)
-        )
 
 
 def annotate(name: str, height: int, width: int, cells: Sequence[Cell]) -> FieldAnnotations:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_pairs
+from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.evaluate.vote import MIN_SCORE, RULES, SUBTYPES, decide, vote, voters
 
 ImageScores = dict[str, Any]
@@ -29,7 +30,8 @@ def subtype_scores(
     Args:
         annotations, detections: of the same fields in the same order.
         classes: names of label 1, 2, ...; cells of those that are no subtype do not vote.
-        min_score: nor do detections of a lower score.
+        min_score: nor do cells of a lower score. A cell that was detected as several classes votes as the surest, see
+            `reported_cells`.
 
     Returns `min_score`; `rules`: `image_scores` by rule; `images`: of each its name, truth (None where there is none),
     annotated and voting cells of each subtype as `annotated` and `counts`, and `votes`, the subtype or None by rule.
@@ -147,7 +149,9 @@ def _image(
 ) -> dict[str, Any]:
     """An entry of `images`."""
     cells = _class_names(annotated.name, annotated.labels[~annotated.crowd], classes)
-    voting = voters(_class_names(detected.name, detected.labels, classes), detected.scores, min_score)
+    _class_names(detected.name, detected.labels, classes)
+    found = reported_cells(detected, min_score, classes)
+    voting = voters(_class_names(found.name, found.labels, classes), found.scores, min_score)
     return {
         "name": annotated.name,
         "truth": vote(cells, np.ones(len(cells))),

@@ -37,9 +37,9 @@ class ReportedCells(FieldDetections):
 def reported_cells(found: FieldDetections, min_score: float, classes: Sequence[str]) -> ReportedCells:
     """The cells of a field that score at least `min_score`; those below may still come second.
 
-    `classes` are the names of label 1, 2, ...; one called nucleus is apart, see `cell_rows`.
+    `classes` are the names of label 1, 2, ...; one called nucleus is apart, see `rows_of_cells`.
     """
-    rows, seconds = cell_rows(found, nucleus_label(classes))
+    rows, seconds = rows_of_cells(found, nucleus_label(classes))
     confident = found.scores[rows] >= min_score
     rows, seconds = rows[confident], seconds[confident]
     cells, known = found.select(rows), seconds >= 0
@@ -50,7 +50,7 @@ def reported_cells(found: FieldDetections, min_score: float, classes: Sequence[s
     )
 
 
-def cell_rows(found: FieldDetections, nucleus: int) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+def rows_of_cells(found: FieldDetections, nucleus: int) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
     """The rows of the detections that stand for a cell each, the surest first, and of those that came second; -1: none.
 
     A detection with a pixel stands for a cell unless a surer one does whose mask overlaps its own by more than

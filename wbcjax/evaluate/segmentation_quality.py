@@ -33,7 +33,8 @@ def segmentation_quality(
     """PQ, SQ, RQ, AJI and SegPC-2021's mean IoU of a set of fields, each in [0, 1].
 
     Cells of which only the box is known are like crowd regions here: nothing to cover, and what lies in them by more
-    than half is no false detection.
+    than half is no false detection. All detections count, as those who defined these scores have it: where one cell was
+    detected as two classes, one of the two is false.
 
     Args:
         annotations, detections: of the same fields in the same order.

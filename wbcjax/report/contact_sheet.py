@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_pairs
 from wbcjax.evaluate.field_precision import SCORE_THRESHOLD, FieldMatch, match_field
 from wbcjax.evaluate.overlap import mask_overlaps
+from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.report.draw import Colour, colour_of, text_size, write
 from wbcjax.report.overlay import draw_outlines
 
@@ -39,7 +40,7 @@ def contact_sheet(
         image_of: gives the RGB image of field 0, 1, ... of the two lists; called for the fields shown only.
         annotations, detections: of the same fields in the same order.
         classes: names of label 1, 2, ..., for the legend.
-        score_threshold: detections that score less are left out.
+        score_threshold: detections that score less are left out; of several of one cell the surest is shown.
         worst_first: show the fields with the most missed and false cells, instead of the first ones.
         limit: number of fields shown.
 
@@ -48,13 +49,14 @@ def contact_sheet(
     check_pairs(annotations, detections)
     if not annotations:
         raise ValueError("a contact sheet needs at least one field")
-    pairs = zip(annotations, detections, strict=True)
+    reported = [reported_cells(found, score_threshold, classes) for found in detections]
+    pairs = zip(annotations, reported, strict=True)
     matches = [match_field(cells, found, mask_overlaps(cells, found), score_threshold) for cells, found in pairs]
     shown = list(range(len(matches)))
     if worst_first:
         shown.sort(key=lambda i: -len(matches[i].missed) - len(matches[i].false))
     shown = shown[:limit]
-    tiles = [_tile(image_of(i), annotations[i], detections[i], matches[i]) for i in shown]
+    tiles = [_tile(image_of(i), annotations[i], reported[i], matches[i]) for i in shown]
     order = "most mistakes first" if worst_first else "in order"
     title = (
         f"{len(shown)} of {len(matches)} fields, {order}. Left annotated, right detected, score {score_threshold:g} up"

@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections
 from wbcjax.evaluate.field_precision import match_field
 from wbcjax.evaluate.overlap import mask_overlaps
+from wbcjax.evaluate.reported_cells import ReportedCells, reported_cells
 from wbcjax.report.overlay import colour_splash, draw_outlines
 from wbcjax.report.run_page import Card, Gallery
 from wbcjax.report.set_page import jpeg_uri
@@ -42,10 +43,9 @@ class Fields:
     classes: Sequence[str]  # of label 1, 2, ...
     min_score: float
 
-    def confident(self, index: int) -> FieldDetections:
-        """What is found in field `index` with the minimum score or more."""
-        found = self.detections[index]
-        return found.select(np.flatnonzero(found.scores >= self.min_score))
+    def cells(self, index: int) -> ReportedCells:
+        """The cells found in field `index` with the minimum score or more."""
+        return reported_cells(self.detections[index], self.min_score, self.classes)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def sheet_gallery(fields: Fields) -> Gallery:
 
 def ranked_galleries(fields: Fields) -> list[Gallery]:
     """The best, median and worst fields by panoptic quality, none twice: input, outlines, and colour splash."""
-    quality = [_quality(*pair, fields.min_score) for pair in zip(fields.annotations, fields.detections, strict=True)]
+    quality = [_quality(annotated, fields.cells(i)) for i, annotated in enumerate(fields.annotations)]
     order = [i for i in np.argsort(-np.array(quality), kind="stable").tolist() if not np.isnan(quality[i])]
     worst = order[::-1][: min(RANKED, -(-len(order) // 3))]
     rest = order[: len(order) - len(worst)]
@@ -112,7 +112,7 @@ def mistake_gallery(
         region = _square(boxes_of(field)[mistake.row], *image_of(field).shape[:2])
         pictures = (
             ("annotated", _crop(image_of(field), fields.annotations[field], region)),
-            ("found", _crop(image_of(field), fields.confident(field), region)),
+            ("found", _crop(image_of(field), fields.cells(field), region)),
         )
         cards[mistake] = Card(fields.annotations[field].name, pictures, mistake.lines)
     note = f"{shown_of(len(shown), len(mistakes))} The cell is in the middle, unless it is at the border of its field."
@@ -132,7 +132,7 @@ def thumbnail(image: UInt8[np.ndarray, "h w 3"], width: int) -> str:
 
 
 def _field_card(fields: Fields, index: int, quality: float) -> Card:
-    image, annotated, found = fields.image_of(index), fields.annotations[index], fields.confident(index)
+    image, annotated, found = fields.image_of(index), fields.annotations[index], fields.cells(index)
     pictures = [("input", thumbnail(image, FIELD_WIDTH))]
     if fields.original_of is not None:
         pictures = [("input", thumbnail(fields.original_of(index), FIELD_WIDTH)), ("enhanced", pictures[0][1])]
@@ -145,10 +145,10 @@ def _field_card(fields: Fields, index: int, quality: float) -> Card:
     return Card(annotated.name, tuple(pictures), (f"quality {quality:.3f}: {counts}",))
 
 
-def _quality(annotations: FieldAnnotations, detections: FieldDetections, min_score: float) -> float:
+def _quality(annotations: FieldAnnotations, found: ReportedCells) -> float:
     """Panoptic quality (Kirillov et al., CVPR 2019, Eqn. 1) of one field; NaN where nothing is annotated or found."""
-    overlaps = mask_overlaps(annotations, detections)
-    match = match_field(annotations, detections, overlaps, min_score)
+    overlaps = mask_overlaps(annotations, found)
+    match = match_field(annotations, found, overlaps, score_threshold=0.0)
     matched = match.cell_of >= 0
     sizes = match.found + (len(match.missed) + len(match.false)) / 2
     return float(overlaps[match.detections[matched], match.cell_of[matched]].sum() / sizes) if sizes else float("nan")
@@ -193,7 +193,7 @@ def _within(cells: FieldAnnotations | FieldDetections, region: Region) -> FieldA
     if isinstance(cells, FieldAnnotations):
         parts |= {"crowd": cells.crowd[rows], "outlined": cells.outlined[rows]}
     else:
-        parts |= {"scores": cells.scores[rows]}
+        cells = cells.select(rows)
     return replace(cells, height=bottom - top, width=right - left, **parts)
 
 

@@ -9,32 +9,37 @@ from pycocotools import mask as coco_mask
 
 from wbcjax.files import write_atomically
 from wbcjax.smear.field import Cell, SmearField
-from wbcjax.smear.formats.write_checks import check_fields
+from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, RunnersUp, Told, check_fields
 
 
 def write_coco(
-    path: Path, fields: Sequence[SmearField], classes: Sequence[str], scores: Sequence[Sequence[float]] | None = None
+    path: Path,
+    fields: Sequence[SmearField],
+    classes: Sequence[str],
+    scores: Sequence[Sequence[float]] | None = None,
+    runners_up: RunnersUp | None = None,
 ) -> None:
     """Write the fields and their cells as a COCO file, whole or not at all; ids count from 1, in the order given.
 
     Polygons stay polygons, masks compressed RLE; a cell of which only the box is known has an empty segmentation.
     `classes` are the names of class 1, 2, ...; `scores`, one for each cell of each field, are added as "score", as COCO
-    results have them; a field's group as "group" of its image.
+    results have them; `runners_up` as "runner_up", the name of the class that came second, and "runner_up_score"; a
+    field's group as "group" of its image.
     Raises ValueError as `check_fields` does, OSError when the file cannot be written.
     """
-    scored = check_fields(fields, classes, scores)
+    told = check_fields(fields, classes, scores, runners_up)
     cells = [
-        (image, field, cell, score)
-        for image, (field, of_field) in enumerate(zip(fields, scored, strict=True), start=1)
-        for cell, score in of_field
+        (image, field, cell)
+        for image, (field, of_field) in enumerate(zip(fields, told, strict=True), start=1)
+        for cell in of_field
     ]
     data = {
         "categories": [{"id": label, "name": name} for label, name in enumerate(classes, start=1)],
         "images": [_image(image, field) for image, field in enumerate(fields, start=1)],
         # Ids count from 1: COCOeval takes a match with id 0 for no match.
         "annotations": [
-            {"id": number, "image_id": image, **_annotation(cell, field.height, field.width), **_score(score)}
-            for number, (image, field, cell, score) in enumerate(cells, start=1)
+            {"id": number, "image_id": image, **_annotation(cell.cell, field.height, field.width), **_told(cell)}
+            for number, (image, field, cell) in enumerate(cells, start=1)
         ],
     }
     write_atomically(path, json.dumps(data).encode())
@@ -56,5 +61,6 @@ def _annotation(cell: Cell, height: int, width: int) -> dict[str, Any]:
     return record | {"iscrowd": int(cell.crowd)}
 
 
-def _score(score: float | None) -> dict[str, float]:
-    return {} if score is None else {"score": score}
+def _told(cell: Told) -> dict[str, Any]:
+    told = {} if cell.score is None else {SCORE: cell.score}
+    return told if cell.runner_up is None else told | {RUNNER_UP: cell.runner_up[0], RUNNER_UP_SCORE: cell.runner_up[1]}

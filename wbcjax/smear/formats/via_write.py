@@ -9,12 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wbcjax.files import write_atomically
-from wbcjax.smear.field import Cell, SmearField
+from wbcjax.smear.field import SmearField
 from wbcjax.smear.formats.outline import TOLERANCE, outline_mask
 from wbcjax.smear.formats.via import CELL_ID, CROWD
-from wbcjax.smear.formats.write_checks import check_fields
+from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, RunnersUp, Told, check_fields
 
-SCORE = "score"  # region attribute
 GROUP = "group"  # file attribute
 UNKNOWN_SIZE = -1  # VIA's own sign for it
 
@@ -25,6 +24,7 @@ def write_via(
     classes: Sequence[str],
     class_attribute: str = "cell",
     scores: Sequence[Sequence[float]] | None = None,
+    runners_up: RunnersUp | None = None,
     tolerance: float = TOLERANCE,
 ) -> None:
     """Write the fields and their cells as a VIA 2 project, whole or not at all.
@@ -32,20 +32,23 @@ def write_via(
     A cell is one region or, where it is in parts, regions that share the region attribute "cell_id". Polygons stay as
     they are, masks are outlined to `tolerance` pixels as by `outline_mask`, and a cell of which only the box is known
     is a rectangle. `classes`, the names of class 1, 2, ..., are the drop-down list of the region attribute
-    `class_attribute`; a crowd region has "iscrowd": "1", and `scores`, one for each cell of each field, are "score".
-    A field's group is the file attribute "group". VIA shows the images if they still are where they were, and else
-    asks for them.
+    `class_attribute`; a crowd region has "iscrowd": "1", and `scores`, one for each cell of each field, are "score",
+    and `runners_up` "runner_up", the class that came second, and "runner_up_score". A field's group is the file
+    attribute "group". VIA shows the images if they still are where they were, and else asks for them.
     Raises ValueError as `check_fields` does or when `class_attribute` cannot be one, OSError when the file cannot be
     written or an image file is gone.
     """
-    scored = check_fields(fields, classes, scores)
+    told = check_fields(fields, classes, scores, runners_up)
     _check_class_attribute(class_attribute)
     metadata = {}
-    for field, cells in zip(fields, scored, strict=True):
+    for field, cells in zip(fields, told, strict=True):
         regions = [
-            {"shape_attributes": shape, "region_attributes": {class_attribute: classes[cell.label - 1]} | attributes}
-            for number, (cell, score) in enumerate(cells, start=1)
-            for shape, attributes in _regions(cell, field, number, score, tolerance)
+            {
+                "shape_attributes": shape,
+                "region_attributes": {class_attribute: classes[told.cell.label - 1]} | attributes,
+            }
+            for number, told in enumerate(cells, start=1)
+            for shape, attributes in _regions(told, field, number, tolerance)
         ]
         size = UNKNOWN_SIZE if field.path is None else field.path.stat().st_size  # bytes
         attributes = {} if field.group is None else {GROUP: field.group}
@@ -60,7 +63,7 @@ def write_via(
     project = {
         "_via_settings": _settings(path.stem, _image_folder(fields), class_attribute),
         "_via_img_metadata": metadata,
-        "_via_attributes": _attributes(classes, class_attribute, scores is not None),
+        "_via_attributes": _attributes(classes, class_attribute, scores is not None, runners_up is not None),
         "_via_data_format_version": "2.0.10",
         "_via_image_id_list": list(metadata),
     }
@@ -68,17 +71,22 @@ def write_via(
 
 
 def _check_class_attribute(name: str) -> None:
-    if name in ("", CELL_ID, CROWD, SCORE, GROUP) or "__" in name:  # VIA separates parts of its own ids by "__"
+    if (
+        name in ("", CELL_ID, CROWD, SCORE, RUNNER_UP, RUNNER_UP_SCORE, GROUP) or "__" in name
+    ):  # VIA separates parts of its own ids by "__"
         raise ValueError(f"the class attribute cannot be {name!r}, which has another meaning here; name it otherwise")
 
 
 def _regions(
-    cell: Cell, field: SmearField, number: int, score: float | None, tolerance: float
+    told: Told, field: SmearField, number: int, tolerance: float
 ) -> list[tuple[dict[str, Any], dict[str, str]]]:
     """The shape of each region of a cell, the `number`th of its field, with what it says besides the class."""
+    cell = told.cell
     attributes = {CROWD: "1"} if cell.crowd else {}
-    if score is not None:
-        attributes[SCORE] = f"{score:.4f}"
+    if told.score is not None:
+        attributes[SCORE] = f"{told.score:.4f}"
+    if told.runner_up is not None:
+        attributes |= {RUNNER_UP: told.runner_up[0], RUNNER_UP_SCORE: f"{told.runner_up[1]:.4f}"}
     if cell.box is not None:
         x1, y1, x2, y2 = cell.box
         return [({"name": "rect", "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}, attributes)]
@@ -113,7 +121,7 @@ def _settings(name: str, images: Path | None, class_attribute: str) -> dict[str,
     }
 
 
-def _attributes(classes: Sequence[str], class_attribute: str, scored: bool) -> dict[str, Any]:
+def _attributes(classes: Sequence[str], class_attribute: str, scored: bool, with_second: bool) -> dict[str, Any]:
     """What VIA offers to fill in. Without default values: a new region must not join a cell by an empty "cell_id"."""
     region = {
         class_attribute: {
@@ -127,4 +135,7 @@ def _attributes(classes: Sequence[str], class_attribute: str, scored: bool) -> d
     }
     if scored:
         region[SCORE] = {"type": "text", "description": "the model's, from 0 to 1"}
+    if with_second:
+        region[RUNNER_UP] = {"type": "text", "description": "the class that came second, where the model found two"}
+        region[RUNNER_UP_SCORE] = {"type": "text", "description": "its score"}
     return {"region": region, "file": {GROUP: {"type": "text", "description": "such as the patient"}}}

@@ -1,21 +1,37 @@
 """What the writers ask of annotated fields before they write any: that they can be read again."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from wbcjax.smear.field import Cell, SmearField
 
+SCORE, RUNNER_UP, RUNNER_UP_SCORE = "score", "runner_up", "runner_up_score"  # attributes of a cell that a model found
+RunnerUp = tuple[str, float]  # the class that came second, and its score
+RunnersUp = Sequence[Sequence[RunnerUp | None]]  # of each field of each cell; None where no other class was found
+
+
+class Told(NamedTuple):
+    """A cell with what a model told of it."""
+
+    cell: Cell
+    score: float | None
+    runner_up: RunnerUp | None
+
 
 def check_fields(
-    fields: Sequence[SmearField], classes: Sequence[str], scores: Sequence[Sequence[float]] | None
-) -> list[list[tuple[Cell, float | None]]]:
-    """The cells of each field, each with its score; None where there are no scores.
+    fields: Sequence[SmearField],
+    classes: Sequence[str],
+    scores: Sequence[Sequence[float]] | None,
+    runners_up: RunnersUp | None,
+) -> list[list[Told]]:
+    """The cells of each field, each with its score and the class that came second; None where these are not given.
 
     Raises ValueError, naming the field and the cell, when a class or a field has no name of its own, the scores are not
-    one finite number for each cell, a cell's class has no name, a coordinate is not finite, or a mask is empty or of
-    another size than the field.
+    one finite number for each cell, the runners-up not one entry for each, a cell's class has no name, a coordinate is
+    not finite, or a mask is empty or of another size than the field.
     """
     _check_names("class", classes)
     _check_names("field", [field.name for field in fields])
@@ -26,9 +42,12 @@ def check_fields(
             fault = _fault(cell, field, len(classes))
             if fault:
                 raise ValueError(f"{field.name}, cell {number}: {fault}")
-    if scores is None:
-        return [[(cell, None) for cell in field.cells] for field in fields]
-    return [_scored(field, of_field) for field, of_field in zip(fields, scores, strict=True)]
+    of_fields = [_scores(field, scores[i] if scores is not None else None) for i, field in enumerate(fields)]
+    seconds = [[None] * len(field.cells) for field in fields] if runners_up is None else runners_up
+    return [
+        [Told(*told) for told in zip(field.cells, of_field, of_second, strict=True)]
+        for field, of_field, of_second in zip(fields, of_fields, seconds, strict=True)
+    ]
 
 
 def _check_names(kind: str, names: Sequence[str]) -> None:
@@ -56,9 +75,11 @@ def _area(cell: Cell, field: SmearField) -> int:
     return int(coco_mask.area(cell.to_rle(field.height, field.width)))  # pyright: ignore[reportArgumentType]
 
 
-def _scored(field: SmearField, scores: Sequence[float]) -> list[tuple[Cell, float | None]]:
+def _scores(field: SmearField, scores: Sequence[float] | None) -> list[float | None]:
+    if scores is None:
+        return [None] * len(field.cells)
     if len(scores) != len(field.cells):
         raise ValueError(f"{field.name}: {len(field.cells)} cells need a score each, found {len(scores)} scores")
     if not np.isfinite(scores).all():
         raise ValueError(f"{field.name}: a score is not finite, found {list(scores)}")
-    return [(cell, float(score)) for cell, score in zip(field.cells, scores, strict=True)]
+    return [float(score) for score in scores]
