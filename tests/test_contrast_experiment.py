@@ -48,7 +48,7 @@ class Trainer:
         return signal.SIGTERM if stopped else None
 
     def evaluate_run(self, workdir: Path, split: str, checkpoint: str, out: Path) -> None:
-        assert (split, checkpoint) == ("val", "latest")
+        assert checkpoint == "latest"
         self.evaluated.append(workdir.name)
         right = PAPER_METHODS.index(workdir.name) if workdir.name in PAPER_METHODS else 9
         images = from_confusion([[right, 0, 0], [0, 10, 0], [0, 0, 10]], [10 - right, 0, 0], bootstrap=20)
@@ -283,7 +283,9 @@ def test_the_papers_protocol_warns_and_writes_its_images_once(trainer, config, t
     contrast(config, tmp_path, ("none", "he"), "paper")
     assert (tmp_path / "paper_set/coco.json").stat().st_mtime_ns == written
     assert trainer.configs["none"].dataset.split == trainer.configs["he"].dataset.split
-    assert len(trainer.configs["he"].dataset.split.train_names) == 3
+    split = trainer.configs["he"].dataset.split
+    assert [len(split[f"{part}_names"]) for part in ("train", "val", "test")] == [2, 1, 12]
+    assert (tmp_path / "he/evaluation/test/scores.json").is_file()
 
 
 def test_a_lost_set_of_the_papers_protocol_is_named_once_there_are_runs_on_it(trainer, config, tmp_path, monkeypatch):
@@ -373,9 +375,23 @@ def test_a_toy_goes_the_whole_way_by_the_papers_protocol(tmp_path, monkeypatch):
     config = toy_config()
     config.dataset.synthetic.update({"count": 6, "subtypes": (2, 2, 2)})
     assert contrast(config, tmp_path / "runs", ("he",), "paper") is None
-    _, annotations, _ = load(tmp_path / "runs/he/evaluation/val/detections.json")
+    _, annotations, _ = load(tmp_path / "runs/he/evaluation/test/detections.json")
     assert len(annotations) == 6
     assert not any("flipped" in field.name for field in annotations)
     row = json.loads((tmp_path / "runs/results.json").read_text())["methods"]["he"]
     assert (row["steps"], row["stop"], row["subtypes"]["images"]) == (2, "finished", 6)
     assert "HE (he)" in (tmp_path / "runs/tables.txt").read_text()
+
+
+def test_fields_held_out_to_test_are_what_a_split_that_has_some_is_evaluated_on(trainer, config, tmp_path, monkeypatch):
+    parts = []
+
+    def noted(workdir: Path, split: str, checkpoint: str, out: Path) -> None:
+        parts.append(split)
+        trainer.evaluate_run(workdir, split, checkpoint, out)
+
+    monkeypatch.setattr(contrast_experiment, "evaluate_run", noted)
+    config.dataset.split.test_fraction = 0.25
+    contrast(config, tmp_path, ("none",))
+    assert parts == ["test"]
+    assert (tmp_path / "none/evaluation/test/scores.json").is_file()

@@ -13,10 +13,13 @@ from wbcjax import paper_protocol
 from wbcjax.evaluate.vote import vote
 from wbcjax.input.augment import Augment, random_matrix
 from wbcjax.input.builder import source
+from wbcjax.input.contents import field_set
 from wbcjax.input.pipeline import augmentation
+from wbcjax.input.split import split_fields
 from wbcjax.paper_protocol import choose, flip, on_paper_set, write_paper_set
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import Cell, SmearField
+from wbcjax.smear.read import FieldSet
 
 CLASSES = ("L1", "L2", "L3")
 SEED = 20  # of twelve drawn fields with some of each subtype
@@ -33,8 +36,8 @@ def test_a_flip_moves_pixels_outlines_and_boxes_alike(corner, crowd):
     x, y = corner
     triangle = np.array([[x, y], [6.0, y], [x, 4.0]])
     cells = (Cell(1, polygons=(triangle,), crowd=crowd), Cell(2, box=(float(x), float(y), 6.0, 3.0)))
-    flipped = flip(SmearField("a.jpg", 4, 6, cells, pixels=PIXELS, group="p"))
-    assert flipped.name == "flipped/a.jpg.png"
+    flipped = flip(SmearField("a.jpg", 4, 6, cells, pixels=PIXELS, group="p"), "train")
+    assert flipped.name == "flipped/train/a.jpg.png"
     np.testing.assert_array_equal(flipped.image(), np.rot90(PIXELS, 2))
     assert [(cell.label, cell.crowd, cell.outlined) for cell in flipped.cells] == [(1, crowd, True), (2, False, False)]
     for before, after in zip(cells, flipped.cells, strict=True):
@@ -82,23 +85,40 @@ def config(request, tmp_path, monkeypatch):
     return config
 
 
-def test_training_is_on_flips_alone_and_the_test_on_all_fields_as_they_are(config, tmp_path):
+def test_the_papers_60_flips_are_45_to_train_and_15_to_validate_and_all_fields_test(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(paper_protocol, "PER_SUBTYPE", 20)
+    counts = {1: 24, 2: 20, 3: 31}
+    fields = [field_of(label, name=f"{label}_{k}.png") for label, count in counts.items() for k in range(count)]
+    found = FieldSet(fields, (), Counter(), [], 0, 0, [])
+    monkeypatch.setattr(paper_protocol, "field_set", lambda _: found)
+    write_paper_set(config.dataset, tmp_path / "set")
+    config.dataset.split.test_fraction = 0.2  # which the lists take the place of
+    dataset = on_paper_set(config, tmp_path / "set").dataset
+    parts = split_fields(field_set(dataset).fields, **dataset.split)
+    of_subtype = {part: Counter(field.cells[0].label for field in fields) for part, fields in parts.items()}
+    assert of_subtype == {"train": {1: 15, 2: 15, 3: 15}, "val": {1: 5, 2: 5, 3: 5}, "test": counts}
+    flipped = [field.name.split("/")[-1] for part in ("train", "val") for field in parts[part]]
+    assert len(set(flipped)) == 60, "no field is flipped for both"
+    assert [field.name for field in parts["test"]] == [field.name for field in fields]
+
+
+def test_training_and_validation_are_on_flips_alone_and_the_test_on_all_fields_as_they_are(config, tmp_path):
     write_paper_set(config.dataset, tmp_path / "set")
     changed = on_paper_set(config, tmp_path / "set")
-    train, val = source(changed.dataset, "train"), source(changed.dataset, "val")
+    train, val, test = (source(changed.dataset, part) for part in ("train", "val", "test"))
 
     config.dataset.split.train_fraction = 0.0
     originals = source(config.dataset, "val")
-    assert val.names == originals.names
-    for tested, original in zip(map(val.field, range(12)), map(originals.field, range(12)), strict=True):
+    assert test.names == originals.names
+    for tested, original in zip(map(test.field, range(12)), map(originals.field, range(12)), strict=True):
         np.testing.assert_array_equal(tested.image(), original.image())
         assert [(cell.label, cell.to_rle(96, 128)) for cell in tested.cells] == [
             (cell.label, cell.to_rle(96, 128)) for cell in original.cells
         ]
 
     subtypes = []
-    for flipped in map(train.field, range(len(train))):
-        name = flipped.name.removeprefix("flipped/").removesuffix(".png")
+    for flipped in (val.field(0), train.field(0), train.field(1)):
+        name = flipped.name.removeprefix("flipped/train/").removeprefix("flipped/val/").removesuffix(".png")
         original = originals.field(originals.names.index(name))
         np.testing.assert_array_equal(flipped.image(), np.rot90(original.image(), 2))
         for after, before in zip(flipped.cells, original.cells, strict=True):
@@ -107,6 +127,7 @@ def test_training_is_on_flips_alone_and_the_test_on_all_fields_as_they_are(confi
         names = [synthetic.CLASSES[cell.label - 1] for cell in original.cells]
         subtypes.append(vote(names, np.ones(len(names))))
     assert subtypes == ["L1", "L2", "L3"]
+    assert (len(train), len(val)) == (2, 1)
 
 
 def test_nothing_turns_the_flips_back_and_all_else_is_as_the_config_says(config, tmp_path):
@@ -117,7 +138,7 @@ def test_nothing_turns_the_flips_back_and_all_else_is_as_the_config_says(config,
     assert plain == Augment(hue=8.0)
     matrices = [random_matrix(plain, 96, 128, (96, 128), np.random.default_rng(seed)) for seed in range(8)]
     np.testing.assert_array_equal(matrices, [np.eye(3)] * 8)
-    assert changed.train.eval_every_epochs == 0
+    assert changed.train == config.train
     assert changed.model == config.model
     assert changed.dataset.classes == config.dataset.classes
     assert config.augment.rotate, "the config given is left as it is"

@@ -5,7 +5,7 @@ import logging
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
@@ -28,7 +28,7 @@ from wbcjax.train.workdir import config_json, settle_config
 log = logging.getLogger(__name__)
 
 PAPER_METHODS = ("none", "he", "dhe", "clahe", "eff_minmax")  # "eff" leaves most smears as they are: docs/enhance.md
-# Not "best", which is chosen by its scores on the very fields that are to be tested.
+# Not "best", which is chosen by its scores on the very fields that are to be tested where there is no part for that.
 CHECKPOINT = "latest"
 ENDED = ("finished", "max_minutes")  # reasons of a run's "stop" record for which it does not go on
 
@@ -39,8 +39,9 @@ def contrast(
     """Train and evaluate `config` once for each of `methods`, in workdir/METHOD; what is finished is not done again.
 
     Seeds and splits are the config's for all of them; its own dataset.enhance is not used. Protocol "default" keeps to
-    its split; "paper" trains on flips of 20 fields of each subtype and tests on all fields, those of the flips with
-    them. Evaluated are the weights at the end of the training, on the validation fields.
+    its split; "paper" trains on 45 flips, of 20 fields of each subtype, validates on the other 15 and tests on all
+    fields, those of the flips with them. Evaluated are the weights at the end of the training, on the fields that test,
+    where the config has none on those that validate.
 
     After each method tables.txt and results.json are written anew, of all that are finished in `workdir`, also by
     earlier calls; experiment.json there keeps what was asked for. Returns None at the end, or the signal that stopped
@@ -53,13 +54,14 @@ def contrast(
     if protocol == "paper":
         log.warning(PROTOCOLS[protocol])
     config = _settle(config, workdir, protocol)
-    rows = _finished(workdir)
+    part = _tested(config)
+    rows = _finished(workdir, part)
     _write_results(workdir, protocol, rows)
     try:
         for method in methods:
             if method not in rows:
-                _train(config, method, workdir / method)
-                rows[method] = _evaluate(method, workdir / method)
+                _train(config, method, workdir / method, part)
+                rows[method] = _evaluate(method, workdir / method, part)
                 _write_results(workdir, protocol, rows)
     except Interrupted as interrupted:
         return interrupted.signal
@@ -124,23 +126,31 @@ def _lost_set(fields: Path) -> str:
     )
 
 
-def _finished(workdir: Path) -> dict[str, dict[str, Any]]:
+def _tested(config: ConfigDict) -> Literal["val", "test"]:
+    """The part of the fields that is evaluated."""
+    split = config.dataset.split
+    return "test" if split.get("test_fraction", 0.0) or split.get("test_names", ()) else "val"
+
+
+def _finished(workdir: Path, part: str) -> dict[str, dict[str, Any]]:
     """The rows of results.json, by method, whose run is still there, trained to its end and evaluated."""
     path = workdir / "results.json"
     rows = _read_json(path)["methods"] if path.is_file() else {}
     return {
-        method: row for method, row in rows.items() if _stop(workdir / method) and _scores(workdir / method).is_file()
+        method: row
+        for method, row in rows.items()
+        if _stop(workdir / method) and _scores(workdir / method, part).is_file()
     }
 
 
-def _train(config: ConfigDict, method: str, run: Path) -> None:
+def _train(config: ConfigDict, method: str, run: Path, part: str) -> None:
     """Train to the end, unless that is done. Raises Interrupted when a signal stopped it."""
     settings = config.copy_and_resolve_references()
     settings.dataset.enhance = method
     if _stop(run):
         settle_config(settings, run, started=True, allow_change=False, write=False)
         return
-    _scores(run).unlink(missing_ok=True)  # of weights on the way
+    _scores(run, part).unlink(missing_ok=True)  # of weights on the way
     log.info("%s: training in %s", method, run)
     with breakable():
         task = detection_task(settings)
@@ -148,12 +158,12 @@ def _train(config: ConfigDict, method: str, run: Path) -> None:
         raise Interrupted(stopped_by)
 
 
-def _evaluate(method: str, run: Path) -> dict[str, Any]:
+def _evaluate(method: str, run: Path, part: str) -> dict[str, Any]:
     """What `contrast_tables` takes of a trained run. Raises Interrupted when a signal broke the evaluation off."""
     log.info("%s: evaluating %s", method, run)
     with breakable():
-        evaluate_run(run, "val", CHECKPOINT, _scores(run).parent)
-    scores, stop = _read_json(_scores(run)), _stop(run)
+        evaluate_run(run, part, CHECKPOINT, _scores(run, part).parent)
+    scores, stop = _read_json(_scores(run, part)), _stop(run)
     assert stop is not None
     return {
         "mAP": scores["paper"]["mAP"],
@@ -190,8 +200,8 @@ def _log(run: Path) -> Path:
     return run / "metrics.jsonl"
 
 
-def _scores(run: Path) -> Path:
-    return run / "evaluation" / "val" / "scores.json"
+def _scores(run: Path, part: str) -> Path:
+    return run / "evaluation" / part / "scores.json"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""The images that Revanda et al. train and test on: flips of 20 fields of each subtype, and all fields as they are.
+"""The images of Revanda et al.: flips of 20 fields of each subtype train and validate, all fields as they are test.
 
-Sections 3.1 and 3.3. A flip mirrors rows and columns at once, so that there is one new image of a field. Here images
-are enhanced after they are flipped, in the paper before.
+Sections 3.1, 3.3 and 3.5, by which the 60 flips are split 3 : 1. A flip mirrors rows and columns at once, so that there
+is one new image of a field. Here images are enhanced after they are flipped, in the paper before.
 """
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -21,29 +21,30 @@ from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats.coco_write import write_coco
 
 PER_SUBTYPE = 20  # section 3.1
-FLIPPED = "flipped"  # folder of the flips among the images
+# One flip in so many validates (section 3.5), 5 of each subtype: so that both parts are balanced, a choice of ours.
+VALIDATING = 4
+FLIPPED = "flipped"  # folder of the flips among the images, in which those that train and validate have one each
 ANNOTATIONS, IMAGES = "coco.json", "images"
 
 
 def write_paper_set(dataset: ConfigDict, folder: Path) -> None:
     """Write all fields of `dataset` (an experiment's) and flips of some into `folder`, as images and a COCO file.
 
-    Of each subtype PER_SUBTYPE fields are flipped, which the seed of `dataset.split` chooses. Raises ValueError when
-    there are too few, and as `field_set` does.
+    Of each subtype PER_SUBTYPE fields are flipped, which the seed of `dataset.split` chooses; one in VALIDATING of the
+    flips is to validate, the others to train. Raises ValueError when there are too few, and as `field_set` does.
     """
     fields = field_set(dataset).fields
     chosen = choose(fields, dataset.classes, PER_SUBTYPE, dataset.split.seed)
     written = [_write(field, folder / IMAGES) for field in tqdm(fields, desc="copy fields", unit="field", disable=None)]
-    written += [
-        _write(flip(field), folder / IMAGES) for field in tqdm(chosen, desc="flip fields", unit="field", disable=None)
-    ]
+    for number, field in enumerate(tqdm(chosen, desc="flip fields", unit="field", disable=None)):
+        written.append(_write(flip(field, "train" if number % VALIDATING else "val"), folder / IMAGES))
     write_coco(folder / ANNOTATIONS, written, tuple(dataset.classes))
 
 
 def on_paper_set(config: ConfigDict, folder: Path) -> ConfigDict:
-    """`config`, changed to train on the flips in `folder`, as they are, and to validate on all fields that are none.
+    """`config`, changed to train and validate on the flips in `folder`, as they are, and to test on all other fields.
 
-    No flip or turn undoes what was flipped, and validation, which is on the fields to be tested, waits for the end.
+    No flip or turn undoes what was flipped.
     """
     names = [image["file_name"] for image in json.loads((folder / ANNOTATIONS).read_text())["images"]]
     changed = config.copy_and_resolve_references()
@@ -51,10 +52,11 @@ def on_paper_set(config: ConfigDict, folder: Path) -> ConfigDict:
     dataset.name, dataset.on_error = "coco", "raise"
     dataset.annotations, dataset.images = str(folder / ANNOTATIONS), str(folder / IMAGES)
     dataset.class_of, dataset.group_attribute = (), None
-    dataset.split.train_names = tuple(name for name in names if name.startswith(f"{FLIPPED}/"))
-    dataset.split.val_names = ()  # the rest
+    dataset.split.test_fraction = 0.0
+    parts = {part: tuple(name for name in names if name.startswith(f"{FLIPPED}/{part}/")) for part in ("train", "val")}
+    dataset.split.train_names, dataset.split.val_names = parts["train"], parts["val"]
+    dataset.split.test_names = tuple(name for name in names if name not in {*parts["train"], *parts["val"]})
     changed.augment.update({"flip_horizontal": False, "flip_vertical": False, "rotate": False})
-    changed.train.eval_every_epochs = 0.0
     return changed
 
 
@@ -74,10 +76,10 @@ def choose(fields: Sequence[SmearField], classes: Sequence[str], count: int, see
     return [group[i] for group in groups.values() for i in np.sort(rng.choice(len(group), count, replace=False))]
 
 
-def flip(field: SmearField) -> SmearField:
-    """The field mirrored in rows and in columns, under a name of its own."""
+def flip(field: SmearField, part: Literal["train", "val"]) -> SmearField:
+    """The field mirrored in rows and in columns, under a name of its own, which says what it is for."""
     return SmearField(
-        name=f"{FLIPPED}/{field.name}.png",  # beside its old suffix: a.jpg and a.png may both be there
+        name=f"{FLIPPED}/{part}/{field.name}.png",  # beside its old suffix: a.jpg and a.png may both be there
         height=field.height,
         width=field.width,
         cells=tuple(_flip_cell(cell, field.height, field.width) for cell in field.cells),
