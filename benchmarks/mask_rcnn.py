@@ -164,15 +164,13 @@ def our_step(side: int, cells: int = CELLS, batch: int = 1, proposals: int = PRO
 
     model, variables = our_model(proposals=proposals)
     optimizer = optax.sgd(RATE, MOMENTUM)
-    fields, statistics = our_batch(side, cells, batch), variables["batch_stats"]
+    fields = our_batch(side, cells, batch)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(params: Any, opt_state: Any, fields: Any, key: Any) -> tuple[Any, Any, Any]:
         def loss(params: Any) -> Any:
             keys = jax.random.split(key, batch)
-            outputs: Any = model.apply(
-                {"params": params, "batch_stats": statistics}, fields, keys, method="train_outputs"
-            )
+            outputs: Any = model.apply({**variables, "params": params}, fields, keys, method="train_outputs")
             return sum(mask_rcnn_losses(outputs, model.settings.loss).values())
 
         value, grads = jax.value_and_grad(loss)(params)

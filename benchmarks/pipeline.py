@@ -93,6 +93,7 @@ def training_step(name: str, variant: str) -> Task:
 
     from wbcjax.train.optimizer import make_optimizer
     from wbcjax.train.settings import TrainSettings
+    from wbcjax.train.state import split_collections
     from wbcjax.train.step import AXIS
 
     config, task = get_config(name, variant), make_task(name, variant)
@@ -105,18 +106,18 @@ def training_step(name: str, variant: str) -> Task:
         keys = jax.random.split(jax.random.key(0), len(batch.index))
 
         def loss(params: Any) -> Any:
-            losses, statistics = task.losses(params, variables["batch_stats"], batch, keys, AXIS)
-            return sum(value for name, value in losses.items() if name not in task.watched), statistics
+            losses, collections = task.losses(params, split_collections(variables)[1], batch, keys, AXIS)
+            return sum(value for name, value in losses.items() if name not in task.watched), collections
 
-        (value, statistics), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+        (value, collections), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
         updates, opt_state = optimizer.update(grads, opt_state, variables["params"])
         params = jax.tree.map(lambda weight, update: weight - 1e-4 * update, variables["params"], updates)
-        return {"params": params, "batch_stats": statistics}, opt_state, value
+        return {"params": params, **collections}, opt_state, value
 
     mesh = jax.make_mesh((1,), (AXIS,), axis_types=(AxisType.Auto,))
     spread = jax.shard_map(step, mesh=mesh, in_specs=(P(), P(), P(AXIS)), out_specs=P(), check_vma=False)
     compiled = jax.jit(spread, donate_argnums=(0, 1))
-    variables = jax.device_put({name: task.init_variables(0)[name] for name in ("params", "batch_stats")})
+    variables = jax.device_put(task.init_variables(0))
     state = [variables, jax.jit(optimizer.init)(variables["params"])]
 
     def run() -> float:

@@ -49,12 +49,12 @@ def compiled_step(norm: str, layers: str) -> tuple[str, dict]:
         part.channels = 16
     model = mask_rcnn.from_config(config.model, num_classes=3)
 
-    def losses(params, batch_stats, batch, keys, axis_name):
-        variables = {"params": params, "batch_stats": batch_stats}
+    def losses(params, collections, batch, keys, axis_name):
+        variables = {"params": params, **collections}
         outputs, changed = model.apply(
-            variables, batch, keys, axis_name, method="train_outputs", mutable=["batch_stats"]
+            variables, batch, keys, axis_name, method="train_outputs", mutable=list(collections)
         )
-        return mask_rcnn_losses(outputs, model.settings.loss, axis_name), changed.get("batch_stats", batch_stats)
+        return mask_rcnn_losses(outputs, model.settings.loss, axis_name), changed
 
     task = Task(8, lambda seed: {}, losses, lambda *_: iter(()), lambda _: {}, lambda _: [], "mask/AP")  # pyright: ignore[reportArgumentType]
     optimizer = optax.trace(0.9)
@@ -66,7 +66,7 @@ def compiled_step(norm: str, layers: str) -> tuple[str, dict]:
     state = TrainState(
         step=shape((), jnp.int32),
         params=variables["params"],
-        batch_stats=variables["batch_stats"],
+        collections={name: tree for name, tree in variables.items() if name != "params"},
         opt_state=jax.eval_shape(lambda params: optimizer.init(split_weights(params, layers)[0]), variables["params"]),
         ema=None,
         key=shape((2,), jnp.uint32),

@@ -78,11 +78,11 @@ def crop_losses(model: Classifier, config: ConfigDict) -> Callable:
     """What `model` is trained on; it needs no data set."""
 
     def losses(
-        params: Tree, batch_stats: Tree, batch: CropBatch, keys: jax.Array, axis_name: str
+        params: Tree, collections: Tree, batch: CropBatch, keys: jax.Array, axis_name: str
     ) -> tuple[dict[str, jax.Array], Tree]:
-        variables = {"params": params, "batch_stats": batch_stats}
-        logits, changed = model.apply(variables, batch.image, keys, axis_name, mutable=["batch_stats"])
-        return classification_losses(logits, batch.target, config.loss.label_smoothing), changed["batch_stats"]
+        variables = {"params": params, **collections}
+        logits, changed = model.apply(variables, batch.image, keys, axis_name, mutable=list(collections))
+        return classification_losses(logits, batch.target, config.loss.label_smoothing), changed
 
     return losses
 

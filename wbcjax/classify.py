@@ -110,7 +110,7 @@ def crop_classifier(
 
 
 def live_network(config: ConfigDict) -> Network:
-    """The network that a whole experiment's `config` describes, of variables {"params", "batch_stats"}."""
+    """The network that a whole experiment's `config` describes, of the variables that it was trained with."""
     model = efficientnet.from_config(config.model, num_classes=len(config.dataset.classes))
 
     def classify(variables: Any, crops: jax.Array) -> jax.Array:

@@ -76,13 +76,13 @@ def detection_losses(model: MaskRCNN) -> Callable:
     """What `model` is trained on; it needs no data set."""
 
     def losses(
-        params: Tree, batch_stats: Tree, batch: Batch, keys: jax.Array, axis_name: str
+        params: Tree, collections: Tree, batch: Batch, keys: jax.Array, axis_name: str
     ) -> tuple[dict[str, jax.Array], Tree]:
-        variables = {"params": params, "batch_stats": batch_stats}
+        variables = {"params": params, **collections}
         outputs, changed = model.apply(
-            variables, batch, keys, axis_name, method="train_outputs", mutable=["batch_stats"]
+            variables, batch, keys, axis_name, method="train_outputs", mutable=list(collections)
         )
-        return mask_rcnn_losses(outputs, model.settings.loss, axis_name), changed.get("batch_stats", batch_stats)
+        return mask_rcnn_losses(outputs, model.settings.loss, axis_name), changed
 
     return losses
 

@@ -20,7 +20,7 @@ from wbcjax.stablehlo import PLATFORMS, Input, Network, serialise
 from wbcjax.start import settings_of
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.weights.ours import note_settings
-from wbcjax.weights.safetensors_file import write_safetensors
+from wbcjax.weights.safetensors_file import as_written, write_safetensors
 
 SUFFIX, CARD = ".stablehlo", "model_card.md"
 
@@ -52,7 +52,7 @@ def export_run(workdir: Path, out: Path, which: str = "best") -> Exported:
         raise ValueError(f"{existing[0]} is there already: choose another folder for --out, or remove it")
     config, facts, evaluation = load_config(workdir), load_facts(workdir), _evaluation(workdir)
     variables, step = load_variables(workdir, which)
-    weights = {name: np.asarray(array, np.float32) for name, array in flatten_dict(variables, sep="/").items()}
+    weights = {name: as_written(array) for name, array in flatten_dict(variables, sep="/").items()}
     program = serialise(*_network(config), weights)
     made = _made(which, step)
     card = model_card(task_of(config), config.to_dict(), facts, evaluation, made, places.model.name)

@@ -231,7 +231,7 @@ def predictor(
 
 
 def live_network(config: ConfigDict) -> Network:
-    """The network that a whole experiment's `config` describes, of variables {"params", "batch_stats"}."""
+    """The network that a whole experiment's `config` describes, of the variables that it was trained with."""
     model = mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1)
 
     def find(variables: Any, image: jax.Array, size: jax.Array) -> Detections:

@@ -19,7 +19,7 @@ from wbcjax.train.loop import STEPS_IN_FLIGHT
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel, check_batch_size
 from wbcjax.train.settings import TrainSettings
-from wbcjax.train.state import TrainState
+from wbcjax.train.state import TrainState, split_collections
 from wbcjax.train.step import AXIS, make_step
 from wbcjax.train.task import Task, Tree
 
@@ -65,11 +65,12 @@ def step_cost(config: ConfigDict, devices: int, compile_for: Sequence[Any] | Non
     layers = settings.phases[0].layers if settings.phases else "all"
     optimizer = make_optimizer(settings)
     variables = task.init_variables(0)
-    trained, _ = split_weights(variables["params"], layers)
+    params, collections = split_collections(variables)
+    trained, _ = split_weights(params, layers)
     state = TrainState(
         step=_shape((), jnp.int32),
-        params=variables["params"],
-        batch_stats=variables["batch_stats"],
+        params=params,
+        collections=collections,
         opt_state=jax.eval_shape(optimizer.init, trained),
         ema=variables if settings.ema_decay else None,
         key=_shape((2,), jnp.uint32),
@@ -94,7 +95,7 @@ def step_cost(config: ConfigDict, devices: int, compile_for: Sequence[Any] | Non
         devices=devices,
         images=images,
         dtype=config.model.dtype,
-        parameters=_count(variables["params"]),
+        parameters=_count(params),
         trained=_count(trained),
         flops=work.flops,
         bytes_moved=work.bytes_moved,

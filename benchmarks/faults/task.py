@@ -84,13 +84,13 @@ def init_variables(seed: int) -> dict:
     return {"params": params, "batch_stats": {"backbone": {"mean": np.zeros(6, np.float32)}}}
 
 
-def losses(params: dict, batch_stats: dict, batch: Points, keys: jax.Array, axis_name: str) -> tuple[dict, dict]:
+def losses(params: dict, collections: dict, batch: Points, keys: jax.Array, axis_name: str) -> tuple[dict, dict]:
     """The squared error on noisy features; the statistics follow the mean of what lies between the two factors."""
     noise = jax.vmap(lambda key: jax.random.normal(key, (FEATURES,)))(keys)
     hidden = (batch.features + 0.1 * noise) @ params["backbone"]["layer4_0"]["kernel"]  # (n, 6)
     error = hidden @ params["box_head"]["kernel"] - batch.target  # (n,)
-    mean = 0.9 * batch_stats["backbone"]["mean"] + 0.1 * jax.lax.stop_gradient(hidden).mean(0)
-    return {"square": jnp.mean(error**2)}, {"backbone": {"mean": mean}}
+    mean = 0.9 * collections["batch_stats"]["backbone"]["mean"] + 0.1 * jax.lax.stop_gradient(hidden).mean(0)
+    return {"square": jnp.mean(error**2)}, {"batch_stats": {"backbone": {"mean": mean}}}
 
 
 def read(number: int) -> Points:

@@ -21,7 +21,7 @@ def state(step: int, size: int = 500) -> TrainState:
     return TrainState(
         step=np.full((), step, np.int32),
         params=weights(),
-        batch_stats={"mean": noise.standard_normal(3, np.float32)},
+        collections={"batch_stats": {"mean": noise.standard_normal(3, np.float32)}},
         opt_state={"momentum": weights()},
         ema=None,
         key=np.array([0, step], np.uint32),

@@ -139,7 +139,7 @@ def test_prediction_gets_the_averaged_variables_where_there_are_any(tmp_path, em
         variables, found = load_variables(tmp_path, which)
         assert found == step
         expected = state(step, ema=ema)
-        trained = {"params": expected.params, "batch_stats": expected.batch_stats}
+        trained = {"params": expected.params, **expected.collections}
         assert_same(variables, expected.ema if ema else trained)
 
 

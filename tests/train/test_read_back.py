@@ -46,7 +46,7 @@ def test_a_run_is_saved_whole_under_any_name_and_beside_others(tmp_path, name):
         checkpoints.save(state(2), batches(3), 0.6)
     variables, step = load_variables(tmp_path / name)
     assert step == 2
-    np.testing.assert_equal(variables, {"params": state(2).params, "batch_stats": state(2).batch_stats})
+    np.testing.assert_equal(variables, {"params": state(2).params, **state(2).collections})
     with Checkpoints(checkpoint_directory(tmp_path / name)) as checkpoints:
         assert_whole(checkpoints, checkpoint_directory(tmp_path / name), 2)
     assert contents(other) == before

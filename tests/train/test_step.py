@@ -14,7 +14,7 @@ from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel, check_batch_size
 from wbcjax.train.plan import learning_rate, plan_run
 from wbcjax.train.settings import TrainSettings
-from wbcjax.train.state import init_state
+from wbcjax.train.state import init_state, split_collections
 from wbcjax.train.step import make_step
 
 STEPS = 3
@@ -50,7 +50,7 @@ def test_eight_devices_train_as_one_does(parallel):
     eight, eight_metrics = run(settings(parallel=parallel, ema_decay=0.5), devices=8)
     assert int(eight[-1].step) == STEPS
     assert_close(eight[-1].params, one[-1].params, 1e-5)
-    assert_close(eight[-1].batch_stats, one[-1].batch_stats, 1e-5)
+    assert_close(eight[-1].collections, one[-1].collections, 1e-5)
     assert_close(eight[-1].ema, one[-1].ema, 1e-5)
     assert_close(eight_metrics, one_metrics, 1e-4)
 
@@ -65,16 +65,16 @@ def test_pmap_gives_what_shard_map_gives():
 def test_the_step_is_that_of_sgd_written_out_for_the_whole_batch_or_its_parts(parts, devices):
     plain = settings(momentum=0.9, weight_decay=0.01, clip_norm=0.0, warmup_steps=0, schedule="step", accumulate=parts)
     variables = toy.variables(3)
-    params, batch_stats = variables["params"], variables["batch_stats"]
+    params, collections = split_collections(variables)
     velocity = jax.tree.map(np.zeros_like, params)
 
     @jax.jit
-    def gradient(params, batch_stats, batch, step, places):
+    def gradient(params, collections, batch, step, places):
         keys = jax.vmap(lambda place: jax.random.fold_in(jax.random.fold_in(jax.random.key(3), step), place))
 
         def total(params):
-            losses, new_stats = toy.losses(params, batch_stats, batch, keys(places), None)
-            return losses["square"] + 0.5 * losses["size"], new_stats
+            losses, moved = toy.losses(params, collections, batch, keys(places), None)
+            return losses["square"] + 0.5 * losses["size"], moved
 
         return jax.grad(total, has_aux=True)(params)
 
@@ -83,7 +83,7 @@ def test_the_step_is_that_of_sgd_written_out_for_the_whole_batch_or_its_parts(pa
         batch, of_parts = next(batches), []
         for places in np.split(np.arange(8), parts):
             part = toy.ToyBatch(*(leaf[places] for leaf in batch))
-            grads, batch_stats = jax.device_get(gradient(params, batch_stats, part, step, places))
+            grads, collections = jax.device_get(gradient(params, collections, part, step, places))
             of_parts.append(grads)
         grads = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *of_parts)
         grads = jax.tree.map(lambda g, w: g + 0.01 * w if w.ndim > 1 else g, grads, params)
@@ -91,7 +91,7 @@ def test_the_step_is_that_of_sgd_written_out_for_the_whole_batch_or_its_parts(pa
         params = jax.tree.map(lambda w, v: w - 0.1 * v, params, velocity)
     states, _ = run(plain, devices)
     assert_close(states[-1].params, params, 1e-5)
-    assert_close(states[-1].batch_stats, batch_stats, 1e-5)
+    assert_close(states[-1].collections, collections, 1e-5)
 
 
 @pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
@@ -130,7 +130,7 @@ def test_the_averages_of_weights_and_batch_statistics_follow_their_recurrence():
     states, _ = run(settings(ema_decay=0.15))
     expected = toy.variables(3)
     for state, decay in zip(states, (1 / 10, 0.15, 0.15), strict=True):  # (1 + step) / (10 + step), at most 0.15
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        variables = {"params": state.params, **state.collections}
         expected = jax.tree.map(lambda e, v, d=decay: d * e + (1 - d) * v, expected, variables)
         assert_close(state.ema, expected, 1e-6)
 
@@ -174,9 +174,9 @@ def test_a_batch_that_the_devices_cannot_share_is_refused():
 def test_every_image_draws_its_own_numbers():
     seen = []
 
-    def spy(params, batch_stats, batch, keys, axis_name):
+    def spy(params, collections, batch, keys, axis_name):
         jax.debug.callback(lambda data: seen.extend(map(tuple, data)), jax.random.key_data(keys))
-        return toy.losses(params, batch_stats, batch, keys, axis_name)
+        return toy.losses(params, collections, batch, keys, axis_name)
 
     task = toy.task()
     run(settings(), task=dataclasses.replace(task, losses=spy))

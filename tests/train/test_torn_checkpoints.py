@@ -240,7 +240,7 @@ def save_as_before(directory: Path, step: int, data: grain.DatasetIterator, scor
         manager.save(
             step,
             args=ocp.args.Composite(
-                prediction=ocp.args.StandardSave({"params": saved.params, "batch_stats": saved.batch_stats}),
+                prediction=ocp.args.StandardSave({"params": saved.params, **saved.collections}),
                 training=ocp.args.StandardSave({"step": saved.step, "opt_state": saved.opt_state, "key": saved.key}),
                 data=CheckpointSave(data),
             ),

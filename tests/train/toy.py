@@ -49,16 +49,16 @@ def variables(seed: int) -> dict:
     return jax.device_get(jax.jit(Toy().init)(jax.random.key(seed), jnp.zeros((1, 6, 6, 3))))
 
 
-def losses(params, batch_stats, batch, keys, axis_name):
+def losses(params, collections, batch, keys, axis_name):
     noise = jax.vmap(lambda key: jax.random.normal(key, (6, 6, 3)))(keys)
     output, updates = Toy(axis_name).apply(
-        {"params": params, "batch_stats": batch_stats}, batch.image + 0.3 * noise, mutable=["batch_stats"]
+        {"params": params, **collections}, batch.image + 0.3 * noise, mutable=list(collections)
     )
     count = jnp.sum(batch.valid).astype(jnp.float32)
     if axis_name:
         count = jax.lax.pmean(count, axis_name)
     error = jnp.where(batch.valid, output - batch.target, 0.0)
-    return {"square": jnp.sum(error**2) / count, "size": jnp.mean(jnp.abs(output))}, updates["batch_stats"]
+    return {"square": jnp.sum(error**2) / count, "size": jnp.mean(jnp.abs(output))}, updates
 
 
 class Images:

@@ -16,14 +16,15 @@ from wbcjax.models.norm import BatchNorm
 def fold(variables: dict[str, Any], epsilon: float) -> dict[str, Any]:
     """Variables for a `folded` network: kernels times what their norm multiplies by, as biases what the norm adds.
 
-    A convolution without bias and its norm lie side by side by the names stem_conv and stem_bn, and so on.
+    A convolution without bias and its norm lie side by side by the names stem_conv and stem_bn, and so on. A folded
+    norm has no statistics any more; others are left as they are.
     """
     flat: dict[tuple[str, ...], Any] = flatten_dict(variables)
-    for kind, *path, name, what in list(flat):
-        if (kind, what) != ("batch_stats", "mean") or not name.endswith("_bn"):
-            continue
-        mean, var = (flat["batch_stats", *path, name, statistic] for statistic in ("mean", "var"))
+    for kind, *path, name, what in [path for path in flat if len(path) > 2]:
         kernel = "params", *path, f"{name.removesuffix('bn')}conv", "kernel"
+        if (kind, what) != ("batch_stats", "mean") or not name.endswith("_bn") or kernel not in flat:
+            continue
+        mean, var = (flat.pop(("batch_stats", *path, name, statistic)) for statistic in ("mean", "var"))
         scale, bias = (("params", *path, name, weight) for weight in ("scale", "bias"))
         factor = flat[scale] / jnp.sqrt(var + epsilon)
         flat |= {kernel: flat[kernel] * factor, bias: flat[bias] - mean * factor}
@@ -31,11 +32,12 @@ def fold(variables: dict[str, Any], epsilon: float) -> dict[str, Any]:
 
 
 def folded(network: Callable[..., Any]) -> Callable[..., Any]:
-    """`network` with batch norms that add their bias and do no more, for variables that `fold` made."""
+    """`network` whose batch norms add their bias and do no more where `fold`, which made the variables, folded them."""
 
     def add_bias(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         norm = context.module
-        if not isinstance(norm, BatchNorm) or context.method_name != "__call__":
+        folds = isinstance(norm, BatchNorm) and context.method_name == "__call__"
+        if not folds or norm.has_variable("batch_stats", "mean"):
             return call(*args, **kwargs)
         y = args[0] + norm.get_variable("params", "bias").astype(norm.dtype)
         return nn.swish(y) if norm.swish else y

@@ -223,7 +223,7 @@ class MaskRCNN(nn.Module):
 
             return None, nn.cond(jnp.any(part[1] > 0), some, none, model, *part)
 
-        scan = nn.scan(of_part, variable_broadcast=("params", "batch_stats"), split_rngs={})
+        scan = nn.scan(of_part, variable_broadcast=True, split_rngs={})
         _, logits = scan(self, None, (in_parts(rois), in_parts(labels)))  # (parts, n, rows, s, s)
         return jnp.moveaxis(logits, 0, 1).reshape(n, parts * rows, *logits.shape[3:])[:, :r]
 
@@ -291,7 +291,7 @@ def from_config(config: ConfigDict, num_classes: int) -> MaskRCNN:
 
 
 def init(model: MaskRCNN, seed: int) -> dict[str, Any]:
-    """Fresh variables {"params", "batch_stats"}; their shapes do not depend on the canvas."""
+    """Fresh variables, "params" and whatever else the modules have; their shapes do not depend on the canvas."""
     image = jnp.zeros((1, 64, 64, 3), jnp.uint8)
     size = jnp.full((1, 2), 64.0)
     return jax.jit(lambda key: model.init(key, image, size, method="predict"))(jax.random.key(seed))

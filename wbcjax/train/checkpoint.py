@@ -31,7 +31,7 @@ from wbcjax.train.digests import find_fault, has_digests, write_digests
 from wbcjax.train.first_process import in_first_process
 from wbcjax.train.misfit import find_alteration, find_misfit
 from wbcjax.train.plain_name import is_plain, plain_name
-from wbcjax.train.state import TrainState, prediction_variables
+from wbcjax.train.state import TrainState, prediction_variables, split_collections, trained_variables
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +126,13 @@ class Checkpoints:
             )
         restored = self._restore(folder, _array_items(like))
         batches.set_state(read_place(folder))
-        prediction = restored["prediction"] if like.ema is None else {"ema": restored["prediction"]}
-        return like._replace(**prediction, **restored["training"])
+        prediction, training = restored["prediction"], restored["training"]
+        rest = {name: training.pop(name) for name in ("step", "opt_state", "key")}
+        if like.ema is None:
+            params, collections = split_collections(prediction)
+            return TrainState(params=params, collections=collections, ema=None, **rest)
+        params, collections = split_collections(training)
+        return TrainState(params=params, collections=collections, ema=prediction, **rest)
 
     def misfit(self, step: int, like: TrainState) -> str:
         """What differs between the arrays of `step` and of `like` in names, types or shapes: lines, or ""."""
@@ -137,7 +142,7 @@ class Checkpoints:
         return find_misfit({item: saved[item].tree for item in wanted}, wanted)
 
     def restore_prediction(self, step: int) -> dict:
-        """The variables {"params", "batch_stats"} of `step` to predict with, in host memory.
+        """The variables {"params", other collections} of `step` to predict with, in host memory.
 
         Raises TornCheckpoint that names the damaged file.
         """
@@ -270,7 +275,7 @@ class Checkpoints:
 
 
 def load_variables(workdir: Path, which: str = "best") -> tuple[dict, int]:
-    """The variables {"params", "batch_stats"} to predict with, in host memory, and the step they are from.
+    """The variables {"params", other collections} to predict with, in host memory, and the step they are from.
 
     which: "best" (by the score of the run's evaluations) or "latest". Averaged where the run keeps averages.
     Raises FileNotFoundError when the run has no checkpoint, TornCheckpoint when a file of it is damaged.
@@ -305,7 +310,7 @@ def _array_items(state: TrainState) -> dict[str, dict]:
 
 def _training_item(state: TrainState) -> dict:
     item = {"step": state.step, "opt_state": state.opt_state, "key": state.key}
-    return item if state.ema is None else item | {"params": state.params, "batch_stats": state.batch_stats}
+    return item if state.ema is None else item | trained_variables(state)
 
 
 def _short(folder: Path, error: Exception) -> str:

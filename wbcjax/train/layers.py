@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import flax.linen as nn
+import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from wbcjax.models.norm import BatchNorm
@@ -49,17 +50,39 @@ def join_weights(trained: dict, frozen: dict) -> dict:
 def frozen_statistics(layers: str) -> AbstractContextManager:
     """While it is entered, batch norms whose scale `layers` does not name use and keep their stored statistics.
 
-    Others of the batch would shift what frozen weights were trained to give.
+    Others of the batch would shift what frozen weights were trained to give. Of this package's batch norm, and flax's.
     """
     trained = _pattern(layers)
 
     def keep_stored(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        norm = isinstance(context.module, BatchNorm) and "use_stored" in kwargs
-        if norm and not trained.match("/".join((*context.module.path, "scale"))):
-            kwargs = kwargs | {"use_stored": True}
-        return call(*args, **kwargs)
+        norm = context.module
+        if not isinstance(norm, BatchNorm | nn.BatchNorm) or trained.match("/".join((*norm.path, "scale"))):
+            return call(*args, **kwargs)
+        if isinstance(norm, nn.BatchNorm):  # told by its attribute or by the call, and both together it refuses
+            object.__setattr__(norm, "use_running_average", None)
+            return call(args[0], **kwargs | {"use_running_average": True})
+        return call(*args, **kwargs | ({"use_stored": True} if "use_stored" in kwargs else {}))
 
     return nn.intercept_methods(keep_stored)
+
+
+def keep_frozen(after: dict, before: dict, params: dict, layers: str) -> dict:
+    """Collections as they are `after` a step, those of modules that `layers` does not train as `before`.
+
+    A module without parameters goes with the next one above it that has some.
+    """
+    pattern, weights = _pattern(layers), list(flatten_dict(params))
+
+    def is_trained(module: tuple[str, ...]) -> bool:
+        below = [weight for weight in weights if weight[: len(module)] == module]
+        if not below and module:
+            return is_trained(module[:-1])
+        return any(pattern.match("/".join(weight)) for weight in below)
+
+    def choose(path: tuple[Any, ...], new: Any, old: Any) -> Any:
+        return new if is_trained(tuple(key.key for key in path[1:-1])) else old
+
+    return jax.tree_util.tree_map_with_path(choose, after, before)
 
 
 def _pattern(layers: str) -> re.Pattern:

@@ -14,21 +14,28 @@ class TrainState(NamedTuple):
 
     step: Any  # () int32, optimizer steps done
     params: Any
-    batch_stats: Any
+    collections: dict[str, Any]  # the model's other variables, by collection, as {"batch_stats": ...}; {} without any
     opt_state: Any  # of the weights that the present phase trains: frozen ones have none
-    ema: Any  # running averages of {"params", "batch_stats"}, or None
+    ema: Any  # running averages of all variables, or None
     key: Any  # (2,) uint32 PRNG key data; never changes: steps and images fold their numbers into it
 
 
 def init_state(
     variables: dict, optimizer: optax.GradientTransformation, layers: str, seed: int, *, ema: bool
 ) -> TrainState:
-    """The state before the first step, in host memory, from {"params", "batch_stats"}."""
-    variables = jax.device_get({"params": variables["params"], "batch_stats": variables["batch_stats"]})
+    """The state before the first step, in host memory, from a model's variables {"params", other collections}.
+
+    Raises ValueError for a collection of a name that a checkpoint gives to something else.
+    """
+    variables = jax.device_get(dict(variables))
+    params, collections = split_collections(variables)
+    if taken := {"step", "opt_state", "key"} & set(collections):  # by what a checkpoint has beside them
+        raise ValueError(f"the model has a collection of variables called {min(taken)!r}: give it another name")
     return TrainState(
         step=np.zeros((), np.int32),
-        **variables,
-        opt_state=init_optimizer(variables["params"], optimizer, layers),
+        params=params,
+        collections=collections,
+        opt_state=init_optimizer(params, optimizer, layers),
         ema=jax.tree.map(np.copy, variables) if ema else None,
         key=jax.device_get(jax.random.key_data(jax.random.key(seed))),
     )
@@ -39,9 +46,19 @@ def init_optimizer(params: dict, optimizer: optax.GradientTransformation, layers
     return jax.device_get(optimizer.init(split_weights(params, layers)[0]))
 
 
+def split_collections(variables: dict) -> tuple[dict, dict]:
+    """A model's parameters, and its other collections of variables by name, those that hold any."""
+    return variables["params"], {name: tree for name, tree in variables.items() if name != "params" and tree}
+
+
+def trained_variables(state: TrainState) -> dict:
+    """The variables {"params", other collections} as the last step left them."""
+    return {"params": state.params, **state.collections}
+
+
 def prediction_variables(state: TrainState) -> dict:
-    """The variables {"params", "batch_stats"} to evaluate and predict with: the averaged ones where there are any.
+    """The variables to evaluate and predict with: the averaged ones where there are any.
 
     Batch statistics are averaged with the weights: those of the last weights do not fit the averaged ones.
     """
-    return {"params": state.params, "batch_stats": state.batch_stats} if state.ema is None else state.ema
+    return trained_variables(state) if state.ema is None else state.ema

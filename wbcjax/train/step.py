@@ -1,6 +1,7 @@
 """One optimizer step, written for one device's share of the batch."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-from wbcjax.train.layers import frozen_statistics, join_weights, split_weights
-from wbcjax.train.state import TrainState
+from wbcjax.train.layers import frozen_statistics, join_weights, keep_frozen, split_weights
+from wbcjax.train.state import TrainState, trained_variables
 from wbcjax.train.task import Batch, Task, Tree
 
 AXIS = "data"  # the mesh axis over which the images of a batch are spread
@@ -41,35 +42,32 @@ def make_step(
         keys = image_keys(state.key, state.step, len(batch.index))
         trained, frozen = split_weights(state.params, layers)
 
-        def objective(trained: Tree, batch_stats: Tree, batch: Batch, keys: Key[Array, " n"]) -> tuple:
+        def objective(trained: Tree, collections: Tree, batch: Batch, keys: Key[Array, " n"]) -> tuple:
             params = join_weights(trained, frozen)
             with frozen_statistics(layers):
-                losses, batch_stats = task.losses(params, batch_stats, batch, keys, AXIS)
-            return _weighted_sum(losses, weights), (losses, batch_stats)
+                losses, changed = task.losses(params, collections, batch, keys, AXIS)
+            return _weighted_sum(losses, weights), (losses, {**collections, **changed})
 
         # Told that the weights differ per device, jax.grad leaves the sum over devices to the pmean below.
         varying = jax.lax.pcast(trained, (AXIS,), to="varying")
         gradient = jax.value_and_grad(objective, has_aux=True)
         if accumulate == 1:
-            (loss, (losses, batch_stats)), grads = gradient(varying, state.batch_stats, batch, keys)
+            (loss, (losses, collections)), grads = gradient(varying, state.collections, batch, keys)
         else:
-            (loss, (losses, batch_stats)), grads = _in_parts(
-                gradient, accumulate, varying, state.batch_stats, batch, keys
+            (loss, (losses, collections)), grads = _in_parts(
+                gradient, accumulate, varying, state.collections, batch, keys
             )
         metrics = {"loss": loss, **losses, "wishes": wishes}
-        metrics, changed, grads = _mean_over_devices((metrics, _changed(batch_stats, state.batch_stats), grads))
-        batch_stats = join_weights(state.batch_stats, changed)
+        collections = keep_frozen(collections, state.collections, state.params, layers)
+        metrics, changed, grads = _mean_over_devices((metrics, _changed(collections, state.collections), grads))
+        collections = join_weights(collections, changed)
 
         rate, grad_norm = schedule(state.step), optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
         params = join_weights(jax.tree.map(lambda weight, update: weight - rate * update, trained, updates), frozen)
-        variables = {"params": params, "batch_stats": batch_stats}
-        moved = state._replace(
-            params=params,
-            batch_stats=batch_stats,
-            opt_state=opt_state,
-            ema=_average(state.ema, variables, state.step, ema_decay) if ema_decay else None,
-        )
+        moved = state._replace(params=params, collections=collections, opt_state=opt_state)
+        if ema_decay:
+            moved = moved._replace(ema=_average(state.ema, trained_variables(moved), state.step, ema_decay))
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
         new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), moved, state)
         metrics |= {"grad_norm": grad_norm, "learning_rate": rate, "skipped": 1 - finite.astype(jnp.int32)}
@@ -89,19 +87,19 @@ def image_keys(key: UInt32[Array, "2"], step: Int[Array, ""], images: int) -> Ke
 
 
 def _in_parts(
-    gradient: Callable, parts: int, trained: Tree, batch_stats: Tree, batch: Batch, keys: Key[Array, " n"]
+    gradient: Callable, parts: int, trained: Tree, collections: Tree, batch: Batch, keys: Key[Array, " n"]
 ) -> tuple[tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], Tree]], Tree]:
     """What `gradient` gives, as the mean over `parts` of the batch: only one part's activations are held at a time."""
     split = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), (batch, keys))
 
     def add_part(carry: tuple[Tree, Tree], part: tuple[Batch, Array]) -> tuple[tuple[Tree, Tree], tuple]:
-        total, batch_stats = carry
-        (loss, (losses, batch_stats)), grads = gradient(trained, batch_stats, *part)
-        return (jax.tree.map(jnp.add, total, grads), batch_stats), (loss, losses)
+        total, collections = carry
+        (loss, (losses, collections)), grads = gradient(trained, collections, *part)
+        return (jax.tree.map(jnp.add, total, grads), collections), (loss, losses)
 
-    (total, batch_stats), measured = jax.lax.scan(add_part, (jax.tree.map(jnp.zeros_like, trained), batch_stats), split)
+    (total, collections), measured = jax.lax.scan(add_part, (jax.tree.map(jnp.zeros_like, trained), collections), split)
     loss, losses = jax.tree.map(lambda of_parts: of_parts.mean(0), measured)
-    return (loss, (losses, batch_stats)), jax.tree.map(lambda grad: grad / parts, total)
+    return (loss, (losses, collections)), jax.tree.map(lambda grad: grad / parts, total)
 
 
 def _mean_over_devices(tree: Tree) -> Tree:
@@ -113,9 +111,13 @@ def _mean_over_devices(tree: Tree) -> Tree:
 
 
 def _changed(after: Tree, before: Tree) -> Tree:
-    """The leaves that the model made anew: stored statistics that it passes on are the same everywhere already."""
-    before = flatten_dict(before)
-    return unflatten_dict({path: leaf for path, leaf in flatten_dict(after).items() if leaf is not before[path]})
+    """The numbers that the model made anew: stored statistics that it passes on are the same everywhere already.
+
+    Without those that are no floats, which have no mean.
+    """
+    before, made = flatten_dict(before), dict[tuple[str, ...], Any](flatten_dict(after))
+    changed = {path: leaf for path, leaf in made.items() if leaf is not before[path]}
+    return unflatten_dict({path: leaf for path, leaf in changed.items() if _is_float(leaf)})
 
 
 def _weighted_sum(losses: Mapping[str, Float[Array, ""]], weights: Mapping[str, float]) -> Float[Array, ""]:
@@ -128,6 +130,17 @@ def _weighted_sum(losses: Mapping[str, Float[Array, ""]], weights: Mapping[str, 
 
 
 def _average(averaged: Tree, variables: Tree, step: Int[Array, ""], decay: float) -> Tree:
-    """Exponential moving average; early steps forget faster, as in tf.train.ExponentialMovingAverage(num_updates)."""
+    """Exponential moving average; early steps forget faster, as in tf.train.ExponentialMovingAverage(num_updates).
+
+    What is no float, such as a counter, is as it is.
+    """
     kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda average, value: average + (1.0 - kept) * (value - average), averaged, variables)
+    return jax.tree.map(
+        lambda average, value: average + (1.0 - kept) * (value - average) if _is_float(value) else value,
+        averaged,
+        variables,
+    )
+
+
+def _is_float(leaf: Array) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jnp.floating))

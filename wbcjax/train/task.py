@@ -20,10 +20,12 @@ class Task:
     """A model, its losses, its data and its scores, as `train` reads them. The functions must be pure unless said.
 
     images: fields (or crops) in the training set; an epoch shows each of them once.
-    init_variables: seed -> {"params", "batch_stats"}.
-    losses: (params, batch_stats, batch, keys, axis_name) -> (losses by name, new batch_stats). Called inside the
-        data-parallel step with one device's share of the batch and one PRNG key per image. What is normalised by a
-        count must take the count's `pmean` over axis_name: the mean over devices is then the loss of the whole batch.
+    init_variables: seed -> the model's variables {"params", and any other collections of flax, such as "batch_stats"}.
+    losses: (params, collections, batch, keys, axis_name) -> (losses by name, collections as the batch left them).
+        `collections` are those beside "params", by name. Called inside the data-parallel step with one device's share
+        of the batch and one PRNG key per image. What is normalised by a count must take the count's `pmean` over
+        axis_name: the mean over devices is then the loss of the whole batch. Statistics that are no floats, such as
+        counters, must come out the same on every device.
     train_batches: (seed, process_index, process_count) -> endless iterator of this process's share of each batch.
     evaluate: variables -> scores by name, on the validation set. May take its time and show its own progress.
     names: `batch.index` -> names of the images, for messages.

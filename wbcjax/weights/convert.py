@@ -40,7 +40,7 @@ def convert(arrays: Mapping[str, Shaped[np.ndarray, "..."]], trained_with: Setti
     trained_with: of a model of this package, its settings, which names do not tell; None: of another library.
     `initialise_from_ours` takes the result. Raises ValueError as `initialise` does.
     """
-    source = recognise(arrays) if trained_with is None else ours(trained_with)
+    source = recognise(arrays) if trained_with is None else ours(trained_with, arrays)
     placed, _, _, parts, settings = sort(arrays, source)
     head = placed.get(f"{source.heads[0]}/kernel") if source.heads else None
     features, classes = head.array.shape if head and head.array.ndim == 2 else (0, None)

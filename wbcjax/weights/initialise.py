@@ -21,7 +21,7 @@ FlatTree = dict[tuple[str, ...], Any]
 
 
 class Initialised(NamedTuple):
-    """A model's variables {"params", "batch_stats"} after weights were loaded into them, and the account of it."""
+    """A model's variables after weights were loaded into them, and the account of it."""
 
     variables: dict[str, Any]
     report: Report
@@ -62,7 +62,7 @@ def initialise_from_ours(
 
     `arrays` are named by their paths, `params/backbone/conv1/kernel`.
     """
-    return _initialise(variables, arrays, settings, ours(trained_with), only)
+    return _initialise(variables, arrays, settings, ours(trained_with, arrays), only)
 
 
 def _initialise(
@@ -151,7 +151,7 @@ def _why_anew(placed: Mapping[str, Placed], flat: FlatTree, source: Source) -> s
 
 
 def _short(path: tuple[str, ...]) -> str:
-    """The path without its collection, `params` or `batch_stats`."""
+    """The path without its collection, such as `params` or `batch_stats`."""
     return "/".join(path[1:])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float, Shaped
 
-ArrayOrShape = Any  # anything with a `shape`: an array or a jax.ShapeDtypeStruct
+ArrayOrShape = Any  # anything with a `shape` and a `dtype`: an array or a jax.ShapeDtypeStruct
 Layout = Callable[[np.ndarray], np.ndarray]
 Leaves = Mapping[str, tuple[str, Layout]]  # what another library calls a module's arrays: our name, how the axes turn
 Modules = tuple[tuple[str, str, Leaves], ...]  # pattern of a module's name there, our path of it, its arrays
@@ -40,22 +40,22 @@ def place(
 
 
 def fill(placed: Mapping[str, Placed], template: Mapping[str, Any], problems: list[str]) -> dict[str, dict[str, Any]]:
-    """Variables of the paths and shapes of `template`.
+    """Variables of the paths, shapes and types of `template`.
 
     Raises ValueError listing `problems`, and every array that is not in `template`, missing, or of another shape.
     """
     flat: dict[tuple[str, ...], ArrayOrShape] = flatten_dict(dict(template))
-    wanted = {"/".join(path[1:]): (path, leaf.shape) for path, leaf in flat.items()}
+    wanted = {"/".join(path[1:]): (path, leaf) for path, leaf in flat.items()}
     filled, problems = {}, list(problems)
     for short, (name, array) in placed.items():
         if short not in wanted:
             problems.append(f"unexpected: {name} {array.shape}")
             continue
-        path, shape = wanted.pop(short)
-        if array.shape != shape:
-            problems.append(f"shape: {name} becomes {array.shape}, but {'/'.join(path)} is {shape}")
-        filled[path] = array
-    problems += [f"missing: {'/'.join(path)} {shape}" for path, shape in wanted.values()]
+        path, leaf = wanted.pop(short)
+        if array.shape != leaf.shape:
+            problems.append(f"shape: {name} becomes {array.shape}, but {'/'.join(path)} is {leaf.shape}")
+        filled[path] = array.astype(leaf.dtype, copy=False)
+    problems += [f"missing: {'/'.join(path)} {leaf.shape}" for path, leaf in wanted.values()]
     if problems:
         listing = "\n  ".join(problems)
         raise ValueError(f"the weights do not fit the model in {len(problems)} places:\n  {listing}")
@@ -101,5 +101,5 @@ def _target(name: str, modules: Modules) -> tuple[str, Layout]:
         match = re.fullmatch(pattern, module)
         if match and leaf in leaves:
             our_leaf, layout = leaves[leaf]
-            return f"{match.expand(path)}/{our_leaf}", layout
+            return f"{match.expand(path)}/{our_leaf}".lstrip("/"), layout
     return "", same

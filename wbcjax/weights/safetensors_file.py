@@ -41,15 +41,20 @@ def write_safetensors(
 ) -> None:
     """Write nested variables so that `read_weights` has them by their paths, as `params/backbone/conv1/kernel`.
 
-    Numbers become `dtype`, float32 or bfloat16. The file is there whole or not at all. Raises OSError when it cannot be
+    Floats become `dtype`, float32 or bfloat16. The file is there whole or not at all. Raises OSError when it cannot be
     written; ValueError naming weights that are not finite, in bfloat16 where that is asked for.
     """
     flat = flatten_dict(dict(variables), sep="/")
-    arrays = {name: np.asarray(array, _FLOATS[dtype], order="C") for name, array in flat.items()}
+    arrays = {name: as_written(array, dtype) for name, array in flat.items()}
     broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
         raise ValueError(f"{path}: not written: NaN or infinity in {len(broken)} weights, {broken[0]!r} first")
     write_atomically(path, save(arrays, dict(metadata)))
+
+
+def as_written(array: Any, dtype: Literal["float32", "bfloat16"] = "float32") -> np.ndarray:
+    """An array as `write_safetensors` writes it: whole numbers, such as a counter's, stay what they are."""
+    return np.asarray(array, None if np.asarray(array).dtype.kind in "iub" else _FLOATS[dtype], order="C")
 
 
 def _refuse_twice(path: Path) -> None:

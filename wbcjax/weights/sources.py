@@ -223,16 +223,15 @@ SOURCES = (
     ),
 )
 
-_OURS: Leaves = {leaf: (leaf, same) for leaf in ("kernel", "bias", "scale", "mean", "var", "count")}
 
-
-def ours(trained_with: Settings) -> Source:
+def ours(trained_with: Settings, arrays: Arrays) -> Source:
     """Variables of a model of this package, named by their paths, which do not tell the settings of it."""
+    leaves: Leaves = {leaf: (leaf, same) for leaf in (path.rpartition("/")[2] for path in arrays)}
     of_detector = isinstance(trained_with, MaskRCNNSettings)
     return Source(
         name="a Mask R-CNN of this package" if of_detector else "an EfficientNet of this package",
         signs=(),
-        table=((r"(?:params|batch_stats)/(.+)", r"\1", _OURS),),
+        table=((r"[^/]+(?:/(.+))?", r"\1", leaves),),  # the first name is the collection's
         dotted=lambda path: ".".join(path.rsplit("/", 1)),
         ignored={},
         required=("backbone",) if of_detector else ("base",),

@@ -1,0 +1,58 @@
+"""A network of one's own, as the README shows: without any statistics, from training to the exported model."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+import wbcjax
+from tests.test_detection import toy_config
+from tests.test_export import image
+from tests.test_readme import block
+from wbcjax import cli
+from wbcjax.detection import detection_task, evaluate_run
+from wbcjax.models import mask_rcnn
+from wbcjax.start import settings_of, start_from
+from wbcjax.train.checkpoint import load_variables
+from wbcjax.train.loop import train
+from wbcjax.weights_command import convert_weights
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Path:
+    """The workdir of a run of the README's backbone, in two pieces."""
+    names: dict = {}
+    exec(block("class PlainNet"), names)
+    monkeypatch.setattr(mask_rcnn, "ResNet", lambda *_: names["PlainNet"](width=32))
+    monkeypatch.setenv("WBCJAX_CACHE", str(tmp_path / "cache"))
+    config = toy_config()
+    for steps in (1, 2):
+        config.train.steps = steps
+        assert train(config, detection_task(config), tmp_path / "run", allow_config_change=True) is None
+    return tmp_path / "run"
+
+
+def test_the_readmes_backbone_is_trained_resumed_scored_converted_and_exported(run, tmp_path):
+    config = toy_config()
+    variables, step = load_variables(run, "latest")
+    assert (set(variables), step) == ({"params"}, 2)
+    fresh = detection_task(config).init_variables(config.seed)
+    moved = jax.tree.map(lambda new, old: float(np.abs(new - old).max()), variables, fresh)
+    assert min(moved["params"]["backbone"]["norm1"].values()) > 0
+
+    assert evaluate_run(run, "val", "latest", tmp_path / "scores")["counts"]["fields"] == 3
+
+    convert_weights(run, tmp_path / "ours.safetensors")
+    best, _ = load_variables(run)
+    started = start_from(tmp_path / "ours.safetensors", fresh, settings_of(config))
+    assert started.report.initial == ()
+    jax.tree.map(np.testing.assert_array_equal, started.variables, best)
+
+    cli.main(["export", str(run), "--out", str(tmp_path / "exported")])
+    exported = wbcjax.load(tmp_path / "exported" / "model.stablehlo")
+    assert set(exported.variables) == set(flatten_dict(best, sep="/"))
+    ours, theirs = (model.predict(image(96, 128, 1)) for model in (wbcjax.load(run), exported))
+    np.testing.assert_allclose(theirs.scores, ours.scores, atol=1e-5)
+    np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-2)

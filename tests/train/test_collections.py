@@ -1,0 +1,160 @@
+"""Variables besides the parameters: whatever collections a model has, or none, go through training unharmed."""
+
+import dataclasses
+import functools
+import signal
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.train import toy
+from tests.train.test_loop import killer
+from tests.train.test_step import run, settings
+from wbcjax.train.checkpoint import load_variables
+from wbcjax.train.layers import frozen_statistics, keep_frozen
+from wbcjax.train.loop import train
+from wbcjax.train.optimizer import make_optimizer
+from wbcjax.train.state import init_state
+from wbcjax.train.task import Task
+
+
+class Counting(nn.Module):
+    """Its input less the mean of a batch, which it keeps, as it does a number that grows with the batches."""
+
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x):
+        mean = self.variable("own", "mean", jnp.zeros, x.shape[-1])
+        seen = self.variable("counters", "seen", lambda: jnp.zeros((), jnp.int32))
+        if not self.is_initializing():
+            of_batch = jax.lax.stop_gradient(x.mean((0, 1, 2)))
+            mean.value = jax.lax.pmean(of_batch, self.axis_name) if self.axis_name else of_batch
+            seen.value += 2**24 + 1  # which no float32 holds
+        return x - jax.lax.stop_gradient(mean.value)
+
+
+class Backbone(nn.Module):
+    counting: bool
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.GroupNorm(1, name="norm")(x)
+        return Counting(self.axis_name, name="count")(x) if self.counting else x
+
+
+class Net(nn.Module):
+    """A network without any statistics, or, `counting`, with those of two collections of its own."""
+
+    counting: bool
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, image):
+        x = Backbone(self.counting, self.axis_name, name="backbone")(nn.Dense(4, name="stem")(image))
+        if self.counting:
+            self.variable("own", "untouched", jnp.ones, (2,))
+        return nn.Dense(4, name="box_head")(nn.relu(x).mean((1, 2)))
+
+
+def task(counting: bool, images=None, evaluate=None) -> Task:
+    def losses(params, collections, batch, keys, axis_name):
+        network, variables = Net(counting, axis_name), {"params": params, **collections}
+        output, changed = network.apply(variables, batch.image, mutable=list(collections))
+        return {"square": jnp.mean((output - batch.target) ** 2), "size": jnp.mean(jnp.abs(output))}, changed
+
+    return dataclasses.replace(
+        toy.task(images, evaluate), init_variables=functools.partial(variables, counting), losses=losses
+    )
+
+
+@functools.cache
+def variables(counting: bool, seed: int) -> dict:
+    return jax.device_get(jax.jit(Net(counting).init)(jax.random.key(seed), jnp.zeros((1, 6, 6, 3))))
+
+
+COLLECTIONS = {False: {"params"}, True: {"params", "own", "counters"}}
+
+
+@pytest.mark.parametrize("counting", COLLECTIONS)
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_a_model_of_any_collections_is_trained_saved_resumed_and_evaluated(tmp_path, counting, ema_decay):
+    evaluated = []
+    config = toy.config(steps=4, ema_decay=ema_decay)
+    straight = task(counting, evaluate=lambda found: evaluated.append(jax.device_get(found)) or {"mask AP": 0.5})
+    assert train(config, straight, tmp_path / "straight") is None
+    assert train(config, task(counting, killer(8 * 2 + 3, signal.SIGTERM)), tmp_path / "pieces") == signal.SIGTERM
+    assert train(config, task(counting), tmp_path / "pieces") is None
+    (whole, step), (pieces, _) = (load_variables(tmp_path / name) for name in ("straight", "pieces"))
+    assert step == 4
+    assert set(whole) == COLLECTIONS[counting]
+    for found in (pieces, evaluated[0]):
+        jax.tree.map(np.testing.assert_array_equal, found, whole)
+    kernel = whole["params"]["box_head"]["kernel"]
+    assert np.abs(kernel - variables(counting, 3)["params"]["box_head"]["kernel"]).max() > 1e-3
+    if counting:
+        seen = whole["counters"]["backbone"]["count"]["seen"]
+        assert (seen.dtype, int(seen)) == (np.int32, 4 * (2**24 + 1))
+        assert np.abs(whole["own"]["backbone"]["count"]["mean"]).max() > 0
+        np.testing.assert_array_equal(whole["own"]["untouched"], np.ones(2))
+
+
+def test_statistics_of_any_collection_are_those_of_all_devices():
+    (one, _), (eight, _) = (run(settings(ema_decay=0.5), devices, task=task(True)) for devices in (1, 8))
+    for found, expected in zip(jax.tree.leaves(eight[-1]), jax.tree.leaves(one[-1]), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_frozen_layers_keep_their_statistics_in_any_collection():
+    states, _ = run(settings(ema_decay=0.5), 1, task=task(True), layers="box_head|stem/kernel")
+    before, state = variables(True, 3), states[-1]
+    for found in (state.collections, state.ema):
+        np.testing.assert_array_equal(
+            found["own"]["backbone"]["count"]["mean"], before["own"]["backbone"]["count"]["mean"]
+        )
+        assert int(found["counters"]["backbone"]["count"]["seen"]) == 0
+    np.testing.assert_array_equal(
+        state.params["backbone"]["norm"]["scale"], before["params"]["backbone"]["norm"]["scale"]
+    )
+
+
+def test_statistics_go_with_the_weights_beside_them_or_else_above():
+    params = {"backbone": {"norm": {"scale": 0}, "stem": {"kernel": 0}}, "head": {"kernel": 0}}
+    before = {"own": {"backbone": {"norm": {"mean": 1}, "other": {"mean": 2}}, "head": {"mean": 3}, "all": 4}}
+    after = jax.tree.map(lambda number: -number, before)
+
+    def moved(layers: str) -> list[int]:
+        kept = keep_frozen(after, before, params, layers)
+        return sorted(-leaf for leaf in jax.tree.leaves(kept) if leaf < 0)
+
+    assert moved("all") == [1, 2, 3, 4]
+    assert moved("heads") == [3, 4]
+    assert moved("backbone/norm") == [1, 2, 4]
+    assert moved("backbone/stem") == [2, 4]
+
+
+@pytest.mark.parametrize("told", ["by its attribute", "by the call", "by place"])
+def test_a_frozen_batch_norm_of_flax_uses_and_keeps_its_stored_statistics(told):
+    x = jnp.asarray(np.random.default_rng(0).normal(3.0, 2.0, (50, 4)), jnp.float32)
+    norm: Any = nn.BatchNorm(use_running_average=False if told == "by its attribute" else None)
+    args: tuple = (False,) if told == "by place" else ()
+    kwargs: dict = {"use_running_average": False} if told == "by the call" else {}
+    fresh = nn.BatchNorm(use_running_average=True).init(jax.random.key(0), x)
+    with frozen_statistics("head/"):
+        frozen, kept = norm.apply(fresh, x, *args, **kwargs, mutable=["batch_stats"])
+    np.testing.assert_array_equal(frozen, nn.BatchNorm(use_running_average=True).apply(fresh, x))
+    jax.tree.map(np.testing.assert_array_equal, kept["batch_stats"], fresh["batch_stats"])
+    with frozen_statistics("all"):
+        _, moved = norm.apply(fresh, x, *args, **kwargs, mutable=["batch_stats"])
+    assert np.abs(moved["batch_stats"]["mean"]).min() > 0.02
+
+
+def test_a_collection_called_as_what_a_checkpoint_has_beside_it_is_refused():
+    optimizer = make_optimizer(settings())
+    with pytest.raises(ValueError, match="called 'key': give it another name"):
+        init_state({"params": {"head": np.zeros(2)}, "key": {"a": np.zeros(2)}}, optimizer, "all", 0, ema=False)
