@@ -90,6 +90,7 @@ def test_a_higher_least_score_leaves_the_other_cells_as_they_are(drawn, min_scor
     surer = found.select(np.flatnonzero(found.scores >= min_score))
     told_of_surer = [cell[:3] for cell in plain(reported_cells(surer, 0.0, "abc"))]
     assert told_of_surer == [cell[:3] for cell in every if cell[0] >= min_score]
+    assert all(second is None or second[1] <= score for score, *_, second in every)
 
 
 def plain(cells) -> list[tuple]:
