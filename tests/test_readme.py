@@ -5,8 +5,9 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import pytest
 
-from configs import base
+from configs import all_mask_rcnn, base, myeloma_mask_rcnn
 from wbcjax.models import mask_rcnn
 from wbcjax.models import settings as s
 from wbcjax.predict import predictor
@@ -46,3 +47,12 @@ def test_every_config_the_readme_lists_is_there():
     listed = set(re.findall(r"^\| `(configs/\w+\.py)`", README, re.MULTILINE))
     present = {f"configs/{path.name}" for path in (Path(__file__).parents[1] / "configs").glob("*.py")}
     assert listed == present - {"configs/base.py"}
+
+
+@pytest.mark.parametrize("config", [all_mask_rcnn, myeloma_mask_rcnn])
+def test_variants_from_scratch_do_not_stand_beside_a_papers_figures(config):
+    entries = re.split(r"\n(?=[A-Z][\w ]*[:`])", config.__doc__)  # "Expected from them: ...", "Variant `:scratch`: ..."
+    of_scratch = [entry for entry in entries if ":scratch`" in entry]
+    assert len(of_scratch) == 1
+    assert "%" not in of_scratch[0]
+    assert "not trained" in of_scratch[0]

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from configs import all_mask_rcnn, myeloma_efficientnet_b3, myeloma_mask_rcnn
 from tests.train import toy
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.settings import TrainSettings
@@ -104,3 +105,10 @@ def test_matterports_l2_term_leaves_what_a_phase_does_not_train():
     update: Any = optimizer.update(still, optimizer.init(heads), heads)[0]
     np.testing.assert_allclose(update["logits"]["kernel"], 2 * DECAY / 3 * heads["logits"]["kernel"], rtol=1e-6)
     np.testing.assert_allclose(update["logits"]["bias"], 2 * DECAY * heads["logits"]["bias"], rtol=1e-6)
+
+
+def test_the_papers_configs_train_as_their_libraries_do():
+    for config in (all_mask_rcnn.get_config(), myeloma_mask_rcnn.get_config()):
+        assert TrainSettings.from_config(config.train).l2_per_array
+        assert (config.model.backbone.norm, config.model.head_norm) == ("bn_frozen_stats", "bn_frozen_stats")
+    assert TrainSettings.from_config(myeloma_efficientnet_b3.get_config().train).adam_epsilon == 1e-7  # Keras's

@@ -256,7 +256,7 @@ def _normalised(values: np.ndarray, pixels: Pixels, parameters: Parameters) -> n
 def _most_entropy(brightness: Float[np.ndarray, "n"], parameters: Parameters) -> float:
     """The k within 1 and 7 whose exposure of these pixels has the largest entropy: from a coarse grid to a fine one."""
     if np.ptp(brightness) < 1 / 255:
-        return 1.0  # one grey level: no exposure shows more
+        return 1.0  # one grey level: no exposure shows more (the authors' search of a flat function ends anywhere)
     ks = np.linspace(1, LARGEST_RATIO, GRID)
     for _ in range(REFINEMENTS):
         best = int(np.argmax(_entropies(brightness, ks, parameters)))
