@@ -25,6 +25,7 @@ from tqdm import tqdm
 from configs import smear_demo
 from wbcjax import heap, runtime
 from wbcjax.detection import detect_split, detection_task
+from wbcjax.evaluate.cell_scores import cell_scores
 from wbcjax.evaluate.scores import Scores, scores, write_json
 from wbcjax.files import write_png
 from wbcjax.input.builder import source
@@ -142,6 +143,7 @@ def score(config: ConfigDict, workdir: Path, name: str, real: RealSet) -> Scores
     variables, _ = load_variables(workdir, "latest")
     annotated, detections = detect_split(predictor(config, variables), unseen)
     found = scores(annotated, detections, config.dataset.classes)
+    found["cells"] = cell_scores(annotated, detections, config.dataset.classes, config.evaluate.score_threshold)
     write_json(workdir / name / "scores.json", found)
     sheet = contact_sheet(lambda i: unseen.field(i).image(), annotated, detections, config.dataset.classes)
     write_png(workdir / name / "contact_sheet.png", sheet)

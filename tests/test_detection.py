@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 import wbcjax
 from configs import base, smear_demo
+from tests.evaluate.make import annotated, detected
 from tests.input.sets import write_format
 from tests.train.steps import parameters_of_steps
 from wbcjax import cli
@@ -24,6 +25,7 @@ from wbcjax.evaluate.scores import write_json
 from wbcjax.files import write_png
 from wbcjax.models import mask_rcnn
 from wbcjax.predict import predictor
+from wbcjax.run import load_config
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import read_image
 from wbcjax.train.loop import train
@@ -119,15 +121,44 @@ def test_all_training_steps_run_one_compilation(run):
 
 def test_an_evaluation_can_be_scored_again_without_the_model(run, tmp_path):
     found = evaluate_run(run, "val", "latest", tmp_path)
-    classes, annotations, detections = saved.load(tmp_path / "detections.json")
-    again = all_scores(annotations, detections, classes, found["paper"]["score_threshold"])
+    _, annotations, detections = saved.load(tmp_path / "detections.json")
+    again = all_scores(annotations, detections, load_config(run))
     write_json(tmp_path / "again.json", again)
     assert json.loads((tmp_path / "again.json").read_text()) == json.loads((tmp_path / "scores.json").read_text())
     assert all_tables(again) == all_tables(found)
-    assert "subtype of images by vote" in all_tables(found)
+    assert "subtype of images by the vote of their cells" in all_tables(found)
+    assert "Revanda et al., EFF, on their images" in all_tables(found)
     assert found["counts"]["fields"] == 3  # a quarter of twelve
     assert (tmp_path / "report.html").is_file()  # of no evaluation of the run's own folder
     assert read_image(tmp_path / "contact_sheet.png").std() > 0, "something is drawn"
+
+
+def drawn_run(run: Path, folder: Path, **synthetic) -> Path:
+    """A copy of the run whose config says that its fields were drawn; its weights do."""
+    shutil.copytree(run, folder)
+    config = json.loads((run / "config.json").read_text())
+    config["dataset"]["name"] = "synthetic"
+    config["dataset"]["synthetic"] |= synthetic
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(("subtypes", "voted"), [([], False), ([4, 4, 4], True)])
+def test_drawn_images_vote_only_where_they_are_of_patients_and_never_beside_the_paper(run, tmp_path, subtypes, voted):
+    config = load_config(drawn_run(run, tmp_path / "drawn", subtypes=subtypes))
+    fields = [annotated([((0, 0, 10, 10), 1)])], [detected([((0, 0, 10, 10), 1, 0.99)])]
+    found = all_scores(*fields, config)
+    text = " ".join(all_tables(found).split())
+    assert ("images" in found) == ("by the vote of their cells" in text) == voted
+    assert ("no subtype of images: these drawn fields mix cells of every subtype by chance" in text) != voted
+    assert "Revanda" not in text
+
+
+def test_a_set_without_subtypes_says_that_no_cell_votes(run):
+    config = load_config(run)
+    config.dataset.classes = ("myeloma", "nucleus")
+    found = all_scores([annotated([])], [detected([])], config)
+    assert "no subtype of images: no class is one of L1, L2, L3, so that no cell votes" in all_tables(found)
 
 
 def test_a_run_is_scored_on_annotated_fields_that_it_never_saw(run, tmp_path):
@@ -145,12 +176,7 @@ def test_a_run_on_files_is_not_scored_on_drawn_fields(run, tmp_path):
 
 
 def test_a_run_on_drawn_fields_is_scored_on_others_only(run, tmp_path):
-    """The run's config, as if its fields had been drawn; its weights do."""
-    drawn = tmp_path / "drawn"
-    shutil.copytree(run, drawn)
-    config = json.loads((run / "config.json").read_text())
-    config["dataset"]["name"] = "synthetic"
-    (drawn / "config.json").write_text(json.dumps(config))
+    drawn = drawn_run(run, tmp_path / "drawn")
     for seed in (0, 11):
         with pytest.raises(ValueError, match=f"drawn_seed {seed} draws fields that .* was trained on"):
             evaluate_run(drawn, "val", "latest", tmp_path / "out", drawn_seed=seed)

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from configs import smear_demo
 from tests.test_detection import write_via
 from wbcjax import paper_protocol
+from wbcjax.detection import without_votes
 from wbcjax.evaluate.vote import vote
 from wbcjax.input.augment import Augment, random_matrix
 from wbcjax.input.builder import source
-from wbcjax.input.contents import field_set
+from wbcjax.input.contents import field_set, is_drawn
 from wbcjax.input.pipeline import augmentation
 from wbcjax.input.split import split_fields
 from wbcjax.paper_protocol import choose, flip, on_paper_set, write_paper_set
@@ -29,6 +30,17 @@ PIXELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 def field_of(*labels: int, name: str = "a.png", crowd: bool = False) -> SmearField:
     cells = tuple(Cell(label, box=(0.0, 0.0, 2.0, 2.0), crowd=crowd) for label in labels)
     return SmearField(name, 4, 6, cells, pixels=PIXELS)
+
+
+@pytest.mark.parametrize(("name", "drawn"), [("synthetic", True), ("via", False)])
+def test_files_of_drawn_fields_are_still_known_to_be_drawn(tmp_path, name, drawn):
+    config = smear_demo.get_config()
+    config.dataset.name = name
+    (tmp_path / "coco.json").write_text('{"images": []}')
+    changed = on_paper_set(config, tmp_path)
+    assert changed.dataset.name == "coco"
+    assert is_drawn(changed.dataset) == drawn
+    assert bool(without_votes(changed.dataset)) == drawn  # the demonstration's fields are mixtures
 
 
 @given(corner=st.tuples(st.integers(0, 4), st.integers(0, 2)), crowd=st.booleans())

@@ -17,7 +17,7 @@ from wbcjax.evaluate.image_table import RULE_SHOWN
 from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.files import write_atomically
 from wbcjax.input.building import cache_root, digests_of
-from wbcjax.input.contents import fingerprint
+from wbcjax.input.contents import fingerprint, is_drawn
 from wbcjax.paper_protocol import ANNOTATIONS, on_paper_set, write_paper_set
 from wbcjax.report.classification_figures import read_log
 from wbcjax.run import DETECTION, task_of
@@ -55,14 +55,14 @@ def contrast(
         log.warning(PROTOCOLS[protocol])
     config = _settle(config, workdir, protocol)
     part = _tested(config)
-    rows = _finished(workdir, part)
-    _write_results(workdir, protocol, rows)
+    rows, of_fields = _finished(workdir, part), {"protocol": protocol, "drawn": is_drawn(config.dataset)}
+    _write_results(workdir, of_fields, rows)
     try:
         for method in methods:
             if method not in rows:
                 _train(config, method, workdir / method, part)
                 rows[method] = _evaluate(method, workdir / method, part)
-                _write_results(workdir, protocol, rows)
+                _write_results(workdir, of_fields, rows)
     except Interrupted as interrupted:
         return interrupted.signal
     return None
@@ -168,7 +168,7 @@ def _evaluate(method: str, run: Path, part: str) -> dict[str, Any]:
     return {
         "mAP": scores["paper"]["mAP"],
         "score_threshold": scores["paper"]["score_threshold"],
-        "subtypes": scores["images"]["rules"][RULE_SHOWN],
+        "subtypes": scores["images"]["rules"][RULE_SHOWN] if "images" in scores else None,
         "steps": stop["step"],
         "stop": stop["reason"],
     }
@@ -184,9 +184,9 @@ def _stop(run: Path) -> dict[str, Any] | None:
     return last[0] if last and last[0].get("reason") in ENDED else None
 
 
-def _write_results(workdir: Path, protocol: str, rows: Mapping[str, dict[str, Any]]) -> None:
+def _write_results(workdir: Path, of_fields: Mapping[str, Any], rows: Mapping[str, dict[str, Any]]) -> None:
     in_order = {method: rows[method] for method in METHODS if method in rows}
-    results = {"protocol": protocol, "remark": PROTOCOLS[protocol], "methods": in_order}
+    results = {**of_fields, "remark": PROTOCOLS[of_fields["protocol"]], "methods": in_order}
     _write_json(workdir / "results.json", results)
     write_atomically(tables_path(workdir), (contrast_tables(results) + "\n").encode())
 

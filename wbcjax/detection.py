@@ -1,7 +1,7 @@
 """Mask R-CNN as a task for the training loop, and the evaluation of a trained one on a split of annotated fields."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -17,11 +17,12 @@ from wbcjax.evaluate.image_scores import subtype_scores
 from wbcjax.evaluate.image_table import image_table
 from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.evaluate.scores import Scores, scores, table, write_json
+from wbcjax.evaluate.terminal import wrapped
 from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.files import write_png
 from wbcjax.input.augment import fit_scale
 from wbcjax.input.builder import Source, source
-from wbcjax.input.contents import enhancement
+from wbcjax.input.contents import enhancement, is_drawn
 from wbcjax.input.pipeline import train_batches
 from wbcjax.models import mask_rcnn
 from wbcjax.models.mask_rcnn import MaskRCNN
@@ -101,9 +102,10 @@ def evaluate_run(
     On other fields instead, all of them: with `annotations` (a file of the run's format) and `images` (a folder), or,
     for a run on drawn fields, with `drawn_seed`, the first seed of as many others. `checkpoint` is "best" or "latest".
 
-    The scores are those of `scores`; "cells" holds those of `cell_scores` too and, where the classes are subtypes of
-    lymphoblasts, "images" those of `subtype_scores`. Writes scores.json, detections.json (from which the scores can be
-    computed again), contact_sheet.png (the worst fields first) and the report, see `report_path`.
+    The scores are those of `scores`; "cells" holds those of `cell_scores`, "images" those of `subtype_scores`, or
+    "without_votes" why there are none, and "drawn" says whether the fields are drawn ones. Writes scores.json,
+    detections.json (from which the scores can be computed again), contact_sheet.png (the worst fields first) and the
+    report, see `report_path`.
     """
     config = load_config(workdir)
     model = load(workdir, checkpoint)
@@ -113,7 +115,7 @@ def evaluate_run(
     fields = source(config.dataset, split)
     splits = {} if others or split == "train" else {"train": source(config.dataset, "train").counts()}
     annotated, detections = detect_split(model, fields)
-    found = all_scores(annotated, detections, model.classes, config.evaluate.score_threshold)
+    found = all_scores(annotated, detections, config)
     save(out / "detections.json", model.classes, annotated, detections)
     write_json(out / "scores.json", found)
     sheet = contact_sheet(
@@ -127,21 +129,40 @@ def evaluate_run(
     return found
 
 
-def all_scores(
-    annotated: list[FieldAnnotations], detections: list[FieldDetections], classes: Sequence[str], min_score: float
-) -> Scores:
-    """What `evaluate_run` gives."""
-    found = scores(annotated, detections, classes, min_score)
-    found["cells"] |= cell_scores(annotated, detections, classes, min_score)
-    if set(classes) & set(SUBTYPES):
-        found["images"] = subtype_scores(annotated, detections, classes, min_score)
-    return found
+def all_scores(annotated: list[FieldAnnotations], detections: list[FieldDetections], config: ConfigDict) -> Scores:
+    """What `evaluate_run` gives, for fields of the kind that `config`, a run's, describes."""
+    dataset, min_score = config.dataset, config.evaluate.score_threshold
+    classes = tuple(dataset.classes)
+    found = scores(annotated, detections, classes, min_score) | {"drawn": is_drawn(dataset)}
+    found["cells"] = cell_scores(annotated, detections, classes, min_score)
+    if reason := without_votes(dataset):
+        return found | {"without_votes": reason}
+    return found | {"images": subtype_scores(annotated, detections, classes, min_score)}
+
+
+def without_votes(dataset: ConfigDict) -> str:
+    """Why the cells of an image do not vote for its subtype; "" where they do.
+
+    An image of a patient with a subtype of leukaemia is of that subtype. A drawn field is only where it was drawn as
+    such a patient's; else it is a mixture by chance, which is of none.
+    """
+    if not set(dataset.classes) & set(SUBTYPES):
+        return f"no class is one of {', '.join(SUBTYPES)}, so that no cell votes"
+    if is_drawn(dataset) and not (dataset.synthetic.get("subtypes", ()) or dataset.synthetic.get("subtype", 0)):
+        return (
+            "these drawn fields mix cells of every subtype by chance, none is of a patient with one "
+            "(config.dataset.synthetic.subtypes draws such), so that no vote is taken"
+        )
+    return ""
 
 
 def all_tables(found: Scores) -> str:
     """The scores of `all_scores` as text for a terminal."""
-    tables = [table(found), cell_table(found["cells"])]
-    return "\n\n".join(tables + ([image_table(found["images"])] if "images" in found else []))
+    if "images" in found:
+        of_images = image_table(found["images"], beside_paper=not found["drawn"])
+    else:
+        of_images = "\n".join(wrapped(f"no subtype of images: {found['without_votes']}"))
+    return "\n\n".join([table(found), cell_table(found["cells"]), of_images])
 
 
 def _write_report(

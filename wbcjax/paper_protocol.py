@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from wbcjax.evaluate.vote import SUBTYPES, vote
 from wbcjax.files import write_atomically, write_png
-from wbcjax.input.contents import field_set
+from wbcjax.input.contents import field_set, is_drawn
 from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats.coco_write import write_coco
 
@@ -49,6 +49,9 @@ def on_paper_set(config: ConfigDict, folder: Path) -> ConfigDict:
     names = [image["file_name"] for image in json.loads((folder / ANNOTATIONS).read_text())["images"]]
     changed = config.copy_and_resolve_references()
     dataset = changed.dataset
+    if is_drawn(dataset):
+        with changed.unlocked():
+            dataset.drawn = True
     dataset.name, dataset.on_error = "coco", "raise"
     dataset.annotations, dataset.images = str(folder / ANNOTATIONS), str(folder / IMAGES)
     dataset.class_of, dataset.group_attribute = (), None

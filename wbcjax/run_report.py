@@ -58,8 +58,8 @@ def write_report(
         image_of: gives the RGB image of field 0, 1, ... as the model is given it.
         annotations, detections: of the same fields in the same order, detections of every score.
         classes: names of label 1, 2, ...
-        scores: of `wbcjax.evaluate.scores`, with what `cell_scores` gives as "cells" and, where the classes are
-            subtypes, what `subtype_scores` gives as "images".
+        scores: of `wbcjax.evaluate.scores`, with what `cell_scores` gives as "cells" and, where images have a subtype,
+            what `subtype_scores` gives as "images", or else "without_votes", the reason.
         config: of the run, as config.json has it.
         records: of its metrics.jsonl, as `read_log` gives them; () where there is none.
         original_of: gives the image before its contrast was enhanced; None where it was not.

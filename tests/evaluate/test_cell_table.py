@@ -11,7 +11,14 @@ def test_the_table_shows_the_scores_that_were_computed():
     )
     found = [((0, 0, 10, 8), 1, 0.9), ((30, 20, 40, 30), 2, 0.8), ((5, 25, 9, 29), 1, 0.7), ((20, 0, 30, 10), 1, 0.7)]
     lines = cell_table(cell_scores([cells], [detected(found)], ("L1", "L2"), 0.5)).splitlines()
-    assert [line.split() for line in lines] == [
+    start = next(i for i, line in enumerate(lines) if line.startswith("is / taken for"))
+    assert lines[start - 4 : start] == [
+        "cells 3: found 2, 1 of them as another class; misses 1",
+        "detections 4: false alarms (no cell there) 1",
+        "1 detections lie in crowd regions and are neither right nor wrong",
+        "",
+    ]
+    assert [line.split() for line in lines[start : start + 10]] == [
         ["is", "/", "taken", "for", "L1", "L2", "background"],
         ["L1", "1", "0", "1"],
         ["L2", "1", "0", "0"],
@@ -22,20 +29,40 @@ def test_the_table_shows_the_scores_that_were_computed():
         ["L1", "53.3", "80.0", "66.7", "80.0", "50.5"],
         ["L2", "0.0", "n/a", "0.0", "0.0", "0.0"],
         [],
-        *map(
-            str.split,
-            [
-                # 80 and 100 pixels shared; 100 of either cell, 100 of the false detection.
-                "aggregated Jaccard index of a field, mean, %: 60.0",
-                "cells 3, detections that score 0.5 or more 4: misses 1, false alarms 1",
-                "1 detections lie in crowd regions and are neither right nor wrong",
-                "count error of a field, found less annotated: mean +0.00, mean absolute 0.00",
-                "1 cells have no outline: PQ, SQ, RQ, SegPC mIoU and AJI leave them out",
-                "no outlined L2 is found with an IoU over 0.5: its SQ is not defined",
-            ],
-        ),
     ]
-    assert max(map(len, lines)) <= 100
+    assert lines[-4:] == [
+        # 80 and 100 pixels shared; 100 of either cell, 100 of the false detection.
+        "aggregated Jaccard index (AJI) of a field, mean, %: 60.0",
+        "count error of a field, found less annotated: mean +0.00, mean absolute 0.00",
+        "1 cells have no outline: PQ, SQ, RQ, SegPC mIoU and AJI leave them out",
+        "no outlined L2 is found with an IoU over 0.5: its SQ is not defined",
+    ]
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_cell_found_as_another_class_is_no_miss_and_no_false_alarm():
+    """Both rules' figures stood side by side: not found as of its class, yet no miss."""
+    cells = [annotated([((0, 0, 10, 10), 1), ((20, 0, 30, 10), 2)])]
+    found = [detected([((0, 0, 10, 10), 2, 0.9), ((20, 0, 30, 10), 2, 0.9)])]
+    text = cell_table(cell_scores(cells, found, ("L1", "L2"), 0.5))
+    assert (
+        "cells 2: found 2, 1 of them as another class; misses 0\ndetections 2: false alarms (no cell there) 0" in text
+    )
+
+
+def test_every_abbreviation_is_written_out_and_the_rule_of_its_matching_named():
+    text = " ".join(cell_table(cell_scores([annotated([])], [detected([])], ("L1",), 0.7)).split())
+    assert "Cells are matched whatever their class: the surest detection first, of those that score 0.7 or more" in text
+    for written_out in (
+        "PQ, panoptic quality, is SQ x RQ",
+        "SQ, segmentation quality: the mean IoU of the pairs",
+        "RQ, recognition quality: pairs over",
+        "Kirillov et al.'s pairs: of a cell and a detection of its class",
+        "SegPC mIoU: of each cell the best IoU",
+        "aggregated Jaccard index (AJI)",
+        "IoU (shared area over joint area)",
+    ):
+        assert written_out in text
 
 
 def test_a_table_of_nothing_says_why_it_is_empty():

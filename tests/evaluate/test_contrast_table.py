@@ -11,8 +11,8 @@ def row(**changes) -> dict:
     return {"mAP": 0.8365, "score_threshold": 0.9, "subtypes": subtypes, "steps": 2000, "stop": "finished"} | changes
 
 
-def tables(rows: dict, protocol: str = "default") -> str:
-    return contrast_tables({"protocol": protocol, "methods": rows})
+def tables(rows: dict, protocol: str = "default", drawn: bool = False) -> str:
+    return contrast_tables({"protocol": protocol, "drawn": drawn, "methods": rows})
 
 
 def line(text: str, start: str, number: int = 0) -> list[str]:
@@ -39,6 +39,22 @@ def test_every_method_stands_beside_the_figures_that_the_paper_has_of_it():
     assert [line(text, name) for name in names] == [["50.00", f"{paper:.2f}"] for paper in papers]
     accuracies = [line(text, name, 1)[-3] for name in names]
     assert accuracies == ["80.07", "77.08", "74.09", "74.09", "83.72", "83.72"]
+
+
+def test_the_papers_figures_never_stand_beside_those_of_drawn_fields():
+    text = tables({"eff_minmax": row(mAP=0.5)}, drawn=True)
+    assert line(text, "enhancement") == ["here"]
+    assert line(text, "EFF (eff_minmax)") == ["50.00"]
+    assert line(text, "EFF (eff_minmax)", 1)[-3:] == ["12", "of", "301"]
+    assert "83.65" not in text
+    assert "The fields are drawn: the scores say nothing about patients" in text
+    assert "its own 301 images" not in text
+
+
+def test_images_without_votes_leave_table_2_out_and_say_why():
+    text = tables({"none": row(subtypes=None), "he": row(subtypes=None)}, drawn=True)
+    assert "Table 2 is left out: the images have no subtype as their patients do" in text
+    assert [name for name in text.splitlines() if name.startswith("HE")] == ["HE (he)         83.65"]
 
 
 def test_columns_stay_below_their_headings():

@@ -202,7 +202,7 @@ def test_resamplings_that_lack_a_class_do_not_count_and_are_told():
     left_out = scores["bootstrap"]["left_out"]["sensitivity"]
     assert 90 < left_out < 170  # (3/4)^4, or none of L1: (1/4)^4; together .32
     assert scores["sensitivity"] == {"value": 1.0, "low": 1.0, "high": 1.0}
-    table = image_table(whole(scores))
+    table = " ".join(image_table(whole(scores)).split())
     assert f"the interval of sensitivity leaves out {left_out} resamplings that lack it for a class" in table
 
 
@@ -252,32 +252,55 @@ def whole(scores) -> dict:
 
 def test_the_table_shows_the_papers_tables_2_and_3():
     lines = image_table(whole(revanda_scores())).splitlines()
-    assert [line.split() for line in lines[:5]] == [
-        ["subtype", "of", "images", "by", "vote,", "%", "accuracy", "precision", "sensitivity"],
+    assert lines[0] == "subtype of images by the vote of their cells, %"
+    assert [line.split() for line in lines[1:5]] == [
+        ["by", "rule", "accuracy", "precision", "sensitivity"],
         *(
             [rule, "83.72", "(79.40-87.38)", "85.17", "(79.49-89.85)", "81.61", "(76.64-86.11)"]
             for rule in ("pathologists", "weighted", "l3_count")
         ),
-        ["Revanda", "et", "al.,", "EFF", "83.72", "85.17", "81.61"],
     ]
-    assert [line.split() for line in lines[7:12]] == [
+    papers = "Revanda et al., EFF, on their images: accuracy 83.72, precision 85.17, sensitivity 81.61"
+    assert " ".join(lines[5:7]) == papers
+    start = lines.index("rule: pathologists") + 1
+    assert [line.split() for line in lines[start : start + 5]] == [
         ["is", "/", "taken", "for", "L1", "L2", "L3", "FN", "undetected"],
         ["L1", "114", "10", "1", "11", "3"],
         ["L2", "25", "30", "0", "25", "8"],
         ["L3", "1", "0", "108", "1", "1"],
         ["FP", "26", "10", "1"],
     ]
-    assert lines[13:15] == [
-        "sensitivity, %: L1 91.20, L2 54.55, L3 99.08",
+    text = " ".join(lines[start + 6 :])
+    assert (
+        "sensitivity, %: L1 91.20, L2 54.55, L3 99.08 "
         "images 301, undetected 12 (no cell of a subtype scores 0.9 or more): "
-        "wrong for the accuracy, left out of FN and sensitivity",
-    ]
-    assert lines[15].startswith("sensitivity with undetected images as missed, %: 78.29 (")
-    assert lines[16] == "95 % intervals: 1000 resamplings of the images"
+        "wrong for the accuracy, left out of FN and sensitivity "
+        "sensitivity with undetected images as missed, %: 78.29 ("
+    ) in text
+    assert lines[-1] == "in brackets 95 % intervals: 1000 resamplings of the images"
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_table_says_what_its_rules_and_margins_are():
+    text = " ".join(image_table(whole(revanda_scores())).split())
+    for meaning in (
+        "FN, false negatives: images of the class that were taken for another",
+        "FP, false positives: images of another that were taken for it",
+        "pathologists: any L3 cell: L3; else L2 where there are as many L2 as L1 cells or more; else L1",
+        "weighted: the subtype whose cells' scores have the greatest sum",
+        "l3_count: the pathologists' rule, L3 only where 25% or more of the voting cells are",
+    ):
+        assert meaning in text
+
+
+def test_the_papers_figures_are_not_in_the_table_of_drawn_images():
+    text = image_table(whole(scored([("L1", "L1"), ("L2", "L2")])), beside_paper=False)
+    assert "Revanda" not in text
+    assert "83.72" not in text
 
 
 def test_the_table_tells_of_images_that_have_no_truth(four_fields):
-    text = image_table(subtype_scores(*four_fields, classes=CLASSES))
+    text = " ".join(image_table(subtype_scores(*four_fields, classes=CLASSES)).split())
     assert "1 images without an annotated cell of a subtype are not scored; 1 were taken for one" in text
 
 

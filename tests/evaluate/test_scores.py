@@ -52,7 +52,6 @@ def test_scores_worked_by_hand(three_fields):
     assert result["paper"]["empty_fields"] == 1
     assert result["paper"]["false_on_empty_fields"] == 1
 
-    assert result["cells"] == {"found": 3, "missed": 1, "false": 2}
     assert result["counts"] == {
         "fields": 3,
         "cells": {"L1": 3, "L2": 1},
@@ -83,8 +82,6 @@ def test_cells_without_outlines_count_for_boxes_and_neither_way_for_masks():
     assert (result["paper"]["fields"], result["paper"]["empty_fields"]) == (1, 1)
     # Boxes: true (.99), true (.95), true (.9), false (.85), and the fourth cell is never found.
     assert result["box"]["AP"] == pytest.approx(76 / 101)
-    # Of cells without outline the boxes are matched.
-    assert result["cells"] == {"found": 3, "missed": 1, "false": 1}
     assert result["touching"]["cells"] == 2
     assert result["touching"]["mask"]["AP"] == pytest.approx(1.0)
     assert result["touching"]["box"]["AP"] == pytest.approx(1.0)
@@ -104,7 +101,7 @@ def test_without_any_outline_there_are_no_mask_scores():
     assert rows["all cells, mas"] == ["n/a", "n/a", "n/a"]
     assert rows["all cells, box"] == ["100.0", "100.0", "100.0"]
     assert "score 0.7), %: n/a over 0 fields" in table(result)
-    assert "fields 2, 1 without cells" in table(result)
+    assert "without cells and left out 1 (false detections on them 0)" in " ".join(table(result).split())
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -145,8 +142,16 @@ def test_the_table_shows_the_scores_that_were_computed(three_fields):
     assert rows["all cells, mask"] == ["77.7", "77.7", "77.7"]
     assert rows["touching cells, mask"] == ["50.5", "50.5", "50.5"]
     assert next(line.split() for line in lines if line.startswith("  L1")) == ["L1", "55.4", "55.4", "3", "3"]
-    assert "58.3 over 2 fields" in "\n".join(lines)
-    assert max(map(len, lines)) <= 100
+    assert "58.3 over 2 fields; without cells and left out 1 (false detections on them 1)" in " ".join(lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_table_names_the_rule_that_each_score_is_defined_by(three_fields):
+    annotations, detections = three_fields
+    text = " ".join(table(scores(annotations, detections, CLASSES)).split())
+    assert "COCO's matching: each class by itself, detections of any score, the best 100 of a field and class." in text
+    assert "Matterport's matching: cells and detections of one class, field by field." in text
+    assert "IoU, shared area over joint area" in text
 
 
 def test_a_set_without_cells_has_no_scores_in_the_table_and_null_in_json(tmp_path: Path):

@@ -52,6 +52,26 @@ def test_the_worst_fields_come_first_and_only_their_images_are_read():
     assert sheet()[1] == [1, 2, 0]
 
 
+def test_a_cell_found_as_another_class_is_one_mistake_not_a_miss_and_a_false_alarm():
+    third = (5, 28, 15, 38)
+    annotations = [
+        annotated([(CELL, 1), (OTHER, 2)], name="two of another class.png"),
+        annotated([(CELL, 1), (OTHER, 2), (third, 1)], name="three missed.png"),
+    ]
+    detections = [
+        detected([(CELL, 2, 0.9), (OTHER, 1, 0.9)], name=annotations[0].name),
+        detected([], name=annotations[1].name),
+    ]
+    asked = []
+
+    def image_of(i: int) -> np.ndarray:
+        asked.append(i)
+        return np.full((HEIGHT, WIDTH, 3), SHADES[i], np.uint8)
+
+    contact_sheet(image_of, annotations, detections, ("L1", "L2"))
+    assert asked == [1, 0]
+
+
 def test_annotated_cells_are_on_the_left_and_confident_detections_on_the_right():
     left, right = panels(sheet()[0], 1)
     assert left.shape == right.shape == (320, PANEL_WIDTH, 3)  # 40 x 60 at zoom 8

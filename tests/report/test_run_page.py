@@ -22,6 +22,7 @@ from wbcjax.evaluate.image_scores import subtype_scores
 from wbcjax.evaluate.predictions import Predictions
 from wbcjax.evaluate.scores import scores
 from wbcjax.report import run_pictures
+from wbcjax.report.detection_sections import image_section
 from wbcjax.run_report import write_classification_report, write_report
 
 CLASSES = ("L1", "L2", "L3", "other")
@@ -138,6 +139,27 @@ def test_the_scores_are_those_of_the_evaluation(page, found):
     assert f"95 % interval {100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f} %" in text
 
 
+def test_the_page_names_the_rules_of_matching_and_writes_abbreviations_out(page):
+    text = re.sub(r"\s+", " ", Page(page).text)
+    for told in (
+        "COCO's rule: each class by itself, detections of any score",
+        "Matterport's rule: cells and detections of one class, field by field.",
+        "Cells are matched whatever their class: the surest detection first, of those that score 0.3 or more",
+        "PQ, SQ and RQ by the rule of Kirillov et al.: a pair is a cell and a detection of its class",
+        "panoptic quality (PQ): SQ times RQ",
+        "recognition quality (RQ)",
+        "FN, false negatives: images of the class that were taken for another.",
+        "FP, false positives: images of another that were taken for it.",
+        "Voted by the rule l3_count: the pathologists' rule, L3 only where 25% or more",
+    ):
+        assert told in text
+
+
+def test_why_no_votes_were_taken_is_on_the_page():
+    found = scores([annotated([])], [detected([])], ("L1",), 0.3) | {"without_votes": "these fields are drawn"}
+    assert image_section(found).absent == "these fields are drawn."
+
+
 def test_settings_splits_versions_and_timings_are_on_the_page(page, fields):
     assert "<td>annotations</td><td>via.json</td>" in page
     assert "<td>seed</td><td>7</td>" in page
@@ -223,7 +245,7 @@ def test_what_is_missing_is_left_out_and_said(tmp_path):
         "Environment and timings",
     ]
     assert "metrics.jsonl" in reasons["Training"]
-    assert "L1, L2 and L3" in reasons["Subtype of images"]
+    assert reasons["Subtype of images"] == "no vote was taken."
     sections = [section["id"] for section in Page(html).all("section")]
     assert sections == ["scores", "configuration", "data", "average-precision", "fields", "left-out"]
 

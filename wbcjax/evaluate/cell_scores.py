@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from wbcjax.evaluate.average_precision import MAX_DETECTIONS, interpolated_precision, match
+from wbcjax.evaluate.cell_matching import match_cells
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_labels, check_pairs
-from wbcjax.evaluate.field_precision import FieldMatch, match_field
+from wbcjax.evaluate.field_precision import FieldMatch
 from wbcjax.evaluate.nuclei_of_cells import cell_labels, nucleus_label
 from wbcjax.evaluate.overlap import mask_overlaps
-from wbcjax.evaluate.reported_cells import reported_cells, rows_of_cells
+from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.evaluate.segmentation_quality import segmentation_quality
 
 CellScores = dict[str, Any]
@@ -28,12 +28,9 @@ def cell_scores(
 ) -> CellScores:
     """Scores of single cells over a set of fields, as a nested dict of plain numbers.
 
-    A cell that was detected as several classes counts once, as the surest of them (`reported_cells`). Annotated cells
-    and such detections that score at least `min_score` are matched whatever their classes: in the order of the scores,
-    a detection takes the free cell that it overlaps most, by a mask IoU of at least 0.5 (box IoU where only the box of
-    a cell is known). A detection that finds no free cell but lies by at least half in a crowd region,
-    of whatever class, is neither right nor wrong. Where a class is called nucleus, the nuclei are matched apart: a
-    detected nucleus never takes a cell, nor a detected cell a nucleus, however much of it the nucleus fills.
+    Annotated cells and detections that score at least `min_score` are matched whatever their classes, by mask IoU (box
+    IoU where only the box of a cell is known), and a cell that was detected as several classes counts once:
+    `match_cells`. A detection left out for a crowd region is neither right nor wrong.
 
     Args:
         annotations, detections: of the same fields in the same order. Give all detections, also of low score.
@@ -68,7 +65,7 @@ def cell_scores(
     check_labels(annotations, detections, classes)
     overlaps = [mask_overlaps(*field) for field in zip(annotations, detections, strict=True)]
     fields = list(zip(annotations, detections, overlaps, strict=True))
-    matches = [_match_any_class(*field, min_score, nucleus_label(classes)) for field in fields]
+    matches = [match_cells(*field, min_score, nucleus_label(classes)) for field in fields]
     pairs = list(zip(annotations, detections, matches, strict=True))
     reported = sum(len(reported_cells(field, min_score, classes).rles) for field in detections)
     confident = sum(int((field.scores >= min_score).sum()) for field in detections)
@@ -93,19 +90,6 @@ def cell_scores(
 
 
 Matched = tuple[FieldAnnotations, FieldDetections, FieldMatch]
-
-
-def _match_any_class(
-    cells: FieldAnnotations, found: FieldDetections, overlaps: Float[np.ndarray, "d c"], min_score: float, nucleus: int
-) -> FieldMatch:
-    """`match_field` of cells and reported cells as if all were of one class, and of nuclei as if of another."""
-    rows, _ = rows_of_cells(found, nucleus)
-    found, overlaps = found.select(rows), overlaps[rows]
-    apart = (found.labels == nucleus)[:, None] != (cells.labels == nucleus)  # (d, c)
-    overlaps = np.where(apart & ~cells.crowd, 0.0, overlaps)
-    cells = replace(cells, labels=np.ones_like(cells.labels))
-    became = match_field(cells, replace(found, labels=np.ones_like(found.labels)), overlaps, min_score)
-    return replace(became, detections=rows[became.detections])
 
 
 def _confusion(pairs: Sequence[Matched], classes: int) -> Int[np.ndarray, "n n"]:

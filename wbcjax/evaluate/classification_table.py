@@ -39,7 +39,7 @@ def _report_lines(scores: ClassificationScores) -> Iterator[str]:
 def _summary_lines(scores: ClassificationScores) -> Iterator[str]:
     counts, drawn, calibration = scores["counts"], scores["bootstrap"], scores["calibration"]
     yield f"accuracy {_with_interval(scores['accuracy'])}; mistaken {counts['mistakes']} of {counts['crops']} crops"
-    yield f"AUROC of each class against the rest, mean {_with_interval(scores['auroc'])}"
+    yield f"AUROC (area under the ROC curve) of each class against the rest, mean {_with_interval(scores['auroc'])}"
     yield f"average precision, mean {_figure(scores['average_precision']['value'], 4)}"
     yield f"expected calibration error {calibration['ece']:.4f}, in {calibration['bins']} bins"
     if scores["groups"]:

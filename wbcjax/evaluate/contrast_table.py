@@ -22,51 +22,54 @@ PROTOCOLS = {
 
 
 def contrast_tables(results: Mapping[str, Any]) -> str:
-    """Both tables, the paper's figures beside those of the runs, and what must be known to compare them.
+    """Both tables, and what must be known to compare their rows; the paper's figures beside those of real images.
 
     Args:
-        results: `protocol`, one of PROTOCOLS; `methods`, by the method of enhancement: `mAP` and `score_threshold` of
-            the cells, `subtypes`, what `image_scores` gives, and of the training `steps` and `stop`, the reason that it
-            ended for. A score that is not defined is None.
+        results: `protocol`, one of PROTOCOLS; `drawn`, whether the fields are drawn ones, beside which the paper's
+            figures have no place; `methods`, by the method of enhancement: `mAP` and `score_threshold` of the cells,
+            `subtypes`, what `image_scores` gives, None where no votes were taken, and of the training `steps` and
+            `stop`, the reason that it ended for. A score that is not defined is None.
     """
-    rows, protocol = results["methods"], results["protocol"]
+    rows, protocol, drawn = results["methods"], results["protocol"], results["drawn"]
     if not rows:
         return f"no run is finished yet\n\n{PROTOCOLS[protocol]}"
-    blocks = [_map_lines(rows), _subtype_lines(rows), _remarks(rows, protocol)]
+    blocks = [_map_lines(rows, drawn), _subtype_lines(rows, drawn), _remarks(rows, protocol, drawn)]
     return "\n\n".join("\n".join(lines) for lines in blocks)
 
 
-def _map_lines(rows: Rows) -> Iterator[str]:
+def _map_lines(rows: Rows, drawn: bool) -> Iterator[str]:
     thresholds = sorted({row["score_threshold"] for row in rows.values()})
     yield f"Table 1: mAP of cells, % (IoU 0.5, score {' or '.join(f'{value:g}' for value in thresholds)})"
-    yield from _aligned(
-        [
-            ["enhancement", "here", "paper"],
-            *(
-                [_name(method), _percent(row["mAP"]), f"{REVANDA_MAP[_of_paper(method)]:.2f}"]
-                for method, row in rows.items()
-            ),
-        ]
-    )
+    entries = [["enhancement", "here", *([] if drawn else ["paper"])]]
+    for method, row in rows.items():
+        paper = [] if drawn else [f"{REVANDA_MAP[_of_paper(method)]:.2f}"]
+        entries.append([_name(method), _percent(row["mAP"]), *paper])
+    yield from _aligned(entries)
 
 
-def _subtype_lines(rows: Rows) -> Iterator[str]:
+def _subtype_lines(rows: Rows, drawn: bool) -> Iterator[str]:
+    if any(row["subtypes"] is None for row in rows.values()):
+        yield "Table 2 is left out: the images have no subtype as their patients do, so that no votes were taken."
+        return
     yield "Table 2: subtype of images by the pathologists' vote, %"
-    head = "accuracy", "95 % interval", "precision", "sensitivity", "undetected"
-    entries = [["enhancement", *head, "paper: accuracy", "precision", "sensitivity"]]
+    head = ["accuracy", "95 % interval", "precision", "sensitivity", "undetected"]
+    entries = [["enhancement", *head, *([] if drawn else ["paper: accuracy", "precision", "sensitivity"])]]
     for method, row in rows.items():
         subtypes = row["subtypes"]
         accuracy, precision, sensitivity = (_percent(subtypes[score]["value"]) for score in SCORES)
         interval = "-".join(_percent(subtypes["accuracy"][end]) for end in ("low", "high"))
         undetected = f"{subtypes['undetected']} of {subtypes['images']}"
-        paper = [f"{figure:.2f}" for figure in REVANDA_SUBTYPES[_of_paper(method)]]
+        paper = [] if drawn else [f"{figure:.2f}" for figure in REVANDA_SUBTYPES[_of_paper(method)]]
         entries.append([_name(method), accuracy, interval, precision, sensitivity, undetected, *paper])
     yield from _aligned(entries)
 
 
-def _remarks(rows: Rows, protocol: str) -> Iterator[str]:
+def _remarks(rows: Rows, protocol: str, drawn: bool) -> Iterator[str]:
     yield PROTOCOLS[protocol]
-    yield "The paper's figures are of its own 301 images, which its 60 training images are flips of."
+    if drawn:
+        yield "The fields are drawn: the scores say nothing about patients, and the paper's are not set beside them."
+    else:
+        yield "The paper's figures are of its own 301 images, which its 60 training images are flips of."
     yield "One training each, from one seed: differences smaller than the interval speak for no method."
     steps = {method: row["steps"] for method, row in rows.items()}
     if len(set(steps.values())) == 1:

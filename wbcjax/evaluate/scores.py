@@ -2,18 +2,19 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from wbcjax.evaluate.average_precision import average_precision
+from wbcjax.evaluate.average_precision import MAX_DETECTIONS, average_precision
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_labels, check_pairs
 from wbcjax.evaluate.field_precision import IOU_THRESHOLD, SCORE_THRESHOLD, field_average_precision, match_field
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.overlap import box_overlaps, mask_overlaps, touching
+from wbcjax.evaluate.terminal import percent, wrapped
 from wbcjax.files import write_atomically
 
 Scores = dict[str, Any]
@@ -30,7 +31,7 @@ def scores(
     Args:
         annotations, detections: of the same fields in the same order. Give all detections, also of low score.
         classes: names of label 1, 2, ...
-        score_threshold: what the papers' mAP and the found, missed and false cells take for a detection.
+        score_threshold: what the papers' mAP takes for a detection.
 
     Returns, with NaN where there is no cell to find:
         box, mask: COCO's AP, AP50, AP75 and AP of each class (`average_precision`). Cells of which only the box is
@@ -41,8 +42,6 @@ def scores(
         paper: Matterport's mAP (`field_precision`), over the fields that hold annotated cells. Matterport has NaN for
             the others; here they are left out of the mean, and counted together with the false detections on them.
             It is of masks too.
-        cells: annotated cells found, missed, and detections that found none, by the papers' matching: of masks where
-            cells are outlined, of boxes where they are not. Nuclei are among them.
         counts: fields, annotated cells of each class, how many of them are not outlined, crowd regions, and detections
             of each class.
 
@@ -64,7 +63,6 @@ def scores(
             "cells": int(sum((touch & ~field.crowd).sum() for touch, field in zip(touches, annotations, strict=True))),
         },
         "paper": _paper(annotations, detections, overlaps["mask"], score_threshold),
-        "cells": _of_cells(annotations, detections, score_threshold),
         "counts": {
             "fields": len(annotations),
             "cells": _per_class([field.labels[~field.crowd] for field in annotations], classes),
@@ -77,7 +75,7 @@ def scores(
 
 def table(scores: Scores) -> str:
     """The scores of `scores` as text for a terminal, percentages where they are fractions."""
-    counts, cells, paper = scores["counts"], scores["cells"], scores["paper"]
+    counts = scores["counts"]
     rows = {
         "all cells, mask": scores["mask"],
         "all cells, box": scores["box"],
@@ -87,24 +85,14 @@ def table(scores: Scores) -> str:
     width = max(len("touching cells, mask"), *(len(name) for name in counts["cells"]))
     lines = [f"{'COCO average precision, %':<{width + 6}}{'AP':>7}{'AP50':>8}{'AP75':>8}"]
     lines += [
-        f"  {name:<{width}}" + "".join(f"   {_percent(row[key])}" for key in AVERAGES) for name, row in rows.items()
+        f"  {name:<{width}}" + "".join(f"   {percent(row[key]):>5}" for key in AVERAGES) for name, row in rows.items()
     ]
     lines += ["", f"{'by class':<{width + 2}}{'mask AP':>10}{'box AP':>9}{'cells':>9}{'detections':>13}"]
     for name, annotated in counts["cells"].items():
         mask, box = scores["mask"]["per_class"][name], scores["box"]["per_class"][name]
         detected = counts["detections"][name]
-        lines.append(f"  {name:<{width}}{_percent(mask):>10}{_percent(box):>9}{annotated:>9}{detected:>13}")
-    lines += [
-        "",
-        f"mAP as in the papers (IoU {paper['iou_threshold']:g}, score {paper['score_threshold']:g}), %: "
-        f"{_percent(paper['mAP']).strip()} over {paper['fields']} fields",
-        f"cells found as of their class {cells['found']}, not so {cells['missed']}; false detections {cells['false']}",
-        f"fields {counts['fields']}, {paper['empty_fields']} without cells "
-        f"({paper['false_on_empty_fields']} false detections on them); touching cells {scores['touching']['cells']}, "
-        f"crowd regions {counts['crowd_regions']}",
-    ]
-    if not_outlined := counts["not_outlined"]:
-        lines.append(f"{not_outlined} cells have no outline: mask scores leave them out")
+        lines.append(f"  {name:<{width}}{percent(mask):>10}{percent(box):>9}{annotated:>9}{detected:>13}")
+    lines += ["", *_remarks(scores)]
     return "\n".join(lines)
 
 
@@ -114,6 +102,26 @@ def write_json(path: Path, scores: Scores) -> None:
 
 
 AVERAGES = ("AP", "AP50", "AP75")
+
+
+def _remarks(scores: Scores) -> Iterator[str]:
+    """What the figures above are, and the others."""
+    counts, paper, touching = scores["counts"], scores["paper"], scores["touching"]["cells"]
+    yield from wrapped(
+        "AP: area under the curve of precision over recall, the mean over IoU 0.50, 0.55, ... 0.95 (AP50, AP75: of one "
+        "IoU, shared area over joint area). COCO's matching: each class by itself, detections of any score, the best "
+        f"{MAX_DETECTIONS} of a field and class."
+    )
+    empty, false = paper["empty_fields"], paper["false_on_empty_fields"]
+    left_out = f"; without cells and left out {empty} (false detections on them {false})" if empty else ""
+    yield from wrapped(
+        f"mAP as in the papers (IoU {paper['iou_threshold']:g}, score {paper['score_threshold']:g}), %: "
+        f"{percent(paper['mAP'])} over {paper['fields']} fields{left_out}. Matterport's matching: cells and detections "
+        "of one class, field by field."
+    )
+    yield f"fields {counts['fields']}, touching cells {touching}, crowd regions {counts['crowd_regions']}"
+    if not_outlined := counts["not_outlined"]:
+        yield f"{not_outlined} cells have no outline: mask scores leave them out"
 
 
 def _coco(
@@ -150,26 +158,9 @@ def _paper(
     }
 
 
-def _of_cells(
-    annotations: Sequence[FieldAnnotations], detections: Sequence[FieldDetections], score_threshold: float
-) -> dict[str, int]:
-    """The entry `cells`."""
-    fields = zip(annotations, detections, strict=True)
-    matches = [match_field(cells, found, mask_overlaps(cells, found), score_threshold) for cells, found in fields]
-    return {
-        "found": sum(match.found for match in matches),
-        "missed": sum(len(match.missed) for match in matches),
-        "false": sum(len(match.false) for match in matches),
-    }
-
-
 def _per_class(labels: Sequence[np.ndarray], classes: Sequence[str]) -> dict[str, int]:
     flat = np.concatenate([np.zeros(0, np.int64), *labels])
     return {name: int((flat == label).sum()) for label, name in enumerate(classes, start=1)}
-
-
-def _percent(fraction: float) -> str:
-    return "  n/a" if math.isnan(fraction) else f"{100 * fraction:5.1f}"
 
 
 def _without_nan(value: Any) -> Any:

@@ -88,3 +88,8 @@ RULES: dict[str, Callable[[Voters], str]] = {
     "weighted": weighted,
     "l3_count": l3_count,
 }
+MEANINGS = {  # of the rules, for those who read what they gave
+    "pathologists": "any L3 cell: L3; else L2 where there are as many L2 as L1 cells or more; else L1",
+    "weighted": "the subtype whose cells' scores have the greatest sum",
+    "l3_count": f"the pathologists' rule, L3 only where {L3_SHARE:.0%} or more of the voting cells are",
+}

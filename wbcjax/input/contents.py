@@ -117,6 +117,11 @@ def on_error(config: ConfigDict) -> Any:
     return chosen
 
 
+def is_drawn(config: ConfigDict) -> bool:
+    """Whether the fields are drawn ones: their scores say nothing about patients, nor against a paper's."""
+    return config.name == "synthetic" or config.get("drawn", False)  # `on_paper_set` notes it for files of drawn ones
+
+
 def _class_names(config: ConfigDict) -> dict[str, str]:
     """Annotated value -> class name, "" to leave it out."""
     names, classes = _pairs(config.class_of), tuple(config.classes)

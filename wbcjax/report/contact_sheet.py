@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from wbcjax.evaluate.cell_matching import match_cells
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_pairs
-from wbcjax.evaluate.field_precision import SCORE_THRESHOLD, FieldMatch, match_field
+from wbcjax.evaluate.field_precision import SCORE_THRESHOLD, FieldMatch
+from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.overlap import mask_overlaps
-from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.report.draw import Colour, colour_of, text_size, write
 from wbcjax.report.overlay import draw_outlines
 
@@ -33,15 +34,15 @@ def contact_sheet(
 ) -> UInt8[np.ndarray, "_ _ 3"]:
     """An RGB picture of many fields, of each the annotated outlines on the left and the detected ones on the right.
 
-    Cells missed are tagged on the left, false detections on the right; a caption counts them. Detections in crowd
-    regions are not shown.
+    Cells missed are tagged on the left, on the right false detections, and those of another class than their cell with
+    what it is; a caption counts them. Cells are matched by `match_cells`. Detections in crowd regions are not shown.
 
     Args:
         image_of: gives the RGB image of field 0, 1, ... of the two lists; called for the fields shown only.
         annotations, detections: of the same fields in the same order.
         classes: names of label 1, 2, ..., for the legend.
         score_threshold: detections that score less are left out; of several of one cell the surest is shown.
-        worst_first: show the fields with the most missed and false cells, instead of the first ones.
+        worst_first: show the fields with the most cells missed, false and of another class, instead of the first ones.
         limit: number of fields shown.
 
     Raises ValueError when the lists differ in their fields, or there is none.
@@ -49,14 +50,16 @@ def contact_sheet(
     check_pairs(annotations, detections)
     if not annotations:
         raise ValueError("a contact sheet needs at least one field")
-    reported = [reported_cells(found, score_threshold, classes) for found in detections]
-    pairs = zip(annotations, reported, strict=True)
-    matches = [match_field(cells, found, mask_overlaps(cells, found), score_threshold) for cells, found in pairs]
+    pairs, nucleus = zip(annotations, detections, strict=True), nucleus_label(classes)
+    matches = [
+        match_cells(cells, found, mask_overlaps(cells, found), score_threshold, nucleus) for cells, found in pairs
+    ]
+    mistaken = [_mistaken(*field) for field in zip(annotations, detections, matches, strict=True)]
     shown = list(range(len(matches)))
     if worst_first:
-        shown.sort(key=lambda i: -len(matches[i].missed) - len(matches[i].false))
+        shown.sort(key=lambda i: -len(matches[i].missed) - len(matches[i].false) - len(mistaken[i]))
     shown = shown[:limit]
-    tiles = [_tile(image_of(i), annotations[i], reported[i], matches[i]) for i in shown]
+    tiles = [_tile(image_of(i), annotations[i], detections[i], matches[i], mistaken[i], classes) for i in shown]
     order = "most mistakes first" if worst_first else "in order"
     title = (
         f"{len(shown)} of {len(matches)} fields, {order}. Left annotated, right detected, score {score_threshold:g} up"
@@ -64,19 +67,38 @@ def contact_sheet(
     return _sheet(title, classes, tiles)
 
 
+def _mistaken(annotations: FieldAnnotations, detections: FieldDetections, match: FieldMatch) -> dict[int, int]:
+    """The detections, as rows, that are of another class than the cell they found, and the label of this."""
+    pairs = [(row, cell) for row, cell in zip(match.detections, match.cell_of, strict=True) if cell >= 0]
+    return {
+        int(row): int(annotations.labels[cell])
+        for row, cell in pairs
+        if detections.labels[row] != annotations.labels[cell]
+    }
+
+
 def _tile(
-    image: UInt8[np.ndarray, "_ _ 3"], annotations: FieldAnnotations, detections: FieldDetections, match: FieldMatch
+    image: UInt8[np.ndarray, "_ _ 3"],
+    annotations: FieldAnnotations,
+    detections: FieldDetections,
+    match: FieldMatch,
+    mistaken: dict[int, int],
+    classes: Sequence[str],
 ) -> UInt8[np.ndarray, "_ _ 3"]:
     """One field: a caption above, annotated and detected cells side by side."""
     zoom = PANEL_WIDTH / annotations.width
-    missed, false = set(match.missed.tolist()), set(match.false.tolist())
+    missed = set(match.missed.tolist())
     cell_tags = ["missed" if i in missed else "" for i in range(len(annotations.rles))]
-    false_tags = [f"false {detections.scores[i]:.2f}" if i in false else "" for i in match.detections]
+    wrong = {int(i): f"false {detections.scores[i]:.2f}" for i in match.false}
+    wrong |= {i: f"is {classes[label - 1]}" for i, label in mistaken.items()}
     left = draw_outlines(image, annotations, cell_tags, zoom)
-    right = draw_outlines(image, detections.select(match.detections), false_tags, zoom)
+    right = draw_outlines(
+        image, detections.select(match.detections), [wrong.get(int(i), "") for i in match.detections], zoom
+    )
     pictures = np.concatenate([left, paper(left.shape[0], GAP), right], axis=1)
     caption = paper(text_size("Xg", TEXT)[1] + 8, pictures.shape[1])
-    counts = f"found {match.found} of {match.cells}, missed {len(match.missed)}, false {len(match.false)}"
+    other = f", of another class {len(mistaken)}" if len(classes) > 1 else ""
+    counts = f"found {match.found} of {match.cells}{other}, missed {len(match.missed)}, false {len(match.false)}"
     write(caption, f"{annotations.name}: {counts}", 0, 4, TEXT, INK)
     return np.concatenate([caption, pictures])
 

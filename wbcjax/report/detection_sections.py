@@ -5,7 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from wbcjax.evaluate.average_precision import MAX_DETECTIONS
+from wbcjax.evaluate.cell_matching import rule
 from wbcjax.evaluate.detections import FieldAnnotations
+from wbcjax.evaluate.vote import MEANINGS
 from wbcjax.report.detection_figures import (
     counts_figure,
     detection_curves_figure,
@@ -22,12 +25,20 @@ Scores = Mapping[str, Any]
 NO_CELL_SCORES = "the evaluation gave no scores of single cells."
 RULE_SHOWN = "pathologists"  # of the vote, at the top of the page
 SEGMENTATION = {
-    "pq": "panoptic quality",
-    "sq": "segmentation quality: IoU of matched cells",
-    "rq": "recognition quality",
-    "aji": "aggregated Jaccard index",
+    "pq": "panoptic quality (PQ): SQ times RQ",
+    "sq": "segmentation quality (SQ): mean IoU of the pairs",
+    "rq": "recognition quality (RQ): pairs over pairs and half of what has none",
+    "aji": "aggregated Jaccard index (AJI)",
     "segpc_miou": "mean IoU as in SegPC-2021",
 }
+PAIRS = (
+    "PQ, SQ and RQ by the rule of Kirillov et al.: a pair is a cell and a detection of its class, with an IoU over "
+    "0.5. AJI and SegPC-2021's mean IoU take of each cell the detection of the best IoU, whatever its class."
+)
+COCO_RULE = (
+    "COCO's rule: each class by itself, detections of any score, the best {most} of a field and class; AP is the mean "
+    "over IoU 0.50, 0.55, ... 0.95, AP50 and AP75 are of one IoU (shared area over joint area)."
+)
 MEASURES = {
     "area": "area, pixels",
     "area_um2": "area, square micrometres",
@@ -46,7 +57,7 @@ MEASURES = {
 
 def headline_section(scores: Scores) -> Section:
     """The numbers that say most."""
-    mask, cells = scores["mask"], scores["cells"]
+    mask = scores["mask"]
     shown = [
         KeyScore(
             "Average precision of outlines",
@@ -56,7 +67,7 @@ def headline_section(scores: Scores) -> Section:
         )
     ]
     if _of_single_cells(scores):
-        shown += [_found_score(cells), _count_score(cells["count_error"])]
+        shown += [_found_score(scores["cells"]), _count_score(scores["cells"]["count_error"])]
     if "images" in scores:
         of_rule = scores["images"]["rules"][RULE_SHOWN]
         shown.append(
@@ -97,10 +108,12 @@ def precision_section(scores: Scores) -> Section:
     )
     mean = (
         f"mAP as in the papers, at IoU {paper['iou_threshold']:g} and score {paper['score_threshold']:g}: "
-        f"{percent(paper['mAP'])} % over {paper['fields']} fields."
+        f"{percent(paper['mAP'])} % over {paper['fields']} fields. Matterport's rule: cells and detections of one "
+        "class, field by field."
     )
+    coco = COCO_RULE.format(most=MAX_DETECTIONS)
     blocks = (
-        Table("COCO's average precision, %", ("", "AP", "AP50", "AP75"), averages, mean),
+        Table("COCO's average precision, %", ("", "AP", "AP50", "AP75"), averages, f"{coco} {mean}"),
         Table("By class, %", ("class", "outlines", "boxes", "cells"), by_class),
     )
     return Section("Average precision", blocks)
@@ -122,7 +135,8 @@ def cells_section(scores: Scores) -> Section:
         Chart(
             "Confusion of cells",
             figure_uri(matrix_figure(names, names, counts, ("annotated as", "taken for"), background=True)),
-            "Below: cells drawn where none is annotated. On the right: annotated cells that nothing was drawn for.",
+            "Below: cells drawn where none is annotated. On the right: annotated cells that nothing was drawn for. "
+            f"{rule(cells['min_score'])}",
         ),
     )
     undefined = tuple(Text(sentence_of(text)) for text in cells["undefined"])
@@ -152,7 +166,7 @@ def counts_section(scores: Scores) -> Section:
 def image_section(scores: Scores) -> Section:
     """The vote: scores of each rule, confusion of images, and every image: the entry "images" of `scores`."""
     if "images" not in scores:
-        return Section("Subtype of images", absent="the classes are not L1, L2 and L3, so no vote was taken.")
+        return Section("Subtype of images", absent=f"{scores.get('without_votes', 'no vote was taken')}.")
     images, rules = scores["images"], scores["images"]["rules"]
     keys = ("accuracy", "precision", "sensitivity", "sensitivity_all")
     rows = tuple(
@@ -161,12 +175,17 @@ def image_section(scores: Scores) -> Section:
     )
     note = (
         f"Cells of score {images['min_score']:g} or more vote. Undetected images, without such a cell, are wrong for "
-        "the accuracy; sensitivity leaves them out, as the paper's figures do, and sensitivity of all counts them. "
-        "In brackets the 95 % interval."
+        "the accuracy; sensitivity leaves them out, as that of Revanda et al. does, and sensitivity of all counts "
+        "them. In brackets the 95 % interval."
     )
     head = ("rule", "accuracy", "precision", "sensitivity", "sensitivity of all", "images", "undetected")
     charts = tuple(
-        Chart("Confusion of images", _image_matrix(of["confusion"]), f"Voted by the rule {name}.")
+        Chart(
+            "Confusion of images",
+            _image_matrix(of["confusion"]),
+            f"Voted by the rule {name}: {MEANINGS[name]}. FN, false negatives: images of the class that were taken for "
+            "another. FP, false positives: images of another that were taken for it.",
+        )
         for name, of in rules.items()
     )
     remarks = tuple(Text(f"Rule {name}: {text}.") for name, of in rules.items() for text in of["undefined"])
@@ -228,7 +247,7 @@ def _outline_table(outlines: Scores) -> Table:
         (name, percent(outlines[key]), *(percent(of[key]) if key in of else "" for of in per_class.values()))
         for key, name in SEGMENTATION.items()
     )
-    return Table("Quality of outlines, %", ("", "all", *per_class), rows)
+    return Table("Quality of outlines, %", ("", "all", *per_class), rows, PAIRS)
 
 
 def _image_matrix(confusion: Scores) -> str:
@@ -255,8 +274,8 @@ def _image_table(images: Scores) -> Table:
 
 
 def _of_single_cells(scores: Scores) -> bool:
-    """Whether "cells" holds what `cell_scores` gives, not the three counts of `scores` alone."""
-    return "confusion" in scores["cells"]
+    """Whether there is what `cell_scores` gives beside what `scores` does."""
+    return "cells" in scores
 
 
 def _found_score(cells: Scores) -> KeyScore:
@@ -267,7 +286,7 @@ def _found_score(cells: Scores) -> KeyScore:
     return KeyScore(
         "Cells found",
         f"{total - missed} of {total}",
-        f"Overlapped by half or more (an IoU of 0.5).{mistaken} Missed: {missed}. "
+        f"Overlapped by half or more (an IoU of 0.5), whatever the class.{mistaken} Missed: {missed}. "
         f"Drawn where none is annotated: {false}.",
     )
 

@@ -87,7 +87,8 @@ def ranked_galleries(fields: Fields) -> list[Gallery]:
     return [
         Gallery(
             title,
-            "By panoptic quality of the field: the sum of the IoU of matched cells over found + (missed + false) / 2.",
+            "By panoptic quality of the field, whose pairs are of one class: the sum of their IoU over pairs + (cells "
+            "and detections without one) / 2.",
             tuple(_field_card(fields, i, quality[i]) for i in chosen),
             tuple(fields.classes),
             "fields",

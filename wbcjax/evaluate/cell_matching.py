@@ -1,0 +1,46 @@
+"""The rule by which a person is told of cells found, missed, and found where there is none.
+
+Matrices of confusion, counts, misses, false alarms, contact sheets and galleries all go by it. Where a paper or a
+challenge defines a score by a rule of its own (COCO's AP, Matterport's mAP, panoptic quality), that one is named there.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+
+from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections
+from wbcjax.evaluate.field_precision import IOU_THRESHOLD, FieldMatch, match_field
+from wbcjax.evaluate.reported_cells import rows_of_cells
+
+
+def match_cells(
+    cells: FieldAnnotations,
+    found: FieldDetections,
+    overlaps: Float[np.ndarray, "d c"],
+    min_score: float,
+    nucleus: int,
+) -> FieldMatch:
+    """Match the detections of a field that score at least `min_score` with its cells, whatever their classes.
+
+    Of the detections of one cell, as several classes, the surest alone counts (`rows_of_cells`). The surest comes first and takes the free cell that it overlaps most, by an IoU of 0.5 or more. One that
+    finds no free cell but lies by as much in a crowd region, of whatever class, is left out. Nuclei, of label
+    `nucleus` (0: there are none), are matched apart: a detected nucleus never takes a cell, nor a detected cell a
+    nucleus, however much of it the nucleus fills. `overlaps` is from `mask_overlaps`.
+    """
+    rows, _ = rows_of_cells(found, nucleus)
+    found, overlaps = found.select(rows), overlaps[rows]
+    apart = (found.labels == nucleus)[:, None] != (cells.labels == nucleus)  # (d, c)
+    overlaps = np.where(apart & ~cells.crowd, 0.0, overlaps)
+    cells = replace(cells, labels=np.ones_like(cells.labels))
+    became = match_field(cells, replace(found, labels=np.ones_like(found.labels)), overlaps, min_score)
+    return replace(became, detections=rows[became.detections])
+
+
+def rule(min_score: float) -> str:
+    """The rule in a sentence, for those who read what was counted by it."""
+    return (
+        f"Cells are matched whatever their class: the surest detection first, of those that score {min_score:g} or "
+        "more (of one cell as several classes the surest alone), finds the free cell that it overlaps most, by an IoU (shared area over joint area) of "
+        f"{IOU_THRESHOLD:g} or more."
+    )
