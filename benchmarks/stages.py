@@ -69,7 +69,7 @@ def our_stage(stage: str, side: int, threshold: float) -> Task:
         pooled = compiled("RoIAlign of proposals")(features, boxes)
         inputs |= {"RoIAlign of proposals": (features, boxes), "box head and detections": (pooled, boxes, scores)}
     if stage == "masks":
-        found, labels, _, _ = compiled("box head and detections")(pooled, boxes, scores)
+        found, labels, *_ = compiled("box head and detections")(pooled, boxes, scores)
         inputs["masks"] = (features, found[None], labels[None])
     task = compiled(stage)
     return lambda: task(*inputs[stage])

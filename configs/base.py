@@ -37,7 +37,7 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     dataset.split = _split(train_fraction=0.75)
     dataset.pixel_size = 0.0  # micrometres per pixel of the images, for measures of cells; 0: not known
     dataset.canvas = (512, 512)  # height, width in pixels; multiples of 64
-    dataset.max_cells = 64  # in one field
+    dataset.max_cells = 64  # in one field; more cells need more places in the model, too: wbcjax/limits.py
 
     config.augment = _augment()
     config.evaluate = ConfigDict({"score_threshold": 0.5})  # of the papers' mAP, and what is drawn
@@ -80,7 +80,10 @@ def classifier(dialect: EfficientNetSettings = EFFICIENTNET_KERAS["b3"]) -> Conf
 
 
 def small(config: ConfigDict) -> None:
-    """A ResNet-18 Mask R-CNN for a CPU: fewer levels, channels, proposals and RoIs than the paper's."""
+    """A ResNet-18 Mask R-CNN for a CPU: fewer levels, channels, proposals and RoIs than the paper's.
+
+    It has places for about ten cells of a field; for more of them raise its limits as `wbcjax inspect` proposes.
+    """
     model = config.model
     model.backbone.depth = 18
     model.fpn.channels = 128

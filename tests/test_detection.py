@@ -133,6 +133,19 @@ def test_an_evaluation_can_be_scored_again_without_the_model(run, tmp_path):
     assert read_image(tmp_path / "contact_sheet.png").std() > 0, "something is drawn"
 
 
+def test_a_field_with_more_cells_than_max_cells_is_refused_naming_every_limit_that_must_move(tmp_path, monkeypatch):
+    monkeypatch.setenv("WBCJAX_CACHE", str(tmp_path / "cache"))
+    config = toy_config()
+    config.dataset.synthetic.update({"count": 4, "cells": (6, 6), "empty": 0.0})
+    config.dataset.max_cells = 2
+    config.model.detection.per_image = 4
+    with pytest.raises(
+        ValueError, match=r"dataset\.max_cells is 2; set it to \d or more, for\n  synthetic_"
+    ) as refused:
+        detection_task(config)
+    assert "--config.model.detection.per_image=" in str(refused.value)
+
+
 def drawn_run(run: Path, folder: Path, **synthetic) -> Path:
     """A copy of the run whose config says that its fields were drawn; its weights do."""
     shutil.copytree(run, folder)

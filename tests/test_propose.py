@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from configs import base
 from wbcjax.input.contents import class_map
+from wbcjax.limits import PLACES, limit_of, needed
 from wbcjax.models.settings import MaskRCNNSettings, from_dict
 from wbcjax.ops.anchors import pyramid_anchors
 from wbcjax.propose import CANVAS_AREA, best_ious, propose, propose_anchors, propose_canvas
@@ -135,19 +136,37 @@ def test_the_lines_make_a_config_that_a_model_takes():
     assert config.dataset.group_attribute == "patient"
     assert config.dataset.canvas == proposal.canvas
     assert config.dataset.max_cells == 112  # 10 % above the most, in fours
-    assert config.model.detection.per_image == 112
+    assert {name: limit_of(config.model, name) for name in PLACES} == {
+        "rpn.before_nms_train": 2000,  # torchvision's, which is more
+        "rpn.before_nms_test": 1344,
+        "rpn.proposals_train": 2000,
+        "rpn.proposals_test": 1000,
+        "roi.samples": 512,
+        "detection.candidates": 2240,
+        "detection.per_image": 336,
+    }
     settings = from_dict(MaskRCNNSettings, config.model.to_dict())
     assert settings.rpn.levels == proposal.anchors.levels
     assert settings.rpn.anchor_sizes == proposal.anchors.sizes
     assert settings.rpn.aspect_ratios == proposal.anchors.ratios
 
 
-def test_one_class_is_a_tuple_and_few_cells_leave_the_number_of_detections_alone():
-    proposal = propose(np.array([[480, 640]]), boxes_of(80.0), np.zeros(1, int), 14)
+def test_the_limits_of_a_small_model_are_raised_to_those_of_the_most_crowded_field():
+    """A field of 90 cells gave 32: the proposal looked at max_cells alone, and only above a hundred."""
+    proposal = propose(np.array([[480, 640]]), boxes_of(*[40.0] * 90), np.zeros(90, int), 90)
+    config = base.mask_rcnn()
+    base.small(config)
+    exec("\n".join(lines_for(proposal, {"cell": "cell"})), {"config": config})
+    assert config.dataset.max_cells == 100
+    assert {name: limit_of(config.model, name) for name in PLACES} == needed(100)
+
+
+def test_one_class_is_a_tuple_and_few_cells_leave_the_limits_alone():
+    proposal = propose(np.array([[480, 640]]), boxes_of(80.0), np.zeros(1, int), 7)
     lines = lines_for(proposal, {"cell": "cell"}, "coco")
     assert 'config.dataset.classes = ("cell",)' in lines
-    assert "config.dataset.max_cells = 16" in lines
-    assert not any("per_image" in line or "attribute" in line for line in lines)
+    assert "config.dataset.max_cells = 8" in lines
+    assert not any("max(" in line or "attribute" in line for line in lines)
 
 
 def test_the_proposed_anchors_stand_beside_those_of_the_fpn_paper():

@@ -24,6 +24,7 @@ from wbcjax.input.augment import fit_scale
 from wbcjax.input.builder import Source, source
 from wbcjax.input.contents import enhancement, is_drawn
 from wbcjax.input.pipeline import train_batches
+from wbcjax.limits import check_room
 from wbcjax.models import mask_rcnn
 from wbcjax.models.mask_rcnn import MaskRCNN
 from wbcjax.predict import Predictor, load, predictor
@@ -42,6 +43,7 @@ def detection_task(config: ConfigDict) -> Task:
     """Training and validation of the Mask R-CNN that `config` describes; builds its data set when there is none yet."""
     model = detector(config)
     train, val = source(config.dataset, "train"), source(config.dataset, "val")
+    check_room(config, {"train": train.cells, "val": val.cells})
     scales = _scale_range(train, config)
     on_trial = predictor(config, scales=scales)
     best_score = "mask/AP" if val.outlined() else "box/AP"

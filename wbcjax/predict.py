@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -21,6 +21,7 @@ from wbcjax.input.augment import drawn_size, fit_scale
 from wbcjax.input.builder import Source
 from wbcjax.input.contents import enhancement
 from wbcjax.input.pipeline import PREFETCH, READ_THREADS, fit
+from wbcjax.limits import LIMITS, FilledLimits, limit_of
 from wbcjax.local_devices import OnLocalDevices
 from wbcjax.models import mask_rcnn
 from wbcjax.models.mask_rcnn import Detections
@@ -66,6 +67,7 @@ class Predictor(OnLocalDevices):
         the network has learned. An image that is then larger than the canvas is seen in overlapping tiles. None:
         images are fitted to the canvas whatever their size.
     enhance: the contrast enhancement of the images it was trained on, one of `wbcjax.enhance.METHODS`.
+    limits: of `wbcjax.limits`, by name, of what it can find in an image. Images that fill one are told in the log.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Predictor(OnLocalDevices):
         variables: Any = None,
         scales: tuple[float, float] | None = None,
         enhance: str = "none",
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(network, CANVASES, variables)
         self.canvas = canvas
@@ -84,6 +87,7 @@ class Predictor(OnLocalDevices):
         self.scales = scales
         self.enhance = enhance
         self._library: Library = library
+        self.limits = dict(limits or {})
 
     def predict(self, image: UInt8[np.ndarray, "h w 3"], name: str = "image") -> FieldDetections:
         """All detections in an RGB image, with boxes and masks in its own pixels; `reported_cells` gives its cells.
@@ -92,7 +96,8 @@ class Predictor(OnLocalDevices):
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(f"{name}: predict needs RGB as (height, width, 3) uint8, got {image.shape} {image.dtype}")
-        return next(self._find([(name, METHODS[self.enhance](image))]))
+        (found,) = self._find([(name, METHODS[self.enhance](image))])
+        return found
 
     def predict_each(
         self, images: Iterable[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]
@@ -132,15 +137,18 @@ class Predictor(OnLocalDevices):
     def _find(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[FieldDetections]:
         """Cells of each image, shown to the network in batches that span images."""
         pieces = (piece for name, image in images for piece in self._pieces(name, image))
+        filled = FilledLimits(self.limits)
         found: list[FieldDetections] = []  # in the pieces of the image under way
         views: list[View] = []
         for batch, detections in self._over(pieces, lambda piece: (piece.drawn, piece.size)):
             for row, piece in enumerate(batch):
                 found.append(self._in_image(detections, row, piece))
+                filled.note(piece.name, _full(detections, row))
                 views.append(piece.view)
                 if piece.last:
                     yield merge(found, views, CUT_MARGIN / piece.scale, nucleus_label(self.classes))
                     found, views = [], []
+        filled.tell()
 
     def _pieces(self, name: str, image: np.ndarray) -> Iterator["_Piece"]:
         height, width = image.shape[:2]
@@ -181,6 +189,13 @@ def ahead(items: Iterable[Item], most: int = AHEAD) -> Iterator[Item]:
         while (item := waiting.popleft().result()) is not end:
             waiting.append(thread.submit(next, iterator, end))
             yield item
+
+
+def _full(found: Detections, row: int) -> list[str]:
+    """The limits that one piece of a batch fills."""
+    if found.full is None:
+        return ["detection.per_image"] if np.all(found.valid[row]) else []
+    return [name for name, full in zip(LIMITS, np.asarray(found.full[row]), strict=True) if full]
 
 
 class _Piece(NamedTuple):
@@ -227,7 +242,10 @@ def predictor(
         )
     network = network or live_network(config)
     library = PASTED_AS[config.model.roi.convention]
-    return Predictor(network, library, canvas, config.dataset.classes, variables, scales, enhancement(config.dataset))
+    limits = {name: limit_of(config.model, name) for name in LIMITS}
+    return Predictor(
+        network, library, canvas, config.dataset.classes, variables, scales, enhancement(config.dataset), limits
+    )
 
 
 def live_network(config: ConfigDict) -> Network:

@@ -1,10 +1,11 @@
 """Proposed settings in words: lines of a config file, how they were chosen, and how the anchors fit."""
 
 from wbcjax import propose
+from wbcjax.limits import needed
 from wbcjax.propose import Anchors, Proposal
 from wbcjax.report.tables import Table
 
-PER_IMAGE = 100  # detections that both published dialects keep
+FEW = 10  # cells of a field, for which every shipped config has places
 
 
 def config_lines(
@@ -39,8 +40,9 @@ def config_lines(
         f"config.model.rpn.anchor_sizes = {anchors.sizes}",
         f"config.model.rpn.aspect_ratios = {anchors.ratios}",
     ]
-    if proposal.max_cells > PER_IMAGE:
-        lines.append(f"config.model.detection.per_image = {proposal.max_cells}")
+    if proposal.max_cells > FEW:  # limits are raised where a config has less, and never lowered
+        for name, limit in needed(proposal.max_cells).items():
+            lines.append(f"config.model.{name} = max({limit}, config.model.{name})")
     return lines
 
 
@@ -52,7 +54,8 @@ def notes(proposal: Proposal) -> list[str]:
         f"across or more, but no larger than the fields, nor than {propose.CANVAS_AREA} pixels in all. "
         f"rpn: the fewest anchors of which {100 * propose.ENOUGH:.0f} % of the cells have one with an IoU of "
         f"{propose.POSITIVE_IOU} or more. max_cells: {100 * (propose.MARGIN - 1):.0f} % above the most of a field. "
-        "Cells worth a look do not count."
+        "Cells worth a look do not count, but for max_cells. The limits below it are places for as many cells: what "
+        "finds no place is dropped."
     ]
     if low < propose.SMALL:
         told.append(

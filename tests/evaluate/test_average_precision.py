@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tests.evaluate.make import annotated, detected, random_set
-from wbcjax.evaluate.average_precision import average_precision
+from wbcjax.evaluate.average_precision import average_precision, cut_fields, max_detections
 from wbcjax.evaluate.detections import save
 from wbcjax.evaluate.overlap import box_overlaps, mask_overlaps
 
@@ -30,19 +30,23 @@ class IgnoringCOCOeval(COCOeval):
                 annotation["ignore"] = annotation["iscrowd"] or annotation.get("ignored", 0)
 
 
-def coco_averages(path: Path, kind: Any, ignore: list[np.ndarray]) -> list[float]:
-    """AP, AP50, AP75 and AP by class as COCOeval gives them from a file that `save` wrote; -1 becomes NaN."""
+def coco_averages(path: Path, kind: Any, ignore: list[np.ndarray], most: int = 100) -> list[float]:
+    """AP, AP50, AP75 and AP by class as COCOeval gives them from a file that `save` wrote; -1 becomes NaN.
+
+    `most` is the number of detections that count. COCOeval's own mean over all thresholds is always of 100.
+    """
     with contextlib.redirect_stdout(io.StringIO()):
         truth: Any = COCO(path)
         for annotation, ignored in zip(truth.dataset["annotations"], np.concatenate(ignore), strict=True):
             annotation["ignored"] = int(ignored)
         evaluation = IgnoringCOCOeval(truth, truth.loadRes(json.loads(path.read_text())["detections"]), kind)
+        evaluation.params.maxDets = [1, 10, most]
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    precision = evaluation.eval["precision"][:, :, :, 0, 2]  # (iou, recall, class) of all areas, 100 detections
+    precision = evaluation.eval["precision"][:, :, :, 0, 2]  # (iou, recall, class) of all areas and `most` detections
     per_class = [precision[:, :, label].mean() for label in range(precision.shape[2])]
-    return [np.nan if value == -1 else value for value in (*evaluation.stats[:3], *per_class)]
+    means = [part[part > -1].mean() for part in (precision, precision[0], precision[5])]  # as `summarize` has them
+    return [np.nan if value == -1 else value for value in (*means, *per_class)]
 
 
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
@@ -60,6 +64,37 @@ def test_average_precision_equals_cocoevals(seed: int, kind: str, tmp_path: Path
     ours = average_precision(annotations, detections, overlaps, len(CLASSES), ignore)
 
     np.testing.assert_allclose([ours.ap, ours.ap50, ours.ap75, *ours.per_class], expected, rtol=0, atol=1e-9)
+
+
+def crowded_set() -> tuple[list, list]:
+    """260 cells in a field, all of them found, with 30 false detections among the surest; and a field of 99."""
+    rng = np.random.default_rng(0)
+    corners = [(x, y) for y in range(0, 40, 3) for x in range(0, 60, 3)][:260]
+    cells = [((x, y, x + 2, y + 2), 1) for x, y in corners]
+    false = [((x, y, x + 1, y + 1), 1, 0.9) for x, y in corners[:30]]
+    found = [(*cell, float(score)) for cell, score in zip(cells, rng.random(260), strict=True)]
+    annotations = [annotated(cells, name="260.png"), annotated(cells[:99], name="99.png")]
+    return annotations, [detected(found + false, name="260.png"), detected(found[:99], name="99.png")]
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+@pytest.mark.parametrize("most", [100, 260])
+def test_with_any_number_of_detections_counted_it_equals_cocoevals(tmp_path: Path, kind: str, most: int):
+    annotations, detections = crowded_set()
+    save(tmp_path / "detections.json", ("a",), annotations, detections)
+    expected = coco_averages(tmp_path / "detections.json", kind, [np.zeros(260, bool), np.zeros(99, bool)], most)
+    overlaps = [OVERLAPS[kind](*field) for field in zip(annotations, detections, strict=True)]
+    ours = average_precision(annotations, detections, overlaps, 1, most=most)
+    np.testing.assert_allclose([ours.ap, ours.ap50, ours.ap75, *ours.per_class], expected, rtol=0, atol=1e-9)
+    assert (expected[0] > 0.5) == (most == 260)
+
+
+def test_as_many_detections_count_as_the_most_crowded_field_has_cells_and_a_hundred_at_least():
+    annotations, detections = crowded_set()
+    assert max_detections(annotations) == 260
+    assert max_detections(annotations[1:]) == max_detections([]) == 100
+    assert cut_fields(detections, 260) == 1
+    assert cut_fields(detections[1:], 100) == 0
 
 
 def averages(annotations, detections, classes=1, ignore=None):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.evaluate.make import annotated, detected, random_set, rle
+from wbcjax.evaluate.cell_scores import cell_scores
 from wbcjax.evaluate.detections import load, save
 from wbcjax.evaluate.scores import scores, table, write_json
 
@@ -59,6 +60,28 @@ def test_scores_worked_by_hand(three_fields):
         "crowd_regions": 1,
         "detections": {"L1": 3, "L2": 4},
     }
+
+
+def test_a_field_of_260_cells_all_found_scores_a_hundred_and_the_limit_is_told():
+    """COCO's hundred detections gave 38.6 beside the papers' mAP of 100."""
+    corners = [(x, y) for y in range(0, 40, 3) for x in range(0, 60, 3)][:260]
+    cells = [((x, y, x + 2, y + 2), 1) for x, y in corners]
+    annotations, detections = [annotated(cells)], [detected([(*cell, 0.9) for cell in cells])]
+    result = scores(annotations, detections, ("cell",))
+    assert result["mask"]["AP"] == result["box"]["AP"] == pytest.approx(1.0)
+    assert result["paper"]["mAP"] == pytest.approx(1.0)
+    assert (result["max_detections"], result["cut_fields"]) == (260, 0)
+    assert cell_scores(annotations, detections, ("cell",), 0.5)["pr_curves"]["cell"]["AP50"] == pytest.approx(1.0)
+    text = " ".join(table(result).split())
+    assert "the best 260 of a field and class. COCO itself counts 100; here a field has 260 cells." in text
+
+
+def test_detections_beyond_the_hundred_that_count_are_told():
+    found = [((x, 0, x + 5, 5), 1, 0.5) for x in range(50)] * 3
+    result = scores([annotated([((0, 0, 5, 5), 1)])], [detected(found)], ("cell",))
+    assert (result["max_detections"], result["cut_fields"]) == (100, 1)
+    text = " ".join(table(result).split())
+    assert "Fields with more detections of a class, whose less sure ones are left out: 1." in text
 
 
 def test_cells_without_outlines_count_for_boxes_and_neither_way_for_masks():

@@ -39,7 +39,8 @@ def boxed_field(rng: np.random.Generator, height: int, width: int) -> SmearField
 
 def source_of(fields: list[SmearField]) -> Source:
     """The fields as a built split, without the building."""
-    return Source([record(field) for field in fields], [Item(field.name) for field in fields], ("a", "b", "c"))
+    items, cells = [Item(field.name) for field in fields], {field.name: len(field.cells) for field in fields}
+    return Source([record(field) for field in fields], items, ("a", "b", "c"), cells)
 
 
 def record(field: SmearField) -> dict:

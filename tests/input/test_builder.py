@@ -222,16 +222,12 @@ def test_a_disk_that_cannot_be_written_is_told(tmp_path):
         source(write_via_set(tmp_path / "set", cells=[1, 1]), "train", tmp_path / "cache")
 
 
-def test_more_cells_than_max_cells_names_the_fields_and_the_number_needed(tmp_path):
+def test_a_split_tells_how_many_cells_each_field_has_and_takes_any_number(tmp_path):
     config = write_via_set(tmp_path, cells=[1, 4, 3])
-    config.max_cells, config.split.train_fraction = 2, 1.0
-    with pytest.raises(ValueError, match="max_cells is 2; set it to 4 or more") as error:
-        source(config, "train", tmp_path / "cache")
-    assert "1.png: 4 cells" in str(error.value)
-    assert "2.png: 3 cells" in str(error.value)
-    assert "0.png" not in str(error.value)
-    config.max_cells = 4
-    assert len(source(config, "train", tmp_path / "cache")) == 3
+    config.max_cells, config.split.train_fraction = 2, 1.0  # which is for training: any field can be scored
+    opened = source(config, "train", tmp_path / "cache")
+    assert opened.cells == {"0.png": 1, "1.png": 4, "2.png": 3}
+    assert len(opened.field(1).cells) == 4
 
 
 def test_an_empty_split_is_refused_and_the_other_one_can_be_used(tmp_path):

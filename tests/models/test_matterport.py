@@ -58,7 +58,7 @@ def test_an_roi_is_detected_as_its_best_class_alone():
     arguments = logits, jnp.zeros((2, 3, 4)), proposals, jnp.array([True, True]), jnp.array([64.0, 64.0])
 
     def labels(settings):
-        _, labels, scores, valid = detect(*arguments, s.MATTERPORT.roi.box_weights, settings)
+        _, labels, scores, valid, _ = detect(*arguments, s.MATTERPORT.roi.box_weights, settings)
         return list(zip(labels[valid].tolist(), np.round(scores[valid], 3).tolist(), strict=True))
 
     one = s.DetectionSettings(score_threshold=0.05, one_class_per_roi=True, candidates=4)

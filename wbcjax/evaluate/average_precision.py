@@ -14,6 +14,19 @@ RECALL_POINTS = np.linspace(0.0, 1.0, 101)
 MAX_DETECTIONS = 100
 
 
+def max_detections(annotations: Sequence[FieldAnnotations]) -> int:
+    """How many detections of a field and class count: COCO's 100, or the most cells of a field where they are more.
+
+    COCO's images have few objects. By its hundred, fields of 260 cells, all of them found, would score AP 39.
+    """
+    return max([MAX_DETECTIONS, *(int((~field.crowd).sum()) for field in annotations)])
+
+
+def cut_fields(detections: Sequence[FieldDetections], most: int) -> int:
+    """How many fields have more than `most` detections of a class, of which the best alone count."""
+    return sum(int(np.bincount(field.labels).max(initial=0) > most) for field in detections)
+
+
 @dataclass(frozen=True)
 class AveragePrecision:
     """COCO's averages, each in [0, 1]; NaN where there is no annotated cell to find (COCOeval says -1)."""
@@ -30,8 +43,9 @@ def average_precision(
     overlaps: Sequence[Float[np.ndarray, "_ _"]],
     classes: int,
     ignore: Sequence[Bool[np.ndarray, " _"]] | None = None,
+    most: int = MAX_DETECTIONS,
 ) -> AveragePrecision:
-    """COCO average precision (all areas, 100 detections a field and class) over fields in order.
+    """COCO average precision (all areas) over fields in order.
 
     Args:
         annotations, detections: of the same fields in the same order.
@@ -39,6 +53,7 @@ def average_precision(
         classes: number of classes C.
         ignore: of each field, (c,), the annotated cells that need not be found: a detection matched with one counts
             neither for nor against. Crowd regions are always ignored, and take any number of detections.
+        most: detections of a field and class that count, the best: COCO's hundred, or `max_detections`.
 
     Matches pycocotools' COCOeval, ties included: equal scores keep the order of fields and detections.
     """
@@ -46,7 +61,7 @@ def average_precision(
     if ignore is not None:
         ignored_cells = [crowd | more for crowd, more in zip(ignored_cells, ignore, strict=True)]
     fields = list(zip(annotations, detections, overlaps, ignored_cells, strict=True))
-    curves = np.stack([_precision_of_class(fields, label) for label in range(1, classes + 1)])  # (C, 10, 101)
+    curves = np.stack([_precision_of_class(fields, label, most) for label in range(1, classes + 1)])  # (C, 10, 101)
     per_class = curves.mean(axis=(1, 2))  # (C,)
     counted = ~np.isnan(per_class)
     if not counted.any():
@@ -100,7 +115,7 @@ def interpolated_precision(matched: Bool[np.ndarray, " d"], cells: int) -> Float
 
 
 def _precision_of_class(
-    fields: list[tuple[FieldAnnotations, FieldDetections, np.ndarray, np.ndarray]], label: int
+    fields: list[tuple[FieldAnnotations, FieldDetections, np.ndarray, np.ndarray]], label: int, most: int
 ) -> Float[np.ndarray, "t 101"]:
     """Interpolated precision of one class at each IoU threshold; NaN without a cell to find."""
     cells = 0
@@ -108,7 +123,7 @@ def _precision_of_class(
     for annotation, detection, overlap, ignore in fields:
         of_class = np.flatnonzero(annotation.labels == label)
         cells += int((~ignore[of_class]).sum())
-        best_first = _best_first(detection, label)
+        best_first = _best_first(detection, label)[:most]
         hits = match(overlap[np.ix_(best_first, of_class)], annotation.crowd[of_class], ignore[of_class])
         scores.append(detection.scores[best_first])
         matched.append(hits[0])
@@ -125,4 +140,4 @@ def _precision_of_class(
 
 def _best_first(detection: FieldDetections, label: int) -> Int[np.ndarray, " d"]:
     of_class = np.flatnonzero(detection.labels == label)
-    return of_class[np.argsort(-detection.scores[of_class], kind="stable")][:MAX_DETECTIONS]
+    return of_class[np.argsort(-detection.scores[of_class], kind="stable")]

@@ -23,10 +23,11 @@ def match_cells(
 ) -> FieldMatch:
     """Match the detections of a field that score at least `min_score` with its cells, whatever their classes.
 
-    Of the detections of one cell, as several classes, the surest alone counts (`rows_of_cells`). The surest comes first and takes the free cell that it overlaps most, by an IoU of 0.5 or more. One that
-    finds no free cell but lies by as much in a crowd region, of whatever class, is left out. Nuclei, of label
-    `nucleus` (0: there are none), are matched apart: a detected nucleus never takes a cell, nor a detected cell a
-    nucleus, however much of it the nucleus fills. `overlaps` is from `mask_overlaps`.
+    Of the detections of one cell, as several classes, the surest alone counts (`rows_of_cells`). The surest comes
+    first and takes the free cell that it overlaps most, by an IoU of 0.5 or more. One that finds no free cell but lies
+    by as much in a crowd region, of whatever class, is left out. Nuclei, of label `nucleus` (0: there are none), are
+    matched apart: a detected nucleus never takes a cell, nor a detected cell a nucleus, however much of it the nucleus
+    fills. `overlaps` is from `mask_overlaps`.
     """
     rows, _ = rows_of_cells(found, nucleus)
     found, overlaps = found.select(rows), overlaps[rows]
@@ -41,6 +42,6 @@ def rule(min_score: float) -> str:
     """The rule in a sentence, for those who read what was counted by it."""
     return (
         f"Cells are matched whatever their class: the surest detection first, of those that score {min_score:g} or "
-        "more (of one cell as several classes the surest alone), finds the free cell that it overlaps most, by an IoU (shared area over joint area) of "
-        f"{IOU_THRESHOLD:g} or more."
+        "more (of one cell as several classes the surest alone), finds the free cell that it overlaps most, by an IoU "
+        f"(shared area over joint area) of {IOU_THRESHOLD:g} or more."
     )

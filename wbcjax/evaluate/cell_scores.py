@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from wbcjax.evaluate.average_precision import MAX_DETECTIONS, interpolated_precision, match
+from wbcjax.evaluate.average_precision import interpolated_precision, match, max_detections
 from wbcjax.evaluate.cell_matching import match_cells
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_labels, check_pairs
 from wbcjax.evaluate.field_precision import FieldMatch
@@ -44,8 +44,8 @@ def cell_scores(
             background, and a detection without cell took background for a cell.
         pr_curves: of each class precision and recall at an IoU of 0.5, and the score at each point; points between two
             others of the same recall are left out. AP50 is the curve's. Both are COCO's: over all detections whatever
-            their score, the best 100 of a field and class, each class matched by itself. Of masks where cells are
-            outlined, of boxes where they are not. Lists are empty where there is no curve.
+            their score, the best `max_detections` of a field and class, each class matched by itself. Of masks where
+            cells are outlined, of boxes where they are not. Lists are empty where there is no curve.
         segmentation: pq, sq, rq, aji, segpc_miou, and per_class pq, sq, rq and segpc_miou, as `segmentation_quality`
             defines them.
         count_error: detections less annotated cells of a field: mean_absolute, mean (over 0 where too many are found),
@@ -68,11 +68,12 @@ def cell_scores(
     matches = [match_cells(*field, min_score, nucleus_label(classes)) for field in fields]
     pairs = list(zip(annotations, detections, matches, strict=True))
     reported = sum(len(reported_cells(field, min_score, classes).rles) for field in detections)
+    most = max_detections(annotations)
     confident = sum(int((field.scores >= min_score).sum()) for field in detections)
     scores: CellScores = {
         "min_score": min_score,
         "confusion": {"classes": [*classes, BACKGROUND], "counts": _confusion(pairs, len(classes)).tolist()},
-        "pr_curves": {name: _curve(fields, label) for label, name in enumerate(classes, start=1)},
+        "pr_curves": {name: _curve(fields, label, most) for label, name in enumerate(classes, start=1)},
         "segmentation": segmentation_quality(annotations, detections, classes, min_score),
         "count_error": _count_error(pairs, cell_labels(classes)),
         "misses": list(_misses(pairs, classes)),
@@ -103,13 +104,13 @@ def _confusion(pairs: Sequence[Matched], classes: int) -> Int[np.ndarray, "n n"]
 
 
 def _curve(
-    fields: Sequence[tuple[FieldAnnotations, FieldDetections, Float[np.ndarray, "_ _"]]], label: int
+    fields: Sequence[tuple[FieldAnnotations, FieldDetections, Float[np.ndarray, "_ _"]]], label: int, most: int
 ) -> dict[str, Any]:
     """One class's entry of `pr_curves`; what COCOeval accumulates at its first threshold, an IoU of 0.5."""
     cells = sum(int((field.labels[~field.crowd] == label).sum()) for field, _, _ in fields)
     if cells == 0:
         return {"precision": [], "recall": [], "thresholds": [], "AP50": math.nan}
-    scores, matched = zip(*(_hits(*field, label) for field in fields), strict=True)
+    scores, matched = zip(*(_hits(*field, label, most) for field in fields), strict=True)
     order = np.argsort(-np.concatenate(scores), kind="stable")
     thresholds, right = np.concatenate(scores)[order], np.concatenate(matched)[order]  # (d,)
     true = np.cumsum(right)
@@ -124,12 +125,12 @@ def _curve(
 
 
 def _hits(
-    cells: FieldAnnotations, found: FieldDetections, overlaps: Float[np.ndarray, "d c"], label: int
+    cells: FieldAnnotations, found: FieldDetections, overlaps: Float[np.ndarray, "d c"], label: int, most: int
 ) -> tuple[Float[np.ndarray, " k"], Bool[np.ndarray, " k"]]:
     """Scores of a field's detections of one class, and which of them found a cell; without those in crowd regions."""
     of_class = np.flatnonzero(cells.labels == label)
     rows = np.flatnonzero(found.labels == label)
-    rows = rows[np.argsort(-found.scores[rows], kind="stable")][:MAX_DETECTIONS]
+    rows = rows[np.argsort(-found.scores[rows], kind="stable")][:most]
     crowd = cells.crowd[of_class]
     matched, ignored = match(overlaps[np.ix_(rows, of_class)], crowd, crowd)
     counted = ~ignored[0]

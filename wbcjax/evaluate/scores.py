@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from wbcjax.evaluate.average_precision import MAX_DETECTIONS, average_precision
+from wbcjax.evaluate.average_precision import MAX_DETECTIONS, average_precision, cut_fields, max_detections
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_labels, check_pairs
 from wbcjax.evaluate.field_precision import IOU_THRESHOLD, SCORE_THRESHOLD, field_average_precision, match_field
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
@@ -36,6 +36,8 @@ def scores(
     Returns, with NaN where there is no cell to find:
         box, mask: COCO's AP, AP50, AP75 and AP of each class (`average_precision`). Cells of which only the box is
             known count for boxes; for masks they are like crowd regions, and what is found there is left out.
+        max_detections: of a field and class that count for these: COCO's 100, or more (`max_detections`).
+        cut_fields: how many fields have more, of which the best count.
         touching: the same where only annotated cells that touch another need to be found (`overlap.touching`; where a
             class is called nucleus, cells that touch cells and nuclei that touch nuclei) but every false detection
             counts, wherever it lies.
@@ -55,11 +57,17 @@ def scores(
         "mask": [mask_overlaps(*field) for field in zip(truth["mask"], detections, strict=True)],
     }
     touches = [touching(field, nucleus_label(classes)) for field in annotations]
-    alone = [~touch for touch in touches]
+    alone, most = [~touch for touch in touches], max_detections(annotations)
+
+    def coco(ignore: Sequence[Bool[np.ndarray, " _"]] | None = None) -> Scores:
+        return {kind: _coco(truth[kind], detections, overlaps[kind], classes, ignore, most) for kind in truth}
+
     return {
-        **{kind: _coco(truth[kind], detections, overlaps[kind], classes) for kind in truth},
+        **coco(),
+        "max_detections": most,
+        "cut_fields": cut_fields(detections, most),
         "touching": {
-            **{kind: _coco(truth[kind], detections, overlaps[kind], classes, alone) for kind in truth},
+            **coco(alone),
             "cells": int(sum((touch & ~field.crowd).sum() for touch, field in zip(touches, annotations, strict=True))),
         },
         "paper": _paper(annotations, detections, overlaps["mask"], score_threshold),
@@ -101,6 +109,15 @@ def write_json(path: Path, scores: Scores) -> None:
     write_atomically(path, (json.dumps(_without_nan(scores), indent=2) + "\n").encode())
 
 
+def limit_remarks(scores: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences on the number of detections that COCO's scores count, where it is not COCO's or leaves some out."""
+    most, cut = scores["max_detections"], scores["cut_fields"]
+    if most > MAX_DETECTIONS:
+        yield f"COCO itself counts {MAX_DETECTIONS}; here a field has {most} cells."
+    if cut:
+        yield f"Fields with more detections of a class, whose less sure ones are left out: {cut}."
+
+
 AVERAGES = ("AP", "AP50", "AP75")
 
 
@@ -110,8 +127,9 @@ def _remarks(scores: Scores) -> Iterator[str]:
     yield from wrapped(
         "AP: area under the curve of precision over recall, the mean over IoU 0.50, 0.55, ... 0.95 (AP50, AP75: of one "
         "IoU, shared area over joint area). COCO's matching: each class by itself, detections of any score, the best "
-        f"{MAX_DETECTIONS} of a field and class."
+        f"{scores['max_detections']} of a field and class."
     )
+    yield from wrapped(" ".join(limit_remarks(scores)))
     empty, false = paper["empty_fields"], paper["false_on_empty_fields"]
     left_out = f"; without cells and left out {empty} (false detections on them {false})" if empty else ""
     yield from wrapped(
@@ -129,9 +147,10 @@ def _coco(
     detections: Sequence[FieldDetections],
     overlaps: Sequence[Float[np.ndarray, "_ _"]],
     classes: Sequence[str],
-    ignore: Sequence[Bool[np.ndarray, " _"]] | None = None,
+    ignore: Sequence[Bool[np.ndarray, " _"]] | None,
+    most: int,
 ) -> Scores:
-    result = average_precision(annotations, detections, overlaps, len(classes), ignore)
+    result = average_precision(annotations, detections, overlaps, len(classes), ignore, most)
     averages = dict(zip(AVERAGES, (result.ap, result.ap50, result.ap75), strict=True))
     return averages | {"per_class": dict(zip(classes, result.per_class, strict=True))}
 

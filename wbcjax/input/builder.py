@@ -30,9 +30,16 @@ log = logging.getLogger(__name__)
 class Source:
     """One part of a built set: `len(source)`, `source.field(i)`, `source.names[i]`, `source.classes`."""
 
-    def __init__(self, records: Sequence[Mapping[str, Any]], items: Sequence[Item], classes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        records: Sequence[Mapping[str, Any]],
+        items: Sequence[Item],
+        classes: Sequence[str],
+        cells: Mapping[str, int],
+    ) -> None:
         self.items = tuple(items)  # of field 0, 1, ...
         self.names = tuple(item.name for item in items)
+        self.cells = {name: cells[name] for name in self.names}  # how many each field has, crowd regions among them
         self.classes = tuple(classes)  # of label 1, 2, ...
         self._records = records
 
@@ -41,7 +48,7 @@ class Source:
 
     def select(self, rows: Sequence[int]) -> "Source":
         """The fields `rows` of this part, in that order."""
-        return Source(Rows(self._records, rows), [self.items[row] for row in rows], self.classes)
+        return Source(Rows(self._records, rows), [self.items[row] for row in rows], self.classes, self.cells)
 
     def field(self, index: int) -> SmearField:
         """Field `index`, decoded, at its own size, its cells as RLE masks or, where no more is known, as boxes."""
@@ -96,8 +103,8 @@ def sources(config: ConfigDict, cache_dir: str | Path | None = None) -> dict[str
     annotations and settings. One whose images (or whose renderer) have changed since is built anew. What is annotated
     but not in the set is told in the log, whenever it is opened, and cell by cell when it is built.
 
-    Raises AnnotationError for annotations that cannot be used, ValueError for settings that contradict each other, for
-    images that cannot be read, and for fields with more cells than `config.max_cells`, each named with its count.
+    Raises AnnotationError for annotations that cannot be used, ValueError for settings that contradict each other, and
+    for images that cannot be read.
     """
     root = cache_root(cache_dir)
     digests = digests_of(root, [config.get("annotations", ""), config.get("images", "")])
@@ -114,21 +121,18 @@ def sources(config: ConfigDict, cache_dir: str | Path | None = None) -> dict[str
     if suspects := metadata["suspects"]:
         places = "1 place" if suspects == 1 else f"{suspects} places"
         log.info("%s: %s worth a look; `wbcjax inspect` lists them", config.annotations, places)
-    _refuse_crowded(metadata["cells"], config.max_cells)
     # Images stay encoded here: TFDS does not decode as `decode_image` does, upright and with 8 bits a channel.
     decoders = {"image": tfds.decode.SkipDecoding()}
     return {
-        part: Source(built.as_data_source(part, decoders=decoders), list(starmap(Item, items)), config.classes)
+        part: Source(
+            built.as_data_source(part, decoders=decoders),
+            list(starmap(Item, items)),
+            config.classes,
+            metadata["cells"][part],
+        )
         for part, items in metadata["items"].items()
         if items
     }
-
-
-def _refuse_crowded(cells: Mapping[str, Mapping[str, int]], max_cells: int) -> None:
-    crowded = {name: count for part in cells.values() for name, count in part.items() if count > max_cells}
-    if crowded:
-        listed = "\n".join(f"  {name}: {count} cells" for name, count in crowded.items())
-        raise ValueError(f"dataset.max_cells is {max_cells}; set it to {max(crowded.values())} or more, for\n{listed}")
 
 
 class SmearFields(tfds.core.GeneratorBasedBuilder):

@@ -49,10 +49,11 @@ def detect(
     size: Float[Array, "2"],
     box_weights: Weights,
     settings: DetectionSettings,
-) -> tuple[Float[Array, "d 4"], Int[Array, " d"], Float[Array, " d"], Bool[Array, " d"]]:
-    """Boxes, labels and scores of one image's detections, best first, padded; and which are real.
+) -> tuple[Float[Array, "d 4"], Int[Array, " d"], Float[Array, " d"], Bool[Array, " d"], Bool[Array, ""]]:
+    """Boxes, labels and scores of one image's detections, best first, padded; which are real.
 
-    Follows torchvision's postprocess_detections, or Matterport's refine_detections with `one_class_per_roi`.
+    Follows torchvision's postprocess_detections, or Matterport's refine_detections with `one_class_per_roi`. The last
+    result tells whether more boxes were over the threshold than there is room for among `settings.candidates`.
     """
     r, classes = logits.shape
     scores = jax.nn.softmax(logits)
@@ -66,6 +67,7 @@ def detect(
     scores = scores[:, 1:].reshape(-1)
     found = found[:, 1:].reshape(-1, 4)
     labels = jnp.tile(jnp.arange(1, classes), r)
+    more = jnp.isfinite(scores).sum() > settings.candidates
     scores, order = jax.lax.top_k(scores, min(settings.candidates, scores.shape[0]))
     found, labels = found[order], labels[order]
     kept, real = nms(found, scores, labels, settings.nms_iou, settings.per_image)
@@ -74,4 +76,5 @@ def detect(
         jnp.where(real, labels[kept], 0),
         jnp.where(real, scores[kept], 0.0),
         real,
+        more,
     )

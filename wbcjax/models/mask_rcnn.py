@@ -15,7 +15,7 @@ from wbcjax.models.fpn import Fpn
 from wbcjax.models.mask_head import MaskHead
 from wbcjax.models.norm import norm_layer
 from wbcjax.models.resnet import ResNet
-from wbcjax.models.rpn import Rpn, propose, sample_anchors
+from wbcjax.models.rpn import Rpn, full_rpn, propose, sample_anchors
 from wbcjax.models.settings import MaskRCNNSettings, RoiSettings, from_dict
 from wbcjax.ops import assign, boxes
 from wbcjax.ops.anchors import pyramid_anchors
@@ -33,6 +33,8 @@ class Detections(NamedTuple):
     scores: Float[Array, "n d"]
     masks: Float[Array, "n d s s"]  # probability inside the box
     valid: Bool[Array, "n d"]
+    # Which of `wbcjax.limits.LIMITS` each image fills; None of a model that was exported before it told.
+    full: Bool[Array, "n 4"] | None = None
 
 
 class AnchorSamples(NamedTuple):
@@ -94,11 +96,12 @@ class MaskRCNN(nn.Module):
         class_logits, box_deltas = self.box_head(pooled)
         s = self.settings
         limit = size + self._frame()[2]
-        found, labels, score, valid = jax.vmap(detect, in_axes=(0, 0, 0, 0, 0, None, None))(
+        found, labels, score, valid, crowded = jax.vmap(detect, in_axes=(0, 0, 0, 0, 0, None, None))(
             class_logits, box_deltas, proposals, jnp.isfinite(scores), limit, s.roi.box_weights, s.detection
         )
         masks = nn.sigmoid(self.masks(features, found, labels, canvas))
-        return Detections((found - self._frame()) * valid[..., None], labels, score, masks, valid)
+        full = jnp.stack([*full_rpn(logits, scores, s.rpn), crowded, valid.all(axis=1)], axis=1)
+        return Detections((found - self._frame()) * valid[..., None], labels, score, masks, valid, full)
 
     def train_outputs(self, batch: Batch, keys: Key[Array, " n"], axis_name: str | None = None) -> TrainOutputs:
         """The network's answers on sampled anchors and RoIs, and the targets; `keys` has one PRNG key per image.

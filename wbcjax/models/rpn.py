@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Bool, Float, PRNGKeyArray
 
 from wbcjax.models.conv import Conv
 from wbcjax.models.settings import RpnSettings
@@ -76,6 +76,19 @@ def propose(
     box, score, group = (jnp.concatenate(x) for x in (candidates, scores, groups))
     kept, valid = nms(box, score, group, settings.nms_iou, after)
     return jnp.where(valid[:, None], box[kept], 0.0), jnp.where(valid, score[kept], -jnp.inf)
+
+
+def full_rpn(
+    logits: list[Float[Array, "n _"]], scores: Float[Array, "n p"], settings: RpnSettings
+) -> tuple[Bool[Array, " n"], Bool[Array, " n"]]:
+    """Whether the RPN takes more for cells than it has room for, by its anchors before NMS and by its proposals.
+
+    It takes for a cell what has log-odds over 0. `logits` are of all anchors of each level, `scores` the log-odds of
+    the proposals that are left of them in prediction.
+    """
+    groups = logits if settings.per_level else [jnp.concatenate(logits, axis=1)]
+    before = jnp.stack([(group > 0).sum(axis=1) > settings.before_nms_test for group in groups])  # (levels, n)
+    return before.any(axis=0), (scores > 0).sum(axis=1) >= settings.proposals_test
 
 
 def sample_anchors(

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from wbcjax.evaluate.average_precision import MAX_DETECTIONS
 from wbcjax.evaluate.cell_matching import rule
 from wbcjax.evaluate.detections import FieldAnnotations
+from wbcjax.evaluate.scores import limit_remarks
 from wbcjax.evaluate.vote import MEANINGS
 from wbcjax.report.detection_figures import (
     counts_figure,
@@ -111,7 +111,7 @@ def precision_section(scores: Scores) -> Section:
         f"{percent(paper['mAP'])} % over {paper['fields']} fields. Matterport's rule: cells and detections of one "
         "class, field by field."
     )
-    coco = COCO_RULE.format(most=MAX_DETECTIONS)
+    coco = " ".join([COCO_RULE.format(most=scores["max_detections"]), *limit_remarks(scores)])
     blocks = (
         Table("COCO's average precision, %", ("", "AP", "AP50", "AP75"), averages, f"{coco} {mean}"),
         Table("By class, %", ("class", "outlines", "boxes", "cells"), by_class),

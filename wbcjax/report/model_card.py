@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from wbcjax.evaluate.average_precision import MAX_DETECTIONS
 from wbcjax.report.run_sections import number, percent, with_interval
 from wbcjax.report.tables import printable
 
@@ -102,6 +103,10 @@ def _detection_scores(scores: Mapping[str, Any]) -> Rows:
     of_class = [(f"mask AP of {name}, %", percent(value)) for name, value in scores["mask"]["per_class"].items()]
     cells = ", ".join(f"{count} {name}" for name, count in counts["cells"].items())
     at = f"IoU {paper['iou_threshold']:g}, score {paper['score_threshold']:g}"
+    most = scores.get("max_detections", MAX_DETECTIONS)  # scores of before it could be another have none
+    averages += [("detections of a field and class counted for these, COCO's 100 apart", most)] * (
+        most > MAX_DETECTIONS
+    )
     return [
         *averages,
         *(of_class if len(of_class) > 1 else ()),
