@@ -2,7 +2,8 @@
 
 Prints the scores as tables, and writes scores.json and what it rests on into runs/X/evaluation/val,
 and the page runs/X/report.html. On data that the run never saw: `--annotations other/via.json --images other/images`
-for a detector, `--drawn_seed 1000000` for one of drawn fields, `--crops folder` for a classifier.
+for a detector, `--drawn_seed 1000000` for one of drawn fields, `--crops folder` for a classifier: into a folder of
+their own beside it. Where the run's folder cannot be written, `--out` names another.
 """
 
 import sys
@@ -19,6 +20,7 @@ IMAGES = flags.DEFINE_string("images", None, "and their image folder")
 DRAWN_SEED = flags.DEFINE_integer("drawn_seed", None, "score on other drawn fields, as many, from this seed on")
 CROPS = flags.DEFINE_string("crops", None, "score on all crops of another folder of class folders")
 CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "weights to score")
+OUT = flags.DEFINE_string("out", None, "folder for what is written, new or empty (default: in the run's folder)")
 
 
 def main(_: list[str]) -> None:
@@ -28,17 +30,18 @@ def main(_: list[str]) -> None:
 
 def run() -> None:
     from wbcjax import heap, runtime
+    from wbcjax.places import told
     from wbcjax.tasks import evaluate
 
     runtime.quiet_libraries()
     heap.tune_malloc()
-    runtime.use_compilation_cache()
-    other = {"annotations": ANNOTATIONS.value, "images": IMAGES.value, "crops": CROPS.value}
+    other = {"annotations": ANNOTATIONS.value, "images": IMAGES.value, "crops": CROPS.value, "out": OUT.value}
     try:
-        told = evaluate(Path(WORKDIR.value), SPLIT.value, CHECKPOINT.value, drawn_seed=DRAWN_SEED.value, **other)
+        runtime.use_compilation_cache()
+        tables = evaluate(Path(WORKDIR.value), SPLIT.value, CHECKPOINT.value, drawn_seed=DRAWN_SEED.value, **other)
     except (OSError, ValueError) as error:
-        sys.exit(f"evaluate.py: {error}")
-    print(told)
+        sys.exit(f"evaluate.py: {told(error)}")
+    print(tables)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,11 @@ import pytest
 from hypothesis import settings
 
 # All of it is read when jax is imported or first used, and child processes inherit it.
-cache = Path(os.environ.get("WBCJAX_CACHE") or "~/.cache/wbcjax").expanduser()
+try:
+    home = Path.home()
+except RuntimeError:  # there is none
+    home = Path(tempfile.gettempdir())
+cache = Path(os.environ.get("WBCJAX_CACHE") or home / ".cache/wbcjax").expanduser()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -109,12 +111,40 @@ def test_an_evaluation_can_be_scored_again_without_the_model(run, tmp_path):
 def test_evaluation_tells_the_report_and_where_the_rest_is(run):
     told = tasks.evaluate(run, "val", "latest")
     assert "precision  recall  f1-score  support" in told
-    assert str(run / "evaluation/val") in told
+    assert f"{run}/evaluation/val_latest/report.html" in told
+    assert "scored on 8 crops of split val." in (run / "evaluation/val_latest/report.html").read_text()
+
+
+def test_results_go_where_they_are_sent_and_neither_to_the_run_nor_into_others(run, tmp_path):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    told = tasks.evaluate(run, "val", "best", out=str(tmp_path / "val"))
+    assert f"The report is {tmp_path}/val/report.html" in told
+    assert json.loads((tmp_path / "val/scores.json").read_text())["counts"]["crops"] == 8
+    with pytest.raises(FileExistsError, match="val, which is not empty"):
+        tasks.evaluate(run, "val", "best", out=str(tmp_path / "val"))
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_cannot_be_written_is_told_before_it_is_scored_with_the_remedy(run, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda place, mode: False)  # which root could do all the same
+    monkeypatch.setattr("wbcjax.classification.evaluate_classifier", None)  # nothing is scored
+    with pytest.raises(ValueError, match=r"cannot be written there \(Permission denied\): .* folder by --out"):
+        tasks.evaluate(run, "val", "best")
+
+
+def test_folders_of_one_name_and_both_checkpoints_have_results_of_their_own(run, tmp_path):
+    sites = [write_crops(tmp_path / site / "lab/data", fields) for site, fields in (("a", 2), ("b", 3))]
+    for site, checkpoint in ((sites[0], "best"), (sites[1], "best"), (sites[1], "latest")):
+        tasks.evaluate(run, "val", checkpoint, crops=str(site))
+    found = sorted(run.glob("evaluation/lab_data_*/scores.json"))
+    counts = [(path.parent.name.endswith("latest"), json.loads(path.read_text())["counts"]["crops"]) for path in found]
+    assert sorted(counts) == [(False, 8), (False, 12), (True, 12)]
 
 
 def test_a_run_is_scored_on_crops_that_it_never_saw(run, tmp_path):
     told = tasks.evaluate(run, "val", "latest", crops=str(write_crops(tmp_path / "others", 3)))
-    found = json.loads((run / f"evaluation/{tmp_path.name}_others/scores.json").read_text())
+    (scores,) = run.glob(f"evaluation/{tmp_path.name}_others_*_latest/scores.json")
+    found = json.loads(scores.read_text())
     assert found["counts"] == {"crops": 12, "groups": 3, "mistakes": 0}
     assert "others" in told
 
@@ -143,10 +173,10 @@ def test_other_crops_that_were_cut_otherwise_than_those_of_the_training_are_told
 
 
 def test_other_crops_in_a_folder_called_val_do_not_replace_the_runs_own_evaluation(run, tmp_path):
-    tasks.evaluate(run, "val", "latest")
+    tasks.evaluate(run, "val", "best")
     before = (run / "report.html").read_bytes(), (run / "evaluation/val/scores.json").read_bytes()
-    told = tasks.evaluate(run, "val", "latest", crops=str(write_crops(tmp_path / "val", 3)))
-    assert str(run / f"evaluation/{tmp_path.name}_val/report.html") in told
+    told = tasks.evaluate(run, "val", "best", crops=str(write_crops(tmp_path / "val", 3)))
+    assert re.search(rf"evaluation/{tmp_path.name}_val_\w{{8}}/report\.html", told)
     assert ((run / "report.html").read_bytes(), (run / "evaluation/val/scores.json").read_bytes()) == before
 
 
@@ -221,13 +251,6 @@ def test_the_names_are_drawn_and_written_as_annotations(named):
     of_detector = read(named / "out/via.json", named / "images").fields[0]
     for cell, same in zip(found.fields[0].cells, of_detector.cells, strict=True):
         np.testing.assert_array_equal(cell.mask(96, 96), same.mask(96, 96))
-
-
-def test_names_that_a_classifier_gave_do_not_stay_beside_cells_that_it_never_saw(named):
-    before = (named / "out/cells.csv").read_bytes()
-    with pytest.raises(ValueError, match="out has the names that a classifier gave"):
-        predict_folder(oracle((96, 96), (1.0, 1.0)), named / "images", named / "out", 0.5)
-    assert (named / "out/cells.csv").read_bytes() == before
 
 
 def test_nuclei_that_a_detector_finds_are_no_cells_to_name(run, tmp_path):

@@ -196,7 +196,7 @@ def test_the_page_and_the_sheet_are_written_and_the_page_stands_alone(tmp_path: 
 
 def test_the_pages_are_not_put_among_the_images(tmp_path: Path):
     annotations, images = good_set(tmp_path)
-    assert "is where the images lie" in str(run(annotations, images, "--out", images))
+    assert "where the images lie" in str(run(annotations, images, "--out", images))
     assert not (images / PAGE).exists()
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -123,8 +124,8 @@ def test_the_table_names_place_class_and_size_of_each_cell_the_surest_first(tmp_
 def test_the_table_describes_shape_and_stain_and_sizes_in_micrometres_where_the_pixels_is_known(tmp_path):
     images, thin = image_folder(tmp_path / "images", "a.png"), ((0, 0, 1, 1), 1, 0.6)
     for pixel_size, extra in ((0.0, []), (0.5, ["area_um2", "perimeter_um"])):
-        predict_folder(Teller({"a.png": [ONE, thin]}), images, tmp_path / "out", 0.5, pixel_size=pixel_size)
-        cell, dot = table_in(tmp_path / "out")
+        predict_folder(Teller({"a.png": [ONE, thin]}), images, tmp_path / str(pixel_size), 0.5, pixel_size=pixel_size)
+        cell, dot = table_in(tmp_path / str(pixel_size))
         shape = ["perimeter", "circularity", "eccentricity", "solidity", "od_red", "od_green", "od_blue"]
         assert list(cell)[11:] == ["runner_up", "runner_up_score", *shape, *extra]
         assert float(cell["eccentricity"]) == pytest.approx(math.sqrt(1 - 399 / 899), abs=1e-3)  # moments of 20 x 30
@@ -321,22 +322,18 @@ def test_a_link_to_an_image_that_is_gone_is_named(tmp_path):
     assert "No such file" in line
 
 
-def test_an_earlier_runs_lists_outlive_one_that_could_read_no_image(tmp_path):
-    _, out = search(tmp_path, {"a.png": [ONE]})
-    before = (out / "via.json").read_bytes()
+def test_nothing_is_written_where_no_image_could_be_read(tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    assert len(predict_folder(Teller({}), broken, out, 0.5).failed) == 1
-    assert (out / "via.json").read_bytes() == before
+    assert len(predict_folder(Teller({}), broken, tmp_path / "out", 0.5).failed) == 1
+    assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("taken", ["out", "out/splash"])
-def test_a_file_in_the_place_of_a_folder_to_write_to_is_told_before_any_work(tmp_path, taken):
+def test_a_file_in_the_place_of_a_folder_to_write_to_is_told_before_any_work(tmp_path):
     images = image_folder(tmp_path / "images", "a.png")
-    (tmp_path / taken).parent.mkdir(exist_ok=True)
-    (tmp_path / taken).write_text("precious")
+    (tmp_path / "out").write_text("precious")
     model = Teller({})
-    with pytest.raises(NotADirectoryError, match=f"{taken}, which is a file: choose another folder"):
+    with pytest.raises(NotADirectoryError, match="out, which is a file: choose another folder"):
         predict_folder(model, images, tmp_path / "out", 0.5)
     assert not model.shown
 
@@ -384,10 +381,14 @@ def test_what_was_found_before_an_interruption_is_written(tmp_path):
         assert [image["file_name"] for image in written["images"]] == ["a.png"]
 
 
-def test_an_error_in_writing_is_not_taken_for_an_image_that_cannot_be_read(tmp_path):
+def test_an_error_in_writing_is_not_taken_for_an_image_that_cannot_be_read(tmp_path, monkeypatch):
     images = image_folder(tmp_path / "images", "a.png", "b.png")
-    (tmp_path / "out/labels/a.png").mkdir(parents=True)  # a folder where a file must be
-    with pytest.raises(OSError, match="labels"):
+
+    def full(path: Path, image: np.ndarray):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("wbcjax.predict_folder.write_png", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.png'"):
         predict_folder(Teller({}), images, tmp_path / "out", 0.5)
 
 
@@ -418,7 +419,7 @@ def test_no_picture_replaces_an_image_that_is_read(tmp_path, place):
     if place:
         images = images.rename(tmp_path / "out" / place)
     before = (images / "a.png").read_bytes()
-    with pytest.raises(ValueError, match="choose another folder"):
+    with pytest.raises((ValueError, FileExistsError), match=r"choose a(nother| new) folder"):
         predict_folder(Teller({}), images, tmp_path / "out" if place else images, 0.5)
     assert (images / "a.png").read_bytes() == before
 
@@ -437,15 +438,13 @@ def test_cells_on_the_seams_of_tiles_are_written_once_and_whole(tmp_path):
         assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x1, y1, x2, y2)
 
 
-def test_annotations_that_were_corrected_by_hand_are_not_written_over(tmp_path):
+def test_results_of_an_earlier_run_are_neither_replaced_nor_added_to(tmp_path):
     _, out = search(tmp_path, {"a.png": [ONE]})
-    again = {"a.png": [ONE, ((50, 10, 70, 30), 1, 0.8)]}
-    predict_folder(Teller(again), tmp_path / "images", out, 0.5)  # nobody changed them: they are replaced
-    corrected = (out / "via.json").read_text().replace("L2", "L1")
-    (out / "via.json").write_text(corrected)
-    with pytest.raises(ValueError, match=r"via\.json was changed after it was written, .*choose another folder"):
-        predict_folder(Teller(again), tmp_path / "images", out, 0.5)
-    assert (out / "via.json").read_text() == corrected
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    write_png(tmp_path / "others/b.png", paint(64, 96, {(5, 4, 17, 30): 1}))
+    with pytest.raises(FileExistsError, match=r"out, which is not empty: choose a new folder, or remove"):
+        predict_folder(Teller({"b.png": [ONE]}), tmp_path / "others", out, 0.5)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_images_of_a_folder_are_found_with_their_own_cells_whatever_is_read_ahead(tmp_path):

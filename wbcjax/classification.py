@@ -99,7 +99,7 @@ def evaluate_classifier(
     config = load_config(workdir)
     check_task(config, CLASSIFICATION, workdir)
     model = load_classifier(workdir, checkpoint)
-    learnt = config.dataset.crops
+    learnt, scored = config.dataset.crops, split if crops is None else out.name
     if crops is not None:
         config.dataset.update({"crops": "", "val_crops": crops})
         config.dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.0, "train_names": (), "val_names": ()})
@@ -130,6 +130,7 @@ def evaluate_classifier(
         config.to_dict(),
         read_log(Path(workdir) / "metrics.jsonl"),
         cut=source.cut,
+        scored=scored,
         splits=splits,
         environment=environment(),
     )

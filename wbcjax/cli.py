@@ -17,6 +17,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str] | None) -> None:
     from wbcjax.commands import crop, enhance, experiment, export, inspect, plan, predict, weights
+    from wbcjax.places import told
     from wbcjax.report.tables import printable
 
     parser = argparse.ArgumentParser(prog="wbcjax", description="White blood cells in images of smears.")
@@ -32,4 +33,4 @@ def _run(arguments: list[str] | None) -> None:
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:
-        sys.exit("\n".join(map(printable, f"wbcjax: {error}".splitlines())))
+        sys.exit("\n".join(map(printable, f"wbcjax: {told(error)}".splitlines())))

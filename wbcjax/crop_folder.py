@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from wbcjax.files import write_atomically, write_png
+from wbcjax.places import check_out
 from wbcjax.smear.crops import (
     ANNOTATED,
     SETTINGS,
@@ -75,11 +76,10 @@ def crop_folder(
         seed: of what is chosen among nuclei and windows; a field's do not depend on the other fields.
 
     Raises ValueError when the set has no cell, a class name cannot be a folder's, or `negatives` is annotated;
-    FileExistsError when `out` holds something; OSError when it cannot be written.
+    and as `check_out`.
     """
     out = out.resolve()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise FileExistsError(f"{out} is there and not an empty folder: choose another one for the crops")
+    check_out(out)
     if balance and negatives is None:
         raise ValueError("there is nothing to balance the annotated cells with: name the class of --negatives")
     cells = [cell_box(f, cell) for f in found.fields for cell in f.cells if not cell.crowd]

@@ -112,6 +112,7 @@ def evaluate_run(
     config = load_config(workdir)
     model = load(workdir, checkpoint)
     others = _choose_fields(config, workdir, annotations, images, drawn_seed)
+    scored = out.name if others else split
     if others:
         split = "val"
     fields = source(config.dataset, split)
@@ -127,7 +128,7 @@ def evaluate_run(
     originals = fields
     if enhancement(config.dataset) != "none":
         originals = source(ConfigDict(config.dataset.to_dict() | {"enhance": "none"}), split)
-    _write_report(workdir, out, fields, originals, annotated, detections, found, config, splits)
+    _write_report(workdir, out, scored, fields, originals, annotated, detections, found, config, splits)
     return found
 
 
@@ -170,6 +171,7 @@ def all_tables(found: Scores) -> str:
 def _write_report(
     workdir: Path,
     out: Path,
+    scored: str,
     fields: Source,
     originals: Source,
     annotated: list[FieldAnnotations],
@@ -196,6 +198,7 @@ def _write_report(
         read_log(log) if log.is_file() else (),
         original_of=None if originals is fields else lambda i: originals.field(i).image(),
         rows=rows,
+        scored=scored,
         splits=splits,
         environment=environment(),
     )

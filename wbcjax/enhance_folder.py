@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from wbcjax.enhance import METHODS
 from wbcjax.files import write_png
-from wbcjax.image_folder import check_out, find_images
+from wbcjax.image_folder import find_images
+from wbcjax.places import check_out
 from wbcjax.report.enhance_sheet import comparison_sheet
 from wbcjax.smear.image_header import MAX_PIXELS, image_bytes
 
@@ -42,7 +43,7 @@ def enhance_folder(
     Raises as `find_images` and `check_out` do.
     """
     paths = find_images(images)
-    check_out([out, out / "compare"], paths)
+    check_out(out, paths)
     outcome = Outcome()
     for path in tqdm(paths, desc=method, unit="image", disable=None):
         try:

@@ -14,8 +14,9 @@ from ml_collections import ConfigDict
 from wbcjax import classify, predict
 from wbcjax.files import write_atomically
 from wbcjax.model_file import PARAMETERS, write_model_file
+from wbcjax.places import check_writable
 from wbcjax.report.model_card import Evaluation, model_card
-from wbcjax.run import CLASSIFICATION, load_config, load_facts, task_of
+from wbcjax.run import CLASSIFICATION, evaluation_folder, load_config, load_facts, task_of
 from wbcjax.stablehlo import PLATFORMS, Input, Network, serialise
 from wbcjax.start import settings_of
 from wbcjax.train.checkpoint import load_variables
@@ -50,7 +51,8 @@ def export_run(workdir: Path, out: Path, which: str = "best") -> Exported:
     workdir, places = Path(workdir), _places(Path(out))
     if existing := [path for path in places if path.exists()]:
         raise ValueError(f"{existing[0]} is there already: choose another folder for --out, or remove it")
-    config, facts, evaluation = load_config(workdir), load_facts(workdir), _evaluation(workdir)
+    check_writable(places.model.parent)
+    config, facts, evaluation = load_config(workdir), load_facts(workdir), _evaluation(workdir, which)
     variables, step = load_variables(workdir, which)
     weights = {name: as_written(array) for name, array in flatten_dict(variables, sep="/").items()}
     program = serialise(*_network(config), weights)
@@ -86,9 +88,9 @@ def _network(config: ConfigDict) -> tuple[Network, list[Input]]:
     return detections, [image, ((2,), np.float32)]
 
 
-def _evaluation(workdir: Path) -> Evaluation | None:
-    """The scores of the run's own validation, and the day of them; None for a run that was not evaluated."""
-    path = workdir / "evaluation" / "val" / "scores.json"
+def _evaluation(workdir: Path, which: str) -> Evaluation | None:
+    """The scores of these weights on the run's own validation, and the day of them; None where it was not done."""
+    path = evaluation_folder(workdir, "val", which) / "scores.json"
     if not path.is_file():
         return None
     day = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%d")

@@ -1,5 +1,6 @@
 """Writing files so that they are there whole or not at all, and reading such as others have made."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -23,8 +24,11 @@ def write_atomically(path: Path, data: bytes) -> None:
         with partial.open("xb") as file:  # never through a link that someone has put there
             file.write(data)
         partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error  # not of a name that nobody gave
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def open_regular(path: Path) -> BufferedReader:

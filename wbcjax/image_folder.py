@@ -1,7 +1,6 @@
-"""What commands that go through a folder of images have in common: which images, and where results may go."""
+"""What commands that go through a folder of images have in common: which images."""
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from wbcjax.smear.formats.checks import is_text
@@ -22,19 +21,3 @@ def find_images(place: Path) -> list[Path]:
     if twice:
         raise ValueError(f"{place}: images that differ in suffix only would be drawn into one file: {twice}")
     return paths
-
-
-def check_out(written_to: Sequence[Path], images: Sequence[Path]) -> None:
-    """Refuse folders to write to, of which the first holds the others.
-
-    Raises NotADirectoryError for one that is a file, ValueError for one that holds an image, which could be replaced,
-    and for one that a link leads out of the first.
-    """
-    for folder in written_to:
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(f"--out leads to {folder}, which is a file: choose another folder")
-    if outside := [folder for folder in written_to if not folder.resolve().is_relative_to(written_to[0].resolve())]:
-        raise ValueError(f"{outside[0]} is a link that leads out of the folder of --out: choose another folder")
-    taken = {folder.resolve() for folder in written_to} & {path.parent.resolve() for path in images}
-    if taken:
-        raise ValueError(f"--out leads to {taken.pop()}, where the images lie: choose another folder")

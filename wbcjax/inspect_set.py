@@ -14,6 +14,7 @@ from wbcjax.evaluate.set_statistics import CellTable, FieldMeasures, measure, ta
 from wbcjax.evaluate.suspect_images import look_at, suspects_of_folder, suspects_of_images
 from wbcjax.evaluate.suspects import WHILE_READING, Suspect, suspects_of_cells, suspects_of_classes
 from wbcjax.files import write_atomically, write_png
+from wbcjax.places import check_out
 from wbcjax.propose import Proposal
 from wbcjax.report import set_tables
 from wbcjax.report.field_sheet import field_sheet
@@ -115,9 +116,8 @@ def inspection_text(inspection: Inspection) -> str:
 
 
 def write_inspection(inspection: Inspection, out: Path) -> None:
-    """Write the page and the contact sheet into the folder `out`. Raises ValueError when the images lie there."""
-    if out.resolve() == inspection.images.resolve():
-        raise ValueError(f"--out {out} is where the images lie: choose another folder")
+    """Write the page and the contact sheet into the folder `out`. Raises as `check_out`."""
+    check_out(out, [inspection.images / "*"])
     fields, classes, suspects = inspection.fields, inspection.classes, inspection.suspects
     annotations = [m.annotations for m in inspection.measures]
     pictures, title = sample_pictures(fields, annotations, classes, suspects)

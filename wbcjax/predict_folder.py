@@ -18,7 +18,8 @@ from wbcjax.evaluate.detections import FieldDetections, write_results
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.reported_cells import ReportedCells, reported_cells
 from wbcjax.files import write_atomically, write_png
-from wbcjax.image_folder import check_out, find_images
+from wbcjax.image_folder import find_images
+from wbcjax.places import check_out
 from wbcjax.predict import Layout, Predictor
 from wbcjax.report.overlay import colour_splash, draw_detections
 from wbcjax.smear.field import Cell, SmearField, read_image
@@ -26,9 +27,6 @@ from wbcjax.smear.formats.coco_write import write_coco
 from wbcjax.smear.formats.via_write import write_via
 from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.rle import cut_out
-
-NAMED_PICTURES, NAMED_VIA = "named", "named_via.json"
-PICTURES = ("outlines", "splash", "labels", NAMED_PICTURES)  # folders in which each image has a PNG file of its name
 
 
 class Searched(NamedTuple):
@@ -79,19 +77,15 @@ def predict_folder(
     that cannot be read, or has more than `max_pixels`, is left out and noted in the outcome. What was found before an
     error or an interruption is written; where no image could be read, nothing is.
 
-    Raises as `find_images` does, and ValueError for an impossible `pixel_size`, for a classifier that cannot name cells
-    of fields, without one where `out` has the names of an earlier one, and where what is written could replace the
-    images, or annotations that were corrected since an earlier run wrote them.
+    Raises as `find_images` and `check_out` do, and ValueError for an impossible `pixel_size` and for a classifier that
+    cannot name cells of fields.
     """
     if not 0 <= pixel_size < math.inf:
         raise ValueError(f"the pixel size is {pixel_size}; give micrometres per pixel, or 0 where it is not known")
     if classifier is not None:
         classifier.cut_settings()
-    elif (out / NAMED_VIA).exists():
-        raise ValueError(f"{out} has the names that a classifier gave to other cells: choose another folder for --out")
     paths = find_images(images)
-    check_out([out, *(out / pictures for pictures in PICTURES)], paths)
-    _check_uncorrected(out)
+    check_out(out, paths)
     outcome = Outcome()
     shown: deque[tuple[Path, np.ndarray, Layout]] = deque()  # images that were read and whose cells are not yet found
     bar = tqdm(total=len(paths), desc="predict", unit="image", disable=None)
@@ -121,25 +115,16 @@ def predict_folder(
                     whole = np.flatnonzero(cells.labels != nucleus_label(model.classes))
                     named = classifier.name(image, cells.select(whole))
                     picture = draw_detections(image, named, classifier.classes)
-                    write_png(out / NAMED_PICTURES / f"{path.stem}.png", picture)
+                    write_png(out / "named" / f"{path.stem}.png", picture)
                     add_names([rows[row] for row in whole], named, classifier.classes)
                 outcome.searched.append(Searched(path, layout, found, cells, rows, named))
                 bar.update()
     finally:
-        if outcome.searched:  # else the lists of an earlier run would be replaced by empty ones
+        if outcome.searched:
             if classifier:
                 _write_named(out, outcome.searched, classifier.classes, class_attribute)
             _write_lists(out, outcome.searched, model.classes, class_attribute, pixel_size)
     return outcome
-
-
-def _check_uncorrected(out: Path) -> None:
-    coco = out / "coco.json"
-    for via in (out / "via.json", out / NAMED_VIA):
-        if via.is_file() and coco.is_file() and via.stat().st_mtime_ns > coco.stat().st_mtime_ns:
-            raise ValueError(
-                f"{via} was changed after it was written, as by correcting it: choose another folder for --out"
-            )
 
 
 def _write_pictures(
@@ -170,13 +155,13 @@ def _write_lists(
     scores = [image.cells.scores.tolist() for image in searched]
     seconds = [image.cells.runners_up(classes) for image in searched]
     write_via(out / "via.json", fields, classes, class_attribute, scores, seconds)
-    write_coco(out / "coco.json", fields, classes, scores, seconds)  # the last: via.json is older until it is corrected
+    write_coco(out / "coco.json", fields, classes, scores, seconds)
 
 
 def _write_named(out: Path, searched: Sequence[Searched], classes: Sequence[str], class_attribute: str) -> None:
     named = [(image.named, image.path) for image in searched if image.named]
     fields, scores = [_as_field(*image) for image in named], [cells.scores.tolist() for cells, _ in named]
-    write_via(out / NAMED_VIA, fields, classes, class_attribute, scores=scores)
+    write_via(out / "named_via.json", fields, classes, class_attribute, scores=scores)
 
 
 def _as_field(found: FieldDetections, path: Path) -> SmearField:

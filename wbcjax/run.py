@@ -11,6 +11,11 @@ from wbcjax.model_file import read_settings
 DETECTION, CLASSIFICATION = "detection", "classification"  # the tasks: cells of fields, classes of crops
 
 
+def evaluation_folder(workdir: str | Path, scored: str, checkpoint: str) -> Path:
+    """Where in a run's folder its scores on `scored`, such as "val", are, by its "best" or "latest" checkpoint."""
+    return Path(workdir) / "evaluation" / (scored if checkpoint == "best" else f"{scored}_{checkpoint}")
+
+
 def load_config(place: str | Path) -> ConfigDict:
     """The config that a run was trained with, or an exported model's run.
 

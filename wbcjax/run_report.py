@@ -30,6 +30,7 @@ from wbcjax.report.detection_sections import (
 from wbcjax.report.run_page import Section, run_page
 from wbcjax.report.run_pictures import Fields, ImageOf
 from wbcjax.report.run_sections import Records, circumstances_section, config_section, training_section
+from wbcjax.run import CLASSIFICATION, evaluation_folder
 
 Splits = Mapping[str, Mapping[str, int]]
 
@@ -47,6 +48,7 @@ def write_report(
     *,
     original_of: ImageOf | None = None,
     rows: Sequence[Mapping[str, Any]] = (),
+    scored: str | None = None,
     splits: Splits | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Path:
@@ -64,6 +66,7 @@ def write_report(
         records: of its metrics.jsonl, as `read_log` gives them; () where there is none.
         original_of: gives the image before its contrast was enhanced; None where it was not.
         rows: the cells found, as `wbcjax.cells_table.cell_rows` describes them.
+        scored: name of the split, or of other fields; None: the name of the folder.
         splits: other splits: fields as "fields", and cells of each class.
         environment: versions, devices and host.
 
@@ -73,7 +76,7 @@ def write_report(
     sections = [
         headline_section(scores),
         config_section(config),
-        data_section(fields, evaluation.name, splits or {}),
+        data_section(fields, scored or evaluation.name, splits or {}),
         training_section(records),
         precision_section(scores),
         cells_section(scores),
@@ -84,7 +87,7 @@ def write_report(
         circumstances_section(environment or {}, records, config),
     ]
     subject = f"{len(annotations)} fields"
-    return _write(workdir, evaluation, _model_name(config), subject, config, sections)
+    return _write(workdir, evaluation, scored or evaluation.name, subject, config, sections)
 
 
 def write_classification_report(
@@ -97,6 +100,7 @@ def write_classification_report(
     records: Records,
     *,
     cut: Mapping[str, Any] | None = None,
+    scored: str | None = None,
     splits: Splits | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Path:
@@ -106,6 +110,7 @@ def write_classification_report(
         image_of: gives the RGB image of crop 0, 1, ... of `predictions`.
         scores: of `classification_scores`.
         cut: how the crops were cut, where that is known.
+        scored: name of the split, or of other crops; None: the name of the folder.
         splits: other splits: crops as "crops", and those of each class.
 
     The others, and what is raised, as for `write_report`.
@@ -113,7 +118,7 @@ def write_classification_report(
     sections = [
         classification_headline(scores),
         config_section(config),
-        crops_section(predictions, evaluation.name, splits or {}, cut),
+        crops_section(predictions, scored or evaluation.name, splits or {}, cut),
         training_section(records),
         report_section(scores),
         classification_figures_section(scores),
@@ -122,20 +127,26 @@ def write_classification_report(
         circumstances_section(environment or {}, records, config),
     ]
     subject = f"{len(predictions.names)} crops"
-    return _write(workdir, evaluation, "Classifier", subject, config, sections)
+    return _write(workdir, evaluation, scored or evaluation.name, subject, config, sections)
 
 
 def report_path(workdir: Path, evaluation: Path) -> Path:
-    """Of the run's own validation split its page, runs/X/report.html; of others one in the evaluation's folder."""
-    return (workdir if evaluation.name == "val" else evaluation) / "report.html"
+    """Of the best weights on the run's own val its page, runs/X/report.html; else one in the evaluation's folder."""
+    of_run = evaluation == evaluation_folder(workdir, "val", "best")
+    return (workdir if of_run else evaluation) / "report.html"
 
 
 def _write(
-    workdir: Path, evaluation: Path, model: str, subject: str, config: Mapping[str, Any], sections: Sequence[Section]
+    workdir: Path,
+    evaluation: Path,
+    scored: str,
+    subject: str,
+    config: Mapping[str, Any],
+    sections: Sequence[Section],
 ) -> Path:
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    data = _data_of(config["dataset"], evaluation.name)
-    subtitle = (f"{model}, scored on {subject} of split {evaluation.name}. Data: {data}. Written {now}.",)
+    data = _data_of(config["dataset"], scored)
+    subtitle = (f"{_model_name(config)}, scored on {subject} of split {scored}. Data: {data}. Written {now}.",)
     path = report_path(workdir, evaluation)
     page = run_page(f"Run {workdir.resolve().name}", subtitle, sections)
     write_atomically(path, page.encode())
@@ -149,5 +160,7 @@ def _data_of(dataset: Mapping[str, Any], split: str) -> str:
 
 
 def _model_name(config: Mapping[str, Any]) -> str:
+    if config.get("task") == CLASSIFICATION:
+        return "Classifier"
     depth = config.get("model", {}).get("backbone", {}).get("depth")
     return f"Mask R-CNN on ResNet-{depth}" if depth else "Mask R-CNN"

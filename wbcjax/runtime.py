@@ -10,14 +10,17 @@ from pathlib import Path
 import absl.logging
 import jax
 
+from wbcjax.places import cache_folder
+
 
 def use_compilation_cache() -> Path:
-    """Keep compiled programs from run to run, in $WBCJAX_CACHE/jax or ~/.cache/wbcjax/jax, unless JAX is told a place.
+    """Keep compiled programs from run to run, in `cache_folder()`/jax, unless JAX is told a place.
 
-    Returns the folder.
+    Returns the folder. Raises as `cache_folder`.
     """
-    cache = Path(os.environ.get("WBCJAX_CACHE") or "~/.cache/wbcjax").expanduser() / "jax"
-    place = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(cache))
+    place = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if place is None:
+        place = str(cache_folder() / "jax")
     jax.config.update("jax_compilation_cache_dir", place)
     return Path(place)
 

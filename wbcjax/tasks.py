@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from wbcjax.run import CLASSIFICATION, load_config, task_of
+from wbcjax.places import check_out, check_writable, name_of
+from wbcjax.run import CLASSIFICATION, evaluation_folder, load_config, task_of
 from wbcjax.run_report import report_path
 from wbcjax.train.task import Task
 
@@ -32,10 +33,13 @@ def evaluate(
     images: str | None = None,
     drawn_seed: int | None = None,
     crops: str | None = None,
+    out: str | None = None,
 ) -> str:
     """Score a run, and return what is to be told of it: tables, and where the rest is written.
 
-    See `evaluate_run` and `evaluate_classifier` for what is scored. Raises OSError or ValueError for what cannot be.
+    See `evaluate_run` and `evaluate_classifier` for what is scored. The rest is written into `out`, a new or an empty
+    folder, or else into one in the run's `evaluation`, of which there is one for each checkpoint and all that was
+    scored; there it replaces what the same call has written before. Raises OSError or ValueError for what cannot be.
     """
     classifies = task_of(load_config(workdir)) == CLASSIFICATION
     if bool(annotations) != bool(images):
@@ -44,25 +48,42 @@ def evaluate(
         raise ValueError(f"{workdir} is a run of classification: score it on other crops, by --crops")
     if crops and not classifies:
         raise ValueError(f"{workdir} is a run of detection: score it on other fields, by --annotations and --images")
-    name = _folder_name(split, annotations, drawn_seed, crops)
-    out = Path(workdir) / "evaluation" / name
+    scored = _name_of_scored(split, annotations, images, drawn_seed, crops)
+    place = Path(out) if out else evaluation_folder(workdir, scored, checkpoint)
+    _check_place(place, workdir, given=bool(out))
     if classifies:
         from wbcjax.classification import evaluate_classifier
         from wbcjax.evaluate.classification_table import classification_table
 
-        told = classification_table(evaluate_classifier(workdir, split, checkpoint, out, crops))
+        told = classification_table(evaluate_classifier(workdir, split, checkpoint, place, crops))
     else:
         from wbcjax.detection import all_tables, evaluate_run
 
-        told = all_tables(evaluate_run(workdir, split, checkpoint, out, annotations, images, drawn_seed))
-    return f"{told}\n\nThe report is {report_path(workdir, out)}; scores.json and what it rests on are in {out}"
+        told = all_tables(evaluate_run(workdir, split, checkpoint, place, annotations, images, drawn_seed))
+    return f"{told}\n\nThe report is {report_path(workdir, place)}; scores.json and what it rests on are in {place}"
 
 
-def _folder_name(split: str, annotations: str | None, drawn_seed: int | None, crops: str | None) -> str:
-    """Where in the run's `evaluation` a result goes: for other data two names of its path, to tell it from others."""
+def _check_place(place: Path, workdir: Path, given: bool) -> None:
+    """Refuse a place for results before anything is scored: see `check_out`, where it was `given`."""
+    try:
+        if given:
+            check_out(place)
+        check_writable(place)
+        check_writable(report_path(workdir, place).parent)
+    except OSError as error:
+        if error.errno is None:  # not the system's
+            raise
+        raise ValueError(
+            f"{error.filename}: results cannot be written there ({error.strerror}): give another folder by --out"
+        ) from error
+
+
+def _name_of_scored(
+    split: str, annotations: str | None, images: str | None, drawn_seed: int | None, crops: str | None
+) -> str:
+    """What is scored, as the name of a folder, which no other data have."""
     if drawn_seed is not None:
         return f"drawn_{drawn_seed}"
-    if other := annotations or crops:
-        *_, parent, name = Path(other).resolve().with_suffix("").parts
-        return f"{parent}_{name}"
+    if others := [place for place in (annotations, images, crops) if place]:
+        return name_of(*others)
     return split

@@ -10,6 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Shaped
 
+from wbcjax.places import check_writable
 from wbcjax.report.tables import Table, printable, table_text
 from wbcjax.run import load_config
 from wbcjax.start import settings_of
@@ -59,6 +60,7 @@ def convert_weights(
         raise ValueError(f"{out}: the name of the file to write must end in {SUFFIX}")
     if out.exists():
         raise ValueError(f"{out} is there already; give another name")
+    check_writable(out.parent)
     try:
         converted, origin = _of_run(place) if place.is_dir() else _of_file(place)
     except ValueError as error:

@@ -23,7 +23,10 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _inspect(options: argparse.Namespace) -> None:
     from wbcjax.inspect_set import inspect, inspection_text, write_inspection
+    from wbcjax.places import check_out
 
+    if options.out is not None:
+        check_out(options.out, [options.images / "*"])  # before the set is looked over
     inspection = inspect(
         options.annotations,
         options.images,

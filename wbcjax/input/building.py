@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 
 from wbcjax.enhance import METHODS
 from wbcjax.input.digest import Digests
+from wbcjax.places import cache_folder
 from wbcjax.smear.image_header import image_bytes
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,8 @@ class Rows(Sequence[Mapping[str, Any]]):
 
 
 def cache_root(cache_dir: str | Path | None) -> Path:
-    """Where sets are kept: in the folder given, else in $WBCJAX_CACHE, else in ~/.cache/wbcjax."""
-    return Path(cache_dir or os.environ.get("WBCJAX_CACHE") or "~/.cache/wbcjax").expanduser()
+    """Where sets are kept: in the folder given, else in `cache_folder()`."""
+    return Path(cache_dir).expanduser() if cache_dir else cache_folder()
 
 
 def digests_of(root: Path, places: Sequence[str]) -> Digests:
