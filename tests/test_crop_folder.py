@@ -269,6 +269,22 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch, fault):
     assert {path.name for path in tmp_path.iterdir()} == {"images", "via.json"}
 
 
+def test_an_error_that_nobody_foresaw_leaves_out_its_field_and_no_other(tmp_path, monkeypatch):
+    annotations, images = make_set(tmp_path, {"a.png": ("L1",), "b.png": ("L1", "L2"), "c.png": ("L2",)})
+    true = crop_folder.cut_crop
+
+    def break_b(f, image, one, *others):
+        if f.name == "b.png" and one.cell == 1:  # its second
+            raise ZeroDivisionError("nobody foresaw it")
+        return true(f, image, one, *others)
+
+    monkeypatch.setattr(crop_folder, "cut_crop", break_b)
+    told = refusal(annotations, images, "--out", tmp_path / "out")
+    assert told.endswith(f"1 image could not be processed:\n  {images}/b.png: ZeroDivisionError: nobody foresaw it")
+    assert [row["field"] for row in table(tmp_path / "out")] == ["a.png", "c.png"]
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.png")) == ["a_001.png", "c_001.png"]
+
+
 def test_cropping_needs_no_jax(tmp_path):
     annotations, images = make_set(tmp_path, {"a.png": ("L1",)})
     command = ["crop", str(annotations), str(images), "--out", str(tmp_path / "out")]

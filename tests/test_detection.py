@@ -1,9 +1,11 @@
 """From a config to trained weights, scores, pictures and predictions: the whole way, at toy size."""
 
+import copy
 import dataclasses
 import functools
 import importlib
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -213,14 +215,27 @@ def test_predict_finds_cells_in_images_of_any_size_with_one_compilation(run):
 
 def test_predict_refuses_what_is_no_rgb_image_by_name(run, unchecked_types):
     model = wbcjax.load(run, "latest")
-    for wrong in (
-        np.zeros((4, 4), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
-        np.zeros((4, 4, 3)),
-        np.zeros((0, 4, 3), np.uint8),
-    ):
-        with pytest.raises(ValueError, match=r"smear\.png: predict needs RGB"):
+    for wrong in (None, run / "a.png", [[1, 2, 3]], np.zeros((4, 4), np.uint8)):
+        with pytest.raises(ValueError, match=r"smear\.png: needs RGB as \(height, width, 3\) uint8, got "):
             model.predict(wrong, "smear.png")
+        with pytest.raises(ValueError, match=r"smear\.png: needs RGB"):
+            list(model.predict_each([("smear.png", wrong)]))
+    with pytest.raises(ValueError, match="predict_each needs pairs of a name and an image, got ndarray"):
+        list(model.predict_each([np.zeros((4, 4, 3), np.uint8)]))
+
+
+def test_a_copy_and_a_pickle_of_a_predictor_find_the_same_cells(run):
+    model = wbcjax.load(run, "latest")
+    image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    found = model.predict(image)  # its weights are on the devices, its network compiled
+    assert len(found.scores)
+    for same in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        again = same.predict(image)
+        np.testing.assert_array_equal(again.boxes, found.boxes)
+        np.testing.assert_array_equal(again.scores, found.scores)
+        assert again.rles == found.rles
+        assert same.classes == model.classes
+    assert model.compilations == 1
 
 
 def test_the_command_says_how_many_cells_it_found_and_at_which_scale(run, tmp_path, capsys):
@@ -236,7 +251,7 @@ def test_the_command_says_how_many_cells_it_found_and_at_which_scale(run, tmp_pa
     assert [category["name"] for category in written["categories"]] == ["L1", "L2", "L3"]
     cells = len((out / "cells.csv").read_text().splitlines()) - 1
     assert f"{cells} cells in 2 images at scale 1, 1 of them in tiles" in capsys.readouterr().out
-    cli.main([*command, "--scale", "0.5"])
+    cli.main([*command, "--scale", "0.5", "--out", str(tmp_path / "halved")])
     assert "cells in 2 images at scale 0.5\n" in capsys.readouterr().out
 
 
@@ -257,7 +272,7 @@ def test_the_command_ends_in_failure_when_an_image_was_not_read_and_names_it(run
         cv2.imwrite(str(images / name), np.full((60, 80, 3), 200, np.uint8))
     (images / "b.png").write_bytes(b"no picture")
     out = tmp_path / "out"
-    with pytest.raises(SystemExit, match=r"1 image could not be read:\n.*b\.png: not an image"):
+    with pytest.raises(SystemExit, match=r"1 image could not be processed:\n.*b\.png: not an image"):
         cli.main(["predict", str(run), str(images), "--out", str(out), "--checkpoint", "latest"])
     written = json.loads((out / "predictions.json").read_text())
     assert [image["file_name"] for image in written["images"]] == ["a.png", "c.png"]

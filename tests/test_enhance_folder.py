@@ -6,7 +6,7 @@ import pytest
 
 from wbcjax import cli
 from wbcjax.enhance import METHODS
-from wbcjax.enhance_folder import read_unscaled
+from wbcjax.enhance_folder import enhance_folder, read_unscaled
 
 RNG = np.random.default_rng(0)
 DARK = RNG.integers(10, 90, (24, 32, 3)).astype(np.uint8)  # RGB
@@ -74,7 +74,7 @@ def test_an_unreadable_image_stops_no_other_and_fails_the_command(tmp_path):
     with pytest.raises(SystemExit) as caught:
         cli.main(["enhance", str(tmp_path / "images"), "--out", str(tmp_path / "out")])
     lines = str(caught.value).split("\n  ")
-    assert lines[0] == "wbcjax: 2 images could not be read:"
+    assert lines[0] == "wbcjax: 2 images could not be processed:"
     assert lines[1].endswith("broken.png: not an image that OpenCV can decode; replace the file or leave it out")
     assert lines[2].endswith("real.tif: has float32 pixels; save it with 8 or 16 bits a channel")
     assert (tmp_path / "out/a.png").exists()
@@ -85,3 +85,23 @@ def test_images_are_never_written_over(tmp_path, out):
     save(tmp_path / "images/a.png", DARK)
     with pytest.raises(SystemExit, match="where the images lie: choose another folder"):
         cli.main(["enhance", str(tmp_path / "images"), "--out", str(tmp_path / out)])
+
+
+@pytest.mark.parametrize("step", ["method", "sheet"])
+def test_an_error_that_nobody_foresaw_leaves_out_its_image_and_no_other(tmp_path, monkeypatch, step):
+    for name, value in (("a.png", 40), ("b.png", 41), ("c.png", 42)):
+        save(tmp_path / "images" / name, np.full((8, 8), value, np.uint8))
+
+    def break_b(image, *others, **named):
+        if image[0, 0] == 41:
+            raise MemoryError
+        return image
+
+    if step == "method":
+        monkeypatch.setitem(METHODS, "he", break_b)
+    else:
+        monkeypatch.setattr("wbcjax.enhance_folder.comparison_sheet", break_b)
+    outcome = enhance_folder(tmp_path / "images", "he", tmp_path / "out", compare=step == "sheet")
+    assert outcome.failed == [f"{tmp_path}/images/b.png: MemoryError: "]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["a.png", "c.png"]
+    assert outcome.enhanced == 2

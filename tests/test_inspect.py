@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from wbcjax import cli
+from wbcjax import cli, inspect_set
 from wbcjax.inspect_set import LISTED, PAGE, SHEET, inspect, inspection_text, write_inspection
 from wbcjax.smear.field import read_image
 
@@ -108,6 +108,27 @@ def test_one_problem_and_one_cell_are_told_in_the_singular(tmp_path: Path, capsy
     annotations, images = make_set(tmp_path, {"a.png": [square(5, 5, 30), square(100, 5, 90)]})
     assert run(annotations, images) == "wbcjax: 1 problem, listed above; --on-error=skip leaves out what has any"
     assert "has 1 cell;" in capsys.readouterr().out
+
+
+def test_an_error_that_nobody_foresaw_leaves_out_its_field_and_fails_the_command(tmp_path, capsys, monkeypatch):
+    annotations, images = good_set(tmp_path)
+    names = sorted(path.name for path in images.iterdir())
+    true, calls = inspect_set.look_at, iter(range(99))
+
+    def break_first(image: np.ndarray):
+        if next(calls) == 0:
+            raise ZeroDivisionError("nobody foresaw it")
+        return true(image)
+
+    monkeypatch.setattr(inspect_set, "look_at", break_first)
+    told = str(run(annotations, images, "--out", tmp_path / "out"))
+    assert (
+        told == f"wbcjax: 1 image could not be processed:\n  {images}/{names[0]}: ZeroDivisionError: nobody foresaw it"
+    )
+    shown = capsys.readouterr().out
+    assert "Could not be looked over: 1" in shown
+    assert re.search(rf"fields +{len(names) - 1}\n", shown)
+    assert (tmp_path / "out" / PAGE).is_file()
 
 
 def test_a_set_of_which_nothing_can_be_read_fails_with_all_its_problems(tmp_path: Path):

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from pycocotools import mask as coco_mask
 
 from tests.oracle import CLASSES, oracle, paint
 from wbcjax import cli, heap, predict, runtime
+from wbcjax.cells_table import cell_rows
 from wbcjax.classify import CropClassifier
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.files import write_png
@@ -379,6 +381,58 @@ def test_what_was_found_before_an_interruption_is_written(tmp_path):
     for name in ("predictions.json", "coco.json"):
         written = json.loads((tmp_path / "out" / name).read_text())
         assert [image["file_name"] for image in written["images"]] == ["a.png"]
+
+
+@pytest.mark.parametrize("step", ["enhance", "network", "describe"])
+def test_an_error_that_nobody_foresaw_leaves_out_its_image_and_no_other(tmp_path, monkeypatch, step):
+    (tmp_path / "images").mkdir()
+    boxes = {f"{i}.png": (5 * i, 4, 5 * i + 12, 30) for i in range(8)}
+    for name, box in boxes.items():
+        write_png(tmp_path / "images" / name, paint(65 if name == "3.png" else 64, 96, {box: 1}))
+    model = oracle((64, 96), (1.0, 1.0))
+
+    def breaking(true):
+        def run(image, *others, **named):
+            if len(image) == 65:
+                raise ZeroDivisionError("nobody foresaw it")
+            return true(image, *others, **named)
+
+        return run
+
+    if step == "enhance":
+        monkeypatch.setitem(predict.METHODS, "none", breaking(lambda image: image))
+    elif step == "network":
+        monkeypatch.setattr(predict, "fit", breaking(predict.fit))
+    else:
+        monkeypatch.setattr("wbcjax.predict_folder.cell_rows", breaking(cell_rows))
+    outcome = predict_folder(model, tmp_path / "images", tmp_path / "out", 0.5)
+    assert outcome.failed == [f"{tmp_path}/images/3.png: ZeroDivisionError: nobody foresaw it"]
+    others = [name for name in boxes if name != "3.png"]
+    assert [image.path.name for image in outcome.searched] == others
+    for image in outcome.searched:
+        np.testing.assert_allclose(image.found.boxes, [boxes[image.path.name]], atol=1)
+    assert [row["image"] for row in table_in(tmp_path / "out")] == others
+    assert sorted(path.name for path in (tmp_path / "out/outlines").iterdir()) == others
+
+
+def test_an_error_of_no_image_ends_the_call(tmp_path):
+    class Broken(Teller):
+        def predict_each(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[FieldDetections]:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        predict_folder(Broken({}), image_folder(tmp_path / "images", "a.png"), tmp_path / "out", 0.5)
+
+
+def test_more_cells_than_a_label_image_numbers_are_refused_with_the_remedy(tmp_path, monkeypatch):
+    images = image_folder(tmp_path / "images", "a.png", "b.png")
+    cells = [((x, y, x + 1, y + 1), 1, 0.9) for x in range(20) for y in range(20)]
+    monkeypatch.setattr(np, "iinfo", lambda dtype: SimpleNamespace(max=399))  # of 65,535 the test would take minutes
+    outcome = predict_folder(Teller({"a.png": cells, "b.png": cells[:399]}), images, tmp_path / "out", 0.5)
+    (line,) = outcome.failed
+    assert line.startswith(f"{images}/a.png: 400 cells, more than the 399 that a label image can number: raise")
+    assert not (tmp_path / "out/outlines/a.png").exists()
+    assert labels_in(tmp_path / "out", "b.png").max() == 399
 
 
 def test_an_error_in_writing_is_not_taken_for_an_image_that_cannot_be_read(tmp_path, monkeypatch):

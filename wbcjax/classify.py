@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from wbcjax.models import efficientnet
 from wbcjax.models.fold import fold, folded
 from wbcjax.run import CLASSIFICATION, check_task, load_config, load_facts
 from wbcjax.smear.crops import annotated_crops, cut_crop, resize
-from wbcjax.smear.field import Cell, SmearField
-from wbcjax.stablehlo import load_network
+from wbcjax.smear.field import Cell, SmearField, as_rgb
+from wbcjax.stablehlo import ExportedNetwork, load_network
 from wbcjax.train.checkpoint import load_variables
 
 BATCH = 32  # crops that a device sees at a time
@@ -54,8 +55,14 @@ class CropClassifier(OnLocalDevices):
         self.enhance = enhance
 
     def probabilities(self, crops: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> Float[np.ndarray, "n c"]:
-        """How probable each class is for each RGB crop, of any size, as it was cut out."""
-        return self.probabilities_of_enhanced(METHODS[self.enhance](crop) for crop in crops)
+        """How probable each class is for each RGB crop, of any size, as it was cut out.
+
+        Raises ValueError for what is no RGB image, naming it by its number from 0.
+        """
+        if not isinstance(crops, Iterable) or isinstance(crops, (str, bytes)) or getattr(crops, "ndim", 4) == 3:
+            raise ValueError(f"needs crops one after the other, as in a list, got one {type(crops).__name__}")
+        rgb = (as_rgb(crop, f"crop {number}") for number, crop in enumerate(crops))
+        return self.probabilities_of_enhanced(METHODS[self.enhance](crop) for crop in rgb)
 
     def probabilities_of_enhanced(self, crops: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> Float[np.ndarray, "n c"]:
         """The same of crops that are enhanced already, as those of a built set are."""
@@ -69,6 +76,7 @@ class CropClassifier(OnLocalDevices):
         They are cut out as the crops of the training were. Raises ValueError when it is not known how.
         """
         cut = self.cut_settings()
+        image = as_rgb(image, cells.name)
         field = SmearField(
             name=cells.name,
             height=cells.height,
@@ -111,13 +119,17 @@ def crop_classifier(
 
 def live_network(config: ConfigDict) -> Network:
     """The network that a whole experiment's `config` describes, of the variables that it was trained with."""
-    model = efficientnet.from_config(config.model, num_classes=len(config.dataset.classes))
+    return partial(_classify_live, efficientnet.from_config(config.model, num_classes=len(config.dataset.classes)))
 
-    def classify(variables: Any, crops: jax.Array) -> jax.Array:
-        logits: Any = model.apply(variables, crops)
-        return jax.nn.softmax(logits)
 
-    return classify
+# Functions of a module, which can be pickled, and no closures: so can a CropClassifier.
+def _classify_live(model: efficientnet.Classifier, variables: Any, crops: jax.Array) -> jax.Array:
+    logits: Any = model.apply(variables, crops)
+    return jax.nn.softmax(logits)
+
+
+def _classify_exported(exported: ExportedNetwork, weights: Any, crops: jax.Array) -> jax.Array:
+    return exported(weights, crops)["probabilities"]
 
 
 def load_classifier(place: str | Path, which: str = "best") -> CropClassifier:
@@ -131,6 +143,6 @@ def load_classifier(place: str | Path, which: str = "best") -> CropClassifier:
     cut = load_facts(place).get("cut")
     if place.is_file():
         exported, weights = load_network(place)
-        return crop_classifier(config, weights, cut, lambda weights, crops: exported(weights, crops)["probabilities"])
+        return crop_classifier(config, weights, cut, partial(_classify_exported, exported))
     variables, _ = load_variables(place, which)
     return crop_classifier(config, fold(variables, config.model.norm_epsilon), cut, folded(live_network(config)))

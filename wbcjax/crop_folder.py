@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from wbcjax.files import write_atomically, write_png
+from wbcjax.image_folder import of_image
 from wbcjax.places import check_out
 from wbcjax.smear.crops import (
     ANNOTATED,
@@ -43,6 +44,7 @@ class Outcome:
     at_border: Counter[str] = field(default_factory=Counter)  # by class: off their middle, for the border's sake
     short: int = 0  # annotated cells for which a field had neither a nucleus nor a background window
     untrusted: list[str] = field(default_factory=list)  # fields without negatives, as they have cells with problems
+    failed: list[str] = field(default_factory=list)  # of each field that was left out, its path and what was wrong
 
 
 def crop_folder(
@@ -75,6 +77,8 @@ def crop_folder(
         balance: of each field not more than that.
         seed: of what is chosen among nuclei and windows; a field's do not depend on the other fields.
 
+    A field of which cropping fails is left out and noted in the outcome; where all are, nothing is written.
+
     Raises ValueError when the set has no cell, a class name cannot be a folder's, or `negatives` is annotated;
     and as `check_out`.
     """
@@ -91,31 +95,44 @@ def crop_folder(
     refused = {problem.file for problem in found.problems if problem.where}
 
     outcome, rows = Outcome(), []
+
+    def cut(f: SmearField) -> tuple[list[tuple[Crop, np.ndarray]], int]:
+        """Where the crops of a field are, with their pixels, and how many negatives it lacks."""
+        crops, image, short = annotated_crops(f, margin), f.image(), 0
+        if negatives is not None and f.name not in refused:
+            rng = np.random.default_rng([seed, zlib.crc32(f.name.encode())])
+            others = other_crops(f, image, crops, cell_size, rng, balance)
+            short = max(0, len(crops) - len(others))
+            crops += others
+        pixels = [cut_crop(f, image, crop, mask_background) for crop in crops]
+        return list(zip(crops, pixels if size is None else [resize(crop, size) for crop in pixels], strict=True)), short
+
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
         shown = tqdm(found.fields, desc="crop", unit="field", disable=None)
         for f, stem in zip(shown, _stems(found.fields), strict=True):
-            crops, image = annotated_crops(f, margin), f.image()
+            try:
+                crops, short = cut(f)
+            except Exception as error:  # whatever it is, it is one field's
+                outcome.failed.append(of_image(f.path or Path(f.name), error))
+                continue
             if negatives is not None and f.name in refused:
                 outcome.untrusted.append(f.name)
-            elif negatives is not None:
-                rng = np.random.default_rng([seed, zlib.crc32(f.name.encode())])
-                others = other_crops(f, image, crops, cell_size, rng, balance)
-                outcome.short += max(0, len(crops) - len(others))
-                crops += others
-            for number, crop in enumerate(crops, start=1):
+            outcome.short += short
+            for number, (crop, pixels) in enumerate(crops, start=1):
                 label = found.classes[f.cells[crop.cell].label - 1] if crop.rule == ANNOTATED else str(negatives)
-                pixels = cut_crop(f, image, crop, mask_background)
                 file = PurePosixPath(label, f"{stem}_{number:03d}.png")
-                write_png(partial / file, pixels if size is None else resize(pixels, size))
+                write_png(partial / file, pixels)
                 rows.append(_row(file, label, f, crop))
                 outcome.crops[label, crop.rule] += 1
                 outcome.at_border[label] += crop.shift > 0
+        if not rows:  # every field has failed
+            return outcome
         _write_table(partial / TABLE, rows)
-        cut = {"margin": margin, "size": size, "mask_background": mask_background}
-        cut |= {"negatives": negatives, "balance": balance, "seed": seed}
-        write_atomically(partial / SETTINGS, json.dumps(cut, indent=2).encode())
+        settings = {"margin": margin, "size": size, "mask_background": mask_background}
+        settings |= {"negatives": negatives, "balance": balance, "seed": seed}
+        write_atomically(partial / SETTINGS, json.dumps(settings, indent=2).encode())
         if out.exists():
             out.rmdir()  # empty; Windows renames to no folder that is there
         partial.rename(out)

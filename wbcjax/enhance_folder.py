@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from wbcjax.enhance import METHODS
 from wbcjax.files import write_png
-from wbcjax.image_folder import find_images
+from wbcjax.image_folder import find_images, of_image
 from wbcjax.places import check_out
 from wbcjax.report.enhance_sheet import comparison_sheet
 from wbcjax.smear.image_header import MAX_PIXELS, image_bytes
@@ -49,12 +49,13 @@ def enhance_folder(
         try:
             image = read_unscaled(path, max_pixels)
             enhanced = METHODS[method](image, max_value=max_value)
-        except (OSError, ValueError) as error:
-            outcome.failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+            sheet = comparison_sheet(image, max_value) if compare else None
+        except Exception as error:  # whatever it is, it is one image's
+            outcome.failed.append(of_image(path, error))
             continue
         write_png(out / f"{path.stem}.png", enhanced)
-        if compare:
-            write_png(out / "compare" / f"{path.stem}.png", comparison_sheet(image, max_value))
+        if sheet is not None:
+            write_png(out / "compare" / f"{path.stem}.png", sheet)
         outcome.enhanced += 1
         if np.array_equal(enhanced, image):
             outcome.unchanged.append(path.name)

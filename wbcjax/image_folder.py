@@ -1,8 +1,9 @@
-"""What commands that go through a folder of images have in common: which images."""
+"""What commands that go through a folder of images have in common: which images, and how one that failed is told."""
 
 from collections import Counter
 from pathlib import Path
 
+from wbcjax.places import told
 from wbcjax.smear.formats.checks import is_text
 from wbcjax.smear.formats.folders import IMAGES, files
 
@@ -21,3 +22,10 @@ def find_images(place: Path) -> list[Path]:
     if twice:
         raise ValueError(f"{place}: images that differ in suffix only would be drawn into one file: {twice}")
     return paths
+
+
+def of_image(path: Path, error: Exception) -> str:
+    """What went wrong with an image: the path, and the error, with its kind where nobody foresaw it."""
+    foreseen = isinstance(error, (OSError, ValueError))
+    text = told(error) if foreseen else f"{type(error).__name__}: {error}"
+    return text if str(path) in text else f"{path}: {text}"

@@ -14,6 +14,7 @@ from wbcjax.evaluate.set_statistics import CellTable, FieldMeasures, measure, ta
 from wbcjax.evaluate.suspect_images import look_at, suspects_of_folder, suspects_of_images
 from wbcjax.evaluate.suspects import WHILE_READING, Suspect, suspects_of_cells, suspects_of_classes
 from wbcjax.files import write_atomically, write_png
+from wbcjax.image_folder import of_image
 from wbcjax.places import check_out
 from wbcjax.propose import Proposal
 from wbcjax.report import set_tables
@@ -45,6 +46,7 @@ class Inspection:
     cells: CellTable
     suspects: tuple[Suspect, ...]
     proposal: Proposal | None  # None of a set without cells
+    failed: tuple[str, ...]  # of each field that is in none of these, its path and what was wrong with it
 
 
 def inspect(
@@ -59,7 +61,8 @@ def inspect(
 ) -> Inspection:
     """Read a set as `read` does with on_error "skip", every class of it but those to `leave_out`, and look it over.
 
-    Raises AnnotationError when no field can be read, ValueError for a class to leave out that is not there.
+    A field of which this fails is left out and noted. Raises AnnotationError when no field can be read, ValueError when
+    none can be looked over and for a class to leave out that is not there.
     """
     found = read(
         annotations,
@@ -72,9 +75,19 @@ def inspect(
     )
     fields, classes = _without(found, leave_out)
     measures, looks = [], []
+    looked_at, failed = [], []
     for field in tqdm(fields, desc="inspect", unit="field", leave=False, disable=None):
-        measures.append(measure(field))
-        looks.append(look_at(field.image()))
+        try:
+            look, measured = look_at(field.image()), measure(field)
+        except Exception as error:  # whatever it is, it is one field's
+            failed.append(of_image(field.path or Path(field.name), error))
+            continue
+        looked_at.append(field)
+        looks.append(look)
+        measures.append(measured)
+    if not looked_at:
+        raise ValueError("\n  ".join(["no field could be looked over:", *failed]))
+    fields = looked_at
     cells = tabulate(measures)
     known = {problem.file for problem in (*found.problems, *found.suspects)}
     suspects = (
@@ -82,7 +95,7 @@ def inspect(
         *suspects_of_cells(measures, cells, classes),
         *suspects_of_images([field.name for field in fields], looks),
         *(Suspect(WHILE_READING, problem) for problem in found.suspects),
-        *suspects_of_folder(images, [field.path for field in fields if field.path is not None], known),
+        *suspects_of_folder(images, [field.path for field in found.fields if field.path is not None], known),
     )
     return Inspection(
         annotations=annotations,
@@ -97,17 +110,19 @@ def inspect(
         cells=cells,
         suspects=suspects,
         proposal=_propose(fields, cells, suspects),
+        failed=tuple(failed),
     )
 
 
 def inspection_text(inspection: Inspection) -> str:
     """The inspection for a terminal; of each kind of suspects the first LISTED."""
-    problems, suspects = inspection.found.problems, inspection.suspects
+    problems, suspects, failed = inspection.found.problems, inspection.suspects, inspection.failed
     config, notes = _config(inspection)
     parts = [
         *map(table_text, _tables(inspection)),
         histogram_text(set_tables.crowding_histogram(inspection.fields)),
         _section(f"Problems: {len(problems)}", [printable(f"  {problem}") for problem in problems]) if problems else "",
+        _section(f"Could not be looked over: {len(failed)}", [f"  {printable(line)}" for line in failed]),
         _section(f"Worth a look: {len(suspects)}", _suspect_lines(suspects)),
         _section("Proposed config", config),
         "\n".join(line for note in notes for line in textwrap.wrap(note, TEXT_WIDTH)),

@@ -20,24 +20,40 @@ class OnLocalDevices:
     So what it gives for an image depends neither on the number of devices nor on that of processes: with another number
     of images a device may round otherwise. Nothing is asked of other processes, which may be at other work.
 
+    It can be copied and pickled where `network` can, such as for processes of `multiprocessing` that are spawned: with
+    its variables, and to be compiled for the devices that are there.
+
     network: (variables, arrays of a batch...) -> a pytree of arrays, images along the first axis of them all.
     compilations: how often it was compiled.
     """
 
     def __init__(self, network: Callable[..., Any], rows: int, variables: Any = None) -> None:
+        self._network, self._rows = network, rows
+        self.variables = variables
+        self._to_devices()
+
+    def _to_devices(self) -> None:
+        """Make what belongs to the devices of this process, for `self._network`."""
         self.compilations = 0
-        self._rows = rows
         devices = jax.local_devices()
         mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
         self._everywhere, self._spread = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
-        self.variables = variables
 
         def run(variables: Any, arrays: list[jax.Array]) -> Any:
             self.compilations += 1  # runs only while JAX traces
-            return network(variables, *arrays)
+            return self._network(variables, *arrays)
 
         # Not left to jit alone: of an NMS over sharded images it would gather all of them on each device.
         self._run = jax.jit(jax.shard_map(run, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False))
+
+    def __getstate__(self) -> dict[str, Any]:
+        of_devices = ("_everywhere", "_spread", "_run", "_placed", "compilations")
+        state = {name: value for name, value in self.__dict__.items() if name not in of_devices}
+        return state | {"_variables": jax.device_get(self._variables), "_placed": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._to_devices()
 
     @property
     def variables(self) -> Any:

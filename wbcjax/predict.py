@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,11 +25,12 @@ from wbcjax.input.pipeline import PREFETCH, READ_THREADS, fit
 from wbcjax.limits import LIMITS, FilledLimits, limit_of
 from wbcjax.local_devices import OnLocalDevices
 from wbcjax.models import mask_rcnn
-from wbcjax.models.mask_rcnn import Detections
+from wbcjax.models.mask_rcnn import Detections, MaskRCNN
 from wbcjax.ops.roi_align import Convention
 from wbcjax.run import DETECTION, check_task, load_config, load_facts
+from wbcjax.smear.field import as_rgb
 from wbcjax.smear.paste import Library
-from wbcjax.stablehlo import load_network
+from wbcjax.stablehlo import ExportedNetwork, load_network
 from wbcjax.tiles import View, merge, tiles
 from wbcjax.train.checkpoint import load_variables
 
@@ -92,11 +94,9 @@ class Predictor(OnLocalDevices):
     def predict(self, image: UInt8[np.ndarray, "h w 3"], name: str = "image") -> FieldDetections:
         """All detections in an RGB image, with boxes and masks in its own pixels; `reported_cells` gives its cells.
 
-        Raises ValueError for another format.
+        Raises ValueError for anything else.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise ValueError(f"{name}: predict needs RGB as (height, width, 3) uint8, got {image.shape} {image.dtype}")
-        (found,) = self._find([(name, METHODS[self.enhance](image))])
+        (found,) = self._find([self._as_trained_on((name, image))])
         return found
 
     def predict_each(
@@ -105,9 +105,11 @@ class Predictor(OnLocalDevices):
         """Cells found in each of many RGB images, given with their names; in their order.
 
         Images are taken from `images`, and enhanced, in a thread of their own, some before they are needed, and the
-        devices are at work on one while the caller is on what was found in the one before.
+        devices are at work on one while the caller is on what was found in the one before. Raises ValueError, naming
+        it, for an image of another format.
         """
-        yield from self._find(ahead((name, METHODS[self.enhance](image)) for name, image in images))
+        with contextlib.closing(ahead(map(self._as_trained_on, images))) as enhanced:
+            yield from self._find(enhanced)
 
     def predict_source(self, source: Source, numbers: Sequence[int] | None = None) -> Iterator[FieldDetections]:
         """Cells found in the fields of a built set that have these numbers, or in all; in their order.
@@ -133,6 +135,13 @@ class Predictor(OnLocalDevices):
             )
         overlap = math.ceil(OVERLAP * min(self.canvas))
         return Layout(scale, tiles(drawn_height, drawn_width, self.canvas, overlap))
+
+    def _as_trained_on(self, named: tuple[str, UInt8[np.ndarray, "h w 3"]]) -> tuple[str, np.ndarray]:
+        """A name and its image, enhanced as those of the training were."""
+        if not (isinstance(named, tuple) and len(named) == 2):
+            raise ValueError(f"predict_each needs pairs of a name and an image, got {type(named).__name__}")
+        name, image = named
+        return name, METHODS[self.enhance](as_rgb(image, name))
 
     def _find(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[FieldDetections]:
         """Cells of each image, shown to the network in batches that span images."""
@@ -181,7 +190,7 @@ class Predictor(OnLocalDevices):
         return detect(piece.name, piece.height, piece.width, boxes, labels, scores, masks, self._library)
 
 
-def ahead(items: Iterable[Item], most: int = AHEAD) -> Iterator[Item]:
+def ahead(items: Iterable[Item], most: int = AHEAD) -> Generator[Item, None, None]:
     """The items, in their order, made in a thread of their own, at most so many before they are asked for."""
     iterator, end = iter(items), object()
     with ThreadPoolExecutor(1) as thread:
@@ -250,21 +259,21 @@ def predictor(
 
 def live_network(config: ConfigDict) -> Network:
     """The network that a whole experiment's `config` describes, of the variables that it was trained with."""
-    model = mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1)
+    return partial(_find_live, mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1))
 
-    def find(variables: Any, image: jax.Array, size: jax.Array) -> Detections:
-        return model.apply(variables, image, size, method="predict")  # type: ignore[return-value]
 
-    return find
+# Functions of a module, which can be pickled, and no closures: so can a Predictor.
+def _find_live(model: MaskRCNN, variables: Any, image: jax.Array, size: jax.Array) -> Detections:
+    return model.apply(variables, image, size, method="predict")  # type: ignore[return-value]
+
+
+def _find_exported(exported: ExportedNetwork, weights: Any, image: jax.Array, size: jax.Array) -> Detections:
+    return Detections(**exported(weights, image, size))
 
 
 def _exported(path: Path, config: ConfigDict, scales: tuple[float, float] | None) -> Predictor:
     exported, weights = load_network(path)
-
-    def find(weights: Any, image: jax.Array, size: jax.Array) -> Detections:
-        return Detections(**exported(weights, image, size))
-
-    return predictor(config, weights, scales, find)
+    return predictor(config, weights, scales, partial(_find_exported, exported))
 
 
 def _scales(facts: dict[str, Any], place: str | Path) -> tuple[float, float] | None:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from wbcjax.evaluate.detections import FieldDetections, write_results
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.reported_cells import ReportedCells, reported_cells
 from wbcjax.files import write_atomically, write_png
-from wbcjax.image_folder import find_images
+from wbcjax.image_folder import find_images, of_image
 from wbcjax.places import check_out
 from wbcjax.predict import Layout, Predictor
 from wbcjax.report.overlay import colour_splash, draw_detections
@@ -27,6 +27,14 @@ from wbcjax.smear.formats.coco_write import write_coco
 from wbcjax.smear.formats.via_write import write_via
 from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.rle import cut_out
+
+
+class _Shown(NamedTuple):
+    """An image as it is shown to the network."""
+
+    path: Path
+    image: UInt8[np.ndarray, "h w 3"]
+    layout: Layout
 
 
 class Searched(NamedTuple):
@@ -74,8 +82,9 @@ def predict_folder(
 
     A cell is a detection that scores at least `min_score` and has a pixel; where several classes were found at one
     place it is the surest of them (`reported_cells`). An image's cells are numbered from 1, the surest first. An image
-    that cannot be read, or has more than `max_pixels`, is left out and noted in the outcome. What was found before an
-    error or an interruption is written; where no image could be read, nothing is.
+    that cannot be read, has more than `max_pixels`, or makes any step fail is left out and noted in the outcome; what
+    cannot be written ends the call. What was found before an error or an interruption is written; where no image could
+    be read, nothing is.
 
     Raises as `find_images` and `check_out` do, and ValueError for an impossible `pixel_size` and for a classifier that
     cannot name cells of fields.
@@ -87,37 +96,33 @@ def predict_folder(
     paths = find_images(images)
     check_out(out, paths)
     outcome = Outcome()
-    shown: deque[tuple[Path, np.ndarray, Layout]] = deque()  # images that were read and whose cells are not yet found
     bar = tqdm(total=len(paths), desc="predict", unit="image", disable=None)
 
-    def read() -> Iterator[tuple[str, np.ndarray]]:
+    def leave_out(path: Path, error: Exception) -> None:
+        outcome.failed.append(of_image(path, error))
+        bar.update()
+
+    def read() -> Iterator[_Shown]:
         for path in paths:
             try:
                 image = read_image(path, max_pixels)
-                layout = model.layout(*image.shape[:2])
-            except (OSError, ValueError) as error:
-                outcome.failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-                bar.update()
-                continue
-            shown.append((path, image, layout))
-            yield path.name, image
+                yield _Shown(path, image, model.layout(*image.shape[:2]))
+            except Exception as error:  # whatever it is, it is one image's
+                leave_out(path, error)
 
     try:
-        with bar, contextlib.closing(model.predict_each(read())) as each:
-            for found in each:
-                path, image, layout = shown.popleft()
-                cells = reported_cells(found, min_score, model.classes)
-                _write_pictures(out, path.stem, image, cells, model.classes)
-                rows = cell_rows(image, cells, model.classes, pixel_size)
-                add_runners_up(rows, cells.runners_up(model.classes))
-                named = None
-                if classifier:
-                    whole = np.flatnonzero(cells.labels != nucleus_label(model.classes))
-                    named = classifier.name(image, cells.select(whole))
-                    picture = draw_detections(image, named, classifier.classes)
-                    write_png(out / "named" / f"{path.stem}.png", picture)
-                    add_names([rows[row] for row in whole], named, classifier.classes)
-                outcome.searched.append(Searched(path, layout, found, cells, rows, named))
+        with bar, contextlib.closing(_find_each(model, read())) as each:
+            for shown, found in each:
+                try:
+                    if isinstance(found, Exception):
+                        raise found
+                    searched, pictures = _describe(model, classifier, shown, found, min_score, pixel_size)
+                except Exception as error:
+                    leave_out(shown.path, error)
+                    continue
+                for kind, picture in pictures.items():
+                    write_png(out / kind / f"{shown.path.stem}.png", picture)
+                outcome.searched.append(searched)
                 bar.update()
     finally:
         if outcome.searched:
@@ -127,15 +132,66 @@ def predict_folder(
     return outcome
 
 
-def _write_pictures(
-    out: Path, stem: str, image: UInt8[np.ndarray, "h w 3"], cells: FieldDetections, classes: Sequence[str]
-) -> None:
-    write_png(out / "outlines" / f"{stem}.png", draw_detections(image, cells, classes))
-    write_png(out / "splash" / f"{stem}.png", colour_splash(image, cells))
-    write_png(out / "labels" / f"{stem}.png", _label_image(cells, nucleus_label(classes)))
+def _find_each(
+    model: Predictor, images: Iterator[_Shown]
+) -> Generator[tuple[_Shown, FieldDetections | Exception], None, None]:
+    """What the model finds in each of the images, or the error that comes of it; in their order."""
+    waiting: deque[_Shown] = deque()  # images that the model was given and has not answered
+
+    def named() -> Iterator[tuple[str, np.ndarray]]:
+        for shown in images:
+            waiting.append(shown)
+            yield shown.path.name, shown.image
+
+    while True:
+        try:
+            with contextlib.closing(model.predict_each(named())) as each:
+                for found in each:
+                    yield waiting.popleft(), found
+            return
+        except Exception:
+            if not waiting:
+                raise
+        while waiting:  # of one of them it came: seen alone, it is known of which
+            shown = waiting.popleft()
+            try:
+                alone: FieldDetections | Exception = model.predict(shown.image, shown.path.name)
+            except Exception as error:
+                alone = error
+            yield shown, alone
+
+
+def _describe(
+    model: Predictor,
+    classifier: CropClassifier | None,
+    shown: _Shown,
+    found: FieldDetections,
+    min_score: float,
+    pixel_size: float,
+) -> tuple[Searched, dict[str, UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w"]]]:
+    """All that is to be told of an image, and its pictures by the folders that they go to."""
+    path, image, layout = shown
+    cells = reported_cells(found, min_score, model.classes)
+    labels = _label_image(cells, nucleus_label(model.classes))
+    pictures = {"outlines": draw_detections(image, cells, model.classes), "splash": colour_splash(image, cells)}
+    rows = cell_rows(image, cells, model.classes, pixel_size)
+    add_runners_up(rows, cells.runners_up(model.classes))
+    named = None
+    if classifier:
+        whole = np.flatnonzero(cells.labels != nucleus_label(model.classes))
+        named = classifier.name(image, cells.select(whole))
+        pictures["named"] = draw_detections(image, named, classifier.classes)
+        add_names([rows[row] for row in whole], named, classifier.classes)
+    return Searched(path, layout, found, cells, rows, named), {**pictures, "labels": labels}
 
 
 def _label_image(cells: FieldDetections, nucleus: int) -> UInt16[np.ndarray, "h w"]:
+    most = np.iinfo(np.uint16).max  # and so of a PNG file
+    if len(cells.rles) > most:
+        raise ValueError(
+            f"{len(cells.rles)} cells, more than the {most} that a label image can number: raise the least score "
+            "(--min-score), or cut the image up"
+        )
     labels = np.zeros((cells.height, cells.width), np.uint16)
     # The last is on top: the surest, and nuclei, lest their cells hide them.
     for row in sorted(range(len(cells.rles)), key=lambda row: (cells.labels[row] == nucleus, -row)):

@@ -31,7 +31,23 @@ def serialise(network: Network, inputs: Sequence[Input], weights: Weights) -> by
     return bytes(export.export(jax.jit(network), platforms=PLATFORMS)(shapes, *arrays).serialize())
 
 
-def load_network(path: Path) -> tuple[Network, dict[str, np.ndarray]]:
+class ExportedNetwork:
+    """The network of a serialised program; it is pickled as this program.
+
+    Raises ValueError for a program of a newer JAX, or one that does what no network does.
+    """
+
+    def __init__(self, program: bytes) -> None:
+        self._program, self._call = program, _deserialise(program)
+
+    def __call__(self, weights: Weights, *arrays: Array | np.ndarray) -> Any:
+        return self._call(weights, *arrays)
+
+    def __reduce__(self) -> tuple[type, tuple[bytes]]:
+        return ExportedNetwork, (self._program,)
+
+
+def load_network(path: Path) -> tuple[ExportedNetwork, dict[str, np.ndarray]]:
     """The network of an exported model's file, and its weights.
 
     Raises OSError when the file cannot be read; ValueError, naming it, when it is no such file or damaged, when its
@@ -39,7 +55,7 @@ def load_network(path: Path) -> tuple[Network, dict[str, np.ndarray]]:
     """
     program, weights = read_module(path)
     try:
-        return _deserialise(program), weights
+        return ExportedNetwork(program), weights
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbcjax.commands.arguments import add_set, margin, seed, size
-from wbcjax.commands.telling import count
+from wbcjax.commands.telling import count, exit_for_failed
 from wbcjax.report.tables import printable
 
 if TYPE_CHECKING:
@@ -56,7 +56,10 @@ def _crop(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     lines = [*_crop_lines(outcome), *found.omissions(), *(f"  {problem}" for problem in found.problems)]
-    sys.stdout.write("\n".join([*map(printable, lines), f"{options.out} has the crops, crops.csv and crops.json\n"]))
+    if outcome.crops:
+        lines.append(f"{options.out} has the crops, crops.csv and crops.json")
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
+    exit_for_failed(outcome.failed)
 
 
 def _crop_lines(outcome: "crop_folder.Outcome") -> list[str]:

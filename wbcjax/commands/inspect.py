@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from wbcjax.commands.arguments import add_set
-from wbcjax.commands.telling import count
+from wbcjax.commands.telling import count, exit_for_failed
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -44,3 +44,4 @@ def _inspect(options: argparse.Namespace) -> None:
     if inspection.found.problems and options.on_error == "raise":
         told = count(len(inspection.found.problems), "problem")
         sys.exit(f"wbcjax: {told}, listed above; --on-error=skip leaves out what has any")
+    exit_for_failed(list(inspection.failed))

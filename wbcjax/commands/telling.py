@@ -6,9 +6,9 @@ from wbcjax.report.tables import printable
 
 
 def exit_for_failed(failed: list[str]) -> None:
-    """End the program with the images that could not be read, if there are any."""
+    """End the program with the images that were left out, if there are any."""
     if failed:
-        told = f"wbcjax: {count(len(failed), 'image')} could not be read:"
+        told = f"wbcjax: {count(len(failed), 'image')} could not be processed:"
         sys.exit("\n  ".join([told, *map(printable, failed)]))
 
 

@@ -4,6 +4,7 @@ A Mask R-CNN gains nothing by it on a CPU (docs/performance.md).
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -32,18 +33,22 @@ def fold(variables: dict[str, Any], epsilon: float) -> dict[str, Any]:
 
 
 def folded(network: Callable[..., Any]) -> Callable[..., Any]:
-    """`network` whose batch norms add their bias and do no more where `fold`, which made the variables, folded them."""
+    """`network` whose batch norms add their bias and do no more where `fold`, which made the variables, folded them.
 
-    def add_bias(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        norm = context.module
-        folds = isinstance(norm, BatchNorm) and context.method_name == "__call__"
-        if not folds or norm.has_variable("batch_stats", "mean"):
-            return call(*args, **kwargs)
-        y = args[0] + norm.get_variable("params", "bias").astype(norm.dtype)
-        return nn.swish(y) if norm.swish else y
+    It can be pickled where `network` can.
+    """
+    return partial(_run_folded, network)
 
-    def run(*args: Any) -> Any:
-        with nn.intercept_methods(add_bias):
-            return network(*args)
 
-    return run
+def _run_folded(network: Callable[..., Any], *args: Any) -> Any:
+    with nn.intercept_methods(_add_bias):
+        return network(*args)
+
+
+def _add_bias(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+    norm = context.module
+    folds = isinstance(norm, BatchNorm) and context.method_name == "__call__"
+    if not folds or norm.has_variable("batch_stats", "mean"):
+        return call(*args, **kwargs)
+    y = args[0] + norm.get_variable("params", "bias").astype(norm.dtype)
+    return nn.swish(y) if norm.swish else y

@@ -101,6 +101,31 @@ class SmearField:
         return image
 
 
+def as_rgb(image: Any, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """`image` if it is RGB as NumPy or JAX has it. Raises ValueError, naming what else it is and the remedy."""
+    shape, dtype = getattr(image, "shape", ()), getattr(image, "dtype", None)
+    if dtype == np.uint8 and len(shape) == 3 and shape[2] == 3 and 0 not in shape:
+        return np.asarray(image)
+    found = type(image).__name__ if dtype is None else f"{tuple(shape)} {dtype}"
+    if image is None:
+        remedy = "was the file read? cv2.imread gives None where it could not"
+    elif isinstance(image, (str, Path)):
+        remedy = "read the file first, as by wbcjax.smear.field.read_image"
+    elif not isinstance(dtype, np.dtype):
+        remedy = 'give numpy.asarray of it: of a PIL image after .convert("RGB"), of a tensor with the channels last'
+    elif dtype != np.uint8:
+        remedy = "bring it to the values 0 to 255 of uint8"
+    elif len(shape) == 2 or (len(shape) == 3 and shape[2] == 1):
+        remedy = "repeat its one channel three times, as by numpy.dstack"
+    elif len(shape) == 3 and shape[2] == 4:
+        remedy = "leave its fourth channel away"
+    elif len(shape) == 3 and shape[0] == 3:
+        remedy = "put its channels last"
+    else:
+        remedy = "give one image at a time, which has a pixel"
+    raise ValueError(f"{name}: needs RGB as (height, width, 3) uint8, got {found}: {remedy}")
+
+
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:
     """Decode an image file as `decode_image` does. Raises also as `image_bytes`, before it decodes a larger image."""
     return decode_image(image_bytes(path, max_pixels), str(path))
