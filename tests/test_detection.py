@@ -8,6 +8,7 @@ import json
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jax
@@ -214,7 +215,7 @@ def test_predict_finds_cells_in_images_of_any_size_with_one_compilation(run):
 
 
 def test_predict_refuses_what_is_no_rgb_image_by_name(run, unchecked_types):
-    model = wbcjax.load(run, "latest")
+    model: Any = wbcjax.load(run, "latest")
     for wrong in (None, run / "a.png", [[1, 2, 3]], np.zeros((4, 4), np.uint8)):
         with pytest.raises(ValueError, match=r"smear\.png: needs RGB as \(height, width, 3\) uint8, got "):
             model.predict(wrong, "smear.png")

@@ -117,10 +117,10 @@ def as_rgb(image: Any, name: str) -> UInt8[np.ndarray, "h w 3"]:
         remedy = "bring it to the values 0 to 255 of uint8"
     elif len(shape) == 2 or (len(shape) == 3 and shape[2] == 1):
         remedy = "repeat its one channel three times, as by numpy.dstack"
-    elif len(shape) == 3 and shape[2] == 4:
-        remedy = "leave its fourth channel away"
     elif len(shape) == 3 and shape[0] == 3:
         remedy = "put its channels last"
+    elif len(shape) == 3 and shape[2] == 4:
+        remedy = "leave its fourth channel away"
     else:
         remedy = "give one image at a time, which has a pixel"
     raise ValueError(f"{name}: needs RGB as (height, width, 3) uint8, got {found}: {remedy}")
