@@ -22,7 +22,7 @@ from wbcjax.export import Exported
 from wbcjax.files import write_png
 from wbcjax.model_file import read_module, read_settings, write_model_file
 from wbcjax.models import efficientnet, mask_rcnn
-from wbcjax.predict import Predictor, live_network, predictor
+from wbcjax.predict import PASTED_AS, Predictor, live_network, predictor
 from wbcjax.smear import synthetic
 from wbcjax.stablehlo import load_network, serialise
 from wbcjax.start import settings_of, start_from
@@ -101,8 +101,7 @@ def test_all_that_prediction_needs_is_in_the_file(loaded, live, config):
     assert loaded.classes == ("L1", "L2", "L3")
     assert loaded.scales == SCALES
     assert loaded.enhance == "he"
-    assert loaded._aligned is (config.model.roi.convention == "aligned")
-    assert loaded._aligned is live._aligned
+    assert loaded._library == live._library == PASTED_AS[config.model.roi.convention]
 
 
 def test_the_code_on_the_card_gives_the_networks_output_for_any_number_of_images(exported, live, config, monkeypatch):
