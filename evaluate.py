@@ -11,6 +11,7 @@ from pathlib import Path
 
 from absl import app, flags
 
+from wbcjax.command_line import parse_flags
 from wbcjax.ending import ending
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of a training run", required=True)
@@ -45,4 +46,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

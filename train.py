@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict
 
 from wbcjax import heap, processes, runtime
+from wbcjax.checked import ConfigError
+from wbcjax.command_line import parse_flags
+from wbcjax.config_checks import check_machine
+from wbcjax.config_file import load_config_file
 from wbcjax.start import UnusableWeights
 from wbcjax.tasks import make_task
 from wbcjax.train.guard import NonFiniteLoss
@@ -19,9 +23,7 @@ from wbcjax.train.interrupt import Interrupted, breakable, exit_code
 from wbcjax.train.loop import train
 from wbcjax.train.workdir import ConfigChanged
 
-CONFIG = config_flags.DEFINE_config_file(
-    "config", help_string="experiment, e.g. configs/X.py; --config.a.b=c overrides"
-)
+CONFIG = flags.DEFINE_string("config", None, "experiment, as configs/X.py; --config.a.b=c overrides", required=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: config, checkpoints, metrics", required=True)
 ALLOW_CHANGE = flags.DEFINE_bool("allow_config_change", False, "go on in a workdir of another config")
 TUNE_MALLOC = flags.DEFINE_bool("tune_malloc", True, "let glibc keep freed memory: faster on a CPU, holds more")
@@ -31,10 +33,13 @@ NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many there are"
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one process of several that JAX finds, even if it is not seen")
 flags.DEFINE_alias("process-id", "process_id")
 flags.DEFINE_alias("num-processes", "num_processes")
-flags.mark_flag_as_required("config")
 
 
-def main(_: list[str]) -> None:
+def main(overrides: list[str]) -> None:
+    try:
+        config = load_config_file(CONFIG.value, overrides)
+    except ConfigError as error:
+        sys.exit(f"train.py: {error}")
     runtime.quiet_libraries()
     if TUNE_MALLOC.value:
         heap.tune_malloc()
@@ -44,24 +49,25 @@ def main(_: list[str]) -> None:
     except ValueError as error:
         sys.exit(f"train.py: {error}")
     with processes.ending_together():
-        run()
+        run(config)
 
 
-def run() -> None:
+def run(config: ConfigDict) -> None:
     try:
+        check_machine(config)
         with breakable():  # a data set may take minutes to build
-            task = make_task(CONFIG.value)
+            task = make_task(config)
     except Interrupted as interrupted:
         sys.exit(exit_code(interrupted.signal))
     except (OSError, ValueError) as error:  # of the settings, or of the set
         sys.exit(f"train.py: {error}")
     try:
-        stopped_by = train(CONFIG.value, task, Path(WORKDIR.value), allow_config_change=ALLOW_CHANGE.value)
-    except (ConfigChanged, NonFiniteLoss, UnusableWeights, OSError) as error:
+        stopped_by = train(config, task, Path(WORKDIR.value), allow_config_change=ALLOW_CHANGE.value)
+    except (ConfigError, ConfigChanged, NonFiniteLoss, UnusableWeights, OSError) as error:
         sys.exit(f"train.py: {error}")
     if stopped_by:
         sys.exit(exit_code(stopped_by))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

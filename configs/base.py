@@ -33,10 +33,10 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     # VIA: the file attribute, COCO: the key of an image's entry, whose value (a patient, say) the split must not divide
     dataset.group_attribute = None
     dataset.enhance = "none"  # contrast: "eff" | "eff_minmax" | "he" | "dhe" | "clahe"; of images predicted on, too
-    dataset.synthetic = ConfigDict({"count": 0, "seed": 0, "subtypes": ()})  # and fields of SyntheticSmear
+    dataset.synthetic = ConfigDict({"count": 0, "seed": 0, "subtypes": ()})  # and any field of SyntheticSmear
     dataset.split = _split(train_fraction=0.75)
     dataset.pixel_size = 0.0  # micrometres per pixel of the images, for measures of cells; 0: not known
-    dataset.canvas = (512, 512)  # height, width in pixels; multiples of 64
+    dataset.canvas = (512, 512)  # height, width in pixels; multiples of 32
     dataset.max_cells = 64  # in one field; more cells need more places in the model, too: wbcjax/limits.py
 
     config.augment = _augment()
@@ -166,7 +166,7 @@ def _train() -> ConfigDict:
             "boundaries": (),  # epochs after which the learning rate is multiplied by gamma
             "gamma": 0.1,
             "ema_decay": 0.0,  # predict with an exponential average of the weights, 0: off
-            "loss_weights": {},  # by the losses' names, 1 where not given
+            "loss_weights": {},  # 1 where not given; --config.train.loss_weights.mask=2, for one
             "log_every": 10,  # steps
             "eval_every_epochs": 1.0,  # 0: only at the end
             "max_skipped_in_a_row": 10,  # steps whose loss or gradient is not finite; then the run stops

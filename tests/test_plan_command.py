@@ -65,7 +65,7 @@ def test_what_does_not_fit_is_compiled_with_remat_too(config: str, capsys: pytes
         ("--utilisation=1.5", "1.5 is no share; give a number above 0, and 1 at most"),
         ("--peak-tflops=5", "give --peak-tflops, --bandwidth and --interconnect together"),
         ("--devices=3", "which 3 devices cannot share evenly"),
-        ("--config.train.size=3", "--config.train.size=3"),
+        ("--config.train.size=3", "config.train.size is unknown"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(option: str, told: str, config: str, capsys: pytest.CaptureFixture):

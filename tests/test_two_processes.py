@@ -31,10 +31,13 @@ sys.modules["wbcjax.detection"] = stub
 runpy.run_path("train.py", run_name="__main__")
 """
 TOY_CONFIG = """
+from configs import smear_demo
 from tests.train import toy
 
 def get_config():
-    return toy.config(steps=40, log_every=1, checkpoint_minutes=0.005)
+    config = smear_demo.get_config()  # of which the toy takes the seed and the training
+    config.train.update(toy.config(steps=40, log_every=1, checkpoint_minutes=0.005, loss_weights={}).train)
+    return config
 """
 
 DETECTOR = """

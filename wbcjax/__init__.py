@@ -1,12 +1,15 @@
 """wbcjax finds, outlines and names cancerous white blood cells in microscope images of stained smears."""
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wbcjax.predict import load as load
 
-__version__ = version("wbcjax")
+try:
+    __version__ = version("wbcjax")
+except PackageNotFoundError:  # a checkout that was not installed
+    __version__ = "unknown"
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str] | None) -> None:
+    from wbcjax.command_line import split_arguments
     from wbcjax.commands import crop, enhance, experiment, export, inspect, plan, predict, weights
     from wbcjax.places import told
     from wbcjax.report.tables import printable
@@ -24,10 +25,13 @@ def _run(arguments: list[str] | None) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (predict, inspect, enhance, crop, weights, export, experiment, plan):
         command.add(commands)
-    options, others = parser.parse_known_args(arguments)
-    if others and "overrides" not in options:
-        parser.error(f"unrecognized arguments: {' '.join(others)}")
-    options.overrides = others
+    overrides, given = split_arguments(sys.argv[1:] if arguments is None else arguments)
+    options, others = parser.parse_known_args(given)
+    if "overrides" not in options and (others or overrides):
+        parser.error(f"unrecognized arguments: {' '.join(others + overrides)}")
+    if others:
+        sys.exit(f"wbcjax: unrecognized arguments: {' '.join(others)}; settings are given as --config.a.b=c")
+    options.overrides = overrides
     try:
         options.run(options)
     except BrokenPipeError:

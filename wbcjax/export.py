@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from wbcjax.model_file import PARAMETERS, write_model_file
 from wbcjax.places import check_writable
 from wbcjax.report.model_card import Evaluation, model_card
 from wbcjax.run import CLASSIFICATION, evaluation_folder, load_config, load_facts, task_of
+from wbcjax.runtime import versions
 from wbcjax.stablehlo import PLATFORMS, Input, Network, serialise
 from wbcjax.start import settings_of
 from wbcjax.train.checkpoint import load_variables
@@ -109,7 +109,7 @@ def _metadata(config: ConfigDict, made: dict[str, Any]) -> dict[str, str]:
 def _made(which: str, step: int) -> dict[str, Any]:
     """How the file comes about."""
     return {
-        **{name: version(name) for name in ("wbcjax", "jax", "flax")},
+        **versions("wbcjax", "jax", "flax"),
         "checkpoint": which,
         "step": step,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),

@@ -25,6 +25,7 @@ from wbcjax.input.pipeline import PREFETCH, READ_THREADS, fit
 from wbcjax.limits import LIMITS, FilledLimits, limit_of
 from wbcjax.local_devices import OnLocalDevices
 from wbcjax.models import mask_rcnn
+from wbcjax.models.fpn import CANVAS_UNIT
 from wbcjax.models.mask_rcnn import Detections, MaskRCNN
 from wbcjax.ops.roi_align import Convention
 from wbcjax.run import DETECTION, check_task, load_config, load_facts
@@ -36,7 +37,6 @@ from wbcjax.train.checkpoint import load_variables
 
 AHEAD = 2  # images of a folder that are read and enhanced before they are needed
 CANVASES = 1  # that a device sees at a time: so images of a set are seen as one alone would be
-CANVAS_UNIT = 32  # pixels: the stride of C5, which the FPN must double exactly on its way up
 OVERLAP = 0.25  # of neighbouring tiles, at least, relative to the canvas's shorter side
 CUT_MARGIN = 4.0  # canvas pixels: a box that ends this near to a tile's edge may be of a cell that goes on beyond
 PASTED_AS: dict[Convention, Library] = {

@@ -4,12 +4,13 @@ import logging
 import os
 import platform
 from collections import Counter
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import absl.logging
 import jax
 
+from wbcjax.checked import ConfigError
 from wbcjax.places import cache_folder
 
 
@@ -47,12 +48,32 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     return True
 
 
+def device_count() -> int:
+    """How many devices JAX finds. Raises ConfigError where it finds none."""
+    try:
+        return jax.device_count()
+    except RuntimeError as error:
+        told = " ".join(str(error).split())
+        raise ConfigError(f"JAX finds no device ({told}): set JAX_PLATFORMS=cpu, or install JAX for yours") from error
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The version of each package, "unknown" of one that was not installed, such as a bare checkout of wbcjax."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
 def environment() -> dict[str, str]:
     """What a result was computed with, in words: versions, devices, host."""
     kinds = Counter(device.device_kind for device in jax.devices())
     return {
         "Python": platform.python_version(),
-        **{name: version(name) for name in ("wbcjax", "jax", "flax", "optax", "numpy", "opencv-python-headless")},
+        **versions("wbcjax", "jax", "flax", "optax", "numpy", "opencv-python-headless"),
         "devices": ", ".join(f"{count} x {kind}" for kind, count in kinds.items()),
         "host": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
     }

@@ -84,6 +84,7 @@ def _main(config: str, arguments: list[str], output: Path, environment: dict[str
 
     import train
     from benchmarks.faults import task
+    from wbcjax.command_line import parse_flags
 
     tqdm.set_lock(threading.RLock())  # its own is the system's, and is left behind by a process that is killed
     jax.config.update("jax_platforms", "cpu")
@@ -91,7 +92,7 @@ def _main(config: str, arguments: list[str], output: Path, environment: dict[str
     if config == "task":
         train.make_task = task.make_task  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        app.run(train.main, arguments)
+        app.run(train.main, arguments, flags_parser=parse_flags)
     finally:
         sys.stderr.flush()
         atexit._run_exitfuncs()  # a fork does not, and several processes say goodbye to each other there

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs import base
+from configs import base, smear_demo
 from wbcjax.input.pipeline import batched
 from wbcjax.train.task import Task
 
@@ -38,7 +38,8 @@ class Points(NamedTuple):
 
 def get_config() -> ConfigDict:
     """Two phases, three evaluations, a momentum and averages to lose, and saves in between."""
-    config = ConfigDict({"seed": 5, "train": base.mask_rcnn().train})
+    config = smear_demo.get_config()  # of which the task takes the seed and the training
+    config.seed, config.train = 5, base.mask_rcnn().train
     config.train.update(
         {
             "batch_size": 8,

@@ -17,7 +17,7 @@ from tests.train.test_loop import killer
 images = killer(12, signal.SIGTERM) if sys.argv.pop(1) == "killed" else toy.Images()
 
 def task(config):
-    if config.train.steps == 0:
+    if config.dataset.max_cells == 4:
         raise ValueError("dataset.max_cells is 4; set it to 8 or more")
     return toy.task(images)
 
@@ -27,10 +27,13 @@ sys.modules["wbcjax.detection"] = stub
 runpy.run_path("train.py", run_name="__main__")
 """
 CONFIG = """
+from configs import smear_demo
 from tests.train import toy
 
 def get_config():
-    return toy.config()
+    config = smear_demo.get_config()  # of which the toy takes the seed and the training
+    config.train.update(toy.config(loss_weights={}).train)
+    return config
 """
 
 
@@ -66,7 +69,7 @@ def test_a_terminated_command_saves_and_ends_well_and_refuses_another_config(com
 
 
 def test_a_set_that_cannot_be_used_is_told_without_a_traceback(command):
-    refused = command("whole", "--config.train.steps=0")
+    refused = command("whole", "--config.dataset.max_cells=4")
     assert refused.returncode == 1
     assert "train.py: dataset.max_cells is 4; set it to 8 or more" in refused.stderr
     assert "Traceback" not in refused.stderr

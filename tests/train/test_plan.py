@@ -40,6 +40,8 @@ def test_a_run_beyond_its_phases_is_refused():
     with pytest.raises(
         ValueError, match=r"phases end after 2 epochs, the run after 4 \(10 steps of 8 images out of 20"
     ):
+        plan_run(settings(steps=10, phases=phases), 20)
+    with pytest.raises(ValueError, match=r"epochs is 4, and config\.train\.phases end after 2: lengthen a phase"):
         plan_run(settings(steps=0, epochs=4.0, phases=phases), 20)
 
 
@@ -101,14 +103,14 @@ def test_the_learning_rate_grows_with_the_batch_from_the_one_it_is_meant_for(mea
 def test_every_wrong_key_of_the_config_is_named_at_once():
     config = toy.config(optimizer="sdg", log_every=0, ema_decay=1.0, phases=({"layers": "all"},)).train.to_dict()
     del config["gamma"]
-    with pytest.raises(ValueError, match=r"config\.train: ") as error:
+    with pytest.raises(ValueError, match=r"config\.train\.") as error:
         TrainSettings.from_config(type(toy.config())(config | {"learning_rte": 1.0}))
     for part in (
         "gamma is missing",
-        "learning_rte is unknown",
-        "optimizer is 'sdg': choose 'sgd' or 'adamw'",
-        "log_every is 0: it must be at least 1",
-        "ema_decay is 1.0: it must be below 1",
-        "phases[0] is {'layers': 'all'}: it needs `layers`, `epochs` above 0",
+        "learning_rte is unknown: did you mean config.train.learning_rate?",
+        "optimizer is 'sdg': give one of 'sgd', 'adamw'",
+        "log_every is 0: give a whole number of at least 1",
+        "ema_decay is 1.0: give a number of at least 0 and below 1",
+        "phases[0].epochs is missing",
     ):
         assert part in str(error.value)

@@ -38,6 +38,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _contrast(options: argparse.Namespace) -> None:
     from wbcjax import heap, runtime
+    from wbcjax.config_checks import check_machine
     from wbcjax.config_file import load_config_file
     from wbcjax.contrast_experiment import PAPER_METHODS, contrast, tables_path
     from wbcjax.train.guard import NonFiniteLoss
@@ -47,6 +48,7 @@ def _contrast(options: argparse.Namespace) -> None:
     heap.tune_malloc()
     runtime.use_compilation_cache()
     config = load_config_file(options.config, options.overrides)
+    check_machine(config)
     try:
         stopped_by = contrast(config, options.workdir, options.methods or PAPER_METHODS, options.protocol)
     except NonFiniteLoss as error:

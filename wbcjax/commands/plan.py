@@ -45,7 +45,7 @@ def _plan(options: argparse.Namespace) -> None:
     runtime.use_compilation_cache()
     if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", min(options.devices or 1, 2))
-    cost = step_cost(config, options.devices or len(jax.devices()))
+    cost = step_cost(config, options.devices or runtime.device_count())
     sys.stdout.write(f"{' '.join([options.config, *options.overrides])}\n\n{cost_text(cost)}\n")
     memory = options.memory or (given.memory if given else 0.0)
     if memory:

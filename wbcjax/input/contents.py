@@ -30,7 +30,7 @@ WITHOUT_CLASSES = ("label_images", "mask_folders")  # formats in which every cel
 def field_set(config: ConfigDict) -> FieldSet:
     """The fields that `config` describes. Raises AnnotationError as `read` does, ValueError for impossible settings."""
     if config.name == "synthetic":
-        smear, count, subtypes, seed = _renderer(config)
+        smear, count, subtypes, seed = renderer(config)
         wanted = synthetic.subtype_fields(smear, subtypes, seed) if subtypes else synthetic.fields(smear, count, seed)
         drawn = tqdm(wanted, total=count, desc="render fields", unit="field", disable=None)
         return FieldSet(list(drawn), (), Counter(), [], 0, 0, [])
@@ -59,7 +59,7 @@ def fingerprint(config: ConfigDict, digests: Digests) -> str:
     settings: dict[str, Any] = {"format": FORMAT_VERSION, "classes": config.classes, "split": {**config.split, **names}}
     settings |= {"enhance": (enhancement(config), ENHANCE_VERSION)}
     if config.name == "synthetic":
-        smear, count, subtypes, seed = _renderer(config)
+        smear, count, subtypes, seed = renderer(config)
         settings |= {"smear": asdict(smear), "count": count, "subtypes": subtypes, "seed": seed}
     else:
         annotations = Path(config.annotations)
@@ -76,7 +76,7 @@ def image_digest(config: ConfigDict, names: Sequence[str], digests: Digests) -> 
     of all images, as one that is mended belongs to the set again.
     """
     if config.name == "synthetic":
-        smear, _, _, seed = _renderer(config)
+        smear, _, _, seed = renderer(config)
         return hashlib.sha256(synthetic.render(smear, seed).image().tobytes()).hexdigest()
     images = Path(config.images)
     if on_error(config) == "skip":
@@ -147,10 +147,10 @@ def _pairs(class_of: Any) -> dict[str, str]:
     return named
 
 
-def _renderer(config: ConfigDict) -> tuple[synthetic.SyntheticSmear, int, tuple[int, ...], int]:
+def renderer(config: ConfigDict) -> tuple[synthetic.SyntheticSmear, int, tuple[int, ...], int]:
     """The renderer's parameters, the number of fields, that of each subtype where given, and the first field's seed."""
     parameters = dict(config.synthetic)
-    count, seed, subtypes = parameters.pop("count"), parameters.pop("seed"), tuple(parameters.pop("subtypes", ()))
+    count, seed, subtypes = parameters.pop("count", 0), parameters.pop("seed", 0), tuple(parameters.pop("subtypes", ()))
     smear = synthetic.SyntheticSmear(**parameters)
     if tuple(config.classes) != smear.classes:
         raise ValueError(f"dataset.classes is {tuple(config.classes)}; these synthetic fields have {smear.classes}")

@@ -8,6 +8,8 @@ from jaxtyping import Float
 
 from wbcjax.models.conv import Conv
 
+CANVAS_UNIT = 32  # pixels: the stride of C5, which is doubled exactly on its way up
+
 LECUN = nn.initializers.lecun_normal()
 
 
@@ -31,6 +33,6 @@ class Fpn(nn.Module):
 
 
 def upsample(x: Float[Array, "n h w c"]) -> Float[Array, "n 2*h 2*w c"]:
-    """Every pixel twice in both directions. Sizes are even by the canvas being a multiple of 64."""
+    """Every pixel twice in both directions. Sizes are even by the canvas being a multiple of CANVAS_UNIT."""
     n, h, w, c = x.shape
     return jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)

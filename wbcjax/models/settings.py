@@ -5,11 +5,27 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar
 
+from wbcjax.checked import (
+    Complete,
+    ConfigError,
+    Count,
+    NotEmpty,
+    NotNegative,
+    Positive,
+    Share,
+    ShareBelow1,
+    build,
+    problems,
+)
 from wbcjax.ops.roi_align import Convention
 
-Weights = tuple[float, float, float, float]
+Weights = tuple[Positive, Positive, Positive, Positive]
+Pixel = tuple[float, float, float]
+Spread = tuple[Positive, Positive, Positive]
+RpnLevel = Literal[2, 3, 4, 5, 6]  # of strides 4 to 64
+RoiLevel = Literal[2, 3, 4, 5]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,9 +35,9 @@ class BackboneSettings:
     """
 
     depth: Literal[18, 34, 50, 101] = 50
-    width: int = 64  # channels of the stem; 64 in the paper
+    width: Count = 64  # channels of the stem; 64 in the paper
     norm: Literal["frozen_bn", "bn_frozen_stats", "bn", "gn"] = "frozen_bn"
-    norm_epsilon: float = 1e-5
+    norm_epsilon: NotNegative = 1e-5  # 0 in torchvision's published detectors
     stride_in_1x1: bool = False  # where a bottleneck block halves the resolution: its 1x1 (Matterport) or its 3x3
     conv_bias: bool = False
     same_pool: bool = False  # the stem's pooling padded right and below only, as TensorFlow's SAME
@@ -31,48 +47,48 @@ class BackboneSettings:
 class FpnSettings:
     """Feature pyramid network."""
 
-    channels: int = 256
+    channels: Count = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class RpnSettings:
     """Region proposal network; counts are per image."""
 
-    channels: int = 256
-    levels: tuple[int, ...] = (2, 3, 4, 5, 6)
-    anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)  # one per level, pixels
-    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
+    channels: Count = 256
+    levels: Annotated[tuple[RpnLevel, ...], NotEmpty()] = (2, 3, 4, 5, 6)
+    anchor_sizes: tuple[Positive, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)  # one per level, pixels
+    aspect_ratios: Annotated[tuple[Positive, ...], NotEmpty()] = (0.5, 1.0, 2.0)  # height / width
     rounded_anchors: bool = True
     softmax: bool = False  # two logits per anchor (Matterport) or one
     box_weights: Weights = (1.0, 1.0, 1.0, 1.0)
-    positive_iou: float = 0.7
-    negative_iou: float = 0.3
-    samples: int = 256
-    positive_fraction: float = 0.5
+    positive_iou: Share = 0.7
+    negative_iou: Share = 0.3
+    samples: Count = 256
+    positive_fraction: Share = 0.5
     per_level: bool = True  # choose and suppress proposals within each level, or over all of them
-    before_nms_train: int = 2000  # per level, or over all of them
-    before_nms_test: int = 1000
-    proposals_train: int = 2000
-    proposals_test: int = 1000
-    nms_iou: float = 0.7
-    min_size: float = 1e-3  # pixels
+    before_nms_train: Count = 2000  # per level, or over all of them
+    before_nms_test: Count = 1000
+    proposals_train: Count = 2000
+    proposals_test: Count = 1000
+    nms_iou: Share = 0.7
+    min_size: NotNegative = 1e-3  # pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class RoiSettings:
     """How proposals become RoIs to train on, and how features are cut out for them."""
 
-    samples: int = 512
-    positive_fraction: float = 0.25
+    samples: Count = 512
+    positive_fraction: Share = 0.25
     keep_ratio: bool = False  # fewer negatives where there are fewer positives
-    positive_iou: float = 0.5
-    negative_iou: float = 0.5
+    positive_iou: Share = 0.5
+    negative_iou: Share = 0.5
     append_cells: bool = True  # annotated boxes join the proposals
-    levels: tuple[int, ...] = (2, 3, 4, 5)
-    canonical_size: float = 224.0  # pixels of a box that is pooled from P4
+    levels: Annotated[tuple[RoiLevel, ...], NotEmpty()] = (2, 3, 4, 5)
+    canonical_size: Positive = 224.0  # pixels of a box that is pooled from P4
     rounded_level: bool = False
     convention: Convention = "legacy"
-    sampling_ratio: int = 2
+    sampling_ratio: Count = 2
     box_weights: Weights = (10.0, 10.0, 5.0, 5.0)
 
 
@@ -80,8 +96,8 @@ class RoiSettings:
 class BoxHeadSettings:
     """The head that names an RoI and moves its box."""
 
-    bins: int = 7
-    channels: int = 1024
+    bins: Count = 7
+    channels: Count = 1024
     norm: bool = False  # batch normalisation after both layers (Matterport): of the kind `head_norm`
 
 
@@ -89,8 +105,8 @@ class BoxHeadSettings:
 class MaskHeadSettings:
     """The head that outlines the cell in an RoI."""
 
-    bins: int = 14  # the mask has twice as many
-    channels: int = 256
+    bins: Count = 14  # the mask has twice as many
+    channels: Count = 256
     norm: bool = False
 
 
@@ -98,20 +114,20 @@ class MaskHeadSettings:
 class DetectionSettings:
     """From class scores and boxes to detections."""
 
-    score_threshold: float = 0.05
-    nms_iou: float = 0.5
-    per_image: int = 100
-    candidates: int = 2000  # the most boxes over the threshold that enter NMS
+    score_threshold: Share = 0.05
+    nms_iou: Share = 0.5
+    per_image: Count = 100
+    candidates: Count = 2000  # the most boxes over the threshold that enter NMS
     one_class_per_roi: bool = False  # an RoI is its best class only (Matterport), or every class over the threshold
-    min_size: float = 1e-2  # pixels
+    min_size: NotNegative = 1e-2  # pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class LossSettings:
     """How the five losses are measured and averaged."""
 
-    rpn_beta: float = 1.0 / 9.0  # where smooth L1 turns from square to straight
-    box_beta: float = 1.0 / 9.0
+    rpn_beta: Positive = 1.0 / 9.0  # where smooth L1 turns from square to straight
+    box_beta: Positive = 1.0 / 9.0
     padding_is_background: bool = False  # places left empty for want of RoIs train the class (Matterport)
     per_positive: bool = False  # box losses averaged over positives' coordinates, or summed and divided by all samples
 
@@ -120,8 +136,8 @@ class LossSettings:
 class MaskRCNNSettings:
     """A whole Mask R-CNN. The defaults are torchvision's `maskrcnn_resnet50_fpn`."""
 
-    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # RGB, 0..255
-    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    pixel_mean: Pixel = (123.675, 116.28, 103.53)  # RGB, 0..255
+    pixel_std: Spread = (58.395, 57.12, 57.375)
     black_padding: bool = False  # around the field the network sees black (Matterport), or the mean pixel
     normalized_boxes: bool = False  # x2 and y2 inclusive inside the network, as Matterport's normalised boxes imply
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; geometry and losses are float32
@@ -186,18 +202,18 @@ MATTERPORT = MaskRCNNSettings(
 class EfficientNetSettings:
     """A whole EfficientNet. The defaults are B3 as Keras's `EfficientNetB3`."""
 
-    width: float = 1.2  # times B0's channels
-    depth: float = 1.4  # times B0's blocks
-    stochastic_depth: float = 0.2  # residual branches left out in training: from none at the first block to this share
+    width: Positive = 1.2  # times B0's channels
+    depth: Positive = 1.4  # times B0's blocks
+    stochastic_depth: ShareBelow1 = 0.2  # residual branches left out in training: none of the first, this of the last
     head: Literal["pool", "flatten"] = (
         "pool"  # features averaged over the map (Tan and Le), or each taken (Suvon et al.)
     )
-    dropout: float = 0.3  # of what enters the head's dense layer
-    norm_epsilon: float = 1e-3
-    norm_momentum: float = 0.99  # of the running statistics
+    dropout: ShareBelow1 = 0.3  # of what enters the head's dense layer
+    norm_epsilon: Positive = 1e-3
+    norm_momentum: ShareBelow1 = 0.99  # of the running statistics
     same_padding: bool = True  # where the stride is 2: as TensorFlow's SAME, or half the kernel on either side
-    pixel_mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  # RGB, 0..255
-    pixel_std: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    pixel_mean: Pixel = (0.0, 0.0, 0.0)  # RGB, 0..255
+    pixel_std: Spread = (255.0, 255.0, 255.0)
     stored_normalization: bool = True  # a second mean and variance of the pixels, stored with the weights
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; the dense layer is float32
     remat: bool = False  # compute the blocks again for the gradient, keeping only what enters each
@@ -236,26 +252,14 @@ EFFICIENTNET_TORCHVISION = {
 _Settings = TypeVar("_Settings")
 
 # Settings that came when there were runs already, whose configs lack them: those runs had what is now the default.
-_LATER = {"remat", "head_norm"}
+LATER = frozenset({"remat", "head_norm"})
 
 
 def from_dict(kind: type[_Settings], values: Mapping[str, Any], where: str = "config.model") -> _Settings:
-    """Settings of one `kind` from a dict such as `config.model`; unknown and missing keys are errors.
+    """Settings of one `kind` from a dict such as `config.model`. Raises ConfigError that names every key in error.
 
-    What is newer than the first runs (`_LATER`) may be missing and is then the default.
+    What is newer than the first runs (`LATER`) may be missing and is then the default.
     """
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown, missing = set(values) - set(fields), set(fields) - set(values) - _LATER
-    if unknown or missing:
-        found = [f"{where}.{name} is unknown" for name in sorted(unknown)]
-        found += [f"{where}.{name} is missing" for name in sorted(missing)]
-        raise ValueError(f"{'; '.join(found)}. {kind.__name__} has: {', '.join(fields)}")
-    return kind(**{name: _value(fields[name].type, value, f"{where}.{name}") for name, value in values.items()})
-
-
-def _value(kind: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return from_dict(kind, value, where)  # type: ignore[arg-type]
-    if get_origin(kind) is Literal and value not in get_args(kind):
-        raise ValueError(f"{where} is {value!r}; choose one of {', '.join(map(str, get_args(kind)))}")
-    return tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+    if found := problems(kind, values, where, Complete(LATER)):
+        raise ConfigError("; ".join(found))
+    return build(kind, values)

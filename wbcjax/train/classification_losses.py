@@ -5,6 +5,8 @@ import optax
 from jax import Array
 from jaxtyping import Float
 
+LOSSES = ("class",)  # of what `classification_losses` gives: the accuracy is watched only
+
 
 def classification_losses(
     logits: Float[Array, "n c"], target: Float[Array, "n c"], label_smoothing: float

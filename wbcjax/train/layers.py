@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from wbcjax.checked import ConfigError
 from wbcjax.models.norm import BatchNorm
 
 # Layers by the names of Matterport's Mask R-CNN (`train(layers=...)`): its ResNet stages 3, 4, 5 are torchvision's
@@ -28,13 +29,13 @@ def split_weights(params: Any, layers: str) -> tuple[dict, dict]:
     """Two trees that make up `params`: the weights that `layers` names, and the frozen rest.
 
     layers: a name of LAYERS, or a regular expression matched from the start of paths like "box_head/fc1/kernel".
-    Raises ValueError when no weight matches.
+    Raises ConfigError when no weight matches.
     """
     pattern = _pattern(layers)
     flat = flatten_dict(params)
     trained = {path: weight for path, weight in flat.items() if pattern.match("/".join(path))}
     if not trained:
-        raise ValueError(
+        raise ConfigError(
             f"layers {layers!r} of config.train.phases match no weight: give one of {', '.join(LAYERS)} or a regular "
             f"expression matched from the start of paths under {', '.join(sorted(params))}"
         )

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from wbcjax.models.mask_rcnn import TrainOutputs
 from wbcjax.models.settings import LossSettings
 
+LOSSES = ("rpn_objectness", "rpn_box", "class", "box", "mask")  # that `mask_rcnn_losses` gives
+
 
 def mask_rcnn_losses(
     outputs: TrainOutputs, settings: LossSettings, axis_name: str | None = None

@@ -9,6 +9,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
+from wbcjax.checked import ConfigError
 from wbcjax.train.step import AXIS
 
 
@@ -21,8 +22,7 @@ class DataParallel:
     """
 
     def __init__(self, how: str, devices: Sequence[Any] | None = None) -> None:
-        if how == "pmap" and jax.process_count() > 1:
-            raise ValueError("config.train.parallel 'pmap' works in one process only: choose 'shard_map'")
+        check_parallel(how)
         # In the processes' order, so that their rows of a batch together lie as one process alone would have them.
         self.devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
         self._mine = [device for device in self.devices if device.process_index == jax.process_index()]
@@ -66,12 +66,18 @@ class DataParallel:
         return jax.tree.map(lambda leaf: leaf[0], copies) if self._pmap else copies
 
 
+def check_parallel(how: str) -> None:
+    """Raise ConfigError for "pmap" in several processes."""
+    if how == "pmap" and jax.process_count() > 1:
+        raise ConfigError("config.train.parallel is 'pmap', which works in one process only: give 'shard_map'")
+
+
 def check_batch_size(batch_size: int, devices: int, accumulate: int) -> None:
-    """Raise ValueError unless a batch divides evenly over the devices, and each share into `accumulate` parts."""
+    """Raise ConfigError unless a batch divides evenly over the devices, and each share into `accumulate` parts."""
     parts = devices * accumulate
     if batch_size % parts:
         of_parts = f" in {accumulate} parts (config.train.accumulate)" if accumulate > 1 else ""
-        raise ValueError(
+        raise ConfigError(
             f"config.train.batch_size is {batch_size}, which {devices} devices cannot share evenly{of_parts}: choose a "
-            f"multiple of {parts}"
+            f"multiple of {parts}, such as --config.train.batch_size={-(-batch_size // parts) * parts}"
         )

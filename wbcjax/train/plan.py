@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from wbcjax.checked import ConfigError
 from wbcjax.train.settings import TrainSettings
 
 
@@ -45,20 +46,19 @@ def plan_run(settings: TrainSettings, images: int) -> Plan:
     """Lay out a run over a training set of `images`; an epoch is `images / batch_size` steps.
 
     The length is `steps` if above 0, else `epochs` if above 0, else the sum of the phases' epochs. A run shorter than
-    its phases leaves the last ones out. Raises ValueError where nothing gives a length, or it goes beyond the phases.
+    its phases leaves the last ones out. Raises ConfigError where nothing gives a length, or it goes beyond the phases.
     """
     if images < 1:
-        raise ValueError("the training set is empty: check the files and the split that config.dataset names")
+        raise ConfigError("the training set is empty: check the files and the split that config.dataset names")
+    check_length(settings)
     steps_per_epoch = images / settings.batch_size
     phases, epochs = [], 0.0
     for phase in settings.phases:
         phases.append(Phase(round(epochs * steps_per_epoch), phase.layers, phase.learning_rate_scale))
         epochs += phase.epochs
     steps = settings.steps or _steps(settings.epochs or epochs, steps_per_epoch)
-    if steps < 1:
-        raise ValueError("the length of the run is not given: set config.train.steps, .epochs or .phases")
     if phases and steps > _steps(epochs, steps_per_epoch):
-        raise ValueError(
+        raise ConfigError(
             f"config.train.phases end after {epochs:g} epochs, the run after {steps / steps_per_epoch:g} ({steps} "
             f"steps of {settings.batch_size} images out of {images}): lengthen a phase, or set steps and epochs to 0"
         )
@@ -68,6 +68,20 @@ def plan_run(settings: TrainSettings, images: int) -> Plan:
         phases=tuple(phases) or (Phase(0, "all", 1.0),),
         steps_per_evaluation=settings.eval_every_epochs * steps_per_epoch,
     )
+
+
+def check_length(settings: TrainSettings) -> None:
+    """Raise ConfigError where nothing gives a length, or it goes beyond the phases, whatever the training set."""
+    if not (settings.steps or settings.epochs or settings.phases):
+        raise ConfigError(
+            "config.train.steps and epochs are 0, and there are no phases: the length of the run is not given; set one"
+        )
+    epochs = sum(phase.epochs for phase in settings.phases)
+    if settings.phases and not settings.steps and settings.epochs > epochs:
+        raise ConfigError(
+            f"config.train.epochs is {settings.epochs:g}, and config.train.phases end after {epochs:g}: lengthen a "
+            "phase, or set epochs to 0"
+        )
 
 
 def learning_rate(settings: TrainSettings, plan: Plan) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
