@@ -16,6 +16,7 @@ from wbcjax.checked import ConfigError
 from wbcjax.command_line import parse_flags
 from wbcjax.config_checks import check_machine
 from wbcjax.config_file import load_config_file
+from wbcjax.places import check_writable, told
 from wbcjax.start import UnusableWeights
 from wbcjax.tasks import make_task
 from wbcjax.train.guard import NonFiniteLoss
@@ -43,8 +44,8 @@ def main(overrides: list[str]) -> None:
     runtime.quiet_libraries()
     if TUNE_MALLOC.value:
         heap.tune_malloc()
-    runtime.use_compilation_cache()
     try:
+        runtime.use_compilation_cache()
         processes.join(COORDINATOR.value, PROCESS_ID.value, NUM_PROCESSES.value, distributed=DISTRIBUTED.value)
     except ValueError as error:
         sys.exit(f"train.py: {error}")
@@ -55,16 +56,17 @@ def main(overrides: list[str]) -> None:
 def run(config: ConfigDict) -> None:
     try:
         check_machine(config)
+        check_writable(Path(WORKDIR.value))
         with breakable():  # a data set may take minutes to build
             task = make_task(config)
     except Interrupted as interrupted:
         sys.exit(exit_code(interrupted.signal))
     except (OSError, ValueError) as error:  # of the settings, or of the set
-        sys.exit(f"train.py: {error}")
+        sys.exit(f"train.py: {told(error)}")
     try:
         stopped_by = train(config, task, Path(WORKDIR.value), allow_config_change=ALLOW_CHANGE.value)
     except (ConfigError, ConfigChanged, NonFiniteLoss, UnusableWeights, OSError) as error:
-        sys.exit(f"train.py: {error}")
+        sys.exit(f"train.py: {told(error)}")
     if stopped_by:
         sys.exit(exit_code(stopped_by))
 
