@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,10 +15,11 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from wbcjax.models import efficientnet
+from wbcjax.models import conv, efficientnet
 from wbcjax.models.conv import Conv, DepthwiseConv
 from wbcjax.models.efficientnet import Classifier, Head
 from wbcjax.models.fold import fold, folded
+from wbcjax.models.initial import initial_values
 from wbcjax.models.settings import EFFICIENTNET_KERAS, EFFICIENTNET_SIDE, EFFICIENTNET_TORCHVISION
 
 CANVAS = (40, 36)
@@ -140,6 +142,34 @@ def test_fresh_weights_are_drawn_as_the_modules_would_draw_them(fresh):
         assert abs(ours["kernel"].mean()) < 0.05 * spread, name
     norm, stored = params["base"]["stem_bn"], fresh["batch_stats"]["base"]["stem_bn"]
     assert [float(x.mean()) for x in (norm["scale"], norm["bias"], stored["mean"], stored["var"])] == [1, 0, 0, 1]
+
+
+def test_training_starts_from_what_the_modules_initialisers_give(monkeypatch):
+    monkeypatch.setattr(efficientnet, "DENSE_INIT", nn.initializers.constant(0.25))
+    monkeypatch.setattr(
+        conv, "DEPTHWISE_INIT", lambda key, shape, dtype: jnp.arange(math.prod(shape), dtype=dtype).reshape(shape)
+    )
+    config = ConfigDict(dataclasses.asdict(dataclasses.replace(SMALL, depth=0.1)))
+    params = efficientnet.init(efficientnet.from_config(config, CLASSES), CANVAS, seed=0)["params"]
+    np.testing.assert_array_equal(params["head"]["logits"]["kernel"], np.full((320, CLASSES), 0.25))
+    np.testing.assert_array_equal(
+        params["base"]["block1_0"]["depthwise_conv"]["kernel"], np.arange(72.0).reshape(3, 3, 8)
+    )
+
+
+def test_initial_values_are_those_of_flaxs_own_init_compiled_or_not():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = DepthwiseConv(3, name="depthwise")(efficientnet.Convolution(4, 1, name="conv")(x))
+            self.variable("own", "ones", jnp.ones, (3,))
+            return nn.Dense(2, kernel_init=efficientnet.DENSE_INIT, name="dense")(x)
+
+    x = jnp.zeros((1, 4, 4, 3))
+    found = initial_values(Net(), 7, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    jax.tree.map(np.testing.assert_array_equal, found, jax.jit(Net().init)(jax.random.key(7), x))
+    kernels = [found["params"][name]["kernel"] for name in ("conv", "depthwise", "dense")]
+    assert len({float(kernel.flat[0]) for kernel in kernels}) == 3
 
 
 def test_fresh_weights_are_the_same_for_the_same_seed_and_others_for_another(fresh):

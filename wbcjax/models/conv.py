@@ -15,12 +15,15 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from wbcjax.models.initial import drawn, he_normal
 from wbcjax.ops.forms import for_cpu
 
 MANY_PIXELS = 48 * 64  # of a batch of feature maps, from which the form for many pays
 STRIP_PIXELS = 2048  # of one product in its kernel gradient
 FEW_CHANNELS = 4  # as many as an image's
 HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al. 2015, as torchvision's ResNet
+
+DEPTHWISE_INIT = drawn(he_normal)
 
 
 class Conv(nn.Module):
@@ -55,8 +58,7 @@ class DepthwiseConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
-        he_normal = nn.initializers.normal((2 / self.kernel**2) ** 0.5)  # an output sees, and is seen by, one channel
-        kernel = self.param("kernel", he_normal, (self.kernel, self.kernel, x.shape[-1]), jnp.float32)  # (k, k, c)
+        kernel = self.param("kernel", DEPTHWISE_INIT, (self.kernel, self.kernel, x.shape[-1]), jnp.float32)  # (k, k, c)
         return depthwise(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.same)
 
 

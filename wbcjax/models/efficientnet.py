@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 from jaxtyping import Float, Key, UInt8
 from ml_collections import ConfigDict
 
 from wbcjax.models.conv import Conv, DepthwiseConv
+from wbcjax.models.initial import drawn, he_normal, initial_values
 from wbcjax.models.norm import BatchNorm
 from wbcjax.models.settings import EfficientNetSettings, from_dict
 
@@ -41,8 +40,10 @@ STAGES = (  # table 1 of the paper
 STEM, TOP = 32, 1280  # B0's channels before and after the stages
 SQUEEZE = 4  # a block's channels to those inside its squeeze-and-excitation
 
-# As the paper's code: uniform, of the variance 1 / (3 outputs).
-DENSE_INIT = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+# As the paper's code: the dense layer's kernel uniform, of the variance 1 / (3 outputs).
+DENSE_INIT = drawn(lambda rng, shape: rng.uniform(-1.0, 1.0, shape) / math.sqrt(shape[1]))
+KERNEL_INIT = drawn(he_normal)
+Convolution = functools.partial(Conv, kernel_init=KERNEL_INIT)
 
 Image = Float[Array, "n h w 3"] | UInt8[Array, "n h w 3"]  # RGB, 0..255
 
@@ -84,7 +85,7 @@ class EfficientNet(nn.Module):
         x = (image.astype(jnp.float32) - jnp.array(s.pixel_mean)) / jnp.array(s.pixel_std)
         if s.stored_normalization:
             x = StoredNormalization(name="normalization")(x)
-        x = Conv(scaled_channels(STEM, s.width), 3, 2, False, dtype, same=s.same_padding, name="stem_conv")(x)
+        x = Convolution(scaled_channels(STEM, s.width), 3, 2, False, dtype, same=s.same_padding, name="stem_conv")(x)
         x = norm(name="stem_bn", swish=True)(x)  # (n, h/2, w/2, c)
 
         repeats = [math.ceil(s.depth * stage.blocks) for stage in STAGES]
@@ -95,7 +96,7 @@ class EfficientNet(nn.Module):
                 stride = stage.stride if i == 0 else 1
                 block = mb_conv(s, norm, stage.expansion, stage.kernel, stride, width, name=f"block{number}_{i}")
                 x = block(x, weights.pop(0))
-        x = Conv(scaled_channels(TOP, s.width), 1, 1, False, dtype, name="top_conv")(x)
+        x = Convolution(scaled_channels(TOP, s.width), 1, 1, False, dtype, name="top_conv")(x)
         return norm(name="top_bn", swish=True)(x)  # (n, h/32, w/32, c)
 
 
@@ -121,14 +122,14 @@ class MBConv(nn.Module):
         expanded, squeezed = x.shape[-1] * self.expansion, max(1, x.shape[-1] // SQUEEZE)
         y = x
         if self.expansion > 1:
-            y = Conv(expanded, 1, 1, False, dtype, name="expand_conv")(y)
+            y = Convolution(expanded, 1, 1, False, dtype, name="expand_conv")(y)
             y = norm(name="expand_bn", swish=True)(y)  # (n, h, w, e)
         y = DepthwiseConv(self.kernel, self.stride, s.same_padding, dtype, name="depthwise_conv")(y)
         y = norm(name="depthwise_bn", swish=True)(y)  # (n, h2, w2, e)
         average = jnp.mean(y, (1, 2), keepdims=True)  # (n, 1, 1, e)
-        average = nn.swish(Conv(squeezed, 1, dtype=dtype, name="squeeze")(average))
-        y *= nn.sigmoid(Conv(expanded, 1, dtype=dtype, name="excite")(average))
-        y = Conv(self.width, 1, 1, False, dtype, name="project_conv")(y)
+        average = nn.swish(Convolution(squeezed, 1, dtype=dtype, name="squeeze")(average))
+        y *= nn.sigmoid(Convolution(expanded, 1, dtype=dtype, name="excite")(average))
+        y = Convolution(self.width, 1, 1, False, dtype, name="project_conv")(y)
         y = norm(name="project_bn")(y)
         if self.stride > 1 or x.shape[-1] != self.width:
             return y
@@ -176,28 +177,17 @@ def from_config(config: ConfigDict, num_classes: int) -> Classifier:
 
 
 def init(model: Classifier, canvas: tuple[int, int], seed: int) -> dict[str, Any]:
-    """Fresh variables {"params", "batch_stats"} in host memory; a flattening head fits one canvas only.
-
-    Drawn by NumPy as the modules' own initialisers would: those of B3 compile for most of a minute.
-    """
-    rng = np.random.default_rng(seed)
-    wanted: dict[tuple[str, ...], Any] = flatten_dict(shapes(model, canvas))
-    return unflatten_dict({path: _fresh(path[-1], leaf.shape, rng) for path, leaf in wanted.items()})
+    """Fresh variables in host memory, by the modules' own initialisers; a flattening head fits one canvas only."""
+    return initial_values(model, seed, _image(canvas))
 
 
 def shapes(model: Classifier, canvas: tuple[int, int]) -> dict[str, Any]:
     """The tree of the variables, of shapes only."""
-    image = jax.ShapeDtypeStruct((1, *canvas, 3), jnp.float32)
-    return jax.eval_shape(lambda image: model.init(jax.random.key(0), image), image)
+    return jax.eval_shape(lambda image: model.init(jax.random.key(0), image), _image(canvas))
 
 
-def _fresh(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Float[np.ndarray, "..."]:
-    if name != "kernel":
-        return np.full(shape, name in ("scale", "var"), np.float32)
-    if len(shape) == 2:  # of the dense layer
-        return rng.uniform(-1.0, 1.0, shape).astype(np.float32) / np.float32(math.sqrt(shape[1]))
-    outputs = shape[3] if len(shape) == 4 else 1  # that an input of the kernel is seen by, at each of its places
-    return rng.standard_normal(shape, np.float32) * np.float32(math.sqrt(2 / (shape[0] * shape[1] * outputs)))
+def _image(canvas: tuple[int, int]) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, *canvas, 3), jnp.float32)
 
 
 def _batch_norm(settings: EfficientNetSettings, train: bool, axis_name: str | None) -> Callable[..., nn.Module]:

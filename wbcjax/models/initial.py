@@ -1,0 +1,51 @@
+"""Initial values of a network's variables: each by the initialiser of its module, and nothing compiled for them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+def drawn(draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]) -> nn.initializers.Initializer:
+    """The initialiser whose values `draw` gives of a generator and a shape: NumPy's, seeded by the key, on the host.
+
+    JAX's own compile a program for each shape: for all those of an EfficientNet-B3 the better part of a minute.
+    """
+
+    def initialise(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        def on_host(data: Any) -> np.ndarray:
+            return draw(np.random.default_rng(np.asarray(data)), tuple(shape)).astype(dtype)
+
+        data = jax.random.key_data(key)
+        if isinstance(data, jax.core.Tracer):
+            return jax.pure_callback(on_host, jax.ShapeDtypeStruct(shape, dtype), data)
+        return jnp.asarray(on_host(data))
+
+    return initialise
+
+
+def he_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """A kernel (h, w, in, out), or (h, w, channels) of a depthwise convolution, of He et al. 2015 by its outputs."""
+    outputs = shape[3] if len(shape) == 4 else 1  # that an input of the kernel is seen by, at each of its places
+    return rng.standard_normal(shape, np.float32) * np.float32((2 / (shape[0] * shape[1] * outputs)) ** 0.5)
+
+
+def initial_values(network: nn.Module, seed: int, *shapes: jax.ShapeDtypeStruct) -> dict[str, Any]:
+    """Fresh variables of `network` in host memory, for inputs of these `shapes`: what its `init` gives.
+
+    Of its forward pass nothing but shapes is computed. Initialisers do not depend on the inputs: they see the key
+    alone, and are evaluated one by one.
+    """
+    found: dict[str, Any] = {}
+    key = jax.random.key(seed)
+
+    def forward(*inputs: Array) -> None:
+        with jax.ensure_compile_time_eval():
+            found.update(network.init(key, *inputs))  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    jax.eval_shape(forward, *shapes)
+    return jax.device_get(found)
