@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from configs import base, smear_demo
 from tests.train import toy
 from wbcjax.models import efficientnet, mask_rcnn
-from wbcjax.start import UnusableWeights, settings_of, start_from, starting_weights
+from wbcjax.models.settings import EFFICIENTNET_KERAS, MATTERPORT, TORCHVISION
+from wbcjax.start import UnusableWeights, settings_of, start_from, starting_weights, unnormalised
 from wbcjax.train.loop import train
 from wbcjax.weights.ours import note_settings
 from wbcjax.weights.safetensors_file import write_safetensors
@@ -106,8 +107,8 @@ def test_what_was_loaded_is_told_in_the_log(weights, caplog):
 
 
 def test_without_a_starting_point_a_run_starts_from_fresh_weights():
-    config = toy_config()
-    assert starting_weights(config, settings_of(config)) is None
+    config, variables = toy_config(), {"params": {}}
+    assert starting_weights(config, settings_of(config))(variables) is variables
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no weights"])
@@ -161,3 +162,51 @@ def test_a_run_takes_its_starting_point_once_and_goes_on_without_it(tmp_path):
     assert calls == ["start"]
     sizes = [record["size"] for record in toy.records(tmp_path, "train")]
     assert sizes == [0.0, 0.0]  # the mean size of what weights of zero put out
+
+
+def statistics(*parts: str, mean: float = 0.0) -> dict:
+    """Of a batch norm in each part, initial ones unless `mean` is another, and of an EfficientNet's pixels."""
+    tree: dict = {part: {"bn1": {"mean": np.full(2, mean), "var": np.ones(2)}} for part in parts}
+    pixels = {"mean": np.zeros(3), "var": np.ones(3), "count": np.zeros(())}
+    return tree | {"base": tree.get("base", {}) | {"normalization": pixels}}
+
+
+SCRATCH = dataclasses.replace(TORCHVISION, backbone=dataclasses.replace(TORCHVISION.backbone, norm="bn"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "layers", "found", "expected"),
+    [
+        (TORCHVISION, "all", statistics("backbone"), ["backbone"]),
+        (TORCHVISION, "heads", statistics("backbone", mean=0.1), []),
+        (MATTERPORT, "all", statistics("backbone", "box_head", "mask_head"), ["backbone", "box_head", "mask_head"]),
+        (MATTERPORT, "all", statistics("backbone", mean=1) | statistics("mask_head"), ["mask_head"]),
+        (SCRATCH, "all", statistics("backbone"), []),
+        (SCRATCH, "heads", statistics("backbone"), ["backbone"]),
+        (EFFICIENTNET_KERAS["b0"], "all", statistics("base"), []),
+        (EFFICIENTNET_KERAS["b0"], "heads", statistics("base"), ["base"]),
+    ],
+)
+def test_frozen_norms_without_trained_statistics_are_found(settings, layers, found, expected):
+    assert unnormalised({"params": {}, "batch_stats": found}, settings, layers) == expected
+    assert unnormalised({"params": {}}, settings, layers) == []
+
+
+def test_a_new_run_on_frozen_norms_without_weights_says_so_with_the_remedy(caplog):
+    config, variables = base.mask_rcnn(), {"params": {}, "batch_stats": statistics("backbone")}
+    assert starting_weights(config, settings_of(config))(variables) is variables
+    (told,) = caplog.messages
+    assert told.startswith("nothing is normalised in backbone")
+    assert "(config.init_from), or set --config.model.backbone.norm=gn" in told
+    caplog.clear()
+    config.model.backbone.norm = "bn"
+    starting_weights(config, settings_of(config))(variables)
+    assert caplog.messages == []
+
+
+def test_a_run_that_goes_on_is_not_told_of_how_it_started(tmp_path):
+    told = []
+    task = dataclasses.replace(toy.task(), start=lambda variables: told.append(1) or variables)
+    for steps in (1, 2):
+        train(toy.config(steps=steps), task, tmp_path, allow_config_change=True)
+    assert told == [1]

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings, from_dict
 from wbcjax.run import CLASSIFICATION, load_config, task_of
 from wbcjax.train.checkpoint import load_variables
+from wbcjax.train.layers import layers_pattern
 from wbcjax.weights.files import read_weights
 from wbcjax.weights.initialise import Initialised, initialise, initialise_from_ours
 from wbcjax.weights.ours import TRAINED_WITH, noted_settings
@@ -27,18 +29,27 @@ class UnusableWeights(ValueError):
     """Weights that a run was to start from do not fit it."""
 
 
-def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variables], Variables] | None:
-    """What puts the weights of `config.init_from` into fresh variables of a model of `settings`; None without any.
+def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variables], Variables]:
+    """What puts the weights of `config.init_from`, where it names some, into fresh variables of a model of `settings`.
 
     `init_from` is a weights file, or the folder of a run, and `init_parts` the parts to take over. What was loaded,
     what was left out and why, and what kept its initial value is told in the log. What is returned raises
-    UnusableWeights for weights that do not fit.
+    UnusableWeights for weights that do not fit. Norms that nothing has given statistics to are told of too.
     """
     place = config.get("init_from", "")  # runs from before there was a choice have none
-    if not place:
-        return None
 
     def start(variables: Variables) -> Variables:
+        started = load(variables) if place else variables
+        if parts := unnormalised(started, settings, config.train.phases[0]["layers"] if config.train.phases else "all"):
+            log.warning(
+                "nothing is normalised in %s: its batch norms are frozen, and their statistics are the initial ones "
+                "(mean 0, variance 1). Start from weights that have them (config.init_from), or %s",
+                " and ".join(parts),
+                ", or ".join(_REMEDIES.get(part, _REMEDY) for part in parts),
+            )
+        return started
+
+    def load(variables: Variables) -> Variables:
         try:
             started = start_from(Path(place), variables, settings, tuple(config.get("init_parts", ())))
         except (OSError, ValueError) as error:
@@ -50,6 +61,34 @@ def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variab
         return started.variables
 
     return start
+
+
+_REMEDY = "let the first of config.train.phases train these layers"
+_REMEDIES = {
+    "backbone": "set --config.model.backbone.norm=gn (or bn, all of it trained from the first phase on)",
+    "box_head": "--config.model.box_head.norm=False",
+    "mask_head": "--config.model.mask_head.norm=False",
+}
+
+
+def unnormalised(variables: Variables, settings: Settings, layers: str) -> list[str]:
+    """Parts of a model with batch norms that use stored statistics while `layers` are trained, and have initial ones.
+
+    layers: as in `wbcjax.train.layers`. Norms of frozen layers use what is stored, whatever their kind.
+    """
+    frozen = set()
+    if isinstance(settings, MaskRCNNSettings):
+        frozen |= {"backbone"} if settings.backbone.norm in ("frozen_bn", "bn_frozen_stats") else set()
+        frozen |= {part for part in ("box_head", "mask_head") if getattr(settings, part).norm}
+    stored: dict[tuple[str, ...], Any] = flatten_dict(variables.get("batch_stats", {}))
+    trained, parts = layers_pattern(layers), set()
+    for (*module, name), var in stored.items():
+        if name != "var" or (*module, "count") in stored:  # the latter is of pixels: Keras's Normalization
+            continue
+        uses_stored = module[0] in frozen or not trained.match("/".join((*module, "scale")))
+        if uses_stored and np.all(var == 1) and not np.any(stored[*module, "mean"]):
+            parts.add(module[0])
+    return sorted(parts)
 
 
 def start_from(place: Path, variables: Variables, settings: Settings, only: Sequence[str] = ()) -> Initialised:

@@ -1,5 +1,7 @@
 """What is folded into the kernels before it, and what is not."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,7 @@ class Net(nn.Module):
 def test_only_norms_behind_their_convolution_are_folded_and_the_others_stay():
     random = np.random.default_rng(0)
     x = jnp.asarray(random.normal(size=(2, 6, 6, 3)), jnp.float32)
-    network = Net()
+    network: Any = Net()
     variables = jax.tree.map(
         lambda leaf: jnp.asarray(random.uniform(0.5, 2.0, leaf.shape), jnp.float32), network.init(jax.random.key(0), x)
     )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 
 def drawn(draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]) -> nn.initializers.Initializer:
@@ -21,7 +22,7 @@ def drawn(draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]) ->
             return draw(np.random.default_rng(np.asarray(data)), tuple(shape)).astype(dtype)
 
         data = jax.random.key_data(key)
-        if isinstance(data, jax.core.Tracer):
+        if isinstance(data, Tracer):
             return jax.pure_callback(on_host, jax.ShapeDtypeStruct(shape, dtype), data)
         return jnp.asarray(on_host(data))
 

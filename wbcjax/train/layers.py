@@ -31,7 +31,7 @@ def split_weights(params: Any, layers: str) -> tuple[dict, dict]:
     layers: a name of LAYERS, or a regular expression matched from the start of paths like "box_head/fc1/kernel".
     Raises ConfigError when no weight matches.
     """
-    pattern = _pattern(layers)
+    pattern = layers_pattern(layers)
     flat = flatten_dict(params)
     trained = {path: weight for path, weight in flat.items() if pattern.match("/".join(path))}
     if not trained:
@@ -53,7 +53,7 @@ def frozen_statistics(layers: str) -> AbstractContextManager:
 
     Others of the batch would shift what frozen weights were trained to give. Of this package's batch norm, and flax's.
     """
-    trained = _pattern(layers)
+    trained = layers_pattern(layers)
 
     def keep_stored(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         norm = context.module
@@ -72,7 +72,7 @@ def keep_frozen(after: dict, before: dict, params: dict, layers: str) -> dict:
 
     A module without parameters goes with the next one above it that has some.
     """
-    pattern, weights = _pattern(layers), list(flatten_dict(params))
+    pattern, weights = layers_pattern(layers), list(flatten_dict(params))
 
     def is_trained(module: tuple[str, ...]) -> bool:
         below = [weight for weight in weights if weight[: len(module)] == module]
@@ -86,5 +86,6 @@ def keep_frozen(after: dict, before: dict, params: dict, layers: str) -> dict:
     return jax.tree_util.tree_map_with_path(choose, after, before)
 
 
-def _pattern(layers: str) -> re.Pattern:
+def layers_pattern(layers: str) -> re.Pattern:
+    """What matches, from the start of their paths, the weights that `layers` names."""
     return re.compile(LAYERS.get(layers, layers))
