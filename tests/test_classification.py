@@ -8,9 +8,7 @@ import shutil
 from pathlib import Path
 
 import cv2
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -20,8 +18,7 @@ from configs import base, myeloma_efficientnet_b3
 from tests.oracle import oracle, paint
 from tests.train.steps import parameters_of_steps
 from wbcjax import tasks
-from wbcjax.batch import CropBatch
-from wbcjax.classification import _summary, classification_task, crop_losses, evaluate_classifier
+from wbcjax.classification import _summary, classification_task, evaluate_classifier
 from wbcjax.classify import crop_classifier, load_classifier
 from wbcjax.evaluate.classification import classification_scores
 from wbcjax.evaluate.predictions import Predictions, load_predictions
@@ -325,21 +322,3 @@ def test_unknown_settings_of_the_model_are_refused_by_name(tmp_path):
         config.model.heads = 3
     with pytest.raises(ValueError, match=r"config\.model\.heads is unknown"):
         classification_task(config)
-
-
-class Plain(nn.Module):
-    """A classifier that stores nothing beside its parameters."""
-
-    @nn.compact
-    def __call__(self, image, keys=None, axis_name=None):
-        return nn.Dense(3, kernel_init=nn.initializers.zeros)(image.astype(jnp.float32).mean((1, 2)))
-
-
-def test_a_classifier_without_statistics_has_its_losses():
-    config = myeloma_efficientnet_b3.get_config()
-    config.loss.label_smoothing = 0.0
-    batch = CropBatch(np.ones((2, 4, 4, 3), np.uint8), np.eye(3, dtype=np.float32)[:2], np.arange(2, dtype=np.int32))
-    params = Plain().init(jax.random.key(0), batch.image)["params"]
-    losses, changed = crop_losses(Plain(), config)(params, {}, batch, jax.random.split(jax.random.key(0), 2), "")  # pyright: ignore[reportArgumentType]
-    assert changed == {}
-    assert float(losses["class"]) == pytest.approx(np.log(3))
