@@ -11,9 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import myeloma_efficientnet_b3
 from tests.train import toy
 from tests.train.test_loop import killer
 from tests.train.test_step import run, settings
+from wbcjax.batch import CropBatch
+from wbcjax.classification import crop_losses
+from wbcjax.models import efficientnet
+from wbcjax.models.settings import EFFICIENTNET_KERAS
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.layers import frozen_statistics, keep_frozen
 from wbcjax.train.loop import train
@@ -158,3 +163,25 @@ def test_a_collection_called_as_what_a_checkpoint_has_beside_it_is_refused():
     optimizer = make_optimizer(settings())
     with pytest.raises(ValueError, match="called 'key': give it another name"):
         init_state({"params": {"head": np.zeros(2)}, "key": {"a": np.zeros(2)}}, optimizer, "all", 0, ema=False)
+
+
+class Plain(efficientnet.Classifier):
+    """A classifier that stores nothing beside its parameters."""
+
+    def setup(self):
+        self.dense = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
+
+    def __call__(self, image, keys=None, axis_name=None):
+        return self.dense(image.astype(jnp.float32).mean((1, 2)))
+
+
+def test_a_classifier_without_statistics_has_its_losses():
+    config = myeloma_efficientnet_b3.get_config()
+    config.loss.label_smoothing = 0.0
+    image, target = jnp.ones((2, 4, 4, 3), jnp.uint8), jnp.eye(3)[:2]
+    batch = CropBatch(image, target, jnp.arange(2))  # pyright: ignore[reportArgumentType]
+    model = Plain(EFFICIENTNET_KERAS["b0"], 3)
+    params = model.init(jax.random.key(0), batch.image)["params"]
+    losses, changed = crop_losses(model, config)(params, {}, batch, jax.random.split(jax.random.key(0), 2), "")  # pyright: ignore[reportArgumentType]
+    assert changed == {}
+    assert float(losses["class"]) == pytest.approx(np.log(3))
