@@ -1,9 +1,10 @@
-"""Score a trained model: `python evaluate.py --workdir runs/X [--split val]`.
+"""Score a trained model: `python evaluate.py --workdir runs/X [--split test]`.
 
-Prints the scores as tables, and writes scores.json and what it rests on into runs/X/evaluation/val,
-and the page runs/X/report.html. On data that the run never saw: `--annotations other/via.json --images other/images`
-for a detector, `--drawn_seed 1000000` for one of drawn fields, `--crops folder` for a classifier: into a folder of
-their own beside it. Where the run's folder cannot be written, `--out` names another.
+Prints the scores as tables, and writes scores.json and what it rests on into runs/X/evaluation/val, and the page
+runs/X/report.html. Scored is the part `test` where the run has one, else `val`, which also chose the best checkpoint;
+what the run was trained on is left out. On data that the run never saw: `--annotations other/via.json --images
+other/images` for a detector, `--drawn_seed 1000000` for one of drawn fields, `--crops folder` for a classifier: into a
+folder of their own beside it. Where the run's folder cannot be written, `--out` names another.
 """
 
 import sys
@@ -15,7 +16,9 @@ from wbcjax.command_line import parse_flags
 from wbcjax.ending import ending
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of a training run", required=True)
-SPLIT = flags.DEFINE_enum("split", "val", ["train", "val"], "fields, or crops, to score on")
+SPLIT = flags.DEFINE_enum(
+    "split", None, ["train", "val", "test"], "part of the data to score on; default: test where there is one, else val"
+)
 ANNOTATIONS = flags.DEFINE_string("annotations", None, "score on other fields: their annotations, in the run's format")
 IMAGES = flags.DEFINE_string("images", None, "and their image folder")
 DRAWN_SEED = flags.DEFINE_integer("drawn_seed", None, "score on other drawn fields, as many, from this seed on")

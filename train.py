@@ -58,7 +58,7 @@ def run(config: ConfigDict) -> None:
         check_machine(config)
         check_writable(Path(WORKDIR.value))
         with breakable():  # a data set may take minutes to build
-            task = make_task(config)
+            task = make_task(config, Path(WORKDIR.value))
     except Interrupted as interrupted:
         sys.exit(exit_code(interrupted.signal))
     except (OSError, ValueError) as error:  # of the settings, or of the set

@@ -177,6 +177,14 @@ def test_other_crops_in_a_folder_called_val_do_not_replace_the_runs_own_evaluati
     assert ((run / "report.html").read_bytes(), (run / "evaluation/val/scores.json").read_bytes()) == before
 
 
+def test_crops_that_a_run_was_trained_on_are_left_out_of_other_folders(run, tmp_path):
+    told = tasks.evaluate(run, "val", "latest", crops=str(shutil.copytree(run.parent / "crops", tmp_path / "copies")))
+    found = json.loads((run / f"evaluation/{tmp_path.name}_copies/scores.json").read_text())
+    assert found["counts"]["crops"] == 8  # of 40, those of the two fields that validated
+    assert (found["scored"]["left_out"], found["scored"]["chose_checkpoint"]) == (32, False)
+    assert told.startswith(f"Scored: 8 crops of {tmp_path / 'copies'}, none of which the model was trained on; 32 left")
+
+
 def test_crops_of_unknown_fields_are_resampled_one_by_one(run, tmp_path):
     others = write_crops(tmp_path / "others", 3)
     (others / "crops.csv").unlink()

@@ -21,14 +21,16 @@ from configs import base, smear_demo
 from tests.evaluate.make import annotated, detected
 from tests.input.sets import write_format
 from tests.train.steps import parameters_of_steps
-from wbcjax import cli
+from wbcjax import cli, tasks
+from wbcjax.data_note import note_in, refuse_forgotten
 from wbcjax.detection import all_scores, all_tables, detection_task, evaluate_run
 from wbcjax.evaluate import detections as saved
 from wbcjax.evaluate.scores import write_json
 from wbcjax.files import write_png
+from wbcjax.input.builder import sources
 from wbcjax.models import mask_rcnn
 from wbcjax.predict import predictor
-from wbcjax.run import load_config
+from wbcjax.run import load_config, load_facts
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import read_image
 from wbcjax.train.loop import train
@@ -114,7 +116,7 @@ def test_a_run_leaves_its_config_and_every_loss_of_every_step(run):
 
 
 def test_a_run_notes_at_which_scale_it_saw_its_fields_and_prediction_keeps_to_it(run):
-    assert json.loads((run / "data.json").read_text()) == {"scale": [1.0, 1.0]}  # 96 x 128 on 128 x 128
+    assert load_facts(run)["scale"] == [1.0, 1.0]  # 96 x 128 on 128 x 128
     assert wbcjax.load(run, "latest").scales == (1.0, 1.0)
 
 
@@ -125,7 +127,7 @@ def test_all_training_steps_run_one_compilation(run):
 def test_an_evaluation_can_be_scored_again_without_the_model(run, tmp_path):
     found = evaluate_run(run, "val", "latest", tmp_path)
     _, annotations, detections = saved.load(tmp_path / "detections.json")
-    again = all_scores(annotations, detections, load_config(run))
+    again = all_scores(annotations, detections, load_config(run)) | {"scored": found["scored"]}
     write_json(tmp_path / "again.json", again)
     assert json.loads((tmp_path / "again.json").read_text()) == json.loads((tmp_path / "scores.json").read_text())
     assert all_tables(again) == all_tables(found)
@@ -184,6 +186,47 @@ def test_a_run_is_scored_on_annotated_fields_that_it_never_saw(run, tmp_path):
     _, annotations, _ = saved.load(tmp_path / "out/detections.json")
     assert [field.name for field in annotations] == [f"synthetic_{seed:05d}.png" for seed in range(100, 105)]
     assert found["counts"]["fields"] == 5
+
+
+def test_fields_that_a_run_was_trained_on_are_not_scored_under_another_name_or_in_another_file(run, tmp_path, caplog):
+    write_via(tmp_path / "other", 14, seed=0)  # the run's 12 fields, and two more
+    entries = json.loads((tmp_path / "other/via.json").read_text())
+    for name in list(entries):
+        (tmp_path / "other/images" / name).rename(tmp_path / f"other/images/renamed_{name}")
+        entries[name]["filename"] = f"renamed_{name}"
+    (tmp_path / "other/via.json").write_text(json.dumps(entries))
+    places = str(tmp_path / "other/via.json"), str(tmp_path / "other/images")
+    found = evaluate_run(run, "val", "latest", tmp_path / "out", *places)
+    assert found["counts"]["fields"] == 5  # the three that validated, and those two
+    assert found["scored"]["left_out"] == 9
+    assert json.loads((tmp_path / "out/scores.json").read_text())["scored"] == found["scored"]
+    assert (
+        f"5 fields of {places[0]}, none of which the model was trained on" in (tmp_path / "out/report.html").read_text()
+    )
+    assert "9 of 14 left out, as the run has seen them: 9 by the image (renamed_" in caplog.text
+    assert "3 of 5 were validated on" in caplog.text
+
+
+def test_a_run_says_what_it_scored_and_has_no_test_part_that_nobody_asked_for(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    assert tasks.evaluate(copy, None, "latest").startswith("Scored: the 3 fields of val, which neither trained")
+    with pytest.raises(ValueError, match="have no part 'test'; they have train, val"):
+        tasks.evaluate(copy, "test", "latest")
+
+
+def test_a_task_for_a_begun_run_validates_on_nothing_that_it_was_trained_on(run):
+    config = load_config(run)
+    config.dataset.split.seed = 5  # another split, as a set that grew has it
+    before = note_in(load_facts(run), run)
+    assert before is not None
+    trained = {item.name for item in before.seen("train")}
+    now = set(sources(config.dataset)["val"].names)
+    assert now & trained
+    noted = note_in(detection_task(config, run).facts, run)
+    assert noted is not None
+    assert {item.name for item in noted.seen("train")} > trained
+    with pytest.raises(ValueError, match=r"make the task by make_task\(config, workdir\)"):
+        refuse_forgotten(detection_task(config).facts, run)
 
 
 def test_a_run_on_files_is_not_scored_on_drawn_fields(run, tmp_path):

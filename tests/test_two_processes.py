@@ -26,7 +26,7 @@ from tests.train import toy
 
 pause = float(sys.argv.pop(1))  # seconds for each image
 stub = types.ModuleType("detection")
-stub.detection_task = lambda config: toy.task(toy.Images(on_read=lambda _: time.sleep(pause)))
+stub.detection_task = lambda config, workdir: toy.task(toy.Images(on_read=lambda _: time.sleep(pause)))
 sys.modules["wbcjax.detection"] = stub
 runpy.run_path("train.py", run_name="__main__")
 """

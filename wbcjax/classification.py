@@ -10,12 +10,14 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from wbcjax.batch import CropBatch
+from wbcjax.class_counts import tell_classes
 from wbcjax.classify import CropClassifier, crop_classifier, load_classifier
+from wbcjax.data_note import NOTE, note_in, settle_parts, to_noted_folder
 from wbcjax.evaluate.classification import ClassificationScores, classification_scores
 from wbcjax.evaluate.predictions import Predictions, save_predictions
 from wbcjax.evaluate.scores import write_json
 from wbcjax.files import write_png
-from wbcjax.input.crop_builder import CropSource, crop_source
+from wbcjax.input.crop_builder import CropSource, crop_part_of, crop_sources
 from wbcjax.input.crop_contents import tell_other_cut
 from wbcjax.input.crop_pipeline import crop_batches
 from wbcjax.models import efficientnet
@@ -31,9 +33,10 @@ from wbcjax.report.classification_figures import (
     write_figure,
 )
 from wbcjax.report.mistake_sheet import mistake_sheet
-from wbcjax.run import CLASSIFICATION, check_task, load_config
+from wbcjax.run import CLASSIFICATION, check_task, load_config, load_facts
 from wbcjax.run_report import write_classification_report
 from wbcjax.runtime import environment
+from wbcjax.scored_part import other_part, own_part, scored_note
 from wbcjax.start import starting_weights
 from wbcjax.train.classification_losses import classification_losses
 from wbcjax.train.task import Task, Tree
@@ -41,10 +44,15 @@ from wbcjax.train.task import Task, Tree
 LEAST_PROBABILITY = 1e-7  # that the loss of a validation crop is taken of, as in Keras's crossentropy
 
 
-def classification_task(config: ConfigDict) -> Task:
-    """Training and validation of the classifier that `config` describes; builds its data set when there is none yet."""
+def classification_task(config: ConfigDict, workdir: Path | None = None) -> Task:
+    """Training and validation of the classifier that `config` describes; builds its data set when there is none yet.
+
+    Where there is a run in `workdir`, what it was trained on does not validate, see `settle_parts`.
+    """
     model, canvas = classifier(config), tuple(config.dataset.canvas)
-    train, val = crop_source(config.dataset, "train"), crop_source(config.dataset, "val")
+    parts, note = settle_parts(crop_sources(config.dataset), config, workdir, _apart(config))
+    train, val = crop_part_of(parts, "train"), crop_part_of(parts, "val")
+    tell_classes({name: part.counts() for name, part in parts.items()}, config.dataset.classes)
     on_trial = crop_classifier(config)
 
     def evaluate(variables: Tree) -> dict[str, float]:
@@ -63,7 +71,7 @@ def classification_task(config: ConfigDict) -> Task:
         evaluate=evaluate,
         names=lambda index: [train.names[i] for i in index],
         best_score="accuracy",
-        facts={"cut": train.cut},
+        facts={"cut": train.cut, NOTE: note.plain()},
         start=starting_weights(config, model.settings),
         watched=("accuracy",),
     )
@@ -90,26 +98,35 @@ def crop_losses(model: Classifier, config: ConfigDict) -> Callable:
 def evaluate_classifier(
     workdir: Path, split: str, checkpoint: str, out: Path, crops: str | None = None
 ) -> ClassificationScores:
-    """Scores of a training run's classifier on "train" or "val" of its crops, or on all of another folder `crops`.
+    """Scores of a training run's classifier on a part of its crops, "train", "val" or "test", or on another folder's.
+
+    What the run was trained on is left out of "val" and of the folder `crops`; of "test" also what chose its
+    checkpoint. The entry "scored" of the scores says on what, as `wbcjax.scored_part.scored_note` gives it.
 
     Writes into the folder `out`: scores.json, predictions.json (from which the scores can be computed again), the
     figures confusion, roc, precision_recall and reliability, curves.png of the training, mistakes.png with the crops
     that were mistaken most confidently, and the report, see `report_path`.
     """
-    config = load_config(workdir)
+    config, note = load_config(workdir), note_in(load_facts(workdir), workdir)
     check_task(config, CLASSIFICATION, workdir)
+    moved = to_noted_folder(config.dataset, note)
     model = load_classifier(workdir, checkpoint)
-    learnt, scored = config.dataset.crops, split if crops is None else out.name
+    learnt, scored, apart = config.dataset.crops, split if crops is None else out.name, _apart(config)
     if crops is not None:
-        config.dataset.update({"crops": "", "val_crops": crops})
+        config.dataset.update({"crops": "", "val_crops": crops, "test_crops": ""})
         config.dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.0, "train_names": (), "val_names": ()})
         split = "val"
-    source = crop_source(config.dataset, split)
-    splits = {} if crops or split == "train" else {"train": crop_source(config.dataset, "train").counts()}
+    parts = crop_sources(config.dataset)
+    if crops is None:
+        source = own_part(parts, split, note, workdir, apart=split in apart, moved=moved)
+    else:
+        source = other_part(crop_part_of(parts, split), crops, note, workdir)
+    splits = {name: part.counts() for name, part in parts.items() if name != split}
     if crops is not None:
         tell_other_cut(crops, source.cut, learnt, model.cut)
     predictions = classify_split(model, source)
     found = classification_scores(predictions, config.evaluate.bootstrap, config.seed)
+    found["scored"] = scored_note(split, checkpoint, f"{len(source)} crops", len(parts[split]) - len(source), crops)
     save_predictions(out / "predictions.json", predictions)
     write_json(out / "scores.json", found)
     for name, figure in (
@@ -135,6 +152,13 @@ def evaluate_classifier(
         environment=environment(),
     )
     return found
+
+
+def _apart(config: ConfigDict) -> tuple[str, ...]:
+    """The parts that are folders of their own, in which names and fields have nothing to do with the training's."""
+    if config.dataset.val_crops:
+        return ("val", "test")
+    return ("test",) if config.dataset.get("test_crops", "") else ()
 
 
 def classify_split(model: CropClassifier, crops: CropSource) -> Predictions:

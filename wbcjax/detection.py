@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 from wbcjax.batch import Batch
 from wbcjax.cells_table import cell_rows
+from wbcjax.class_counts import tell_classes
+from wbcjax.data_note import NOTE, note_in, settle_parts, to_noted_folder
 from wbcjax.evaluate.cell_scores import cell_scores
 from wbcjax.evaluate.cell_table import cell_table
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, annotate, save
@@ -21,7 +23,7 @@ from wbcjax.evaluate.terminal import wrapped
 from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.files import write_png
 from wbcjax.input.augment import fit_scale
-from wbcjax.input.builder import Source, source
+from wbcjax.input.builder import Source, part_of, source, sources
 from wbcjax.input.contents import enhancement, is_drawn
 from wbcjax.input.pipeline import train_batches
 from wbcjax.limits import check_room
@@ -31,19 +33,25 @@ from wbcjax.predict import Predictor, load, predictor
 from wbcjax.processes import gather, share
 from wbcjax.report.classification_figures import read_log
 from wbcjax.report.contact_sheet import contact_sheet
-from wbcjax.run import load_config
+from wbcjax.run import load_config, load_facts
 from wbcjax.run_report import write_report
 from wbcjax.runtime import environment
+from wbcjax.scored_part import other_part, own_part, scored_note
 from wbcjax.start import starting_weights
 from wbcjax.train.losses import mask_rcnn_losses
 from wbcjax.train.task import Task, Tree
 
 
-def detection_task(config: ConfigDict) -> Task:
-    """Training and validation of the Mask R-CNN that `config` describes; builds its data set when there is none yet."""
+def detection_task(config: ConfigDict, workdir: Path | None = None) -> Task:
+    """Training and validation of the Mask R-CNN that `config` describes; builds its data set when there is none yet.
+
+    Where there is a run in `workdir`, what it was trained on does not validate, see `settle_parts`.
+    """
     model = detector(config)
-    train, val = source(config.dataset, "train"), source(config.dataset, "val")
+    parts, note = settle_parts(sources(config.dataset), config, workdir)
+    train, val = part_of(parts, "train"), part_of(parts, "val")
     check_room(config, {"train": train.cells, "val": val.cells})
+    tell_classes({name: part.counts() for name, part in parts.items()}, config.dataset.classes)
     scales = _scale_range(train, config)
     on_trial = predictor(config, scales=scales)
     best_score = "mask/AP" if val.outlined() else "box/AP"
@@ -65,7 +73,7 @@ def detection_task(config: ConfigDict) -> Task:
         evaluate=evaluate,
         names=lambda index: [train.names[i] for i in index],
         best_score=best_score,
-        facts={"scale": scales},
+        facts={"scale": scales, NOTE: note.plain()},
         start=starting_weights(config, model.settings),
     )
 
@@ -99,26 +107,35 @@ def evaluate_run(
     images: str | None = None,
     drawn_seed: int | None = None,
 ) -> Scores:
-    """Scores of a training run's model on "train" or "val" of its data; writes what they rest on into the folder `out`.
+    """Scores of a training run's model on a part of its data, "train", "val" or "test", written into the folder `out`.
+
+    What the run was trained on is left out of "val" and of other fields; of "test" also what chose its checkpoint.
 
     On other fields instead, all of them: with `annotations` (a file of the run's format) and `images` (a folder), or,
     for a run on drawn fields, with `drawn_seed`, the first seed of as many others. `checkpoint` is "best" or "latest".
 
-    The scores are those of `scores`; "cells" holds those of `cell_scores`, "images" those of `subtype_scores`, or
-    "without_votes" why there are none, and "drawn" says whether the fields are drawn ones. Writes scores.json,
-    detections.json (from which the scores can be computed again), contact_sheet.png (the worst fields first) and the
-    report, see `report_path`.
+    The scores are those of `scores`; "scored" says on what, as `wbcjax.scored_part.scored_note` gives it, "cells" holds
+    those of `cell_scores`, "images" those of `subtype_scores`, or "without_votes" why there are none, and "drawn" says
+    whether the fields are drawn ones. Writes scores.json, detections.json (from which the scores can be computed
+    again), contact_sheet.png (the worst fields first) and the report, see `report_path`.
     """
-    config = load_config(workdir)
+    config, note = load_config(workdir), note_in(load_facts(workdir), workdir)
+    moved = to_noted_folder(config.dataset, note)
     model = load(workdir, checkpoint)
     others = _choose_fields(config, workdir, annotations, images, drawn_seed)
     scored = out.name if others else split
-    if others:
+    if others is not None:
         split = "val"
-    fields = source(config.dataset, split)
-    splits = {} if others or split == "train" else {"train": source(config.dataset, "train").counts()}
+    parts = sources(config.dataset)
+    if others is None:
+        fields = own_part(parts, split, note, workdir, apart=False, moved=moved)
+    else:
+        fields = other_part(part_of(parts, split), others, note, workdir)
+    splits = {name: part.counts() for name, part in parts.items() if name != split}
     annotated, detections = detect_split(model, fields)
     found = all_scores(annotated, detections, config)
+    left_out = len(parts[split]) - len(fields)
+    found["scored"] = scored_note(split, checkpoint, f"{len(fields)} fields", left_out, others)
     save(out / "detections.json", model.classes, annotated, detections)
     write_json(out / "scores.json", found)
     sheet = contact_sheet(
@@ -127,7 +144,8 @@ def evaluate_run(
     write_png(out / "contact_sheet.png", sheet)
     originals = fields
     if enhancement(config.dataset) != "none":
-        originals = source(ConfigDict(config.dataset.to_dict() | {"enhance": "none"}), split)
+        whole = source(ConfigDict(config.dataset.to_dict() | {"enhance": "none"}), split)
+        originals = whole.select([whole.names.index(name) for name in fields.names])
     _write_report(workdir, out, scored, fields, originals, annotated, detections, found, config, splits)
     return found
 
@@ -206,8 +224,8 @@ def _write_report(
 
 def _choose_fields(
     config: ConfigDict, workdir: Path, annotations: str | None, images: str | None, drawn_seed: int | None
-) -> bool:
-    """Make the validation split of `config` the fields that are asked for; False where none are."""
+) -> str | None:
+    """Make the validation split of `config` the fields that are asked for, and say where from; None where none are."""
     drawn = config.dataset.name == "synthetic"
     if drawn and annotations:
         raise ValueError(f"{workdir} was trained on drawn fields: score it on others of these, by --drawn_seed")
@@ -224,8 +242,8 @@ def _choose_fields(
         config.dataset.synthetic.seed = drawn_seed
     if annotations or drawn_seed is not None:
         config.dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.0, "train_names": (), "val_names": ()})
-        return True
-    return False
+        return annotations or f"drawn fields from seed {drawn_seed} on"
+    return None
 
 
 def detect_split(model: Predictor, fields: Source) -> tuple[list[FieldAnnotations], list[FieldDetections]]:

@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from wbcjax import classify, predict
+from wbcjax.data_note import NOTE
 from wbcjax.files import write_atomically
 from wbcjax.model_file import PARAMETERS, write_model_file
 from wbcjax.places import check_writable
@@ -52,7 +53,8 @@ def export_run(workdir: Path, out: Path, which: str = "best") -> Exported:
     if existing := [path for path in places if path.exists()]:
         raise ValueError(f"{existing[0]} is there already: choose another folder for --out, or remove it")
     check_writable(places.model.parent)
-    config, facts, evaluation = load_config(workdir), load_facts(workdir), _evaluation(workdir, which)
+    config, evaluation = load_config(workdir), _evaluation(workdir, which)
+    facts = {name: fact for name, fact in load_facts(workdir).items() if name != NOTE}  # nobody's file names
     variables, step = load_variables(workdir, which)
     weights = {name: as_written(array) for name, array in flatten_dict(variables, sep="/").items()}
     program = serialise(*_network(config), weights)
@@ -89,13 +91,15 @@ def _network(config: ConfigDict) -> tuple[Network, list[Input]]:
 
 
 def _evaluation(workdir: Path, which: str) -> Evaluation | None:
-    """The scores of these weights on the run's own validation, and the day of them; None where it was not done."""
-    path = evaluation_folder(workdir, "val", which) / "scores.json"
-    if not path.is_file():
+    """The scores of these weights on the run's part "test", else on "val", and the day of them; None without any."""
+    paths = {part: evaluation_folder(workdir, part, which) / "scores.json" for part in ("test", "val")}
+    parts = [part for part, path in paths.items() if path.is_file()]
+    if not parts:
         return None
+    path = paths[parts[0]]
     day = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%d")
     try:
-        return Evaluation(dict(json.loads(path.read_text())), day)
+        return Evaluation(dict(json.loads(path.read_text())), day, parts[0])
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: no scores ({error!r}); evaluate the run again, or delete the file") from error
 

@@ -86,7 +86,7 @@ def write_report(
         morphology_section(rows, classes),
         circumstances_section(environment or {}, records, config),
     ]
-    subject = f"{len(annotations)} fields"
+    subject = _subject(scores, f"{len(annotations)} fields of split {scored or evaluation.name}")
     return _write(workdir, evaluation, scored or evaluation.name, subject, config, sections)
 
 
@@ -126,7 +126,7 @@ def write_classification_report(
         mistakes_section(predictions, image_of),
         circumstances_section(environment or {}, records, config),
     ]
-    subject = f"{len(predictions.names)} crops"
+    subject = _subject(scores, f"{len(predictions.names)} crops of split {scored or evaluation.name}")
     return _write(workdir, evaluation, scored or evaluation.name, subject, config, sections)
 
 
@@ -146,11 +146,16 @@ def _write(
 ) -> Path:
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     data = _data_of(config["dataset"], scored)
-    subtitle = (f"{_model_name(config)}, scored on {subject} of split {scored}. Data: {data}. Written {now}.",)
+    subtitle = (f"{_model_name(config)}. {subject} Data: {data}. Written {now}.",)
     path = report_path(workdir, evaluation)
     page = run_page(f"Run {workdir.resolve().name}", subtitle, sections)
     write_atomically(path, page.encode())
     return path
+
+
+def _subject(scores: Mapping[str, Any], fallback: str) -> str:
+    """On what was scored, as an evaluation says it."""
+    return scores["scored"]["sentence"] if "scored" in scores else f"Scored: {fallback}."
 
 
 def _data_of(dataset: Mapping[str, Any], split: str) -> str:

@@ -7,26 +7,29 @@ from ml_collections import ConfigDict
 from wbcjax.places import check_out, check_writable, name_of
 from wbcjax.run import CLASSIFICATION, evaluation_folder, load_config, task_of
 from wbcjax.run_report import report_path
+from wbcjax.scored_part import default_part
 from wbcjax.train.task import Task
 
 
-def make_task(config: ConfigDict) -> Task:
-    """Data and model of `config`, for the training loop; builds its data set when there is none yet.
+def make_task(config: ConfigDict, workdir: Path | None = None) -> Task:
+    """Data and model of `config`, for the training loop in `workdir`; builds its data set when there is none yet.
+
+    What a run in `workdir` was trained on before does not validate, whatever has become of the data since.
 
     Raises OSError or ValueError for settings or data that cannot be used.
     """
     if task_of(config) == CLASSIFICATION:
         from wbcjax.classification import classification_task
 
-        return classification_task(config)
+        return classification_task(config, workdir)
     from wbcjax.detection import detection_task
 
-    return detection_task(config)
+    return detection_task(config, workdir)
 
 
 def evaluate(
     workdir: Path,
-    split: str,
+    split: str | None,
     checkpoint: str,
     *,
     annotations: str | None = None,
@@ -37,11 +40,13 @@ def evaluate(
 ) -> str:
     """Score a run, and return what is to be told of it: tables, and where the rest is written.
 
-    See `evaluate_run` and `evaluate_classifier` for what is scored. The rest is written into `out`, a new or an empty
-    folder, or else into one in the run's `evaluation`, of which there is one for each checkpoint and all that was
-    scored; there it replaces what the same call has written before. Raises OSError or ValueError for what cannot be.
+    `split` None is "test" where the run has such a part, else "val". See `evaluate_run` and `evaluate_classifier` for
+    what is scored. The rest is written into `out`, a new or an empty folder, or else into one in the run's
+    `evaluation`, of which there is one for each checkpoint and all that was scored; there it replaces what the same
+    call has written before. Raises OSError or ValueError for what cannot be.
     """
-    classifies = task_of(load_config(workdir)) == CLASSIFICATION
+    config = load_config(workdir)
+    classifies, split = task_of(config) == CLASSIFICATION, split or default_part(config)
     if bool(annotations) != bool(images):
         raise ValueError("--annotations and --images go together")
     if classifies and (annotations or drawn_seed is not None):
@@ -55,11 +60,14 @@ def evaluate(
         from wbcjax.classification import evaluate_classifier
         from wbcjax.evaluate.classification_table import classification_table
 
-        told = classification_table(evaluate_classifier(workdir, split, checkpoint, place, crops))
+        found = evaluate_classifier(workdir, split, checkpoint, place, crops)
+        told = classification_table(found)
     else:
         from wbcjax.detection import all_tables, evaluate_run
 
-        told = all_tables(evaluate_run(workdir, split, checkpoint, place, annotations, images, drawn_seed))
+        found = evaluate_run(workdir, split, checkpoint, place, annotations, images, drawn_seed)
+        told = all_tables(found)
+    told = f"{found['scored']['sentence']}\n\n{told}"
     return f"{told}\n\nThe report is {report_path(workdir, place)}; scores.json and what it rests on are in {place}"
 
 

@@ -58,7 +58,7 @@ def get_config() -> ConfigDict:
     return config
 
 
-def make_task(config: ConfigDict) -> Task:
+def make_task(config: ConfigDict, workdir: Path | None = None) -> Task:
     """Takes the place of `wbcjax.tasks.make_task`."""
 
     def train_batches(seed: int, process_index: int, process_count: int) -> grain.DatasetIterator:

@@ -42,7 +42,7 @@ def section(text: str, title: str) -> str:
 def test_a_run_that_was_not_evaluated_has_no_scores_and_the_card_says_so():
     scores = section(card(smear_demo.get_config()), "Scores")
     assert scores.strip() == (
-        "The run was not evaluated on its validation split: nothing is known of how good the model is."
+        "The run was not evaluated on a part of its data: nothing is known of how good the model is."
     )
 
 

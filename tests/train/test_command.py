@@ -16,7 +16,7 @@ from tests.train.test_loop import killer
 
 images = killer(12, signal.SIGTERM) if sys.argv.pop(1) == "killed" else toy.Images()
 
-def task(config):
+def task(config, workdir):
     if config.dataset.max_cells == 4:
         raise ValueError("dataset.max_cells is 4; set it to 8 or more")
     return toy.task(images)

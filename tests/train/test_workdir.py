@@ -1,11 +1,13 @@
 """The config of a workdir."""
 
 import json
+from typing import Any
 
 import pytest
 from ml_collections import ConfigDict
 
 from tests.train import toy
+from wbcjax.run import upgrade
 from wbcjax.train.workdir import ConfigChanged, settle_config
 
 
@@ -49,6 +51,48 @@ def test_a_changed_config_is_taken_over_when_allowed(tmp_path):
     changes = settle_config(toy.config(learning_rate=0.2), tmp_path, started=True, allow_change=True)
     assert changes == {"train.learning_rate": [0.1, 0.2]}
     assert settle_config(toy.config(learning_rate=0.2), tmp_path, started=True, allow_change=False) == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "now", "refused"),
+    [
+        ("dataset.classes", ("L1", "L2"), ("L2", "L1"), True),
+        ("dataset.classes", ("L1", "L2"), ("L1", "L2", "L3"), True),
+        ("model.rpn.anchor_sizes", (32.0,), (64.0,), True),
+        ("model.pixel_mean", (0.0,), (1.0,), True),
+        ("model.width", 1.0, 1.2, True),
+        ("model.detection.per_image", 32, 100, False),
+        ("model.rpn.samples", 64, 256, False),
+        ("model.dropout", 0.2, 0.3, False),
+        ("dataset.canvas", (128, 128), (256, 256), False),
+    ],
+)
+def test_a_change_of_what_weights_mean_is_refused_though_changes_are_allowed(tmp_path, key, before, now, refused):
+    def config(value) -> ConfigDict:
+        tree: Any = value
+        for part in reversed(key.split(".")):
+            tree = {part: tree}
+        return ConfigDict(upgrade({"seed": 0} | tree))
+
+    settle_config(config(before), tmp_path, started=True, allow_change=False)
+    text = (tmp_path / "config.json").read_text()
+    if not refused:
+        assert list(settle_config(config(now), tmp_path, started=True, allow_change=True)) == [key]
+        return
+    with pytest.raises(ConfigChanged) as error:
+        settle_config(config(now), tmp_path, started=True, allow_change=True)
+    assert f"  {key}: {json.loads(json.dumps(before))} in the workdir, {json.loads(json.dumps(now))} now" in str(
+        error.value
+    )
+    assert f"--config.init_from={tmp_path}" in str(error.value)
+    assert (tmp_path / "config.json").read_text() == text
+
+
+def test_a_run_from_before_there_was_a_test_part_goes_on_with_the_config_of_today(tmp_path):
+    split = {"seed": 0, "train_fraction": 0.75, "train_names": (), "val_names": ()}
+    settle_config(ConfigDict({"dataset": {"split": split}}), tmp_path, started=True, allow_change=False)
+    now = ConfigDict({"dataset": {"split": split | {"test_fraction": 0.0, "test_names": ()}}})
+    assert settle_config(now, tmp_path, started=True, allow_change=False) == {}
 
 
 def test_a_process_that_only_checks_writes_nothing(tmp_path):

@@ -89,7 +89,11 @@ def _cell(record: Mapping[str, Any]) -> Cell:
 
 def source(config: ConfigDict, part: str, cache_dir: str | Path | None = None) -> Source:
     """The part "train", "val" or "test" of a set, see `sources`. Raises also ValueError when it has no fields."""
-    found = sources(config, cache_dir)
+    return part_of(sources(config, cache_dir), part)
+
+
+def part_of(found: Mapping[str, Source], part: str) -> Source:
+    """A part of a set, of those that have fields. Raises ValueError where it has none."""
     if part not in found:
         sizes = {name: len(found.get(name, ())) for name in PARTS}
         raise ValueError(f"split {part!r} has no fields (fields by split: {sizes}); change dataset.split")

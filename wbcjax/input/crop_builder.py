@@ -65,7 +65,11 @@ class CropSource:
 
 def crop_source(config: ConfigDict, part: str, cache_dir: str | Path | None = None) -> CropSource:
     """The part "train", "val" or "test" of a set, see `crop_sources`. Raises also ValueError when it has no crops."""
-    found = crop_sources(config, cache_dir)
+    return crop_part_of(crop_sources(config, cache_dir), part)
+
+
+def crop_part_of(found: Mapping[str, CropSource], part: str) -> CropSource:
+    """A part of a set, of those that have crops. Raises ValueError where it has none."""
     if part not in found:
         sizes = {name: len(found.get(name, ())) for name in PARTS}
         raise ValueError(f"split {part!r} has no crops (crops by split: {sizes}); change dataset.split")

@@ -14,10 +14,11 @@ Rows = Sequence[tuple[str, Any]]
 
 
 class Evaluation(NamedTuple):
-    """The scores of a run on its validation split, as scores.json has them, and the day of that."""
+    """The scores of a run on a part of its data, "val" or "test", as scores.json has them, and the day of that."""
 
     scores: Mapping[str, Any]
     day: str
+    part: str = "val"
 
 
 def model_card(
@@ -75,8 +76,10 @@ def _data(config: Mapping[str, Any]) -> Rows:
         rows = [("Annotations", dataset["annotations"]), ("Images", dataset["images"]), ("Format", dataset["name"])]
         if dataset.get("on_error") == "skip":
             rows += [("Annotations with problems", "left out")]
-    named = [f"{side} by name" for side in ("train", "val") if split[f"{side}_names"]]
+    named = [f"{part} by name" for part in ("train", "val", "test") if split.get(f"{part}_names")]
     by_seed = f"{100 * split['train_fraction']:.3g} % to train on, chosen by seed {split['seed']}"
+    if split.get("test_fraction"):
+        by_seed = f"{100 * split['test_fraction']:.3g} % to test on, of the others {by_seed}"
     return [
         *rows,
         ("Classes", ", ".join(dataset["classes"])),

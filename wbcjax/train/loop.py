@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 from jaxtyping import Array, Bool
 from ml_collections import ConfigDict
 
+from wbcjax.data_note import refuse_forgotten
 from wbcjax.files import write_atomically
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory
 from wbcjax.train.guard import Guard
@@ -31,7 +32,7 @@ from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import TrainState, init_optimizer, init_state, prediction_variables
 from wbcjax.train.step import make_step
 from wbcjax.train.task import Task
-from wbcjax.train.workdir import settle_config
+from wbcjax.train.workdir import listed, settle_config
 from wbcjax.train.workdir_lock import lock_workdir
 
 STEPS_IN_FLIGHT = 2  # steps handed to the device and not done: more would only hold more batches in its memory
@@ -61,8 +62,9 @@ def train(
     with lock_workdir(workdir), Checkpoints(checkpoint_directory(workdir)) as checkpoints:
         started = any(checkpoint_directory(workdir).iterdir())  # torn ones count: they are of that config
         changes = settle_config(config, workdir, started=started, allow_change=allow_config_change, write=first_process)
+        refuse_forgotten(task.facts, workdir)
         if first_process:
-            write_atomically(workdir / "data.json", (json.dumps(task.facts, indent=2) + "\n").encode())
+            write_atomically(workdir / "data.json", (json.dumps(task.facts) + "\n").encode())
         fresh_batches = functools.partial(task.train_batches, config.seed, jax.process_index(), jax.process_count())
         with contextlib.closing(fresh_batches()) as batches, StopRequest() as stop:
             state, phase = _start_or_resume(settings, config.seed, task, plan, checkpoints, batches)
@@ -77,6 +79,8 @@ def train(
                     log.record("resume", int(state.step), {"config_changes": changes})
                     at = "already at" if state.step >= plan.steps else "going on from"
                     log.say(f"{at} step {state.step} of {plan.steps} in {workdir}")
+                    if changes:
+                        log.say(f"the config is another than before:\n{listed(changes)}")
                 guard = Guard(settings.max_skipped_in_a_row, workdir, log, fresh_batches)
                 run = _Run(settings, task, plan, parallel, checkpoints, batches, stop, log, guard, workdir)
                 return run.go(state, phase)

@@ -8,6 +8,23 @@ from ml_collections import ConfigDict
 
 from wbcjax.run import upgrade
 
+# What the weights of a run mean: with another order of the classes, say, every row of the heads is another class.
+OF_WEIGHTS = ("task", "dataset.classes", "model.")
+# In `config.model`, and yet only of how it is trained, of what is kept of what it finds, or of speed.
+NOT_OF_WEIGHTS = (
+    "model.dtype",
+    "model.remat",
+    "model.detection.",
+    "model.loss.",
+    *(f"model.rpn.{key}" for key in ("positive_iou", "negative_iou", "samples", "positive_fraction", "per_level")),
+    *(f"model.rpn.{key}" for key in ("before_nms_", "proposals_", "nms_iou", "min_size")),
+    *(f"model.roi.{key}" for key in ("samples", "positive_fraction", "keep_ratio", "positive_iou", "negative_iou")),
+    "model.roi.append_cells",
+    "model.dropout",
+    "model.stochastic_depth",
+    "model.norm_momentum",
+)
+
 
 class ConfigChanged(ValueError):
     """The workdir holds a run of another config."""
@@ -20,7 +37,8 @@ def settle_config(
 
     `started` says whether the run has a checkpoint: until then config.json is replaced without a check, as nothing was
     made with the one before. Returns what changed, {"train.learning_rate": [before, now]}, empty for a new run. Raises
-    ConfigChanged with all differing keys unless `allow_change`, which replaces config.json. `write` False only checks.
+    ConfigChanged with all differing keys unless `allow_change`, which replaces config.json; and whatever is allowed for
+    changes of what the weights mean, see `OF_WEIGHTS`. `write` False only checks.
     """
     path = Path(workdir) / "config.json"
     now = json.loads(config_json(config))
@@ -29,11 +47,14 @@ def settle_config(
         changes = _differences(upgrade(_read(path)), now)
         if changes and not allow_change:
             raise ConfigChanged(
-                f"{path} is of another config:\n"
-                + "".join(
-                    f"  {key}: {before} in the workdir, {after} now\n" for key, (before, after) in changes.items()
-                )
-                + "Give the config it was started with, another --workdir, or --allow_config_change."
+                f"{path} is of another config:\n{listed(changes)}\n"
+                "Give the config it was started with, another --workdir, or --allow_config_change."
+            )
+        if of_weights := {key: change for key, change in changes.items() if _is_of_weights(key)}:
+            raise ConfigChanged(
+                f"{path} has other values of what its weights stand for, which --allow_config_change does not change:\n"
+                f"{listed(of_weights)}\nGive the values it was started with; or start in another --workdir from its "
+                f"weights, by --config.init_from={workdir}."
             )
     if write and (changes or not started or not path.exists()):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +62,15 @@ def settle_config(
         unfinished.write_text(config_json(config) + "\n")
         unfinished.replace(path)
     return changes
+
+
+def listed(changes: dict[str, list]) -> str:
+    """The changes of `settle_config`, a line each."""
+    return "\n".join(f"  {key}: {before} in the workdir, {after} now" for key, (before, after) in changes.items())
+
+
+def _is_of_weights(key: str) -> bool:
+    return key.startswith(OF_WEIGHTS) and not key.startswith(NOT_OF_WEIGHTS)
 
 
 def config_json(config: ConfigDict) -> str:

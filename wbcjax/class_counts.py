@@ -1,0 +1,48 @@
+"""How many cells of each class the parts of a set have, as told whenever a training starts."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from wbcjax.report.tables import Table, table_text
+
+log = logging.getLogger(__name__)
+
+Counts = Mapping[str, Mapping[str, int]]
+
+
+def tell_classes(counts: Counts, classes: Sequence[str]) -> None:
+    """Log a table of cells by class and part, and warn of classes that cannot be learnt, or not be scored.
+
+    counts: by part what its `counts()` gives: all "fields" or "crops" first, then the cells, or crops, of each class.
+    """
+    parts = list(counts)
+    rows = [name for name in counts[parts[0]] if name not in classes] + list(classes)
+    table = Table("Data", ("", *parts), tuple((row, *(f"{counts[part][row]}" for part in parts)) for row in rows))
+    log.info("cells of each class\n%s", table_text(table))
+    for warning in class_warnings(counts, classes):
+        log.warning(warning)
+
+
+def class_warnings(counts: Counts, classes: Sequence[str]) -> list[str]:
+    """A sentence for each class that no cell trains, or that a part to score on lacks."""
+    said = []
+    for name in classes:
+        of = {part: found[name] for part, found in counts.items()}
+        if not any(of.values()):
+            said.append(
+                f"class {name!r} has no cells in any part: take it out of dataset.classes, or look at how the "
+                "annotations name it (dataset.class_of)"
+            )
+        elif not of.get("train"):
+            others = ", ".join(f"{count} in {part}" for part, count in of.items() if count)
+            said.append(
+                f"class {name!r} has no cells in train, and {others}: it is not learnt and every one of them counts as "
+                "missed; change dataset.split, or annotate more"
+            )
+        else:
+            said += [
+                f"class {name!r} has no cells in {part}: nothing is known there of how well it is told"
+                for part, count in of.items()
+                if not count
+            ]
+    return said
