@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,21 @@ def test_a_signal_ends_a_program_with_one_line_and_its_cleaning_up_done(capfd, n
     assert cleaned == [True]
     assert capfd.readouterr().err == f"program: stopped by {number.name}; the files written so far are whole\n"
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_signal_that_python_drops_ends_a_program_with_one_line_too(capfd):
+    class Deleted:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def work() -> None:
+        Deleted()
+        time.sleep(20)
+        raise AssertionError("it went on")
+
+    with pytest.raises(SystemExit, match="143"), ending("program"):
+        work()
+    assert capfd.readouterr().err == "program: stopped by SIGTERM; the files written so far are whole\n"
 
 
 def test_every_command_is_ended_so(tmp_path, monkeypatch, capfd):

@@ -17,7 +17,7 @@ def ending(program: str) -> Iterator[None]:
     """
     read = True
     try:
-        with breakable(told=False):
+        with breakable(told=False), _without_reports():
             yield
     except (Interrupted, KeyboardInterrupt) as stop:
         number = stop.signal if isinstance(stop, Interrupted) else signal.SIGINT
@@ -30,6 +30,17 @@ def ending(program: str) -> Iterator[None]:
         read = _written(program) and read
     if not read:
         sys.exit(128 + signal.SIGPIPE)
+
+
+@contextlib.contextmanager
+def _without_reports() -> Iterator[None]:
+    """Where Python drops an Interrupted, which is raised again, it shall not report that with a traceback."""
+    report = sys.unraisablehook
+    sys.unraisablehook = lambda what: None if issubclass(what.exc_type, Interrupted) else report(what)
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
 
 
 def _written(program: str) -> bool:

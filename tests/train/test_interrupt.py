@@ -8,6 +8,8 @@ import sys
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from importlib.machinery import ExtensionFileLoader
+from types import ModuleType
 
 import pytest
 
@@ -162,6 +164,26 @@ def test_what_cleans_up_after_an_interruption_is_left_to_do_so(monkeypatch):
     with StopRequest() as stop, pytest.raises(Interrupted), stop.at_once():
         work()
     assert reached == ["cleaned up"]
+
+
+def test_an_extension_module_is_imported_to_its_end_before_work_is_broken_off(monkeypatch):
+    """What is raised into the start of jaxlib is a segmentation fault."""
+    reached = []
+
+    class Loader(ExtensionFileLoader):
+        def exec_module(self, module: ModuleType) -> None:
+            ask(signal.SIGINT)
+            reached.append("imported")
+
+    def work():
+        Loader("extension", "extension.so").exec_module(ModuleType("extension"))
+        work_on()
+        reached.append("the end")
+
+    monkeypatch.setattr(interrupt, "AGAIN", 0.02)
+    with StopRequest() as stop, pytest.raises(Interrupted), stop.at_once():
+        work()
+    assert reached == ["imported"]
 
 
 def test_nothing_is_raised_after_the_work_is_left(monkeypatch):

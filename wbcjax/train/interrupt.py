@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from importlib.machinery import ExtensionFileLoader
+from types import FrameType
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,8 @@ class StopRequest:
 
         Python drops what a signal's handler raises where it comes in the middle of a `__del__` or of a callback of the
         garbage collector (JAX has one). So Interrupted is raised again and again until the work is left, and at the
-        latest when it is done.
+        latest when it is done. Extension modules are imported to their end first: what is raised into the start of
+        jaxlib is a segmentation fault.
         """
         with _alarm(self._again) if self._before else contextlib.nullcontext():
             try:
@@ -61,7 +64,7 @@ class StopRequest:
             finally:
                 self._at_once = False
 
-    def _ask(self, number: int, _frame: object) -> None:
+    def _ask(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
         self.__exit__()
         # Not print: the signal may have come in the middle of one.
@@ -70,10 +73,10 @@ class StopRequest:
             os.write(2, told.encode() if self._told else b"")
         if self._at_once:
             signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
-            raise Interrupted(self.signal)
+            self._again(number, frame)
 
-    def _again(self, _number: int, _frame: object) -> None:
-        if self._at_once and not _leaving():
+    def _again(self, _number: int, frame: FrameType | None) -> None:
+        if self._at_once and not _leaving() and not _starts_an_extension(frame):
             self._raise_if_asked()
 
     def _raise_if_asked(self) -> None:
@@ -99,7 +102,7 @@ def breakable(*, told: bool = True) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alarm(handler: Callable[[int, object], None]) -> Iterator[None]:
+def _alarm(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """What a timer that is set inside calls; it is off afterwards."""
     before = signal.signal(signal.SIGALRM, handler)
     try:
@@ -107,6 +110,13 @@ def _alarm(handler: Callable[[int, object], None]) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _starts_an_extension(frame: FrameType | None) -> bool:
+    """Whether an extension module was being imported where a signal came."""
+    while frame is not None and not isinstance(frame.f_locals.get("self"), ExtensionFileLoader):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _leaving() -> bool:
