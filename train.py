@@ -49,8 +49,12 @@ def main(overrides: list[str]) -> None:
         processes.join(COORDINATOR.value, PROCESS_ID.value, NUM_PROCESSES.value, distributed=DISTRIBUTED.value)
     except ValueError as error:
         sys.exit(f"train.py: {error}")
-    with processes.ending_together():
-        run(config)
+    try:
+        with processes.ending_together():
+            run(config)
+    except KeyboardInterrupt:  # outside of what listens to it, or for the second time
+        sys.stderr.write("train.py: aborted; what was saved before is whole, and the same command goes on\n")
+        sys.exit(130)
 
 
 def run(config: ConfigDict) -> None:

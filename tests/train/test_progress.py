@@ -1,5 +1,6 @@
 """The records of a run and what the terminal shows."""
 
+import os
 import struct
 
 import pytest
@@ -55,6 +56,19 @@ def test_what_was_written_stays_when_a_run_goes_on(tmp_path):
         with log(tmp_path, step=step - 1) as run:
             run.record("eval", step, {})
     assert [line["step"] for line in toy.records(tmp_path)] == [1, 2]
+
+
+def test_a_run_goes_on_where_nobody_reads_its_terminal_any_more(tmp_path, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", buffering=1) as unread:
+        monkeypatch.setattr("sys.stderr", unread)
+        with log(tmp_path) as run:
+            for step in (10, 20):
+                run.record("train", step, VALUES)
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # for what it holds back
+    assert [line["step"] for line in toy.records(tmp_path)] == [10, 20]
 
 
 def test_only_the_first_process_writes(tmp_path, capfd):

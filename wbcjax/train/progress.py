@@ -93,7 +93,8 @@ class RunLog:
     def say(self, text: str) -> None:
         """A line on the terminal, above the bar."""
         if self._active:
-            tqdm.write(text, file=sys.stderr)
+            with contextlib.suppress(BrokenPipeError):  # who read it has gone, as in `2>&1 | head`: no reason to stop
+                tqdm.write(text, file=sys.stderr)
 
     def _write(self, data: bytes) -> None:
         while data:  # the last piece that a full disk takes is a short one
