@@ -241,7 +241,7 @@ def test_a_cell_cut_below_the_least_share_is_ignored_and_no_background():
 )
 def test_every_pixel_that_counts_as_field_was_drawn(seed, size, scale):
     white = np.full((*size, 3), 255, np.uint8)
-    field = SmearField("a.png", *size, (), pixels=white)
+    field = SmearField("a.png", size[0], size[1], (), pixels=white)
     batch = one_batch(field, (64, 96), seed, scale=scale, rotate=True, flip_horizontal=True, shift=True)
     rows, columns = np.arange(64), np.arange(96)
     inside = (rows < batch.size[0, 0])[:, None] & (columns < batch.size[0, 1])  # as MaskRCNN.features has it
