@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "wbcjax"
-GROUND = {"files", "batch"}  # modules for all rooms
+GROUND = {"files", "places", "batch", "checked"}  # modules for all rooms
 BELOW = {
     "smear": set(),
     "enhance": set(),

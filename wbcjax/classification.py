@@ -1,5 +1,6 @@
 """EfficientNet as a task for the training loop, and the evaluation of a trained one on a split of crops."""
 
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from wbcjax.batch import CropBatch
 from wbcjax.class_counts import tell_classes
 from wbcjax.classify import CropClassifier, crop_classifier, load_classifier
-from wbcjax.data_note import NOTE, note_in, settle_parts, to_noted_folder
+from wbcjax.data_note import NOTE, note_in, refuse_forgotten, settle_parts, to_noted_folder
 from wbcjax.evaluate.classification import ClassificationScores, classification_scores
 from wbcjax.evaluate.predictions import Predictions, save_predictions
 from wbcjax.evaluate.scores import write_json
@@ -61,6 +62,7 @@ def classification_task(config: ConfigDict, workdir: Path | None = None) -> Task
         on_trial.variables = None  # they would stay on the devices beside those in training
         return _summary(predictions)
 
+    facts = {"cut": train.cut, NOTE: note.plain()}
     return Task(
         images=len(train),
         init_variables=lambda seed: efficientnet.init(model, canvas, seed),
@@ -71,7 +73,8 @@ def classification_task(config: ConfigDict, workdir: Path | None = None) -> Task
         evaluate=evaluate,
         names=lambda index: [train.names[i] for i in index],
         best_score="accuracy",
-        facts={"cut": train.cut, NOTE: note.plain()},
+        facts=facts,
+        check_workdir=functools.partial(refuse_forgotten, facts),
         start=starting_weights(config, model.settings),
         watched=("accuracy",),
     )

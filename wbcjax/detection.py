@@ -1,5 +1,6 @@
 """Mask R-CNN as a task for the training loop, and the evaluation of a trained one on a split of annotated fields."""
 
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from tqdm import tqdm
 from wbcjax.batch import Batch
 from wbcjax.cells_table import cell_rows
 from wbcjax.class_counts import tell_classes
-from wbcjax.data_note import NOTE, note_in, settle_parts, to_noted_folder
+from wbcjax.data_note import NOTE, note_in, refuse_forgotten, settle_parts, to_noted_folder
 from wbcjax.evaluate.cell_scores import cell_scores
 from wbcjax.evaluate.cell_table import cell_table
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, annotate, save
@@ -63,6 +64,7 @@ def detection_task(config: ConfigDict, workdir: Path | None = None) -> Task:
         found = scores(annotated, detections, config.dataset.classes, config.evaluate.score_threshold)
         return _summary(found, best_score)
 
+    facts = {"scale": scales, NOTE: note.plain()}
     return Task(
         images=len(train),
         init_variables=lambda seed: jax.device_get(mask_rcnn.init(model, seed)),
@@ -73,7 +75,8 @@ def detection_task(config: ConfigDict, workdir: Path | None = None) -> Task:
         evaluate=evaluate,
         names=lambda index: [train.names[i] for i in index],
         best_score=best_score,
-        facts={"scale": scales, NOTE: note.plain()},
+        facts=facts,
+        check_workdir=functools.partial(refuse_forgotten, facts),
         start=starting_weights(config, model.settings),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from wbcjax.model_file import read_settings
+from wbcjax.train.workdir import upgrade
 
 DETECTION, CLASSIFICATION = "detection", "classification"  # the tasks: cells of fields, classes of crops
 
@@ -30,20 +31,6 @@ def load_config(place: str | Path) -> ConfigDict:
         return ConfigDict(upgrade(dict(json.loads(path.read_text()))))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: broken JSON ({error}); restore the file, or give another run") from error
-
-
-def upgrade(config: dict[str, Any]) -> dict[str, Any]:
-    """The config of a run, as its config.json has it, with the settings that came since, as the run had them."""
-    dataset = config.get("dataset", {})
-    if "split" in dataset:
-        dataset["split"] = {"test_fraction": 0.0, "test_names": []} | dataset["split"]
-    if dataset.get("name") == "crops":
-        dataset.setdefault("test_crops", "")
-    if "train" in config:
-        config["train"] = {"adam_epsilon": 1e-8, "l2_per_array": False} | config["train"]
-    if "model" in config and config.get("task", DETECTION) == DETECTION:
-        config["model"] = {"head_norm": "frozen_bn"} | config["model"]
-    return config
 
 
 def load_facts(place: str | Path) -> dict[str, Any]:

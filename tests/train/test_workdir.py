@@ -7,8 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from tests.train import toy
-from wbcjax.run import upgrade
-from wbcjax.train.workdir import ConfigChanged, settle_config
+from wbcjax.train.workdir import ConfigChanged, settle_config, upgrade
 
 
 def test_a_new_workdir_gets_the_config(tmp_path):

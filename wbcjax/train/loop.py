@@ -19,7 +19,6 @@ from jax.experimental import multihost_utils
 from jaxtyping import Array, Bool
 from ml_collections import ConfigDict
 
-from wbcjax.data_note import refuse_forgotten
 from wbcjax.files import write_atomically
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory
 from wbcjax.train.guard import Guard
@@ -62,7 +61,7 @@ def train(
     with lock_workdir(workdir), Checkpoints(checkpoint_directory(workdir)) as checkpoints:
         started = any(checkpoint_directory(workdir).iterdir())  # torn ones count: they are of that config
         changes = settle_config(config, workdir, started=started, allow_change=allow_config_change, write=first_process)
-        refuse_forgotten(task.facts, workdir)
+        task.check_workdir(workdir)
         if first_process:
             write_atomically(workdir / "data.json", (json.dumps(task.facts) + "\n").encode())
         fresh_batches = functools.partial(task.train_batches, config.seed, jax.process_index(), jax.process_count())

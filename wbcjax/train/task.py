@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grain
@@ -33,6 +34,7 @@ class Task:
     watched: names among the losses that are logged and not trained on, such as an accuracy.
     best_score: the score by which the best checkpoint is kept, larger is better.
     facts: about the training data, which prediction will need; kept as data.json in the workdir.
+    check_workdir: raises ValueError where the run in a workdir must not go on with this task's data.
     """
 
     images: int
@@ -45,3 +47,4 @@ class Task:
     facts: dict[str, Any] = field(default_factory=dict)
     start: Callable[[dict[str, Tree]], dict[str, Tree]] | None = None
     watched: tuple[str, ...] = ()
+    check_workdir: Callable[[Path], None] = lambda _: None

@@ -6,8 +6,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from wbcjax.run import upgrade
-
 # What the weights of a run mean: with another order of the classes, say, every row of the heads is another class.
 OF_WEIGHTS = ("task", "dataset.classes", "model.")
 # In `config.model`, and yet only of how it is trained, of what is kept of what it finds, or of speed.
@@ -62,6 +60,20 @@ def settle_config(
         unfinished.write_text(config_json(config) + "\n")
         unfinished.replace(path)
     return changes
+
+
+def upgrade(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of a run, as its config.json has it, with the settings that came since, as the run had them."""
+    dataset = config.get("dataset", {})
+    if "split" in dataset:
+        dataset["split"] = {"test_fraction": 0.0, "test_names": []} | dataset["split"]
+    if dataset.get("name") == "crops":
+        dataset.setdefault("test_crops", "")
+    if "train" in config:
+        config["train"] = {"adam_epsilon": 1e-8, "l2_per_array": False} | config["train"]
+    if "model" in config and config.get("task", "detection") == "detection":  # runs from before there was a choice
+        config["model"] = {"head_norm": "frozen_bn"} | config["model"]
+    return config
 
 
 def listed(changes: dict[str, list]) -> str:
