@@ -109,7 +109,9 @@ def test_evaluation_tells_the_report_and_where_the_rest_is(run):
     told = tasks.evaluate(run, "val", "latest")
     assert "precision  recall  f1-score  support" in told
     assert f"{run}/evaluation/val_latest/report.html" in told
-    assert "scored on 8 crops of split val." in (run / "evaluation/val_latest/report.html").read_text()
+    said = "Scored: the 8 crops of val, which neither trained the model nor chose this checkpoint, the latest."
+    assert told.startswith(said)
+    assert said in (run / "evaluation/val_latest/report.html").read_text()
 
 
 def test_results_go_where_they_are_sent_and_neither_to_the_run_nor_into_others(run, tmp_path):
@@ -178,8 +180,9 @@ def test_other_crops_in_a_folder_called_val_do_not_replace_the_runs_own_evaluati
 
 
 def test_crops_that_a_run_was_trained_on_are_left_out_of_other_folders(run, tmp_path):
-    told = tasks.evaluate(run, "val", "latest", crops=str(shutil.copytree(run.parent / "crops", tmp_path / "copies")))
-    found = json.loads((run / f"evaluation/{tmp_path.name}_copies/scores.json").read_text())
+    copies = shutil.copytree(run.parent / "crops", tmp_path / "copies")
+    told = tasks.evaluate(run, "val", "latest", crops=str(copies), out=str(tmp_path / "out"))
+    found = json.loads((tmp_path / "out/scores.json").read_text())
     assert found["counts"]["crops"] == 8  # of 40, those of the two fields that validated
     assert (found["scored"]["left_out"], found["scored"]["chose_checkpoint"]) == (32, False)
     assert told.startswith(f"Scored: 8 crops of {tmp_path / 'copies'}, none of which the model was trained on; 32 left")
