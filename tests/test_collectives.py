@@ -19,6 +19,8 @@ from wbcjax.train.state import TrainState
 from wbcjax.train.step import make_step
 from wbcjax.train.task import Task
 
+pytestmark = pytest.mark.slow
+
 DEVICES, SIDE, CELLS = 4, 64, 4
 METRICS = 1 + 5 + 3  # the loss, its parts, and the processes' wishes
 COLLECTIVES = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all|collective-broadcast"

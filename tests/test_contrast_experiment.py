@@ -370,6 +370,7 @@ def test_a_config_file_is_loaded_in_its_variant():
     assert load_config_file(f"{ROOT}/configs/segpc_mask_rcnn.py:r34").model.backbone.depth == 34
 
 
+@pytest.mark.slow
 def test_a_toy_goes_the_whole_way_by_the_papers_protocol(tmp_path, monkeypatch):
     monkeypatch.setenv("WBCJAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(paper_protocol, "PER_SUBTYPE", 2)

@@ -357,6 +357,7 @@ def test_the_best_checkpoint_is_chosen_by_boxes_where_nothing_is_outlined(tmp_pa
     assert detection_task(config).best_score == best_score
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
 def test_mask_rcnn_trains_on_eight_devices_as_on_one(parallel):
     """The figure of the issue: SGD, three steps, parameters within 1e-5, the same step under pmap."""

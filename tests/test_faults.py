@@ -12,6 +12,8 @@ from tests.train import toy
 from tests.train.test_loop import Killed, killed_in_batch
 from wbcjax.train.loop import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Base:

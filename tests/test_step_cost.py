@@ -15,6 +15,8 @@ from wbcjax.input.crop_pipeline import crop_batches
 from wbcjax.input.pipeline import train_batches
 from wbcjax.step_cost import StepCost, step_cost
 
+pytestmark = pytest.mark.slow
+
 CANVAS = (64, 64)
 
 

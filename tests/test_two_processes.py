@@ -59,6 +59,8 @@ runpy.run_path("train.py", run_name="__main__")
 DETECTOR_CONFIG = """
 from configs import smear_demo
 
+pytestmark = pytest.mark.slow
+
 def get_config():
     config = smear_demo.get_config()
     config.dataset.synthetic.update({"count": 9, "height": 64, "width": 64})

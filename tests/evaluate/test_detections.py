@@ -1,5 +1,6 @@
 """Detections at image size and the file that keeps them."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def test_a_failed_save_leaves_the_previous_file_whole(tmp_path: Path, monkeypatc
     before = path.read_bytes()
 
     def full_disk(self, target):
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr(Path, "replace", full_disk)
     with pytest.raises(OSError, match="no space left"):

@@ -261,5 +261,5 @@ def test_a_config_describes_the_model_and_a_wrong_value_is_refused_by_name():
     config = ConfigDict(dataclasses.asdict(SMALL))
     assert efficientnet.from_config(config, CLASSES) == Classifier(SMALL, CLASSES)
     config.head = "average"
-    with pytest.raises(ValueError, match=r"config.model.head is 'average'; choose one of pool, flatten"):
+    with pytest.raises(ValueError, match=r"config.model.head is 'average': give one of 'pool', 'flatten'"):
         efficientnet.from_config(config, CLASSES)

@@ -82,7 +82,7 @@ def predict(variables: dict[str, Any], scene: Scene) -> Arrays:
         "mask_head/logits": mask_logits[found.valid],
     }
     for i, (height, width) in enumerate(scene.size.astype(int).tolist()):
-        of_image = jax.tree.map(lambda x, i=i: x[i][found.valid[i]], found)
+        of_image = jax.tree.map(lambda x, i=i: x[i][found.valid[i]], found._replace(full=None))
         stages |= {f"detections/{name}/{i}": getattr(of_image, name) for name in ("boxes", "labels", "scores")}
         rles: Any = paste(of_image.masks, of_image.boxes, height, width, "torchvision")
         masks = [coco_mask.decode(rle) for rle in rles]
