@@ -18,6 +18,8 @@ from wbcjax.predict import load
 from wbcjax.run import load_config
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory, load_variables
 
+pytestmark = pytest.mark.slow
+
 STOPPED_WITHIN = 30  # seconds, in which the others end when one process is killed
 
 TOY = """
@@ -58,8 +60,6 @@ runpy.run_path("train.py", run_name="__main__")
 """
 DETECTOR_CONFIG = """
 from configs import smear_demo
-
-pytestmark = pytest.mark.slow
 
 def get_config():
     config = smear_demo.get_config()
