@@ -233,6 +233,19 @@ def test_a_cell_cut_below_the_least_share_is_ignored_and_no_background():
     assert max(areas[True]) < 0.5 * 4 * 400 <= min(areas[False])
 
 
+def test_a_whole_cell_that_drawing_shrinks_is_not_taken_for_cut():
+    rows, columns = np.indices((64, 64)) + 0.5
+    disk = (np.hypot(rows - 30.2, columns - 31.4) < 7).astype(np.uint8)
+    outlined = Cell(label=1, rle=text_rle(coco_mask.encode(np.asfortranarray(disk))))
+    field = SmearField(
+        "a.png", 64, 64, (outlined, Cell(label=1, box=(20.3, 21.4, 40.1, 39.7))), pixels=np.zeros((64, 64, 3), np.uint8)
+    )
+    batches = [one_batch(field, (64, 64), seed, scale=(0.5, 1.0), min_visible=1.0) for seed in range(30)]
+    shares = [batch.masks[0, 0].sum() / (disk.sum() * (batch.size[0, 0] / 64) ** 2) for batch in batches]
+    assert min(shares) < 0.97  # of its area, to whole pixels: no crop has taken it
+    assert not any(batch.crowd.any() for batch in batches)
+
+
 @settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**20),

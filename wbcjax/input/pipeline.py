@@ -143,10 +143,11 @@ def _draw_outlined(
     visible = int(np.count_nonzero(mask))
     if not visible:
         return None
+    whole = float(coco_mask.area(rle)) * abs(np.linalg.det(matrix))  # which is the area of one pixel of the field
+    least = min_visible * whole if _is_cut(extent(matrix, (x, y, x + w, y + h)), canvas) else 0.0
     x, y, w, h = cv2.boundingRect(mask)
     box = left + x, top + y, left + x + w, top + y + h
-    whole = float(coco_mask.area(rle)) * abs(np.linalg.det(matrix))  # which is the area of one pixel of the field
-    return DrawnCell(cell, box, mask[y : y + h, x : x + w], cell.crowd or _too_little(visible, whole, min_visible))
+    return DrawnCell(cell, box, mask[y : y + h, x : x + w], cell.crowd or visible < max(MIN_AREA, least))
 
 
 def _draw_box(
@@ -158,18 +159,22 @@ def _draw_box(
 ) -> DrawnCell | None:
     """A cell known by its box, which flips, right angles and scales leave a box; None when it is off the canvas."""
     left, top, right, bottom = extent(matrix, box)
-    whole = (right - left) * (bottom - top)
+    least = min_visible * (right - left) * (bottom - top) if _is_cut((left, top, right, bottom), canvas) else 0.0
     left, top, right, bottom = max(left, 0.0), max(top, 0.0), min(right, canvas[1]), min(bottom, canvas[0])
     if right <= left or bottom <= top:
         return None
     thin = min(right - left, bottom - top) < 1  # pixel: what is learnt from must not shrink to nothing
-    ignored = cell.crowd or thin or _too_little((right - left) * (bottom - top), whole, min_visible)
+    ignored = cell.crowd or thin or (right - left) * (bottom - top) < max(MIN_AREA, least)
     return DrawnCell(cell, (left, top, right, bottom), None, ignored)
 
 
-def _too_little(visible: float, whole: float, min_visible: float) -> bool:
-    """Whether too little of a cell is on the canvas to learn from; areas in canvas pixels."""
-    return bool(visible < max(MIN_AREA, min_visible * whole))
+def _is_cut(place: tuple[float, float, float, float], canvas: tuple[int, int]) -> bool:
+    """Whether pixels of a place x1, y1, x2, y2 lie beyond the canvas.
+
+    What is not cut is wholly visible, though in whole pixels it may have less than its area.
+    """
+    left, top, right, bottom = map(pixels_before, place)
+    return left < 0 or top < 0 or right > canvas[1] or bottom > canvas[0]
 
 
 def _example(
