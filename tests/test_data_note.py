@@ -269,6 +269,21 @@ def test_the_sentence_on_a_score_says_what_the_fields_were_for():
     assert scored_note("val", "best", "9 crops", 0, "other")["sentence"] == (
         "Scored: 9 crops of other, none of which the model was trained on."
     )
+    assert scored_note("val", "best", "9 crops", 0, "other", noted=False)["sentence"] == (
+        "Scored: 9 crops of other, on some of which the model may have been trained."
+    )
+
+
+def test_a_run_without_a_note_that_goes_on_is_told_what_it_is_taken_to_know(tmp_path, caplog):
+    caplog.set_level("INFO", "wbcjax")
+    parts = {"train": fields("a"), "val": fields("b")}
+    settle_parts(parts, CONFIG, tmp_path)
+    assert not caplog.records
+    (tmp_path / "checkpoints/3").mkdir(parents=True)
+    (tmp_path / "data.json").write_text(json.dumps({"scale": [1, 1]}))
+    kept, _ = settle_parts(parts, CONFIG, tmp_path)
+    assert kept == parts
+    assert "notes no data: it is taken to have been trained on what trains now" in caplog.text
 
 
 def test_cells_of_each_class_and_part_are_told_at_every_start_within_80_columns(caplog):

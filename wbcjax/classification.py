@@ -129,7 +129,8 @@ def evaluate_classifier(
         tell_other_cut(crops, source.cut, learnt, model.cut)
     predictions = classify_split(model, source)
     found = classification_scores(predictions, config.evaluate.bootstrap, config.seed)
-    found["scored"] = scored_note(split, checkpoint, f"{len(source)} crops", len(parts[split]) - len(source), crops)
+    left_out = len(parts[split]) - len(source)
+    found["scored"] = scored_note(split, checkpoint, f"{len(source)} crops", left_out, crops, noted=note is not None)
     save_predictions(out / "predictions.json", predictions)
     write_json(out / "scores.json", found)
     for name, figure in (

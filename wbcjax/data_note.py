@@ -93,9 +93,7 @@ def note_in(facts: Mapping[str, Any], place: str | Path) -> Note | None:
 
 def earlier_note(workdir: Path) -> Note | None:
     """The note of a run that has begun; None where nothing was trained yet."""
-    checkpoints = checkpoint_directory(workdir)
-    begun = checkpoints.is_dir() and any(checkpoints.iterdir())
-    return note_in(load_facts(workdir), workdir) if begun else None
+    return note_in(load_facts(workdir), workdir) if _begun(workdir) else None
 
 
 def settle_parts(
@@ -109,6 +107,8 @@ def settle_parts(
     before = earlier_note(workdir) if workdir is not None else None
     if before is not None and (changes := changes_since(before, {name: part.items for name, part in parts.items()})):
         log.warning("the data have changed since %s was last trained: %s; it goes on with them", workdir, changes)
+    elif before is None and workdir is not None and _begun(workdir):
+        log.info("%s notes no data: it is taken to have been trained on what trains now", workdir)
     place = config.get("init_from", "")
     origin = note_in(load_facts(place), place) if place and Path(place).is_dir() else None
     note, kept = note_of(parts, (before, origin)), dict(parts)
@@ -202,6 +202,11 @@ def check_moved(note: Note, parts: Mapping[str, Part], workdir: Path) -> None:
             f"{workdir} was trained in {note.folder}, where its data are no more, and those of the same path in "
             f"{Path.cwd()} are others: put its data back, or name these by --annotations and --images, or --crops"
         )
+
+
+def _begun(workdir: Path) -> bool:
+    checkpoints = checkpoint_directory(workdir)
+    return checkpoints.is_dir() and any(checkpoints.iterdir())
 
 
 def _in_folder(path: str, folder: str, moved: list[bool], is_path: bool) -> str:

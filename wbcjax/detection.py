@@ -138,7 +138,8 @@ def evaluate_run(
     annotated, detections = detect_split(model, fields)
     found = all_scores(annotated, detections, config)
     left_out = len(parts[split]) - len(fields)
-    found["scored"] = scored_note(split, checkpoint, f"{len(fields)} fields", left_out, others)
+    known = note is not None or drawn_seed is not None  # drawn fields of other seeds were not trained on
+    found["scored"] = scored_note(split, checkpoint, f"{len(fields)} fields", left_out, others, noted=known)
     save(out / "detections.json", model.classes, annotated, detections)
     write_json(out / "scores.json", found)
     sheet = contact_sheet(

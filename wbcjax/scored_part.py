@@ -71,13 +71,16 @@ def other_part(part: P, place: str, note: Note | None, workdir: Path) -> P:
     return kept
 
 
-def scored_note(part: str, checkpoint: str, count: str, left_out: int, place: str | None) -> dict[str, Any]:
+def scored_note(
+    part: str, checkpoint: str, count: str, left_out: int, place: str | None, *, noted: bool = True
+) -> dict[str, Any]:
     """What scores.json says of the data that was scored: as "sentence" for people to read, and in single entries.
 
-    `count` is as "60 fields", `place` of other data than the run's own.
+    `count` is as "60 fields", `place` of other data than the run's own; `noted` False of a run that notes no data.
     """
     if place is not None:
-        said = f"{count} of {place}, none of which the model was trained on"
+        trained = "none of which the model was trained on"
+        said = f"{count} of {place}, {trained if noted else 'on some of which the model may have been trained'}"
     elif part == "train":
         said = f"the {count} of train, which the model was trained on"
     elif part == "test":
