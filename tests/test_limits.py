@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
@@ -108,6 +109,16 @@ def test_images_that_fill_a_limit_are_told_once_a_list_by_key_number_and_remedy(
     assert "rpn" not in told
     assert "in the config.json of the run; it need not be trained again" in told
     assert "\n" not in told
+
+
+def test_images_that_fill_a_limit_are_told_though_a_later_one_fails(caplog):
+    def pictures() -> Iterator[tuple[str, np.ndarray]]:
+        yield from ((f"full {i}.png", image(2, "detection.per_image")) for i in range(24))
+        raise ValueError("broken.png is no image")
+
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        list(stub(True).predict_each(pictures()))
+    assert "config.model.detection.per_image = 2 is full in" in caplog.text
 
 
 def test_one_image_alone_is_told_of_too_and_one_with_room_is_not(caplog):

@@ -149,15 +149,17 @@ class Predictor(OnLocalDevices):
         filled = FilledLimits(self.limits)
         found: list[FieldDetections] = []  # in the pieces of the image under way
         views: list[View] = []
-        for batch, detections in self._over(pieces, lambda piece: (piece.drawn, piece.size)):
-            for row, piece in enumerate(batch):
-                found.append(self._in_image(detections, row, piece))
-                filled.note(piece.name, _full(detections, row))
-                views.append(piece.view)
-                if piece.last:
-                    yield merge(found, views, CUT_MARGIN / piece.scale, nucleus_label(self.classes))
-                    found, views = [], []
-        filled.tell()
+        try:
+            for batch, detections in self._over(pieces, lambda piece: (piece.drawn, piece.size)):
+                for row, piece in enumerate(batch):
+                    found.append(self._in_image(detections, row, piece))
+                    filled.note(piece.name, _full(detections, row))
+                    views.append(piece.view)
+                    if piece.last:
+                        yield merge(found, views, CUT_MARGIN / piece.scale, nucleus_label(self.classes))
+                        found, views = [], []
+        finally:  # of the images before one that fails, too
+            filled.tell()
 
     def _pieces(self, name: str, image: np.ndarray) -> Iterator["_Piece"]:
         height, width = image.shape[:2]
