@@ -160,7 +160,11 @@ def _subject(scores: Mapping[str, Any], fallback: str) -> str:
 
 def _data_of(dataset: Mapping[str, Any], split: str) -> str:
     """Where what was scored is from."""
-    crops = dataset.get("crops") if split == "train" else dataset.get("val_crops") or dataset.get("crops")
+    crops = dataset.get("crops")
+    if split == "test" and dataset.get("test_crops"):
+        crops = dataset["test_crops"]
+    elif split not in ("train", "test"):
+        crops = dataset.get("val_crops") or crops
     return dataset.get("annotations") or crops or dataset.get("images") or dataset.get("name", "")
 
 

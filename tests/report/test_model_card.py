@@ -79,6 +79,13 @@ def test_the_data_are_those_of_the_config():
     assert "| Split | 80 % to train on, chosen by seed 4 |" in section(card(config), "Data")
 
 
+def test_crops_of_a_folder_of_their_own_to_test_on_are_named():
+    assert "Crops to test on" not in section(card(myeloma_efficientnet_b3.get_config(), "classification"), "Data")
+    config = myeloma_efficientnet_b3.get_config()
+    config.dataset.test_crops = "data/test"
+    assert "| Crops to test on | data/test |" in section(card(config, "classification"), "Data")
+
+
 def test_weights_to_start_from_bind_the_licence_too():
     config = smear_demo.get_config()
     assert "started from" not in section(card(config), "Licence")

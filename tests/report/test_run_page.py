@@ -306,6 +306,13 @@ def write_crops(workdir: Path, of: Predictions, **changes) -> str:
     return write_classification_report(workdir, folder, image_of, of, found, CONFIG, RECORDS, **changes).read_text()
 
 
+def test_the_page_names_the_folder_that_the_part_scored_is_from(tmp_path):
+    dataset = {"crops": "a/train", "val_crops": "a/val", "test_crops": "a/test"}
+    places = {scored: run_report._data_of(dataset, scored) for scored in ("train", "val", "test")}
+    assert places == {"train": "a/train", "val": "a/val", "test": "a/test"}
+    assert run_report._data_of(dataset | {"test_crops": "", "val_crops": ""}, "test") == "a/train"
+
+
 def test_a_classifier_has_its_own_sections(tmp_path):
     html = write_crops(
         tmp_path, predictions(), cut={"margin": 0.25}, splits={"train": {"crops": 9, "myeloma": 5, "other": 4}}

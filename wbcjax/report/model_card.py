@@ -72,6 +72,7 @@ def _data(config: Mapping[str, Any]) -> Rows:
         rows = [("Fields", f"{drawn['count']} drawn by wbcjax, from seed {drawn['seed']} on; no smear of a patient")]
     elif dataset["name"] == "crops":
         rows = [("Crops", dataset["crops"]), ("Crops to validate on", dataset["val_crops"] or "a split of these")]
+        rows += [("Crops to test on", dataset["test_crops"])] * bool(dataset.get("test_crops"))
     else:
         rows = [("Annotations", dataset["annotations"]), ("Images", dataset["images"]), ("Format", dataset["name"])]
         if dataset.get("on_error") == "skip":
