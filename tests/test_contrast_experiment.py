@@ -61,7 +61,7 @@ class Trainer:
 def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     trainer = Trainer()
     monkeypatch.setenv("WBCJAX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(contrast_experiment, "detection_task", lambda config: config)
+    monkeypatch.setattr(contrast_experiment, "detection_task", lambda config, run: config)
     monkeypatch.setattr(contrast_experiment, "train", trainer.train)
     monkeypatch.setattr(contrast_experiment, "evaluate_run", trainer.evaluate_run)
     return trainer
@@ -226,13 +226,13 @@ def test_annotations_that_change_between_two_methods_are_noticed(trainer, config
 
 
 def test_before_anything_is_trained_the_config_can_be_corrected(trainer, config, tmp_path, monkeypatch):
-    def unusable(_):
+    def unusable(*_):
         raise ValueError("dataset.max_cells is 4; set it to 8 or more")
 
     monkeypatch.setattr(contrast_experiment, "detection_task", unusable)
     with pytest.raises(ValueError, match="max_cells"):
         contrast(config, tmp_path, ("none",))
-    monkeypatch.setattr(contrast_experiment, "detection_task", lambda config: config)
+    monkeypatch.setattr(contrast_experiment, "detection_task", lambda config, run: config)
     config.dataset.max_cells = 32
     contrast(config, tmp_path, ("none",))
     assert trainer.configs["none"].dataset.max_cells == 32
@@ -397,3 +397,15 @@ def test_fields_held_out_to_test_are_what_a_split_that_has_some_is_evaluated_on(
     contrast(config, tmp_path, ("none",))
     assert parts == ["test"]
     assert (tmp_path / "none/evaluation/test/scores.json").is_file()
+
+
+def test_a_run_that_goes_on_knows_of_its_folder_and_so_of_what_trained_it(trainer, config, tmp_path, monkeypatch):
+    folders = []
+
+    def noted(config: ConfigDict, run: Path | None = None) -> ConfigDict:
+        folders.append(run)
+        return config
+
+    monkeypatch.setattr(contrast_experiment, "detection_task", noted)
+    contrast(config, tmp_path, ("none", "he"))
+    assert folders == [tmp_path / "none", tmp_path / "he"]

@@ -153,7 +153,7 @@ def _train(config: ConfigDict, method: str, run: Path, part: str) -> None:
     _scores(run, part).unlink(missing_ok=True)  # of weights on the way
     log.info("%s: training in %s", method, run)
     with breakable():
-        task = detection_task(settings)
+        task = detection_task(settings, run)
     if stopped_by := train(settings, task, run):
         raise Interrupted(stopped_by)
 
