@@ -1,10 +1,11 @@
 """Score a trained model: `python evaluate.py --workdir runs/X [--split test]`.
 
 Prints the scores as tables, and writes scores.json and what it rests on into runs/X/evaluation/val, and the page
-runs/X/report.html. Scored is the part `test` where the run has one, else `val`, which also chose the best checkpoint;
-what the run was trained on is left out. On data that the run never saw: `--annotations other/via.json --images
-other/images` for a detector, `--drawn_seed 1000000` for one of drawn fields, `--crops folder` for a classifier: into a
-folder of their own beside it. Where the run's folder cannot be written, `--out` names another.
+runs/X/report.html; of `test` all of it into runs/X/evaluation/test. Scored is the part `test` where the run has one,
+else `val`, which also chose the best checkpoint; what the run was trained on is left out. On data that the run never
+saw: `--annotations other/via.json --images other/images` for a detector, `--drawn_seed 1000000` for one of drawn
+fields, `--crops folder` for a classifier: into a folder of their own beside it. Where the run's folder cannot be
+written, `--out` names another.
 """
 
 import sys
