@@ -88,6 +88,17 @@ def test_step_decay_drops_at_its_boundaries_in_epochs():
     np.testing.assert_allclose(actual, [0.1] * 5 + [0.01] * 3 + [0.001], rtol=1e-5)
 
 
+def test_epochs_beyond_any_count_of_steps_are_endless():
+    """As with config.train.max_minutes, or for a learning rate that never drops."""
+    actual = rates(settings(steps=0, epochs=1e9, learning_rate=0.2, warmup_steps=0), 20, 3)
+    np.testing.assert_allclose(actual, [0.2] * 3, rtol=1e-6)
+    never = settings(steps=9, schedule="step", boundaries=(2, 1e300), gamma=0.1, warmup_steps=0)
+    np.testing.assert_allclose(rates(never, 20, 9), [0.1] * 5 + [0.01] * 4, rtol=1e-5)
+    phases = ({"layers": "heads", "epochs": 1e300, "learning_rate_scale": 2.0}, {"layers": "all", "epochs": 1e300})
+    plan = plan_run(settings(steps=0, phases=phases), 24)
+    assert (plan.steps, plan.phase(10**6).layers) == (2**31 - 1, "heads")
+
+
 def test_a_phase_scales_the_learning_rate_from_its_first_step():
     phases = ({"layers": "heads", "epochs": 1, "learning_rate_scale": 2.0}, {"layers": "all", "epochs": 2})
     actual = rates(settings(steps=0, schedule="step", warmup_steps=0, phases=phases), 24, 9)

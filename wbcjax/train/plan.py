@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from wbcjax.checked import ConfigError
-from wbcjax.train.settings import TrainSettings
+from wbcjax.train.settings import MOST_STEPS, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def plan_run(settings: TrainSettings, images: int) -> Plan:
     steps_per_epoch = images / settings.batch_size
     phases, epochs = [], 0.0
     for phase in settings.phases:
-        phases.append(Phase(round(epochs * steps_per_epoch), phase.layers, phase.learning_rate_scale))
+        phases.append(Phase(_step(epochs, steps_per_epoch), phase.layers, phase.learning_rate_scale))
         epochs += phase.epochs
     steps = settings.steps or _steps(settings.epochs or epochs, steps_per_epoch)
     if phases and steps > _steps(epochs, steps_per_epoch):
@@ -94,7 +94,7 @@ def learning_rate(settings: TrainSettings, plan: Plan) -> Callable[[Int[Array, "
     base = settings.learning_rate
     if settings.learning_rate_batch:
         base *= settings.batch_size / settings.learning_rate_batch
-    drops = jnp.array([round(epoch * plan.steps_per_epoch) for epoch in settings.boundaries], jnp.int32)
+    drops = jnp.array([_step(epoch, plan.steps_per_epoch) for epoch in settings.boundaries], jnp.int32)
     starts = jnp.array([phase.first for phase in plan.phases], jnp.int32)
     scales = jnp.array([phase.learning_rate_scale for phase in plan.phases], jnp.float32)
 
@@ -112,4 +112,9 @@ def learning_rate(settings: TrainSettings, plan: Plan) -> Callable[[Int[Array, "
 
 
 def _steps(epochs: float, steps_per_epoch: float) -> int:
-    return max(1, round(epochs * steps_per_epoch)) if epochs > 0 else 0
+    return max(1, _step(epochs, steps_per_epoch)) if epochs > 0 else 0
+
+
+def _step(epochs: float, steps_per_epoch: float) -> int:
+    """The step that ends so many epochs, of those that can be counted: 1e9 epochs are as good as endless."""
+    return round(min(epochs * steps_per_epoch, MOST_STEPS))

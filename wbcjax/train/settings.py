@@ -1,11 +1,14 @@
 """The `train` part of a config as plain, checked values."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from ml_collections import ConfigDict
 
-from wbcjax.checked import ConfigError, Count, Name, NotNegative, Number, Positive, ShareBelow1, build, problems
+from wbcjax.checked import ConfigError, Count, Name, NotNegative, Number, Positive, Range, ShareBelow1, build, problems
+
+MOST_STEPS = 2**31 - 1  # steps are counted in int32
+Steps = Annotated[int, Range(0, MOST_STEPS)]
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class TrainSettings:
 
     batch_size: Count  # images per step, over all devices
     accumulate: Count  # parts in which each device sees its share of a batch, one after the other; 1: at once
-    steps: Number  # length of the run; 0: by epochs
+    steps: Steps  # length of the run; 0: by epochs
     epochs: NotNegative  # length of the run; 0: by the phases
     phases: tuple[PhaseSetting, ...]  # none: all layers throughout
     optimizer: Literal["sgd", "adamw"]
@@ -35,7 +38,7 @@ class TrainSettings:
     l2_per_array: bool  # the decay is Matterport's: of biases too, of each array divided by its size
     clip_norm: NotNegative  # the longest gradient; 0: any
     schedule: Literal["cosine", "step"]
-    warmup_steps: Number
+    warmup_steps: Steps
     boundaries: tuple[NotNegative, ...]  # of "step", in epochs
     gamma: Positive  # of "step": the factor at each boundary
     loss_weights: dict[str, NotNegative] = field(hash=False)  # losses not named count fully
