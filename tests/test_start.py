@@ -100,10 +100,20 @@ def test_what_was_loaded_is_told_in_the_log(weights, caplog):
     assert f"starting from {weights[0]}" in caplog.text
     assert "arrays loaded" in caplog.text
     assert "its classes are" not in caplog.text
-    config.dataset.classes = ("L3", "L1", "L2")
+    config.dataset.classes = ("small", "L2", "large")
     with caplog.at_level(logging.INFO, "wbcjax"):
         start(fresh(config, 4, seed=2))
-    assert "its classes are ['L1', 'L2', 'L3'], here ['L3', 'L1', 'L2']: what it knows of them" in caplog.text
+    assert "its classes are ['L1', 'L2', 'L3'], here ['small', 'L2', 'large']: what it knows of them" in caplog.text
+
+
+def test_weights_whose_classes_have_another_order_are_refused_unless_heads_are_left_out(weights):
+    config = toy_config()
+    config.init_from = str(weights[0])
+    config.dataset.classes = ("L3", "L1", "L2")
+    with pytest.raises(UnusableWeights, match=r"its classes are .*'L1', 'L2', 'L3'.* config.init_parts"):
+        starting_weights(config, settings_of(config))(fresh(config, 4, seed=2))
+    config.init_parts = ("backbone", "fpn")
+    starting_weights(config, settings_of(config))(fresh(config, 4, seed=2))
 
 
 def test_without_a_starting_point_a_run_starts_from_fresh_weights():

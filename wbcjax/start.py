@@ -55,12 +55,26 @@ def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variab
         except (OSError, ValueError) as error:
             raise UnusableWeights(f"config.init_from is {place!r}: {error}") from error
         log.info("starting from %s: %s", place, started.report.text())
-        theirs, ours = _classes(Path(place)), list(config.dataset.classes)
-        if len(theirs) == len(ours) and theirs != ours:
-            log.warning("its classes are %s, here %s: what it knows of them is taken over in this order", theirs, ours)
+        if any(path.endswith(_CLASS_KERNELS) for path in started.report.loaded.values()):
+            _compare_classes(place, _classes(Path(place)), list(config.dataset.classes))
         return started.variables
 
     return start
+
+
+_CLASS_KERNELS = "logits/kernel"  # the ends of the paths of kernels with an output for each class
+
+
+def _compare_classes(place: str, theirs: list[str], ours: list[str]) -> None:
+    """Warn of classes of other names; raise UnusableWeights where one of them has another's place."""
+    if any(name in ours and ours.index(name) != row for row, name in enumerate(theirs)):
+        raise UnusableWeights(
+            f"config.init_from is {place!r}: its classes are {theirs}, and config.dataset.classes is {ours}: its heads "
+            f'would take one for another. Give --config.dataset.classes="{tuple(theirs)}", or leave the heads out by '
+            "config.init_parts, such as ('backbone', 'fpn')"
+        )
+    if theirs and theirs != ours:
+        log.warning("its classes are %s, here %s: what it knows of them is taken over in this order", theirs, ours)
 
 
 _REMEDY = "let the first of config.train.phases train these layers"
