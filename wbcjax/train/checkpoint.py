@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,9 @@ class Checkpoints:
             number = system_error(error)
             if number is None and not isinstance(error, TornCheckpoint):
                 raise
-            clear_unfinished(self._directory, ignore_errors=True)
+            for _ in range(5):  # threads of orbax may go on writing for a moment
+                clear_unfinished(self._directory, ignore_errors=True)
+                time.sleep(0.1)
             cause = os.strerror(number) if number else str(error)
             intact = "there is none before it" if self.latest is None else f"that of step {self.latest} is intact"
             remedy = "Free some space" if number in DISK_FULL else "Mend that"
