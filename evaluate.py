@@ -13,8 +13,8 @@ from pathlib import Path
 
 from absl import app, flags
 
-from wbcjax.command_line import parse_flags
-from wbcjax.ending import ending
+from wbcjax.commands.command_line import parse_flags
+from wbcjax.commands.ending import ending
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of a training run", required=True)
 SPLIT = flags.DEFINE_enum(
@@ -34,9 +34,9 @@ def main(_: list[str]) -> None:
 
 
 def run() -> None:
-    from wbcjax import heap, runtime
-    from wbcjax.places import told
-    from wbcjax.tasks import evaluate
+    from wbcjax.system import heap, runtime
+    from wbcjax.system.places import told
+    from wbcjax.tasks.choose import evaluate
 
     runtime.quiet_libraries()
     heap.tune_malloc()

@@ -11,16 +11,16 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import ConfigDict
 
-from wbcjax import heap, processes, runtime
-from wbcjax.checked import ConfigError
-from wbcjax.command_line import parse_flags
-from wbcjax.config_checks import check_machine
-from wbcjax.config_file import load_config_file
-from wbcjax.places import check_writable, told
-from wbcjax.start import UnusableWeights
-from wbcjax.tasks import make_task
+from wbcjax.commands.command_line import parse_flags
+from wbcjax.commands.config_file import load_config_file
+from wbcjax.runs.initial_weights import UnusableWeights
+from wbcjax.settings.checked import ConfigError
+from wbcjax.system import heap, processes, runtime
+from wbcjax.system.interrupt import Interrupted, breakable, exit_code
+from wbcjax.system.places import check_writable, told
+from wbcjax.tasks.checks import check_machine
+from wbcjax.tasks.choose import make_task
 from wbcjax.train.guard import NonFiniteLoss
-from wbcjax.train.interrupt import Interrupted, breakable, exit_code
 from wbcjax.train.loop import train
 from wbcjax.train.workdir import ConfigChanged
 

@@ -23,17 +23,17 @@ from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from configs import smear_demo
-from wbcjax import heap, runtime
-from wbcjax.detection import detect_split, detection_task
 from wbcjax.evaluate.cell_scores import cell_scores
 from wbcjax.evaluate.scores import Scores, scores, write_json
-from wbcjax.files import write_png
 from wbcjax.input.builder import source
-from wbcjax.predict import predictor
+from wbcjax.predict.detector import predictor
 from wbcjax.report.contact_sheet import contact_sheet
 from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats.coco_write import write_coco
 from wbcjax.smear.synthetic import SyntheticSmear, fields
+from wbcjax.system import heap, runtime
+from wbcjax.system.files import write_png
+from wbcjax.tasks.detection import detect_split, detection_task
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.loop import train
 

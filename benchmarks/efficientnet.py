@@ -6,8 +6,8 @@ inference   from RGB crops in host memory (uint8) to logits in host memory.
 train       forward with dropout and stochastic depth, backward, Adam (Suvon et al.), from images in host memory. Keras
             by `train_on_batch` on its JAX backend, compiled as `fit` would have it.
 
-This command alone times a training step: `--tune-malloc` is what the command-line programs do (wbcjax/heap.py), for
-all contestants. `python -m benchmarks --only efficientnet` measures the rest too.
+This command alone times a training step: `--tune-malloc` is what the programs do (wbcjax/system/heap.py), for all
+contestants. `python -m benchmarks --only efficientnet` measures the rest too.
 """
 
 import argparse

@@ -55,7 +55,7 @@ def get_config(name: str, variant: str) -> Any:
 
 def draw_crops(classes: tuple[str, ...]) -> Path:
     """A folder of cells, and of windows at random, cut from drawn fields: 64 x 64 pixels."""
-    from wbcjax.files import write_atomically, write_png
+    from wbcjax.system.files import write_atomically, write_png
 
     if (CROPS / "crops.csv").exists():
         return CROPS
@@ -129,6 +129,6 @@ def training_step(name: str, variant: str) -> Task:
 
 @functools.cache
 def make_task(name: str, variant: str) -> Any:
-    from wbcjax.tasks import make_task as task_of
+    from wbcjax.tasks.choose import make_task as task_of
 
     return task_of(get_config(name, variant))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from benchmarks import roof
 from benchmarks.results import Result, load
 from benchmarks.timing import Time
-from wbcjax.files import write_atomically
+from wbcjax.system.files import write_atomically
 
 BEGIN, END = "<!-- measured: {name} -->", "<!-- end of {name} -->"
 COLOURS = {"ours": "#1b6ca8", "torchvision, channels_last": "#c8553d"}

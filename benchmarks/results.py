@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import Record, Time, median
-from wbcjax.files import write_atomically
+from wbcjax.system.files import write_atomically
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "torch", "torchvision", "keras", "numpy", "opencv-python-headless")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from wbcjax import runtime
-from wbcjax.detection import detect_split
 from wbcjax.evaluate.scores import Scores, scores
 from wbcjax.input.builder import Source, source
-from wbcjax.predict import CANVAS_UNIT, Predictor, load, predictor
-from wbcjax.run import load_config
+from wbcjax.predict.detector import CANVAS_UNIT, Predictor, load, predictor
+from wbcjax.runs.folder import load_config
+from wbcjax.system import runtime
+from wbcjax.tasks.detection import detect_split
 
 SHOWN = (("mask", "AP"), ("mask", "AP50"), ("mask", "AP75"), ("box", "AP"), ("box", "AP50"))
 

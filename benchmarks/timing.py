@@ -85,7 +85,7 @@ def contest(
 ) -> dict[str, Record]:
     """The record of each contestant, each in a process of its own, of which one works at a time.
 
-    tuned: with malloc as `wbcjax.heap.tune_malloc` sets it, which holds for a whole process.
+    tuned: with malloc as `wbcjax.system.heap.tune_malloc` sets it, which holds for a whole process.
     together: all processes live side by side and take turns; otherwise, for what does not fit into memory together,
         each is run from beginning to end in turn, twice over, half of the rounds at a time.
     seconds: see `in_turns`.
@@ -171,7 +171,7 @@ class _Worker:
 
 
 def _serve(pipe: Connection, contestant: Contestant, tuned: bool) -> None:
-    from wbcjax import heap, runtime  # here, so that the process that waits stays small
+    from wbcjax.system import heap, runtime  # here, so that the process that waits stays small
 
     if tuned:
         heap.tune_malloc()

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wbcjax.classify import load_classifier
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, load
 from wbcjax.evaluate.overlap import mask_overlaps
 from wbcjax.evaluate.reported_cells import reported_cells
-from wbcjax.run import load_config
+from wbcjax.predict.classifier import load_classifier
+from wbcjax.runs.folder import load_config
 from wbcjax.smear.field import read_image
 
 IOU = 0.5  # with an annotated cell, from which on a detection has found it

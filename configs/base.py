@@ -37,7 +37,7 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     dataset.split = _split(train_fraction=0.75)
     dataset.pixel_size = 0.0  # micrometres per pixel of the images, for measures of cells; 0: not known
     dataset.canvas = (512, 512)  # height, width in pixels; multiples of 32
-    dataset.max_cells = 64  # in one field; more cells need more places in the model, too: wbcjax/limits.py
+    dataset.max_cells = 64  # in one field; more cells need more places in the model, too: wbcjax/models/limits.py
 
     config.augment = _augment()
     config.evaluate = ConfigDict({"score_threshold": 0.5})  # of the papers' mAP, and what is drawn

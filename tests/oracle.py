@@ -8,7 +8,7 @@ import numpy as np
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.models.mask_rcnn import Detections, MaskRCNN
 from wbcjax.models.settings import TORCHVISION
-from wbcjax.predict import Predictor
+from wbcjax.predict.detector import Predictor
 
 CELLS = 20
 CLASSES = ("L1", "L2", "L3")

@@ -8,16 +8,16 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import wbcjax
-from tests.test_detection import toy_config
-from tests.test_export import image
+from tests.commands.test_export import image
+from tests.tasks.test_detection import toy_config
 from tests.test_readme import block
 from wbcjax import cli
-from wbcjax.detection import detection_task, evaluate_run
+from wbcjax.commands.weights.files import convert_weights
 from wbcjax.models import mask_rcnn
-from wbcjax.start import settings_of, start_from
+from wbcjax.runs.initial_weights import settings_of, start_from
+from wbcjax.tasks.detection import detection_task, evaluate_run
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.loop import train
-from wbcjax.weights_command import convert_weights
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from configs import all_mask_rcnn, base, myeloma_mask_rcnn
 from wbcjax.models import mask_rcnn
 from wbcjax.models import settings as s
-from wbcjax.predict import predictor
+from wbcjax.predict.detector import predictor
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wbcjax.predict import load as load
+    from wbcjax.predict.detector import load as load
 
 try:
     __version__ = version("wbcjax")
@@ -15,7 +15,7 @@ except PackageNotFoundError:  # a checkout that was not installed
 def __getattr__(name: str) -> Any:
     """`wbcjax.load`, imported when first asked for: rooms without jax must be importable without it."""
     if name == "load":
-        from wbcjax.predict import load
+        from wbcjax.predict.detector import load
 
         return load
     raise AttributeError(f"module 'wbcjax' has no attribute {name!r}")

@@ -6,7 +6,7 @@ What a command runs on is imported when it runs: `inspect` and `--help` need no 
 import argparse
 import sys
 
-from wbcjax.ending import ending
+from wbcjax.commands.ending import ending
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -16,10 +16,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str] | None) -> None:
-    from wbcjax.command_line import split_arguments
     from wbcjax.commands import crop, enhance, experiment, export, inspect, plan, predict, weights
-    from wbcjax.places import told
+    from wbcjax.commands.command_line import split_arguments
     from wbcjax.report.tables import printable
+    from wbcjax.system.places import told
 
     parser = argparse.ArgumentParser(prog="wbcjax", description="White blood cells in images of smears.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from benchmarks.faults.kinds import KINDS, Struck, TooLate
 from benchmarks.faults.program import Wrong
 from benchmarks.faults.run import Base, Run, Verdict, judge
-from wbcjax import runtime
+from wbcjax.system import runtime
 
 BASES = {
     "task": {},

@@ -14,7 +14,7 @@ CONFIGS = Path(__file__).parent
 HANG = 120.0  # seconds after which a process that should have ended has failed
 
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["train", "wbcjax.detection", "benchmarks.faults.task"])
+_forks.set_forkserver_preload(["train", "wbcjax.tasks.detection", "benchmarks.faults.task"])
 _lock = threading.Lock()  # starting one process asks for the ends of all: only one thread may read an end
 
 
@@ -84,7 +84,7 @@ def _main(config: str, arguments: list[str], output: Path, environment: dict[str
 
     import train
     from benchmarks.faults import task
-    from wbcjax.command_line import parse_flags
+    from wbcjax.commands.command_line import parse_flags
 
     tqdm.set_lock(threading.RLock())  # its own is the system's, and is left behind by a process that is killed
     jax.config.update("jax_platforms", "cpu")

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.faults.compare import differences, final_state, told
 from benchmarks.faults.program import Program, Wrong
 from benchmarks.faults.task import BAD, EVALUATING
-from wbcjax.files import write_atomically
+from wbcjax.system.files import write_atomically
 from wbcjax.train.checkpoint import checkpoint_directory
 
 STARTS = 4  # after a fault; a training that needs more does not come to its end

@@ -59,7 +59,7 @@ def get_config() -> ConfigDict:
 
 
 def make_task(config: ConfigDict, workdir: Path | None = None) -> Task:
-    """Takes the place of `wbcjax.tasks.make_task`."""
+    """Takes the place of `wbcjax.tasks.choose.make_task`."""
 
     def train_batches(seed: int, process_index: int, process_count: int) -> grain.DatasetIterator:
         order: Any = grain.MapDataset.range(IMAGES).seed(seed).shuffle().repeat().map(read)

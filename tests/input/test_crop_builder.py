@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.input.crop_sets import crops_of_fields, describe, write_crops, write_table
-from wbcjax.crop_folder import crop_folder
+from wbcjax.commands.crop.folder import crop_folder
 from wbcjax.enhance import METHODS
 from wbcjax.input import crop_builder
 from wbcjax.input.crop_builder import crop_source

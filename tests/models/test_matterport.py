@@ -15,7 +15,7 @@ from wbcjax.models.box_head import detect
 from wbcjax.models.mask_rcnn import AnchorSamples, RoiSamples, TrainOutputs
 from wbcjax.ops import boxes
 from wbcjax.ops.roi_align import crop_masks
-from wbcjax.predict import PASTED_AS
+from wbcjax.predict.detector import PASTED_AS
 from wbcjax.smear.paste import paste
 from wbcjax.train.losses import mask_rcnn_losses
 

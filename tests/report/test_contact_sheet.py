@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from tests.evaluate.make import HEIGHT, WIDTH, annotated, detected
-from wbcjax.files import write_png
 from wbcjax.report.contact_sheet import GAP, MARGIN, PANEL_WIDTH, contact_sheet
 from wbcjax.report.draw import DARK, PALETTE
 from wbcjax.smear.field import read_image
+from wbcjax.system.files import write_png
 
 SHADES = ((200, 100, 150), (210, 100, 150), (220, 100, 150))  # of the images of the three fields
 CELL, OTHER = (5, 5, 25, 25), (35, 10, 55, 30)

@@ -13,17 +13,16 @@ import pytest
 
 from tests.evaluate.make import HEIGHT, WIDTH, annotated, detected, random_set
 from tests.report.test_set_page import HOSTILE, Page
-from wbcjax import run_report
-from wbcjax.cells_table import cell_rows
 from wbcjax.evaluate.cell_scores import cell_scores
+from wbcjax.evaluate.cells_csv import cell_rows
 from wbcjax.evaluate.classification import classification_scores
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections
 from wbcjax.evaluate.image_scores import subtype_scores
 from wbcjax.evaluate.predictions import Predictions
 from wbcjax.evaluate.scores import scores
-from wbcjax.report import run_pictures
+from wbcjax.report import run_pictures, run_report
 from wbcjax.report.detection_sections import image_section
-from wbcjax.run_report import write_classification_report, write_report
+from wbcjax.report.run_report import write_classification_report, write_report
 
 CLASSES = ("L1", "L2", "L3", "other")
 PINK = (225, 200, 215)

@@ -16,9 +16,9 @@ from tests.train import toy
 from tests.train.test_loop import killer
 from tests.train.test_step import run, settings
 from wbcjax.batch import CropBatch
-from wbcjax.classification import crop_losses
 from wbcjax.models import efficientnet
 from wbcjax.models.settings import EFFICIENTNET_KERAS
+from wbcjax.tasks.classification import crop_losses
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.layers import frozen_statistics, keep_frozen
 from wbcjax.train.loop import train

@@ -23,7 +23,7 @@ def task(config, workdir):
 
 stub = types.ModuleType("detection")
 stub.detection_task = task
-sys.modules["wbcjax.detection"] = stub
+sys.modules["wbcjax.tasks.detection"] = stub
 runpy.run_path("train.py", run_name="__main__")
 """
 CONFIG = """

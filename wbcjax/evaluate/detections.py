@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from pycocotools import mask as coco_mask
 
-from wbcjax.files import write_atomically
 from wbcjax.smear.field import Cell
 from wbcjax.smear.paste import Library, paste
+from wbcjax.system.files import write_atomically
 
 
 # Compared by identity: arrays inside make `==` by value ambiguous.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from wbcjax.files import write_atomically
+from wbcjax.system.files import write_atomically
 
 SUM_TOLERANCE = 1e-3  # of a crop's probabilities
 

@@ -15,7 +15,7 @@ from wbcjax.evaluate.field_precision import IOU_THRESHOLD, SCORE_THRESHOLD, fiel
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.overlap import box_overlaps, mask_overlaps, touching
 from wbcjax.evaluate.terminal import percent, wrapped
-from wbcjax.files import write_atomically
+from wbcjax.system.files import write_atomically
 
 Scores = dict[str, Any]
 

@@ -19,8 +19,8 @@ from jaxtyping import UInt8
 
 from wbcjax.enhance import METHODS
 from wbcjax.input.digest import Digests
-from wbcjax.places import cache_folder
 from wbcjax.smear.image_header import image_bytes
+from wbcjax.system.places import cache_folder
 
 log = logging.getLogger(__name__)
 

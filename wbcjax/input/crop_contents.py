@@ -99,7 +99,7 @@ def crop_sides(config: ConfigDict) -> dict[str, list[Crop]]:
 
 
 def cut_settings(config: ConfigDict) -> dict[str, Any] | None:
-    """How the crops were cut, as crops.json has it (see `wbcjax.crop_folder.crop_folder`); None when there is none.
+    """How the crops were cut, as crops.json has it (`wbcjax crop` writes it); None when there is none.
 
     Crops to validate or test with that were cut otherwise are told in the log. Raises ValueError for a file that is no
     JSON.

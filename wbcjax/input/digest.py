@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from wbcjax.files import open_regular, write_atomically
+from wbcjax.system.files import open_regular, write_atomically
 
 SETTLED = 2e9  # ns since a file's last change after which another change cannot get the same time stamp (FAT: 2 s)
 

@@ -33,7 +33,7 @@ class Detections(NamedTuple):
     scores: Float[Array, "n d"]
     masks: Float[Array, "n d s s"]  # probability inside the box
     valid: Bool[Array, "n d"]
-    # Which of `wbcjax.limits.LIMITS` each image fills; None of a model that was exported before it told.
+    # Which of `wbcjax.models.limits.LIMITS` each image fills; None of a model that was exported before it told.
     full: Bool[Array, "n 4"] | None = None
 
 

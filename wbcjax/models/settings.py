@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from wbcjax.checked import (
+from wbcjax.ops.roi_align import Convention
+from wbcjax.settings.checked import (
     Complete,
     ConfigError,
     Count,
@@ -19,7 +20,6 @@ from wbcjax.checked import (
     build,
     problems,
 )
-from wbcjax.ops.roi_align import Convention
 
 Weights = tuple[Positive, Positive, Positive, Positive]
 Pixel = tuple[float, float, float]

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from wbcjax.evaluate.classification import ClassificationScores
-from wbcjax.files import write_atomically
+from wbcjax.system.files import write_atomically
 
 DOTS_PER_INCH = 150  # of PNG files
 SIDE = 5.0  # inches, of a square figure

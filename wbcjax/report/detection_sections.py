@@ -220,7 +220,7 @@ def gallery_sections(fields: Fields, scores: Scores) -> list[Section]:
 
 
 def morphology_section(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Section:
-    """A panel for each measure of the cells found; `rows` are those of cells.csv (`wbcjax.cells_table`)."""
+    """A panel for each measure of the cells found; `rows` are those of cells.csv (`wbcjax.evaluate.cells_csv`)."""
     found = {row["class"] for row in rows}
     charts = []
     for key, label in MEASURES.items():

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wbcjax.files import open_regular, read_whole
+from wbcjax.system.files import open_regular, read_whole
 
 # 23170 x 23170, more than any camera's field. Decoded, 8 bits a channel, that is 1.6 GB.
 MAX_PIXELS = 2**29

@@ -8,7 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
-from wbcjax.files import write_atomically
+from wbcjax.system.files import write_atomically
 
 UNFINISHED = re.compile(r"\d+\.(unfinished|deleted|orbax-checkpoint-tmp)")  # what a save or deletion cut short leaves
 DAMAGED = (ValueError, LookupError, TypeError, AttributeError, FileNotFoundError)  # raised in reading damaged files

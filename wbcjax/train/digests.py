@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-from wbcjax.files import write_atomically
+from wbcjax.system.files import write_atomically
 
 NAME = "digests.json"  # {path in the folder: [bytes, SHA-256]}
 

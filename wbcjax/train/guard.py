@@ -13,7 +13,7 @@ import grain
 import jax
 import numpy as np
 
-from wbcjax.files import write_atomically
+from wbcjax.system.files import write_atomically
 from wbcjax.train.progress import RunLog
 from wbcjax.train.task import Batch
 

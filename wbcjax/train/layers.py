@@ -9,8 +9,8 @@ import flax.linen as nn
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from wbcjax.checked import ConfigError
 from wbcjax.models.norm import BatchNorm
+from wbcjax.settings.checked import ConfigError
 
 # Layers by the names of Matterport's Mask R-CNN (`train(layers=...)`): its ResNet stages 3, 4, 5 are torchvision's
 # layer2, layer3, layer4; of EfficientNet the blocks at strides 8, 16, 32. Regular expressions, matched from the start

@@ -19,10 +19,10 @@ from jax.experimental import multihost_utils
 from jaxtyping import Array, Bool
 from ml_collections import ConfigDict
 
-from wbcjax.files import write_atomically
+from wbcjax.system.files import write_atomically
+from wbcjax.system.interrupt import Interrupted, StopRequest
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory
 from wbcjax.train.guard import Guard
-from wbcjax.train.interrupt import Interrupted, StopRequest
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel, check_batch_size
 from wbcjax.train.plan import Phase, Plan, learning_rate, plan_run

@@ -9,7 +9,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
-from wbcjax.checked import ConfigError
+from wbcjax.settings.checked import ConfigError
 from wbcjax.train.step import AXIS
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from wbcjax.checked import ConfigError
+from wbcjax.settings.checked import ConfigError
 from wbcjax.train.settings import MOST_STEPS, TrainSettings
 
 

@@ -5,7 +5,18 @@ from typing import Annotated, Literal
 
 from ml_collections import ConfigDict
 
-from wbcjax.checked import ConfigError, Count, Name, NotNegative, Number, Positive, Range, ShareBelow1, build, problems
+from wbcjax.settings.checked import (
+    ConfigError,
+    Count,
+    Name,
+    NotNegative,
+    Number,
+    Positive,
+    Range,
+    ShareBelow1,
+    build,
+    problems,
+)
 
 MOST_STEPS = 2**31 - 1  # steps are counted in int32
 Steps = Annotated[int, Range(0, MOST_STEPS)]

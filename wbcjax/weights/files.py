@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wbcjax.files import open_regular
+from wbcjax.system.files import open_regular
 from wbcjax.weights import hdf5_file, pickle_file, pytorch_file, pytorch_legacy_file, safetensors_file, zip_file
 
 Contents = tuple[dict[str, np.ndarray], dict[str, str]]

@@ -7,9 +7,9 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from wbcjax.files import write_atomically
 from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, RunnersUp, Told, check_fields
+from wbcjax.system.files import write_atomically
 
 
 def write_coco(

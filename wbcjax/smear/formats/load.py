@@ -7,8 +7,8 @@ from errno import EFBIG
 from pathlib import Path
 from typing import Any
 
-from wbcjax.files import read_regular
 from wbcjax.smear.formats.checks import Fault, brief
+from wbcjax.system.files import read_regular
 
 MAX_BYTES = 2**29  # of an annotation file: read, it may take thirty times as much memory
 

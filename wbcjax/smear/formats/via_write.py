@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from wbcjax.files import write_atomically
 from wbcjax.smear.field import SmearField
 from wbcjax.smear.formats.outline import TOLERANCE, outline_mask
 from wbcjax.smear.formats.via import CELL_ID, CROWD
 from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, RunnersUp, Told, check_fields
+from wbcjax.system.files import write_atomically
 
 GROUP = "group"  # file attribute
 UNKNOWN_SIZE = -1  # VIA's own sign for it

@@ -1,0 +1,107 @@
+"""`wbcjax enhance`: what it writes, and what it says of images that it could not or did not change."""
+
+import cv2
+import numpy as np
+import pytest
+
+from wbcjax import cli
+from wbcjax.commands.enhance.folder import enhance_folder, read_unscaled
+from wbcjax.enhance import METHODS
+
+RNG = np.random.default_rng(0)
+DARK = RNG.integers(10, 90, (24, 32, 3)).astype(np.uint8)  # RGB
+BRIGHT = RNG.integers(150, 250, (24, 32, 3)).astype(np.uint8)
+
+
+def save(path, image):
+    path.parent.mkdir(exist_ok=True)
+    order = {2: None, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[image.shape[2] if image.ndim == 3 else 2]
+    assert cv2.imwrite(str(path), image if order is None else cv2.cvtColor(image, order))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_image_is_written_as_the_method_makes_it(tmp_path, method, capsys):
+    save(tmp_path / "images/a.png", DARK)
+    cli.main(["enhance", str(tmp_path / "images/a.png"), "--method", method, "--out", str(tmp_path / "out")])
+    np.testing.assert_array_equal(read_unscaled(tmp_path / "out/a.png"), METHODS[method](DARK))
+    assert f"1 images are in {tmp_path / 'out'}" in capsys.readouterr().out
+
+
+def test_sixteen_bits_and_alpha_stay(tmp_path):
+    alpha = RNG.integers(0, 65536, (24, 32, 1)).astype(np.uint16)
+    deep = np.concatenate([DARK.astype(np.uint16) * 257, alpha], axis=2)
+    save(tmp_path / "images/a.png", deep)
+    save(tmp_path / "images/grey.tif", deep[..., 0])
+    cli.main(["enhance", str(tmp_path / "images"), "--method", "he", "--out", str(tmp_path / "out")])
+    colours, grey = (read_unscaled(tmp_path / f"out/{name}.png") for name in ("a", "grey"))
+    np.testing.assert_array_equal(colours, METHODS["he"](deep))
+    np.testing.assert_array_equal(colours[..., 3:], alpha)
+    np.testing.assert_array_equal(grey, METHODS["he"](np.ascontiguousarray(deep[..., 0])))
+    assert grey.dtype == np.uint16
+
+
+def test_white_may_be_less_than_the_depth_allows(tmp_path):
+    twelve_bits = DARK.astype(np.uint16) * 16
+    save(tmp_path / "images/a.tif", twelve_bits)
+    cli.main(["enhance", str(tmp_path / "images"), "--out", str(tmp_path / "out"), "--max-value", "4095"])
+    expected = METHODS["eff"](twelve_bits, max_value=4095)
+    np.testing.assert_array_equal(read_unscaled(tmp_path / "out/a.png"), expected)
+    assert (expected != twelve_bits).any()
+
+
+def test_images_that_the_method_leaves_alone_are_counted(tmp_path, capsys):
+    save(tmp_path / "images/bright.png", BRIGHT)
+    save(tmp_path / "images/dark.png", DARK)
+    cli.main(["enhance", str(tmp_path / "images"), "--out", str(tmp_path / "out")])
+    np.testing.assert_array_equal(read_unscaled(tmp_path / "out/bright.png"), BRIGHT)
+    told = capsys.readouterr().out
+    assert told.startswith("2 images are in")
+    assert "eff left 1 of them as they were, having no under-exposed part (eff_minmax stretches" in told
+
+
+def test_a_comparison_has_a_sheet_of_each_image(tmp_path):
+    save(tmp_path / "images/a.png", DARK)
+    cli.main(["enhance", str(tmp_path / "images"), "--out", str(tmp_path / "out"), "--compare"])
+    sheet = read_unscaled(tmp_path / "out/compare/a.png")
+    assert sheet.shape[1] > 3 * 400, "three panels side by side"
+    assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 1000, "pictures, not blank paper"
+
+
+def test_an_unreadable_image_stops_no_other_and_fails_the_command(tmp_path):
+    save(tmp_path / "images/a.png", DARK)
+    (tmp_path / "images/broken.png").write_bytes(b"no image")
+    save(tmp_path / "images/real.tif", DARK.astype(np.float32) / 255)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["enhance", str(tmp_path / "images"), "--out", str(tmp_path / "out")])
+    lines = str(caught.value).split("\n  ")
+    assert lines[0] == "wbcjax: 2 images could not be processed:"
+    assert lines[1].endswith("broken.png: not an image that OpenCV can decode; replace the file or leave it out")
+    assert lines[2].endswith("real.tif: has float32 pixels; save it with 8 or 16 bits a channel")
+    assert (tmp_path / "out/a.png").exists()
+
+
+@pytest.mark.parametrize("out", ["images", "images/../images"])
+def test_images_are_never_written_over(tmp_path, out):
+    save(tmp_path / "images/a.png", DARK)
+    with pytest.raises(SystemExit, match="where the images lie: choose another folder"):
+        cli.main(["enhance", str(tmp_path / "images"), "--out", str(tmp_path / out)])
+
+
+@pytest.mark.parametrize("step", ["method", "sheet"])
+def test_an_error_that_nobody_foresaw_leaves_out_its_image_and_no_other(tmp_path, monkeypatch, step):
+    for name, value in (("a.png", 40), ("b.png", 41), ("c.png", 42)):
+        save(tmp_path / "images" / name, np.full((8, 8), value, np.uint8))
+
+    def break_b(image, *others, **named):
+        if image[0, 0] == 41:
+            raise MemoryError
+        return image
+
+    if step == "method":
+        monkeypatch.setitem(METHODS, "he", break_b)
+    else:
+        monkeypatch.setattr("wbcjax.commands.enhance.folder.comparison_sheet", break_b)
+    outcome = enhance_folder(tmp_path / "images", "he", tmp_path / "out", compare=step == "sheet")
+    assert outcome.failed == [f"{tmp_path}/images/b.png: MemoryError: "]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["a.png", "c.png"]
+    assert outcome.enhanced == 2

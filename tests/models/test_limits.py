@@ -1,0 +1,148 @@
+"""The places that a model has for cells: what is refused, warned of and told when they are too few."""
+
+import logging
+import re
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import smear_demo
+from wbcjax.models import settings as s
+from wbcjax.models.box_head import detect
+from wbcjax.models.limits import LIMITS, PLACES, FilledLimits, check_room, limit_of, needed
+from wbcjax.models.mask_rcnn import Detections
+from wbcjax.models.rpn import full_rpn
+from wbcjax.predict.detector import Predictor
+
+
+def test_more_cells_than_a_batch_holds_names_fields_and_every_limit_and_what_is_told_is_enough(caplog):
+    config = smear_demo.get_config()
+    cells = {"train": {"a.png": 90, "b.png": 3, "c.png": 17}, "val": {"d.png": 4}}
+    with pytest.raises(ValueError, match=r"dataset\.max_cells is 16; set it to 90 or more, for") as refused:
+        check_room(config, cells)
+    told = str(refused.value)
+    assert "  a.png: 90 cells\n  c.png: 17 cells" in told
+    assert "b.png" not in told
+    assert "--config.model.detection.per_image=270 (32 now)" in told
+    flags = re.findall(r"--config\.model\.([a-z._]+)=(\d+) \(\d+ now\)", told)
+    assert {name: int(value) for name, value in flags} == needed(90)
+    for name, value in flags:
+        part, _, key = name.partition(".")
+        config.model[part][key] = int(value)
+    config.dataset.max_cells = 90
+    check_room(config, cells)
+    assert not caplog.text
+
+
+def test_cells_to_validate_on_need_no_room_in_a_batch_but_places_to_be_found(caplog):
+    config = smear_demo.get_config()
+    check_room(config, {"train": {"a.png": 8}, "val": {"b.png": 32}})
+    assert not caplog.text
+    check_room(config, {"train": {"a.png": 8}, "val": {"b.png": 33}})
+    assert "a field has 33 cells, and the model can find no more than 32 of them" in caplog.text
+    assert "--config.model.detection.per_image=99 (32 now)" in caplog.text
+
+
+def ninety_cells(settings: s.DetectionSettings) -> tuple[int, bool]:
+    """How many of 90 cells, each of three RoIs, are found, and whether more boxes were there than enter NMS."""
+    x, y = np.meshgrid(np.arange(10), np.arange(9))
+    corners = np.stack([x.ravel(), y.ravel()], axis=1) * 20.0
+    rois = np.repeat(np.concatenate([corners, corners + 15], axis=1), 3, axis=0).astype(np.float32)
+    logits = jnp.tile(jnp.array([-3.0, 3.0]), (270, 1))
+    size, moves = jnp.array([200.0, 200.0]), jnp.zeros((270, 2, 4))
+    found = detect(logits, moves, jnp.asarray(rois), jnp.ones(270, bool), size, (10.0, 10.0, 5.0, 5.0), settings)
+    return int(found[3].sum()), bool(found[4])
+
+
+def test_a_field_of_90_cells_gives_32_by_the_demonstrations_limits_and_all_by_those_that_it_needs():
+    small, limits = smear_demo.get_config().model.detection, needed(90)
+    per_image, candidates = limits["detection.per_image"], limits["detection.candidates"]
+    assert ninety_cells(s.DetectionSettings(per_image=small.per_image, candidates=small.candidates)) == (32, True)
+    assert ninety_cells(s.DetectionSettings(per_image=per_image, candidates=small.candidates)) == (67, True)
+    assert ninety_cells(s.DetectionSettings(per_image=per_image, candidates=candidates)) == (90, False)
+
+
+@pytest.mark.parametrize(("per_level", "full"), [(True, [False, True]), (False, [True, True])])
+def test_the_rpn_is_full_where_it_takes_more_for_cells_than_it_keeps(per_level, full):
+    settings = s.RpnSettings(per_level=per_level, before_nms_test=3, proposals_test=2)
+    logits = [jnp.array([[1.0, 2, 3, -1], [1, 1, 1, 1]]), jnp.array([[4.0, -1], [-1, -1]])]
+    before, proposals = full_rpn(logits, jnp.array([[3.0, -0.5], [2.0, 0.5]]), settings)
+    assert before.tolist() == full
+    assert proposals.tolist() == [False, True]
+
+
+def stub(told: bool) -> Predictor:
+    """Finds as many cells as the first pixel's red says, of two places; its green says which limits are full."""
+
+    def network(_, images, sizes):
+        count, full = images[:, 0, 0, 0], images[:, 0, 0, 1]
+        boxes = jnp.tile(jnp.array([1.0, 1, 9, 9]), (len(images), 2, 1))
+        valid = jnp.arange(2) < count[:, None]
+        flags = (full[:, None] >> jnp.arange(4)) % 2 == 1
+        scores, masks = jnp.full((len(images), 2), 0.9), jnp.ones((len(images), 2, 28, 28))
+        return Detections(boxes, jnp.ones((len(images), 2), int), scores, masks, valid, flags if told else None)
+
+    limits = dict(zip(LIMITS, (200, 100, 300, 2), strict=True))
+    return Predictor(network, "detectron2", (32, 32), ("cell",), {}, (1.0, 1.0), limits=limits)
+
+
+def image(count: int, *full: str, width: int = 32) -> np.ndarray:
+    pixels = np.zeros((32, width, 3), np.uint8)
+    pixels[..., 0], pixels[..., 1] = count, sum(1 << LIMITS.index(name) for name in full)
+    return pixels
+
+
+def test_images_that_fill_a_limit_are_told_once_a_list_by_key_number_and_remedy(caplog):
+    pictures = [
+        ("empty.png", image(0)),
+        ("full.png", image(2, "detection.per_image", "detection.candidates")),
+        ("tiles.png", image(1, "detection.per_image", width=100)),  # each of its tiles
+    ]
+    assert len(list(stub(True).predict_each(pictures))) == 3
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    told = record.getMessage()
+    assert "config.model.detection.per_image = 2 is full in 2 (such as full.png)" in told
+    assert "config.model.detection.candidates = 300 is full in 1 (such as full.png)" in told
+    assert "rpn" not in told
+    assert "in the config.json of the run; it need not be trained again" in told
+    assert "\n" not in told
+
+
+def test_images_that_fill_a_limit_are_told_though_a_later_one_fails(caplog):
+    def pictures() -> Iterator[tuple[str, np.ndarray]]:
+        yield from ((f"full {i}.png", image(2, "detection.per_image")) for i in range(24))
+        raise ValueError("broken.png is no image")
+
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        list(stub(True).predict_each(pictures()))
+    assert "config.model.detection.per_image = 2 is full in" in caplog.text
+
+
+def test_one_image_alone_is_told_of_too_and_one_with_room_is_not(caplog):
+    model = stub(True)
+    model.predict(image(1), "room.png")
+    assert not caplog.records
+    model.predict(image(2, "rpn.before_nms_test"), "one.png")
+    assert "config.model.rpn.before_nms_test = 200 is full in 1 (such as one.png)" in caplog.text
+
+
+def test_a_model_exported_before_it_told_its_limits_is_full_when_all_its_places_are_taken(caplog):
+    found = list(stub(False).predict_each([("a.png", image(1)), ("b.png", image(2))]))
+    assert [len(one.rles) for one in found] == [1, 2]
+    assert "config.model.detection.per_image = 2 is full in 1 (such as b.png)" in caplog.text
+
+
+def test_a_model_whose_limits_are_not_known_tells_nothing(caplog):
+    filled = FilledLimits({})
+    filled.note("a.png", ["detection.per_image"])
+    filled.tell()
+    assert not caplog.records
+
+
+def test_every_limit_is_a_setting_of_the_model():
+    model = smear_demo.get_config().model
+    assert set(LIMITS) <= set(PLACES)
+    assert all(limit_of(model, name) > 0 for name in PLACES)

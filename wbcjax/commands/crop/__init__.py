@@ -1,0 +1,75 @@
+"""`wbcjax crop`: cells cut out of annotated fields."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wbcjax.commands.arguments import add_set, margin, seed, size
+from wbcjax.commands.telling import count, exit_for_failed
+from wbcjax.report.tables import printable
+
+if TYPE_CHECKING:
+    from wbcjax.commands.crop.folder import Outcome
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    crop = commands.add_parser("crop", help="cut cells out of annotated fields, as class folders for a classifier")
+    add_set(crop)
+    crop.add_argument("--out", type=Path, required=True, help="folder for the crops and crops.csv; new or empty")
+    crop.add_argument("--margin", type=margin, default=0.1, help="around a cell, of its box's length (default: 0.1)")
+    crop.add_argument("--size", type=size, help="pixels of a crop's side (default: as large as it is in the field)")
+    crop.add_argument("--mask-background", action="store_true", help="black outside the cell's outline")
+    crop.add_argument("--negatives", metavar="CLASS", help="also a class of nuclei and background that are no cell's")
+    crop.add_argument("--balance", action="store_true", help="no more negatives of a field than it has annotated cells")
+    crop.add_argument("--seed", type=seed, default=0, help="of the choice of negatives (default: 0)")
+    crop.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="whether problems in the annotations make the command fail, or are left out (default: raise)",
+    )
+    crop.set_defaults(run=_crop)
+
+
+def _crop(options: argparse.Namespace) -> None:
+    from wbcjax.commands.crop.folder import crop_folder, without_classes
+    from wbcjax.smear.read import read
+
+    found = read(
+        options.annotations,
+        options.images,
+        file_format=options.format,
+        class_attribute=options.class_attribute,
+        group_attribute=options.group_attribute,
+        on_error=options.on_error,
+        max_pixels=options.max_pixels,
+    )
+    outcome = crop_folder(
+        without_classes(found, options.leave_out),
+        options.out,
+        margin=options.margin,
+        size=options.size,
+        mask_background=options.mask_background,
+        negatives=options.negatives,
+        balance=options.balance,
+        seed=options.seed,
+    )
+    lines = [*_crop_lines(outcome), *found.omissions(), *(f"  {problem}" for problem in found.problems)]
+    if outcome.crops:
+        lines.append(f"{options.out} has the crops, crops.csv and crops.json")
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
+    exit_for_failed(outcome.failed)
+
+
+def _crop_lines(outcome: "Outcome") -> list[str]:
+    lines = []
+    for label, border in outcome.at_border.items():
+        rules = {rule: count for (name, rule), count in outcome.crops.items() if name == label}
+        of_rules = ", ".join(f"{count} {rule}" for rule, count in rules.items())
+        lines.append(f"{label}: {count(sum(rules.values()), 'crop')} ({of_rules}; {border} at the border)")
+    if outcome.short:
+        lines.append(f"{count(outcome.short, 'negative')} fewer than wanted: their fields have no more room")
+    if outcome.untrusted:
+        lines.append(f"no negatives from {count(len(outcome.untrusted), 'field')} that have cells left out")
+    return lines

@@ -1,0 +1,193 @@
+"""Annotated fields cut into crops for a classifier: a folder of each class, and a table of where each crop is from."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from tqdm import tqdm
+
+from wbcjax.commands.image_folder import of_image
+from wbcjax.smear.crops import (
+    ANNOTATED,
+    SETTINGS,
+    TABLE,
+    Crop,
+    annotated_crops,
+    cell_box,
+    cut_crop,
+    other_crops,
+    resize,
+)
+from wbcjax.smear.field import SmearField
+from wbcjax.smear.read import FieldSet
+from wbcjax.system.files import write_atomically, write_png
+from wbcjax.system.places import check_out
+
+COLUMNS = ("file", "class", "field", "group", "x1", "y1", "x2", "y2", "rule", "cell", "shift")
+NO_FOLDER = ("", ".", "..", TABLE, SETTINGS)  # names that no class can have as its folder
+NOT_IN_FOLDERS = set('<>:"/\\|?*') | set(map(chr, range(32)))  # of the systems that a set may be copied to
+
+
+@dataclass
+class Outcome:
+    """What became of a set."""
+
+    crops: Counter[tuple[str, str]] = field(default_factory=Counter)  # by class and rule
+    at_border: Counter[str] = field(default_factory=Counter)  # by class: off their middle, for the border's sake
+    short: int = 0  # annotated cells for which a field had neither a nucleus nor a background window
+    untrusted: list[str] = field(default_factory=list)  # fields without negatives, as they have cells with problems
+    failed: list[str] = field(default_factory=list)  # of each field that was left out, its path and what was wrong
+
+
+def crop_folder(
+    found: FieldSet,
+    out: Path,
+    *,
+    margin: float = 0.1,
+    size: int | None = None,
+    mask_background: bool = False,
+    negatives: str | None = None,
+    balance: bool = False,
+    seed: int = 0,
+) -> Outcome:
+    """Cut the annotated cells of a set out, and write into the folder `out`, which appears whole or not at all:
+
+    - CLASS/NAME.png: the crops, square; crowd regions have none
+    - crops.csv: a line for each. x1 .. y2 is its square in the field, in pixels from the image's upper left corner (the
+      square may be larger than the image); rule is one of `wbcjax.smear.crops.RULES`; cell is the number of the
+      annotated cell among those read of its field, from 1; shift is how far off the middle the border made it lie, of
+      the crop's side. A split is to keep crops of one group, or where there is none of one field, together
+    - crops.json: how they were cut, `margin` to `seed` as given here, for whoever is to cut others alike
+
+    Args:
+        found: the set, read without a class map.
+        margin: of the length of a cell's box, added on either side.
+        size: pixels of a crop's side; None leaves it as it is in the field.
+        mask_background: black outside the cell's outline. A crop without annotated cell gets another one's outline.
+        negatives: name of the class that what is no annotated cell makes up; None for none. See `other_crops`: of each
+            field at least as many as it has annotated cells, where there is room.
+        balance: of each field not more than that.
+        seed: of what is chosen among nuclei and windows; a field's do not depend on the other fields.
+
+    A field of which cropping fails is left out and noted in the outcome; where all are, nothing is written.
+
+    Raises ValueError when the set has no cell, a class name cannot be a folder's, or `negatives` is annotated;
+    and as `check_out`.
+    """
+    out = out.resolve()
+    check_out(out)
+    if balance and negatives is None:
+        raise ValueError("there is nothing to balance the annotated cells with: name the class of --negatives")
+    cells = [cell_box(f, cell) for f in found.fields for cell in f.cells if not cell.crowd]
+    if not cells:
+        raise ValueError("no cell is annotated in these fields, so there is nothing to crop")
+    cell_size = float(np.median([max(x2 - x1, y2 - y1) for x1, y1, x2, y2 in cells]))
+    shown = [name for label, name in enumerate(found.classes, start=1) if label in _labels(found)]
+    _check_folders([*shown, *([] if negatives is None else [negatives])])
+    refused = {problem.file for problem in found.problems if problem.where}
+
+    outcome, rows = Outcome(), []
+
+    def cut(f: SmearField) -> tuple[list[tuple[Crop, np.ndarray]], int]:
+        """Where the crops of a field are, with their pixels, and how many negatives it lacks."""
+        crops, image, short = annotated_crops(f, margin), f.image(), 0
+        if negatives is not None and f.name not in refused:
+            rng = np.random.default_rng([seed, zlib.crc32(f.name.encode())])
+            others = other_crops(f, image, crops, cell_size, rng, balance)
+            short = max(0, len(crops) - len(others))
+            crops += others
+        pixels = [cut_crop(f, image, crop, mask_background) for crop in crops]
+        return list(zip(crops, pixels if size is None else [resize(crop, size) for crop in pixels], strict=True)), short
+
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        shown = tqdm(found.fields, desc="crop", unit="field", disable=None)
+        for f, stem in zip(shown, _stems(found.fields), strict=True):
+            try:
+                crops, short = cut(f)
+            except Exception as error:  # whatever it is, it is one field's
+                outcome.failed.append(of_image(f.path or Path(f.name), error))
+                continue
+            if negatives is not None and f.name in refused:
+                outcome.untrusted.append(f.name)
+            outcome.short += short
+            for number, (crop, pixels) in enumerate(crops, start=1):
+                label = found.classes[f.cells[crop.cell].label - 1] if crop.rule == ANNOTATED else str(negatives)
+                file = PurePosixPath(label, f"{stem}_{number:03d}.png")
+                write_png(partial / file, pixels)
+                rows.append(_row(file, label, f, crop))
+                outcome.crops[label, crop.rule] += 1
+                outcome.at_border[label] += crop.shift > 0
+        if not rows:  # every field has failed
+            return outcome
+        _write_table(partial / TABLE, rows)
+        settings = {"margin": margin, "size": size, "mask_background": mask_background}
+        settings |= {"negatives": negatives, "balance": balance, "seed": seed}
+        write_atomically(partial / SETTINGS, json.dumps(settings, indent=2).encode())
+        if out.exists():
+            out.rmdir()  # empty; Windows renames to no folder that is there
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return outcome
+
+
+def without_classes(found: FieldSet, classes: Sequence[str]) -> FieldSet:
+    """A set, read without a class map, in which cells of these classes are crowd regions: no crop shows them as a cell.
+
+    Nor is a place where they are taken for one where none is. Raises ValueError for a class that the set has not.
+    """
+    if unknown := [name for name in classes if name not in found.classes]:
+        raise ValueError(f"no cell is of the class {unknown[0]!r}; classes are {', '.join(found.classes)}")
+    labels = {found.classes.index(name) + 1 for name in classes}
+    fields = [
+        replace(f, cells=tuple(replace(c, crowd=True) if c.label in labels else c for c in f.cells))
+        for f in found.fields
+    ]
+    return replace(found, fields=fields)
+
+
+def _labels(found: FieldSet) -> set[int]:
+    """The labels of cells that are cut out."""
+    return {cell.label for f in found.fields for cell in f.cells if not cell.crowd}
+
+
+def _check_folders(classes: Sequence[str]) -> None:
+    """Raise ValueError for a class name that cannot be a folder's, and for two that would be one folder's."""
+    for name in classes:
+        if name.casefold() in NO_FOLDER or NOT_IN_FOLDERS & set(name) or name != name.strip().rstrip("."):
+            raise ValueError(f"the class {name!r} cannot be the name of a folder; rename it in the annotations")
+    twice = [name for name, count in Counter(name.casefold() for name in classes).items() if count > 1]
+    if twice:
+        names = [name for name in classes if name.casefold() == twice[0]]
+        raise ValueError(f"the classes {' and '.join(map(repr, names))} would share a folder; give one another name")
+
+
+def _stems(fields: Sequence[SmearField]) -> list[str]:
+    """A beginning for the names of each field's crops, different for each."""
+    stems = [str(PurePosixPath(f.name).with_suffix("")).replace("/", "_").replace("\\", "_") for f in fields]
+    if len({stem.casefold() for stem in stems}) == len(stems):
+        return stems
+    return [f"{number:05d}_{stem}" for number, stem in enumerate(stems, start=1)]
+
+
+def _row(file: PurePosixPath, label: str, f: SmearField, crop: Crop) -> list[str]:
+    left, top, side = crop.window
+    square = map(str, (left, top, left + side, top + side))
+    number = str(crop.cell + 1) if crop.rule == ANNOTATED else ""
+    return [str(file), label, f.name, f.group or "", *square, crop.rule, number, f"{crop.shift:.3g}"]
+
+
+def _write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([COLUMNS, *rows])
+    write_atomically(path, table.getvalue().encode())

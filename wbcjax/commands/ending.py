@@ -1,0 +1,56 @@
+"""How a program ends that something outside of it stops: with a line at most, and the exit code that shells expect."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+from wbcjax.system.interrupt import Interrupted, breakable
+
+
+@contextlib.contextmanager
+def ending(program: str) -> Iterator[None]:
+    """The work of `program`. Ctrl-C or SIGTERM ends it with one line, and 130 or 143.
+
+    Where the reader of its output has gone, as in `program | head`, it ends without a word, and with 141.
+    """
+    read = True
+    try:
+        with breakable(told=False), _without_reports():
+            yield
+    except (Interrupted, KeyboardInterrupt) as stop:
+        number = stop.signal if isinstance(stop, Interrupted) else signal.SIGINT
+        with contextlib.suppress(OSError):  # the terminal has gone too
+            sys.stderr.write(f"{program}: stopped by {number.name}; the files written so far are whole\n")
+        sys.exit(128 + number)
+    except BrokenPipeError:  # there are pipes to standard output and error alone
+        read = False
+    finally:
+        read = _written(program) and read
+    if not read:
+        sys.exit(128 + signal.SIGPIPE)
+
+
+@contextlib.contextmanager
+def _without_reports() -> Iterator[None]:
+    """Where Python drops an Interrupted, which is raised again, it shall not report that with a traceback."""
+    report = sys.unraisablehook
+    sys.unraisablehook = lambda what: None if issubclass(what.exc_type, Interrupted) else report(what)
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+
+
+def _written(program: str) -> bool:
+    """Write out what was printed; False where nobody reads it."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # To nowhere with it: at its end Python would try again, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            sys.exit(f"{program}: its output cannot be written: {error.strerror}")
+        return False
+    return True

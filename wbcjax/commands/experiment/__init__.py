@@ -1,0 +1,58 @@
+"""`wbcjax experiment`: what a paper's tables compare."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from wbcjax.enhance import METHODS
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    experiment = commands.add_parser("experiment", help="train and evaluate what a paper's tables compare")
+    experiments = experiment.add_subparsers(required=True, metavar="EXPERIMENT")
+    contrast = experiments.add_parser(
+        "contrast",
+        help="once for each contrast enhancement: Tables 1 and 2 of Revanda et al.",
+        usage="%(prog)s [-h] --config FILE.py [--config.a.b=c ...] --workdir DIR [--methods METHOD ...] "
+        "[--protocol {default,paper}]",
+        epilog="The same command goes on from where it stopped.",
+    )
+    contrast.add_argument("--config", required=True, metavar="FILE.py", help="the experiment; --config.a.b=c overrides")
+    contrast.add_argument("--workdir", type=Path, required=True, help="folder of the runs, a folder each, and tables")
+    contrast.add_argument(
+        "--methods",
+        nargs="+",
+        choices=METHODS,
+        metavar="METHOD",
+        help=f"of {', '.join(METHODS)} (default: the paper's five, for EFF eff_minmax)",
+    )
+    contrast.add_argument(
+        "--protocol",
+        choices=("default", "paper"),
+        default="default",
+        help="default: the config's split; paper: trained on 45 flips, of 20 fields of each subtype, validated on "
+        "the other 15 and tested on all fields, also on those that the flips are of",
+    )
+    contrast.set_defaults(run=_contrast, overrides=[])
+
+
+def _contrast(options: argparse.Namespace) -> None:
+    from wbcjax.commands.config_file import load_config_file
+    from wbcjax.commands.experiment.contrast import PAPER_METHODS, contrast, tables_path
+    from wbcjax.system import heap, runtime
+    from wbcjax.system.interrupt import exit_code
+    from wbcjax.tasks.checks import check_machine
+    from wbcjax.train.guard import NonFiniteLoss
+
+    runtime.quiet_libraries()
+    heap.tune_malloc()
+    runtime.use_compilation_cache()
+    config = load_config_file(options.config, options.overrides)
+    check_machine(config)
+    try:
+        stopped_by = contrast(config, options.workdir, options.methods or PAPER_METHODS, options.protocol)
+    except NonFiniteLoss as error:
+        sys.exit(f"wbcjax: {error}")
+    if stopped_by:
+        sys.exit(exit_code(stopped_by))
+    sys.stdout.write(f"{tables_path(options.workdir).read_text()}\n{options.workdir} has tables.txt, results.json\n")

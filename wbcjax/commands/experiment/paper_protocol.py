@@ -1,0 +1,114 @@
+"""The images of Revanda et al.: flips of 20 fields of each subtype train and validate, all fields as they are test.
+
+Sections 3.1, 3.3 and 3.5, by which the 60 flips are split 3 : 1. A flip mirrors rows and columns at once, so that there
+is one new image of a field. Here images are enhanced after they are flipped, in the paper before.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ml_collections import ConfigDict
+from pycocotools import mask as coco_mask
+from tqdm import tqdm
+
+from wbcjax.evaluate.vote import SUBTYPES, vote
+from wbcjax.input.contents import field_set, is_drawn
+from wbcjax.smear.field import Cell, SmearField, text_rle
+from wbcjax.smear.formats.coco_write import write_coco
+from wbcjax.system.files import write_atomically, write_png
+
+PER_SUBTYPE = 20  # section 3.1
+# One flip in so many validates (section 3.5), 5 of each subtype: so that both parts are balanced, a choice of ours.
+VALIDATING = 4
+FLIPPED = "flipped"  # folder of the flips among the images, in which those that train and validate have one each
+ANNOTATIONS, IMAGES = "coco.json", "images"
+
+
+def write_paper_set(dataset: ConfigDict, folder: Path) -> None:
+    """Write all fields of `dataset` (an experiment's) and flips of some into `folder`, as images and a COCO file.
+
+    Of each subtype PER_SUBTYPE fields are flipped, which the seed of `dataset.split` chooses; one in VALIDATING of the
+    flips is to validate, the others to train. Raises ValueError when there are too few, and as `field_set` does.
+    """
+    fields = field_set(dataset).fields
+    chosen = choose(fields, dataset.classes, PER_SUBTYPE, dataset.split.seed)
+    written = [_write(field, folder / IMAGES) for field in tqdm(fields, desc="copy fields", unit="field", disable=None)]
+    for number, field in enumerate(tqdm(chosen, desc="flip fields", unit="field", disable=None)):
+        written.append(_write(flip(field, "train" if number % VALIDATING else "val"), folder / IMAGES))
+    write_coco(folder / ANNOTATIONS, written, tuple(dataset.classes))
+
+
+def on_paper_set(config: ConfigDict, folder: Path) -> ConfigDict:
+    """`config`, changed to train and validate on the flips in `folder`, as they are, and to test on all other fields.
+
+    No flip or turn undoes what was flipped.
+    """
+    names = [image["file_name"] for image in json.loads((folder / ANNOTATIONS).read_text())["images"]]
+    changed = config.copy_and_resolve_references()
+    dataset = changed.dataset
+    if is_drawn(dataset):
+        with changed.unlocked():
+            dataset.drawn = True
+    dataset.name, dataset.on_error = "coco", "raise"
+    dataset.annotations, dataset.images = str(folder / ANNOTATIONS), str(folder / IMAGES)
+    dataset.class_of, dataset.group_attribute = (), None
+    dataset.split.test_fraction = 0.0
+    parts = {part: tuple(name for name in names if name.startswith(f"{FLIPPED}/{part}/")) for part in ("train", "val")}
+    dataset.split.train_names, dataset.split.val_names = parts["train"], parts["val"]
+    dataset.split.test_names = tuple(name for name in names if name not in {*parts["train"], *parts["val"]})
+    changed.augment.update({"flip_horizontal": False, "flip_vertical": False, "rotate": False})
+    return changed
+
+
+def choose(fields: Sequence[SmearField], classes: Sequence[str], count: int, seed: int) -> list[SmearField]:
+    """So many fields of each subtype, drawn without replacement. Raises ValueError where there are fewer.
+
+    A field is what its annotated cells are by the pathologists' rule, crowd regions apart.
+    """
+    subtypes = [_subtype(field, classes) for field in fields]
+    rng = np.random.default_rng(seed)
+    groups = {name: [field for field, of in zip(fields, subtypes, strict=True) if of == name] for name in SUBTYPES}
+    if few := [f"{len(group)} of {name}" for name, group in groups.items() if len(group) < count]:
+        raise ValueError(
+            f"the paper's protocol flips {count} fields of each of {', '.join(SUBTYPES)}, and there are only "
+            f"{', '.join(few)} by the pathologists' rule: annotate more fields, or take --protocol default"
+        )
+    return [group[i] for group in groups.values() for i in np.sort(rng.choice(len(group), count, replace=False))]
+
+
+def flip(field: SmearField, part: Literal["train", "val"]) -> SmearField:
+    """The field mirrored in rows and in columns, under a name of its own, which says what it is for."""
+    return SmearField(
+        name=f"{FLIPPED}/{part}/{field.name}.png",  # beside its old suffix: a.jpg and a.png may both be there
+        height=field.height,
+        width=field.width,
+        cells=tuple(_flip_cell(cell, field.height, field.width) for cell in field.cells),
+        pixels=np.ascontiguousarray(field.image()[::-1, ::-1]),
+    )
+
+
+def _flip_cell(cell: Cell, height: int, width: int) -> Cell:
+    if cell.box is not None:
+        x1, y1, x2, y2 = cell.box
+        return Cell(cell.label, box=(width - x2, height - y2, width - x1, height - y1), crowd=cell.crowd)
+    mask: Any = np.asfortranarray(cell.mask(height, width)[::-1, ::-1])
+    return Cell(cell.label, rle=text_rle(coco_mask.encode(mask)), crowd=cell.crowd)
+
+
+def _subtype(field: SmearField, classes: Sequence[str]) -> str | None:
+    """None for a field without cells of a subtype."""
+    cells = [classes[cell.label - 1] for cell in field.cells if not cell.crowd]
+    return vote(cells, np.ones(len(cells)))
+
+
+def _write(field: SmearField, images: Path) -> SmearField:
+    """Put the field's image into a folder, a file as it is, and return the field with it there, in no group."""
+    path = images / field.name
+    if field.path is not None:
+        write_atomically(path, field.path.read_bytes())
+    else:
+        write_png(path, field.image())
+    return SmearField(field.name, field.height, field.width, field.cells, path, max_pixels=field.max_pixels)

@@ -1,0 +1,121 @@
+"""A trained model as files that can be used without its run, and without this package: see `export_run`."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+
+from wbcjax.predict import classifier, detector
+from wbcjax.report.model_card import Evaluation, model_card
+from wbcjax.runs.data_note import NOTE
+from wbcjax.runs.folder import CLASSIFICATION, evaluation_folder, load_config, load_facts, task_of
+from wbcjax.runs.initial_weights import settings_of
+from wbcjax.runs.model_file import PARAMETERS, write_model_file
+from wbcjax.runs.stablehlo import PLATFORMS, Input, Network, serialise
+from wbcjax.system.files import write_atomically
+from wbcjax.system.places import check_writable
+from wbcjax.system.runtime import versions
+from wbcjax.train.checkpoint import load_variables
+from wbcjax.weights.ours import note_settings
+from wbcjax.weights.safetensors_file import as_written, write_safetensors
+
+SUFFIX, CARD = ".stablehlo", "model_card.md"
+
+
+class Exported(NamedTuple):
+    """Where the files of an exported model are."""
+
+    model: Path
+    parameters: Path
+    card: Path
+
+
+def export_run(workdir: Path, out: Path, which: str = "best") -> Exported:
+    """Write the model of a training run, with its best or latest weights, as three files side by side:
+
+    - X.stablehlo: network, weights and settings: what `wbcjax.load`, `load_classifier` and `wbcjax predict` take in
+      place of a run. For any number of images at a time, on CPU, CUDA and TPU
+    - parameters.safetensors: the weights alone, float32, by their paths as `params/backbone/conv1/kernel`
+    - model_card.md: what the model is of, its data, scores and config, and how to use it without this package
+
+    `out` is a name for X.stablehlo, or a folder, in which it is model.stablehlo. A classifier is best exported where
+    JAX runs on the CPU: elsewhere its depthwise convolutions get a form that is slow on CPUs.
+
+    Raises FileNotFoundError without a run or checkpoint; ValueError when one of the files is there already, for weights
+    that are not finite, and for a damaged run.
+    """
+    workdir, places = Path(workdir), _places(Path(out))
+    if existing := [path for path in places if path.exists()]:
+        raise ValueError(f"{existing[0]} is there already: choose another folder for --out, or remove it")
+    check_writable(places.model.parent)
+    config, evaluation = load_config(workdir), _evaluation(workdir, which)
+    facts = {name: fact for name, fact in load_facts(workdir).items() if name != NOTE}  # nobody's file names
+    variables, step = load_variables(workdir, which)
+    weights = {name: as_written(array) for name, array in flatten_dict(variables, sep="/").items()}
+    program = serialise(*_network(config), weights)
+    made = _made(which, step)
+    card = model_card(task_of(config), config.to_dict(), facts, evaluation, made, places.model.name)
+    write_safetensors(places.parameters, variables, _metadata(config, made))
+    settings = {"config": config.to_dict(), "facts": facts, "made": made}
+    write_model_file(places.model, settings, program, places.parameters.read_bytes())
+    write_atomically(places.card, card.encode())
+    return places
+
+
+def _places(out: Path) -> Exported:
+    model = out if out.suffix == SUFFIX else out / f"model{SUFFIX}"
+    return Exported(model, model.with_name(PARAMETERS), model.with_name(CARD))
+
+
+def _network(config: ConfigDict) -> tuple[Network, list[Input]]:
+    """The network of a run, of weights by their paths, and its inputs as `serialise` takes both."""
+    image: Input = ((*config.dataset.canvas, 3), np.uint8)
+    if task_of(config) == CLASSIFICATION:
+        name = classifier.live_network(config)
+
+        def probabilities(weights: dict[str, Any], crops: jax.Array) -> dict[str, jax.Array]:
+            return {"probabilities": name(unflatten_dict(weights, sep="/"), crops)}
+
+        return probabilities, [image]
+    find = detector.live_network(config)
+
+    def detections(weights: dict[str, Any], images: jax.Array, sizes: jax.Array) -> dict[str, jax.Array]:
+        return find(unflatten_dict(weights, sep="/"), images, sizes)._asdict()
+
+    return detections, [image, ((2,), np.float32)]
+
+
+def _evaluation(workdir: Path, which: str) -> Evaluation | None:
+    """The scores of these weights on the run's part "test", else on "val", and the day of them; None without any."""
+    paths = {part: evaluation_folder(workdir, part, which) / "scores.json" for part in ("test", "val")}
+    parts = [part for part, path in paths.items() if path.is_file()]
+    if not parts:
+        return None
+    path = paths[parts[0]]
+    day = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%d")
+    try:
+        return Evaluation(dict(json.loads(path.read_text())), day, parts[0])
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: no scores ({error!r}); evaluate the run again, or delete the file") from error
+
+
+def _metadata(config: ConfigDict, made: dict[str, Any]) -> dict[str, str]:
+    """What `config.init_from` needs to start another run from the weights, and what they are."""
+    origin = f"the {made['checkpoint']} checkpoint of a run, of step {made['step']}"
+    return note_settings(settings_of(config)) | {"origin": origin, "classes": json.dumps(list(config.dataset.classes))}
+
+
+def _made(which: str, step: int) -> dict[str, Any]:
+    """How the file comes about."""
+    return {
+        **versions("wbcjax", "jax", "flax"),
+        "checkpoint": which,
+        "step": step,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "platforms": list(PLATFORMS),
+    }

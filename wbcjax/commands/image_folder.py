@@ -1,0 +1,31 @@
+"""What commands that go through a folder of images have in common: which images, and how one that failed is told."""
+
+from collections import Counter
+from pathlib import Path
+
+from wbcjax.smear.formats.checks import is_text
+from wbcjax.smear.formats.folders import IMAGES, files
+from wbcjax.system.places import told
+
+
+def find_images(place: Path) -> list[Path]:
+    """The images at `place`, a file or a folder, by name, hidden ones not.
+
+    Raises FileNotFoundError when there is none, ValueError when two differ in suffix only, or a name is no UTF-8.
+    """
+    paths = [place] if place.is_file() else files(place, IMAGES) if place.is_dir() else []
+    if not paths:
+        raise FileNotFoundError(f"{place}: no image there; give one, or a folder with {', '.join(sorted(IMAGES))}")
+    if unwritable := [path.name for path in paths if not is_text(path.name)]:
+        raise ValueError(f"{place}: these names are no UTF-8 text: {unwritable}; rename the files")
+    twice = [stem for stem, count in Counter(path.stem for path in paths).items() if count > 1]
+    if twice:
+        raise ValueError(f"{place}: images that differ in suffix only would be drawn into one file: {twice}")
+    return paths
+
+
+def of_image(path: Path, error: Exception) -> str:
+    """What went wrong with an image: the path, and the error, with its kind where nobody foresaw it."""
+    foreseen = isinstance(error, (OSError, ValueError))
+    text = told(error) if foreseen else f"{type(error).__name__}: {error}"
+    return text if str(path) in text else f"{path}: {text}"

@@ -1,0 +1,47 @@
+"""`wbcjax inspect`: an annotated set, looked over."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from wbcjax.commands.arguments import add_set
+from wbcjax.commands.telling import count, exit_for_failed
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    inspect = commands.add_parser("inspect", help="look an annotated set over, and propose settings for it")
+    add_set(inspect)
+    inspect.add_argument("--out", type=Path, help="folder for a page, index.html, and contact_sheet.png")
+    inspect.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="whether problems make the command fail, after it has shown all else (default: raise)",
+    )
+    inspect.set_defaults(run=_inspect)
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from wbcjax.commands.inspect.annotated_set import inspect, inspection_text, write_inspection
+    from wbcjax.system.places import check_out
+
+    if options.out is not None:
+        check_out(options.out, [options.images / "*"])  # before the set is looked over
+    inspection = inspect(
+        options.annotations,
+        options.images,
+        file_format=options.format,
+        class_attribute=options.class_attribute,
+        group_attribute=options.group_attribute,
+        leave_out=options.leave_out,
+        max_pixels=options.max_pixels,
+    )
+    if options.out is not None:  # first: what reads the text may have enough of it, and with it the command ends
+        write_inspection(inspection, options.out)
+    sys.stdout.write(inspection_text(inspection))
+    if options.out is not None:
+        sys.stdout.write(f"\n{options.out} has the page, index.html, and contact_sheet.png\n")
+    if inspection.found.problems and options.on_error == "raise":
+        told = count(len(inspection.found.problems), "problem")
+        sys.exit(f"wbcjax: {told}, listed above; --on-error=skip leaves out what has any")
+    exit_for_failed(list(inspection.failed))

@@ -1,0 +1,242 @@
+"""An annotated set looked at before training: what it holds, what looks wrong, and which settings fit it."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from wbcjax.commands.image_folder import of_image
+from wbcjax.commands.inspect import proposed_config
+from wbcjax.commands.inspect.proposed_settings import Proposal, propose_settings
+from wbcjax.evaluate.set_statistics import CellTable, FieldMeasures, measure, tabulate
+from wbcjax.evaluate.suspect_images import look_at, suspects_of_folder, suspects_of_images
+from wbcjax.evaluate.suspects import WHILE_READING, Suspect, suspects_of_cells, suspects_of_classes
+from wbcjax.report import set_tables
+from wbcjax.report.field_sheet import field_sheet
+from wbcjax.report.set_page import SetReport, set_page
+from wbcjax.report.set_pictures import sample_pictures, suspect_pictures
+from wbcjax.report.tables import TEXT_WIDTH, Table, histogram_text, printable, table_text, underlined
+from wbcjax.smear.field import SmearField
+from wbcjax.smear.image_header import MAX_PIXELS
+from wbcjax.smear.read import FieldSet, read, recognise
+from wbcjax.system.files import write_atomically, write_png
+from wbcjax.system.places import check_out
+
+PAGE, SHEET = "index.html", "contact_sheet.png"
+LISTED = 10  # suspects of a kind in the terminal
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What was found in a set."""
+
+    annotations: Path
+    images: Path
+    file_format: str
+    class_attribute: str
+    group_attribute: str | None
+    found: FieldSet  # as read, with the problems for which cells and fields were left out
+    fields: tuple[SmearField, ...]  # without the cells of classes to leave out
+    classes: tuple[str, ...]  # of label 1, 2, ... of `fields`
+    measures: tuple[FieldMeasures, ...]  # of each of `fields`
+    cells: CellTable
+    suspects: tuple[Suspect, ...]
+    proposal: Proposal | None  # None of a set without cells
+    failed: tuple[str, ...]  # of each field that is in none of these, its path and what was wrong with it
+
+
+def inspect(
+    annotations: Path,
+    images: Path,
+    *,
+    file_format: str | None = None,
+    class_attribute: str = "cell",
+    group_attribute: str | None = None,
+    leave_out: Collection[str] = (),
+    max_pixels: int = MAX_PIXELS,
+) -> Inspection:
+    """Read a set as `read` does with on_error "skip", every class of it but those to `leave_out`, and look it over.
+
+    A field of which this fails is left out and noted. Raises AnnotationError when no field can be read, ValueError when
+    none can be looked over and for a class to leave out that is not there.
+    """
+    found = read(
+        annotations,
+        images,
+        file_format=file_format,
+        class_attribute=class_attribute,
+        group_attribute=group_attribute,
+        on_error="skip",
+        max_pixels=max_pixels,
+    )
+    fields, classes = _without(found, leave_out)
+    measures, looks = [], []
+    looked_at, failed = [], []
+    for field in tqdm(fields, desc="inspect", unit="field", leave=False, disable=None):
+        try:
+            look, measured = look_at(field.image()), measure(field)
+        except Exception as error:  # whatever it is, it is one field's
+            failed.append(of_image(field.path or Path(field.name), error))
+            continue
+        looked_at.append(field)
+        looks.append(look)
+        measures.append(measured)
+    if not looked_at:
+        raise ValueError("\n  ".join(["no field could be looked over:", *failed]))
+    fields = looked_at
+    cells = tabulate(measures)
+    known = {problem.file for problem in (*found.problems, *found.suspects)}
+    suspects = (
+        *suspects_of_classes(annotations.name, measures, cells, classes),
+        *suspects_of_cells(measures, cells, classes),
+        *suspects_of_images([field.name for field in fields], looks),
+        *(Suspect(WHILE_READING, problem) for problem in found.suspects),
+        *suspects_of_folder(images, [field.path for field in found.fields if field.path is not None], known),
+    )
+    return Inspection(
+        annotations=annotations,
+        images=images,
+        file_format=file_format or recognise(annotations, images),
+        class_attribute=class_attribute,
+        group_attribute=group_attribute,
+        found=found,
+        fields=tuple(fields),
+        classes=classes,
+        measures=tuple(measures),
+        cells=cells,
+        suspects=suspects,
+        proposal=_propose(fields, cells, suspects),
+        failed=tuple(failed),
+    )
+
+
+def inspection_text(inspection: Inspection) -> str:
+    """The inspection for a terminal; of each kind of suspects the first LISTED."""
+    problems, suspects, failed = inspection.found.problems, inspection.suspects, inspection.failed
+    config, notes = _config(inspection)
+    parts = [
+        *map(table_text, _tables(inspection)),
+        histogram_text(set_tables.crowding_histogram(inspection.fields)),
+        _section(f"Problems: {len(problems)}", [printable(f"  {problem}") for problem in problems]) if problems else "",
+        _section(f"Could not be looked over: {len(failed)}", [f"  {printable(line)}" for line in failed]),
+        _section(f"Worth a look: {len(suspects)}", _suspect_lines(suspects)),
+        _section("Proposed config", config),
+        "\n".join(line for note in notes for line in textwrap.wrap(note, TEXT_WIDTH)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def write_inspection(inspection: Inspection, out: Path) -> None:
+    """Write the page and the contact sheet into the folder `out`. Raises as `check_out`."""
+    check_out(out, [inspection.images / "*"])
+    fields, classes, suspects = inspection.fields, inspection.classes, inspection.suspects
+    annotations = [m.annotations for m in inspection.measures]
+    pictures, title = sample_pictures(fields, annotations, classes, suspects)
+    config, notes = _config(inspection)
+    page = set_page(
+        SetReport(
+            title=f"{inspection.annotations.name}: {len(fields)} fields",
+            tables=tuple(_tables(inspection)),
+            histograms=(
+                set_tables.crowding_histogram(fields),
+                *set_tables.size_histograms(inspection.cells, classes),
+            ),
+            config=tuple(config),
+            config_notes=tuple(notes),
+            problems=tuple(inspection.found.problems),
+            suspects=suspects,
+            suspect_pictures=suspect_pictures(fields, annotations, suspects),
+            fields=tuple(pictures),
+            fields_title=title,
+            classes=classes,
+        )
+    )
+    write_png(out / SHEET, field_sheet(pictures, classes, title))
+    write_atomically(out / PAGE, page.encode())
+
+
+def _without(found: FieldSet, leave_out: Collection[str]) -> tuple[list[SmearField], tuple[str, ...]]:
+    """The fields without the cells of some classes, and the classes that are left, numbered anew."""
+    unknown = sorted(set(leave_out) - set(found.classes))
+    if unknown:
+        raise ValueError(f"there is no class {', '.join(map(repr, unknown))} to leave out; there are {found.classes}")
+    classes = tuple(name for name in found.classes if name not in leave_out)
+    label_of = {found.classes.index(name) + 1: label for label, name in enumerate(classes, start=1)}
+    fields = []
+    for field in found.fields:
+        kept = tuple(replace(cell, label=label_of[cell.label]) for cell in field.cells if cell.label in label_of)
+        fields.append(replace(field, cells=kept))
+    return fields, classes
+
+
+def _propose(fields: Sequence[SmearField], cells: CellTable, suspects: Sequence[Suspect]) -> Proposal | None:
+    """Settings that fit the cells that are not suspects, lest a slip of the hand decide on an anchor."""
+    suspected = {(suspect.problem.file, row) for suspect in suspects for row in suspect.cells}
+    places = zip(cells.field.tolist(), cells.row.tolist(), strict=True)
+    trusted = np.array([(fields[field].name, row) not in suspected for field, row in places], bool)
+    counted = cells.select(~cells.crowd & (trusted if trusted.any() else True))
+    if not len(counted):
+        return None
+    sizes = np.array([(field.height, field.width) for field in fields])
+    return propose_settings(sizes, counted.boxes, counted.field, max(len(field.cells) for field in fields))
+
+
+def _tables(inspection: Inspection) -> list[Table]:
+    cells, classes = inspection.cells, inspection.classes
+    tables = [
+        set_tables.field_table(inspection.fields, _told(inspection)),
+        set_tables.class_table(cells, classes),
+        *set_tables.size_tables(cells, classes),
+        set_tables.crowding_table(inspection.fields),
+    ]
+    return tables if inspection.proposal is None else [*tables, proposed_config.anchor_table(inspection.proposal)]
+
+
+def _told(inspection: Inspection) -> list[tuple[str, str]]:
+    found = inspection.found
+    rows = [("annotations", f"{inspection.annotations} ({inspection.file_format})"), ("images", f"{inspection.images}")]
+    if found.problems:
+        rows.append(("left out, with problems", f"fields: {found.refused_fields}, cells: {found.refused_cells}"))
+    names = Counter(found.classes[cell.label - 1] for field in found.fields for cell in field.cells)
+    left_out = [f"{name} ({names[name]} cells)" for name in found.classes if name not in inspection.classes]
+    if left_out:
+        rows.append(("left out, as asked", ", ".join(left_out)))
+    return [*rows, ("worth a look", f"{len(inspection.suspects)}")]
+
+
+def _config(inspection: Inspection) -> tuple[list[str], list[str]]:
+    """Lines of a config, and sentences on them."""
+    if inspection.proposal is None:
+        return [], ["There are no cells to propose a config by."]
+    lines = proposed_config.config_lines(
+        inspection.proposal,
+        inspection.file_format,
+        str(inspection.annotations),
+        str(inspection.images),
+        {name: name if name in inspection.classes else "" for name in inspection.found.classes},
+        inspection.class_attribute,
+        inspection.group_attribute,
+    )
+    notes = proposed_config.notes(inspection.proposal)
+    if inspection.found.problems:
+        notes.append('config.dataset.on_error = "skip" trains without what has problems, instead of refusing the set.')
+    return lines, notes
+
+
+def _suspect_lines(suspects: Sequence[Suspect]) -> list[str]:
+    lines = []
+    for kind, count in Counter(suspect.kind for suspect in suspects).items():
+        lines.append(f"{kind}: {count}")
+        of_kind = [suspect for suspect in suspects if suspect.kind == kind]
+        lines += [printable(f"  {suspect.problem}") for suspect in of_kind[:LISTED]]
+        if count > LISTED:
+            lines.append(f"  ... and {count - LISTED} more: the page that --out writes lists all")
+    return lines or ["nothing"]
+
+
+def _section(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([underlined(title), *lines]) if lines else ""

@@ -1,0 +1,104 @@
+"""Proposed settings in words: lines of a config file, how they were chosen, and how the anchors fit."""
+
+from wbcjax.commands.inspect import proposed_settings as chosen
+from wbcjax.commands.inspect.proposed_settings import Anchors, Proposal
+from wbcjax.models.limits import needed
+from wbcjax.report.tables import Table
+
+FEW = 10  # cells of a field, for which every shipped config has places
+
+
+def config_lines(
+    proposal: Proposal,
+    file_format: str,
+    annotations: str,
+    images: str,
+    class_of: dict[str, str],
+    class_attribute: str,
+    group_attribute: str | None,
+) -> list[str]:
+    """Lines of a config file that set what was proposed. `class_of` maps annotated names to classes, "" leaves out."""
+    classes = tuple(dict.fromkeys(name for name in class_of.values() if name))
+    low, median, high = proposal.cell_sizes
+    sizes = f"  # 5, 50 and 95 % of the cells: {low:.0f}, {median:.0f} and {high:.0f} pixels across"
+    anchors = proposal.anchors
+    lines = [
+        f"config.dataset.name = {_quoted(file_format)}",
+        f"config.dataset.annotations = {_quoted(annotations)}",
+        f"config.dataset.images = {_quoted(images)}",
+        f"config.dataset.classes = {_tuple([_quoted(name) for name in classes])}",
+        f"config.dataset.class_of = {_tuple([_tuple(list(map(_quoted, pair))) for pair in class_of.items()])}",
+    ]
+    if file_format == "via":
+        lines.append(f"config.dataset.class_attribute = {_quoted(class_attribute)}")
+    if group_attribute is not None:
+        lines.append(f"config.dataset.group_attribute = {_quoted(group_attribute)}")
+    lines += [
+        f"config.dataset.canvas = {proposal.canvas}{sizes}",
+        f"config.dataset.max_cells = {proposal.max_cells}",
+        f"config.model.rpn.levels = {anchors.levels}",
+        f"config.model.rpn.anchor_sizes = {anchors.sizes}",
+        f"config.model.rpn.aspect_ratios = {anchors.ratios}",
+    ]
+    if proposal.max_cells > FEW:  # limits are raised where a config has less, and never lowered
+        for name, limit in needed(proposal.max_cells).items():
+            lines.append(f"config.model.{name} = max({limit}, config.model.{name})")
+    return lines
+
+
+def notes(proposal: Proposal) -> list[str]:
+    """How the settings were chosen, and what they cannot do for this set, in sentences."""
+    low, positive = proposal.cell_sizes[0], 100 * proposal.anchors.positive
+    told = [
+        f"canvas: the smallest of the fields' shape on which 95 % of the cells are {chosen.RESOLVED:.0f} pixels "
+        f"across or more, but no larger than the fields, nor than {chosen.CANVAS_AREA} pixels in all. "
+        f"rpn: the fewest anchors of which {100 * chosen.ENOUGH:.0f} % of the cells have one with an IoU of "
+        f"{chosen.POSITIVE_IOU} or more. max_cells: {100 * (chosen.MARGIN - 1):.0f} % above the most of a field. "
+        "Cells worth a look do not count, but for max_cells. The limits below it are places for as many cells: what "
+        "finds no place is dropped."
+    ]
+    if low < chosen.SMALL:
+        told.append(
+            f"5 % of the cells are less than {low:.0f} pixels across on this canvas, which shows little of them: cut "
+            "the fields into pieces, or take them at a higher magnification."
+        )
+    if proposal.anchors.positive < chosen.ENOUGH:
+        told.append(
+            f"No anchors reach that: these overlap {positive:.0f} % of the cells so far. Sizes or shapes are too far "
+            "apart for one size on each level."
+        )
+    return told
+
+
+def anchor_table(proposal: Proposal) -> Table:
+    """The proposed anchors beside those of the FPN paper."""
+    rows = [_anchor_row("proposed", proposal.anchors), _anchor_row("FPN paper", proposal.fpn_anchors)]
+    head = ("anchors", "levels", "sizes", "height / width", "number", "IoU 0.5", "IoU 0.7")
+    height, width = proposal.canvas
+    note = (
+        f"On the proposed canvas of {width} x {height} pixels. The last columns are the share of the cells that an "
+        "anchor overlaps by such an IoU or more; from 0.7 on the RPN learns it as a cell."
+    )
+    return Table("Anchors", head, tuple(rows), note)
+
+
+def _anchor_row(name: str, anchors: Anchors) -> tuple[str, ...]:
+    return (
+        name,
+        ", ".join(f"P{level}" for level in anchors.levels),
+        ", ".join(f"{size:g}" for size in anchors.sizes),
+        ", ".join(f"{ratio:g}" for ratio in anchors.ratios),
+        f"{anchors.count}",
+        f"{100 * anchors.loose:.0f} %",
+        f"{100 * anchors.positive:.0f} %",
+    )
+
+
+def _tuple(entries: list[str]) -> str:
+    return f"({', '.join(entries)}{',' * (len(entries) == 1)})"
+
+
+def _quoted(text: str) -> str:
+    """A Python string in double quotes, where that takes no more than `repr`."""
+    plain = repr(text)
+    return f'"{plain[1:-1]}"' if plain[0] == "'" and '"' not in plain else plain

@@ -1,0 +1,89 @@
+"""`wbcjax predict`: cells of images."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wbcjax.commands.arguments import add_max_pixels, pixel_size, scale, score
+from wbcjax.commands.telling import count, exit_for_failed
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from wbcjax.commands.predict.folder import Outcome
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    predict = commands.add_parser("predict", help="find cells in images with a trained model")
+    predict.add_argument("workdir", type=Path, help="folder of a training run, such as runs/demo, or an exported model")
+    predict.add_argument("images", type=Path, help="an image, or a folder of images")
+    predict.add_argument("--out", type=Path, required=True, help="folder for pictures, cells.csv, VIA and COCO files")
+    predict.add_argument(
+        "--classifier", type=Path, help="a training run on crops, or its export, to name each cell found by its crop"
+    )
+    predict.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="of a run (default: best)")
+    predict.add_argument(
+        "--min-score", type=score, help="of a cell, from 0 to 1; predictions.json has all (default: the run's)"
+    )
+    predict.add_argument(
+        "--scale",
+        type=scale,
+        help="canvas pixels per image pixel, for images of another magnification (default: as the run was trained)",
+    )
+    predict.add_argument(
+        "--pixel-size",
+        type=pixel_size,
+        help="micrometres per pixel of the images, for sizes in micrometres too (default: the run's, unless --scale "
+        "says that the magnification is another)",
+    )
+    add_max_pixels(predict, default=None)
+    predict.set_defaults(run=_predict)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from wbcjax.commands.predict.folder import predict_folder
+    from wbcjax.predict.classifier import load_classifier
+    from wbcjax.predict.detector import load
+    from wbcjax.runs.folder import load_config
+    from wbcjax.smear.image_header import MAX_PIXELS
+    from wbcjax.system import heap, runtime
+
+    heap.tune_malloc()
+    runtime.use_compilation_cache()
+    config = load_config(options.workdir)
+    model = load(options.workdir, options.checkpoint)
+    if options.scale is not None:
+        model.scales = (options.scale, options.scale)
+    min_score = config.evaluate.score_threshold if options.min_score is None else options.min_score
+    outcome = predict_folder(
+        model,
+        options.images,
+        options.out,
+        min_score,
+        config.dataset.class_attribute,
+        _pixel_size_of(options, config),
+        load_classifier(options.classifier, options.checkpoint) if options.classifier else None,
+        options.max_pixels or config.dataset.get("max_pixels", MAX_PIXELS),
+    )
+    if outcome.searched:
+        sys.stdout.write(f"{_summary(outcome)}\n{options.out} has pictures, label images, a table and annotations\n")
+    exit_for_failed(outcome.failed)
+
+
+def _pixel_size_of(options: argparse.Namespace, config: "ConfigDict") -> float:
+    """Micrometres per pixel of the images to be searched; 0: not known."""
+    if options.pixel_size is not None:
+        return options.pixel_size
+    return 0.0 if options.scale is not None else config.dataset.get("pixel_size", 0.0)
+
+
+def _summary(outcome: "Outcome") -> str:
+    cells = sum(len(image.cells.rles) for image in outcome.searched)
+    tiled = sum(len(image.layout.tiles) > 1 for image in outcome.searched)
+    scales = sorted({f"{image.layout.scale:.3g}" for image in outcome.searched}, key=float)
+    at = f" at scale {scales[0]}" + (f" to {scales[-1]}" if scales[1:] else "") if scales else ""
+    told = f"{count(cells, 'cell')} in {count(len(outcome.searched), 'image')}{at}"
+    if tiled:
+        told += f", {tiled} of them in tiles. Where these show cells larger than in training, give a smaller --scale"
+    return told

@@ -1,0 +1,225 @@
+"""Cells of a folder of images, found and written down: as pictures, label images, a table, and annotations."""
+
+import contextlib
+import math
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+from tqdm import tqdm
+
+from wbcjax.commands.image_folder import find_images, of_image
+from wbcjax.evaluate.cells_csv import Row, add_names, add_runners_up, cell_rows, cells_csv
+from wbcjax.evaluate.detections import FieldDetections, write_results
+from wbcjax.evaluate.nuclei_of_cells import nucleus_label
+from wbcjax.evaluate.reported_cells import ReportedCells, reported_cells
+from wbcjax.predict.classifier import CropClassifier
+from wbcjax.predict.detector import Layout, Predictor
+from wbcjax.report.overlay import colour_splash, draw_detections
+from wbcjax.smear.field import Cell, SmearField, read_image
+from wbcjax.smear.formats.coco_write import write_coco
+from wbcjax.smear.formats.via_write import write_via
+from wbcjax.smear.image_header import MAX_PIXELS
+from wbcjax.smear.rle import cut_out
+from wbcjax.system.files import write_atomically, write_png
+from wbcjax.system.places import check_out
+
+
+class _Shown(NamedTuple):
+    """An image as it is shown to the network."""
+
+    path: Path
+    image: UInt8[np.ndarray, "h w 3"]
+    layout: Layout
+
+
+class Searched(NamedTuple):
+    """An image in which cells were looked for."""
+
+    path: Path
+    layout: Layout  # how it was shown to the network
+    found: FieldDetections  # everything, whatever its score
+    cells: ReportedCells
+    rows: list[Row]  # of cells.csv
+    named: FieldDetections | None  # the same cells with a classifier's classes, if there is one
+
+
+@dataclass
+class Outcome:
+    """What became of the images of a folder."""
+
+    searched: list[Searched] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)  # of each other image, its path and what was wrong with it
+
+
+def predict_folder(
+    model: Predictor,
+    images: Path,
+    out: Path,
+    min_score: float,
+    class_attribute: str = "cell",
+    pixel_size: float = 0.0,
+    classifier: CropClassifier | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Outcome:
+    """Find the cells of an image, or of all images in a folder, and write into the folder `out`:
+
+    - outlines/NAME.png: the image, its cells outlined, each with number, class and score
+    - splash/NAME.png: its cells in colour, the rest grey
+    - labels/NAME.png: 16-bit label image; a pixel is the number of its cell, of the surest where several have it (of a
+      nucleus before its cell, where a class is called nucleus), or 0
+    - cells.csv: a line for each cell, its place, size, shape and stain, see `wbcjax.evaluate.cells_csv`. `pixel_size`
+      is the images' micrometres per pixel; 0 where it is not known, and all is in pixels
+    - via.json, coco.json: the cells as annotations, to look at, correct and train on, each with its score and the class
+      that came second; in VIA `class_attribute` is the region attribute of their class
+    - predictions.json: all detections, whatever their score, see `write_results`
+    - with a `classifier`, which names every cell, though no nucleus, by a crop of it: named/NAME.png, the cells with
+      the class and probability that it gives them; named_via.json; and two columns in cells.csv
+
+    A cell is a detection that scores at least `min_score` and has a pixel; where several classes were found at one
+    place it is the surest of them (`reported_cells`). An image's cells are numbered from 1, the surest first. An image
+    that cannot be read, has more than `max_pixels`, or makes any step fail is left out and noted in the outcome; what
+    cannot be written ends the call. What was found before an error or an interruption is written; where no image could
+    be read, nothing is.
+
+    Raises as `find_images` and `check_out` do, and ValueError for an impossible `pixel_size` and for a classifier that
+    cannot name cells of fields.
+    """
+    if not 0 <= pixel_size < math.inf:
+        raise ValueError(f"the pixel size is {pixel_size}; give micrometres per pixel, or 0 where it is not known")
+    if classifier is not None:
+        classifier.cut_settings()
+    paths = find_images(images)
+    check_out(out, paths)
+    outcome = Outcome()
+    bar = tqdm(total=len(paths), desc="predict", unit="image", disable=None)
+
+    def leave_out(path: Path, error: Exception) -> None:
+        outcome.failed.append(of_image(path, error))
+        bar.update()
+
+    def read() -> Iterator[_Shown]:
+        for path in paths:
+            try:
+                image = read_image(path, max_pixels)
+                yield _Shown(path, image, model.layout(*image.shape[:2]))
+            except Exception as error:  # whatever it is, it is one image's
+                leave_out(path, error)
+
+    try:
+        with bar, contextlib.closing(_find_each(model, read())) as each:
+            for shown, found in each:
+                try:
+                    if isinstance(found, Exception):
+                        raise found
+                    searched, pictures = _describe(model, classifier, shown, found, min_score, pixel_size)
+                except Exception as error:
+                    leave_out(shown.path, error)
+                    continue
+                for kind, picture in pictures.items():
+                    write_png(out / kind / f"{shown.path.stem}.png", picture)
+                outcome.searched.append(searched)
+                bar.update()
+    finally:
+        if outcome.searched:
+            if classifier:
+                _write_named(out, outcome.searched, classifier.classes, class_attribute)
+            _write_lists(out, outcome.searched, model.classes, class_attribute, pixel_size)
+    return outcome
+
+
+def _find_each(
+    model: Predictor, images: Iterator[_Shown]
+) -> Generator[tuple[_Shown, FieldDetections | Exception], None, None]:
+    """What the model finds in each of the images, or the error that comes of it; in their order."""
+    waiting: deque[_Shown] = deque()  # images that the model was given and has not answered
+
+    def named() -> Iterator[tuple[str, np.ndarray]]:
+        for shown in images:
+            waiting.append(shown)
+            yield shown.path.name, shown.image
+
+    while True:
+        try:
+            with contextlib.closing(model.predict_each(named())) as each:
+                for found in each:
+                    yield waiting.popleft(), found
+            return
+        except Exception:
+            if not waiting:
+                raise
+        while waiting:  # of one of them it came: seen alone, it is known of which
+            shown = waiting.popleft()
+            try:
+                alone: FieldDetections | Exception = model.predict(shown.image, shown.path.name)
+            except Exception as error:
+                alone = error
+            yield shown, alone
+
+
+def _describe(
+    model: Predictor,
+    classifier: CropClassifier | None,
+    shown: _Shown,
+    found: FieldDetections,
+    min_score: float,
+    pixel_size: float,
+) -> tuple[Searched, dict[str, UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w"]]]:
+    """All that is to be told of an image, and its pictures by the folders that they go to."""
+    path, image, layout = shown
+    cells = reported_cells(found, min_score, model.classes)
+    labels = _label_image(cells, nucleus_label(model.classes))
+    pictures = {"outlines": draw_detections(image, cells, model.classes), "splash": colour_splash(image, cells)}
+    rows = cell_rows(image, cells, model.classes, pixel_size)
+    add_runners_up(rows, cells.runners_up(model.classes))
+    named = None
+    if classifier:
+        whole = np.flatnonzero(cells.labels != nucleus_label(model.classes))
+        named = classifier.name(image, cells.select(whole))
+        pictures["named"] = draw_detections(image, named, classifier.classes)
+        add_names([rows[row] for row in whole], named, classifier.classes)
+    return Searched(path, layout, found, cells, rows, named), {**pictures, "labels": labels}
+
+
+def _label_image(cells: FieldDetections, nucleus: int) -> UInt16[np.ndarray, "h w"]:
+    most = np.iinfo(np.uint16).max  # and so of a PNG file
+    if len(cells.rles) > most:
+        raise ValueError(
+            f"{len(cells.rles)} cells, more than the {most} that a label image can number: raise the least score "
+            "(--min-score), or cut the image up"
+        )
+    labels = np.zeros((cells.height, cells.width), np.uint16)
+    # The last is on top: the surest, and nuclei, lest their cells hide them.
+    for row in sorted(range(len(cells.rles)), key=lambda row: (cells.labels[row] == nucleus, -row)):
+        mask, left, top = cut_out(cells.rles[row])
+        labels[top : top + mask.shape[0], left : left + mask.shape[1]][mask > 0] = row + 1
+    return labels
+
+
+def _write_lists(
+    out: Path, searched: Sequence[Searched], classes: Sequence[str], class_attribute: str, pixel_size: float
+) -> None:
+    write_results(out / "predictions.json", classes, [image.found for image in searched])
+    rows = [row for image in searched for row in image.rows]
+    named = any(image.named for image in searched)
+    write_atomically(out / "cells.csv", cells_csv(rows, classes, pixel_size, named))
+    fields = [_as_field(image.cells, image.path) for image in searched]
+    scores = [image.cells.scores.tolist() for image in searched]
+    seconds = [image.cells.runners_up(classes) for image in searched]
+    write_via(out / "via.json", fields, classes, class_attribute, scores, seconds)
+    write_coco(out / "coco.json", fields, classes, scores, seconds)
+
+
+def _write_named(out: Path, searched: Sequence[Searched], classes: Sequence[str], class_attribute: str) -> None:
+    named = [(image.named, image.path) for image in searched if image.named]
+    fields, scores = [_as_field(*image) for image in named], [cells.scores.tolist() for cells, _ in named]
+    write_via(out / "named_via.json", fields, classes, class_attribute, scores=scores)
+
+
+def _as_field(found: FieldDetections, path: Path) -> SmearField:
+    cells = tuple(Cell(int(label), rle=rle) for label, rle in zip(found.labels, found.rles, strict=True))
+    return SmearField(found.name, found.height, found.width, cells, path=path)

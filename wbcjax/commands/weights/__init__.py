@@ -1,0 +1,36 @@
+"""`wbcjax weights`: what trained weights are, and files of ours made of them."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    weights = commands.add_parser("weights", help="look at trained weights, and make files to start from of them")
+    actions = weights.add_subparsers(required=True, metavar="ACTION")
+    show = actions.add_parser("show", help="tell whose weights a file has, and what config.model they need")
+    show.add_argument("file", type=Path, help="a weights file of torch, Keras, detectron2 or ours")
+    show.add_argument("--all", action="store_true", help="list every array, not the first alone")
+    show.set_defaults(run=_show_weights)
+    convert = actions.add_parser("convert", help="write the weights of a file or of a run as a file of ours")
+    convert.add_argument("source", type=Path, help="a weights file, or the folder of a training run: its best weights")
+    convert.add_argument(
+        "out", type=Path, help="the file to write, for config.init_from; its name ends in .safetensors"
+    )
+    convert.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="(default: float32)")
+    convert.add_argument("--parts", nargs="+", default=(), help="of the model: backbone fpn, say (default: all)")
+    convert.set_defaults(run=_convert_weights)
+
+
+def _show_weights(options: argparse.Namespace) -> None:
+    from wbcjax.commands.weights.files import show
+
+    sys.stdout.write(f"{show(options.file, options.all)}\n")
+
+
+def _convert_weights(options: argparse.Namespace) -> None:
+    from wbcjax.commands.weights.files import convert_weights
+    from wbcjax.system import runtime
+
+    runtime.quiet_libraries()
+    sys.stdout.write(f"{convert_weights(options.source, options.out, options.dtype, options.parts)}\n")

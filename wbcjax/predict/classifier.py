@@ -1,0 +1,148 @@
+"""Name cells with a trained classifier of crops: `load_classifier("runs/b3").probabilities(crops)`."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+from ml_collections import ConfigDict
+
+from wbcjax.enhance import METHODS
+from wbcjax.evaluate.detections import FieldDetections
+from wbcjax.input.contents import enhancement
+from wbcjax.input.crop_pipeline import fit_crop
+from wbcjax.models import efficientnet
+from wbcjax.models.fold import fold, folded
+from wbcjax.predict.devices import OnLocalDevices
+from wbcjax.runs.folder import CLASSIFICATION, check_task, load_config, load_facts
+from wbcjax.runs.stablehlo import ExportedNetwork, load_network
+from wbcjax.smear.crops import annotated_crops, cut_crop, resize
+from wbcjax.smear.field import Cell, SmearField, as_rgb
+from wbcjax.train.checkpoint import load_variables
+
+BATCH = 32  # crops that a device sees at a time
+CUT = ("margin", "size", "mask_background")  # what must be known to cut cells out
+
+# How probable each class is for each crop of a batch (n, classes), of the network's variables and the crops, drawn on
+# canvases (n, h, w, 3), uint8.
+Network = Callable[[Any, Any], jax.Array]
+
+
+class CropClassifier(OnLocalDevices):
+    """An EfficientNet with its weights; compiled on first use, for its canvas.
+
+    cut: how the crops it was trained on were cut out of fields, as `wbcjax crop` notes it; None where not known.
+    enhance: the contrast enhancement of these crops, one of `wbcjax.enhance.METHODS`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        canvas: tuple[int, int],
+        classes: Sequence[str],
+        variables: Any = None,
+        cut: dict[str, Any] | None = None,
+        enhance: str = "none",
+    ) -> None:
+        super().__init__(network, BATCH, variables)
+        self.canvas = canvas
+        self.classes = tuple(classes)  # of label 0, 1, ...
+        self.cut = cut
+        self.enhance = enhance
+
+    def probabilities(self, crops: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> Float[np.ndarray, "n c"]:
+        """How probable each class is for each RGB crop, of any size, as it was cut out.
+
+        Raises ValueError for what is no RGB image, naming it by its number from 0.
+        """
+        if not isinstance(crops, Iterable) or isinstance(crops, (str, bytes)) or getattr(crops, "ndim", 4) == 3:
+            raise ValueError(f"needs crops one after the other, as in a list, got one {type(crops).__name__}")
+        rgb = (as_rgb(crop, f"crop {number}") for number, crop in enumerate(crops))
+        return self.probabilities_of_enhanced(METHODS[self.enhance](crop) for crop in rgb)
+
+    def probabilities_of_enhanced(self, crops: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> Float[np.ndarray, "n c"]:
+        """The same of crops that are enhanced already, as those of a built set are."""
+        batches = self._over(crops, lambda crop: (fit_crop(crop, self.canvas),))
+        rows = [found[: len(batch)] for batch, found in batches]
+        return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *rows])
+
+    def name(self, image: UInt8[np.ndarray, "h w 3"], cells: FieldDetections) -> FieldDetections:
+        """The cells found in an RGB image, each with its likeliest class (its label less one) and how probable it is.
+
+        They are cut out as the crops of the training were. Raises ValueError when it is not known how.
+        """
+        cut = self.cut_settings()
+        image = as_rgb(image, cells.name)
+        field = SmearField(
+            name=cells.name,
+            height=cells.height,
+            width=cells.width,
+            cells=tuple(Cell(int(label), rle=rle) for label, rle in zip(cells.labels, cells.rles, strict=True)),
+            pixels=image,
+        )
+        crops = annotated_crops(field, cut["margin"])
+        pixels = (cut_crop(field, image, crop, cut["mask_background"]) for crop in crops)
+        found = self.probabilities(pixels if cut["size"] is None else (resize(crop, cut["size"]) for crop in pixels))
+        labels, scores = found.argmax(axis=1).astype(np.int32) + 1, found.max(axis=1)
+        return dataclasses.replace(cells, labels=labels, scores=scores)
+
+    def cut_settings(self) -> dict[str, Any]:
+        """How the crops of the training were cut. Raises ValueError when that is not known."""
+        if self.cut is None:
+            raise ValueError(
+                "the classifier was trained on crops without a crops.json, so how to cut cells out for it is not "
+                "known: train it on crops that `wbcjax crop` wrote"
+            )
+        if lacking := [name for name in CUT if name not in self.cut]:
+            raise ValueError(
+                f"the crops.json of the classifier's training lacks {', '.join(lacking)}: train it on crops that "
+                "`wbcjax crop` wrote"
+            )
+        return self.cut
+
+
+def crop_classifier(
+    config: ConfigDict, variables: Any = None, cut: dict[str, Any] | None = None, network: Network | None = None
+) -> CropClassifier:
+    """A CropClassifier of the model that a whole experiment's `config` describes.
+
+    network: the model as an exported one has it, of `variables` of its own.
+    """
+    classes, canvas = tuple(config.dataset.classes), tuple(config.dataset.canvas)
+    enhance = enhancement(config.dataset)
+    return CropClassifier(network or live_network(config), canvas, classes, variables, cut, enhance)
+
+
+def live_network(config: ConfigDict) -> Network:
+    """The network that a whole experiment's `config` describes, of the variables that it was trained with."""
+    return partial(_classify_live, efficientnet.from_config(config.model, num_classes=len(config.dataset.classes)))
+
+
+# Functions of a module, which can be pickled, and no closures: so can a CropClassifier.
+def _classify_live(model: efficientnet.Classifier, variables: Any, crops: jax.Array) -> jax.Array:
+    logits: Any = model.apply(variables, crops)
+    return jax.nn.softmax(logits)
+
+
+def _classify_exported(exported: ExportedNetwork, weights: Any, crops: jax.Array) -> jax.Array:
+    return exported(weights, crops)["probabilities"]
+
+
+def load_classifier(place: str | Path, which: str = "best") -> CropClassifier:
+    """The classifier of a training run, with its best or latest weights, or the exported one of a file, as it is.
+
+    Raises FileNotFoundError when `place` holds no run and is no file, ValueError for a run or file of another kind.
+    """
+    place = Path(place)
+    config = load_config(place)
+    check_task(config, CLASSIFICATION, place)
+    cut = load_facts(place).get("cut")
+    if place.is_file():
+        exported, weights = load_network(place)
+        return crop_classifier(config, weights, cut, partial(_classify_exported, exported))
+    variables, _ = load_variables(place, which)
+    return crop_classifier(config, fold(variables, config.model.norm_epsilon), cut, folded(live_network(config)))

@@ -1,0 +1,291 @@
+"""Find cells with a trained Mask R-CNN: `wbcjax.load("runs/demo").predict(image)`, for an image of any size."""
+
+import contextlib
+import math
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import grain
+import jax
+import numpy as np
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+
+from wbcjax.enhance import METHODS
+from wbcjax.evaluate.detections import FieldDetections, detect
+from wbcjax.evaluate.nuclei_of_cells import nucleus_label
+from wbcjax.input.augment import drawn_size, fit_scale
+from wbcjax.input.builder import Source
+from wbcjax.input.contents import enhancement
+from wbcjax.input.pipeline import PREFETCH, READ_THREADS, fit
+from wbcjax.models import mask_rcnn
+from wbcjax.models.fpn import CANVAS_UNIT
+from wbcjax.models.limits import LIMITS, FilledLimits, limit_of
+from wbcjax.models.mask_rcnn import Detections, MaskRCNN
+from wbcjax.ops.roi_align import Convention
+from wbcjax.predict.devices import OnLocalDevices
+from wbcjax.predict.tiles import View, merge, tiles
+from wbcjax.runs.folder import DETECTION, check_task, load_config, load_facts
+from wbcjax.runs.stablehlo import ExportedNetwork, load_network
+from wbcjax.smear.field import as_rgb
+from wbcjax.smear.paste import Library
+from wbcjax.train.checkpoint import load_variables
+
+AHEAD = 2  # images of a folder that are read and enhanced before they are needed
+CANVASES = 1  # that a device sees at a time: so images of a set are seen as one alone would be
+OVERLAP = 0.25  # of neighbouring tiles, at least, relative to the canvas's shorter side
+CUT_MARGIN = 4.0  # canvas pixels: a box that ends this near to a tile's edge may be of a cell that goes on beyond
+PASTED_AS: dict[Convention, Library] = {
+    "legacy": "torchvision",
+    "aligned": "detectron2",
+    "crop_and_resize": "matterport",
+}
+LARGEST_SIDE = 2**15 - 1  # pixels: OpenCV draws no larger image
+
+Item = TypeVar("Item")
+
+# Cells on each canvas of a batch, of the network's variables, the canvases (n, h, w, 3), uint8, and the height and
+# width of what is drawn on each (n, 2): `MaskRCNN.predict`.
+Network = Callable[[Any, Any, Any], Detections]
+
+
+class Layout(NamedTuple):
+    """How an image is shown to the network."""
+
+    scale: float  # canvas pixels per image pixel
+    tiles: list[tuple[int, int]]  # top and left, on the scaled image, of what is seen at a time; one when it is all
+
+
+class Predictor(OnLocalDevices):
+    """A Mask R-CNN with its weights; compiled on first use, for its canvas.
+
+    library: whose way of pasting masks into their boxes goes with its RoIAlign: see `wbcjax.smear.paste`.
+    scales: the lowest and highest scale, in canvas pixels per image pixel, of the fields it was trained on. An image is
+        shown at the scale at which it fits the canvas, or at the nearest within this range: so cells have a size that
+        the network has learned. An image that is then larger than the canvas is seen in overlapping tiles. None:
+        images are fitted to the canvas whatever their size.
+    enhance: the contrast enhancement of the images it was trained on, one of `wbcjax.enhance.METHODS`.
+    limits: of `wbcjax.models.limits`, by name, of what it can find in an image. Images that fill one are logged.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        library: Library,
+        canvas: tuple[int, int],
+        classes: Sequence[str],
+        variables: Any = None,
+        scales: tuple[float, float] | None = None,
+        enhance: str = "none",
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(network, CANVASES, variables)
+        self.canvas = canvas
+        self.classes = tuple(classes)  # of label 1, 2, ...
+        self.scales = scales
+        self.enhance = enhance
+        self._library: Library = library
+        self.limits = dict(limits or {})
+
+    def predict(self, image: UInt8[np.ndarray, "h w 3"], name: str = "image") -> FieldDetections:
+        """All detections in an RGB image, with boxes and masks in its own pixels; `reported_cells` gives its cells.
+
+        Raises ValueError for anything else.
+        """
+        (found,) = self._find([self._as_trained_on((name, image))])
+        return found
+
+    def predict_each(
+        self, images: Iterable[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]
+    ) -> Generator[FieldDetections, None, None]:
+        """Cells found in each of many RGB images, given with their names; in their order.
+
+        Images are taken from `images`, and enhanced, in a thread of their own, some before they are needed, and the
+        devices are at work on one while the caller is on what was found in the one before. Raises ValueError, naming
+        it, for an image of another format.
+        """
+        with contextlib.closing(ahead(map(self._as_trained_on, images))) as enhanced:
+            yield from self._find(enhanced)
+
+    def predict_source(self, source: Source, numbers: Sequence[int] | None = None) -> Iterator[FieldDetections]:
+        """Cells found in the fields of a built set that have these numbers, or in all; in their order.
+
+        The set's images are taken as they are: they were enhanced when it was built.
+        """
+        read = grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)
+        chosen = grain.MapDataset.source(range(len(source)) if numbers is None else numbers)
+        fields = iter(chosen.map(source.field).to_iter_dataset(read))
+        with contextlib.closing(fields):
+            yield from self._find((field.name, field.image()) for field in fields)
+
+    def layout(self, height: int, width: int) -> Layout:
+        """How an image of this size is shown to the network. Raises ValueError when it is too large at its scale."""
+        scale = fit_scale(height, width, self.canvas)
+        if self.scales is not None:
+            scale = min(max(scale, self.scales[0]), self.scales[1])
+        drawn_height, drawn_width = drawn_size(height, width, scale)
+        if max(drawn_height, drawn_width) > LARGEST_SIDE:
+            raise ValueError(
+                f"the image is {width} x {height} pixels, at scale {scale:g} {drawn_width} x {drawn_height}: more than "
+                f"{LARGEST_SIDE} on a side; give a smaller scale, or cut the image up"
+            )
+        overlap = math.ceil(OVERLAP * min(self.canvas))
+        return Layout(scale, tiles(drawn_height, drawn_width, self.canvas, overlap))
+
+    def _as_trained_on(self, named: tuple[str, UInt8[np.ndarray, "h w 3"]]) -> tuple[str, np.ndarray]:
+        """A name and its image, enhanced as those of the training were."""
+        if not (isinstance(named, tuple) and len(named) == 2):
+            raise ValueError(f"predict_each needs pairs of a name and an image, got {type(named).__name__}")
+        name, image = named
+        return name, METHODS[self.enhance](as_rgb(image, name))
+
+    def _find(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[FieldDetections]:
+        """Cells of each image, shown to the network in batches that span images."""
+        pieces = (piece for name, image in images for piece in self._pieces(name, image))
+        filled = FilledLimits(self.limits)
+        found: list[FieldDetections] = []  # in the pieces of the image under way
+        views: list[View] = []
+        try:
+            for batch, detections in self._over(pieces, lambda piece: (piece.drawn, piece.size)):
+                for row, piece in enumerate(batch):
+                    found.append(self._in_image(detections, row, piece))
+                    filled.note(piece.name, _full(detections, row))
+                    views.append(piece.view)
+                    if piece.last:
+                        yield merge(found, views, CUT_MARGIN / piece.scale, nucleus_label(self.classes))
+                        found, views = [], []
+        finally:  # of the images before one that fails, too
+            filled.tell()
+
+    def _pieces(self, name: str, image: np.ndarray) -> Iterator["_Piece"]:
+        height, width = image.shape[:2]
+        scale, corners = self.layout(height, width)
+        drawn_height, drawn_width = drawn_size(height, width, scale)
+        rows, columns = self.canvas
+        # One drawing, cut up: tiles show the very pixels that the image in one piece would.
+        drawn, _ = fit(image, (max(drawn_height, rows), max(drawn_width, columns)), scale)
+        for number, (top, left) in enumerate(corners, start=1):
+            bottom = (top + rows) / scale if top + rows < drawn_height else height
+            right = (left + columns) / scale if left + columns < drawn_width else width
+            yield _Piece(
+                name=name,
+                height=height,
+                width=width,
+                scale=scale,
+                view=(left / scale, top / scale, right, bottom),
+                drawn=drawn[top : top + rows, left : left + columns],
+                size=np.array([min(drawn_height - top, rows), min(drawn_width - left, columns)], np.float32),
+                last=number == len(corners),
+            )
+
+    def _in_image(self, found: Detections, row: int, piece: "_Piece") -> FieldDetections:
+        """Detections of one piece of a batch, from canvas pixels to the image's own."""
+        real = np.asarray(found.valid[row])
+        boxes, labels, scores, masks = (np.asarray(x[row])[real] for x in found[:4])
+        x1, y1, x2, y2 = piece.view
+        boxes = boxes / np.float32(piece.scale) + np.array([x1, y1, x1, y1], np.float32)
+        boxes = np.minimum(boxes, np.array([x2, y2, x2, y2], np.float32))
+        return detect(piece.name, piece.height, piece.width, boxes, labels, scores, masks, self._library)
+
+
+def ahead(items: Iterable[Item], most: int = AHEAD) -> Generator[Item, None, None]:
+    """The items, in their order, made in a thread of their own, at most so many before they are asked for."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        waiting: deque[Future[Any]] = deque(thread.submit(next, iterator, end) for _ in range(most))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(thread.submit(next, iterator, end))
+            yield item
+
+
+def _full(found: Detections, row: int) -> list[str]:
+    """The limits that one piece of a batch fills."""
+    if found.full is None:
+        return ["detection.per_image"] if np.all(found.valid[row]) else []
+    return [name for name, full in zip(LIMITS, np.asarray(found.full[row]), strict=True) if full]
+
+
+class _Piece(NamedTuple):
+    """What the network sees at a time: an image, or a tile of one."""
+
+    name: str
+    height: int  # of the whole image, pixels
+    width: int
+    scale: float  # canvas pixels per image pixel
+    view: View
+    drawn: UInt8[np.ndarray, "ch cw 3"]
+    size: np.ndarray  # height and width of what is drawn, whole canvas pixels
+    last: bool  # of its image
+
+
+def load(place: str | Path, which: str = "best") -> Predictor:
+    """The model of a training run, with its best or latest weights, or the exported model of a file, as it is.
+
+    Raises FileNotFoundError when `place` holds no run and is no file, ValueError for a run or file of another kind.
+    """
+    config = load_config(place)
+    check_task(config, DETECTION, place)
+    scales = _scales(load_facts(place), place)
+    if Path(place).is_file():
+        return _exported(Path(place), config, scales)
+    variables, _ = load_variables(Path(place), which)
+    return predictor(config, variables, scales)
+
+
+def predictor(
+    config: ConfigDict,
+    variables: Any = None,
+    scales: tuple[float, float] | None = None,
+    network: Network | None = None,
+) -> Predictor:
+    """A Predictor of the model that a whole experiment's `config` describes. Raises ValueError for a wrong canvas.
+
+    network: the model as an exported one has it, of `variables` of its own.
+    """
+    canvas = tuple(config.dataset.canvas)
+    if len(canvas) != 2 or any(side <= 0 or side % CANVAS_UNIT for side in canvas):
+        raise ValueError(
+            f"config.dataset.canvas is {canvas}; give (height, width) in multiples of {CANVAS_UNIT} pixels"
+        )
+    network = network or live_network(config)
+    library = PASTED_AS[config.model.roi.convention]
+    limits = {name: limit_of(config.model, name) for name in LIMITS}
+    return Predictor(
+        network, library, canvas, config.dataset.classes, variables, scales, enhancement(config.dataset), limits
+    )
+
+
+def live_network(config: ConfigDict) -> Network:
+    """The network that a whole experiment's `config` describes, of the variables that it was trained with."""
+    return partial(_find_live, mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1))
+
+
+# Functions of a module, which can be pickled, and no closures: so can a Predictor.
+def _find_live(model: MaskRCNN, variables: Any, image: jax.Array, size: jax.Array) -> Detections:
+    return model.apply(variables, image, size, method="predict")  # type: ignore[return-value]
+
+
+def _find_exported(exported: ExportedNetwork, weights: Any, image: jax.Array, size: jax.Array) -> Detections:
+    return Detections(**exported(weights, image, size))
+
+
+def _exported(path: Path, config: ConfigDict, scales: tuple[float, float] | None) -> Predictor:
+    exported, weights = load_network(path)
+    return predictor(config, weights, scales, partial(_find_exported, exported))
+
+
+def _scales(facts: dict[str, Any], place: str | Path) -> tuple[float, float] | None:
+    """The range of scales that a run was trained at; None for a run that has not noted it."""
+    if not facts:
+        return None
+    try:
+        low, high = facts["scale"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{place}/data.json: no range of scales ({error!r}); restore the file, or delete it to do without"
+        ) from error
+    return low, high

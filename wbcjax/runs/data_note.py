@@ -1,0 +1,232 @@
+"""What a run was trained on and chosen by: noted in its data.json, and kept out of what the run is scored on."""
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from ml_collections import ConfigDict
+
+from wbcjax.input.digest import Item
+from wbcjax.runs.folder import load_facts
+from wbcjax.train.checkpoint import checkpoint_directory
+
+log = logging.getLogger(__name__)
+
+NOTE = "data"  # its key in data.json
+NAMED = 3  # names given of many
+PLACES = ("annotations", "images", "crops", "val_crops", "test_crops")  # of `config.dataset`: paths
+NAME_LISTS = ("train_names", "val_names", "test_names")  # of `config.dataset.split`: they may name text files
+
+Items = tuple[Item, ...]
+
+
+@runtime_checkable
+class Part(Protocol):
+    """Fields or crops: a `Source` or a `CropSource`."""
+
+    @property
+    def items(self) -> Items: ...
+    def select(self, rows: Sequence[int]) -> Any: ...
+
+
+P = TypeVar("P", bound=Part)
+
+
+@dataclass(frozen=True)
+class Note:
+    """The data of a run: what its parts held when it was last started, and what they held at starts before."""
+
+    parts: Mapping[str, Items]
+    earlier: Mapping[str, Items] = field(default_factory=dict)  # what is in a part no more; also of `init_from`'s run
+    folder: str = ""  # that relative paths were relative to
+
+    def seen(self, *parts: str) -> Items:
+        """All that was ever in one of these parts."""
+        return tuple(item for part in parts for item in (*self.parts.get(part, ()), *self.earlier.get(part, ())))
+
+    def images(self) -> set[str]:
+        """The digests of all images."""
+        return {item.image for item in self.seen(*{*self.parts, *self.earlier})}
+
+    def plain(self) -> dict[str, Any]:
+        """The note for `note_in`, as JSON can write it."""
+        parts, earlier = (
+            {part: [item[:4] for item in items] for part, items in of.items()} for of in (self.parts, self.earlier)
+        )
+        return {"folder": self.folder, "parts": parts, "earlier": earlier}
+
+
+def note_of(parts: Mapping[str, Part], before: Sequence[Note | None] = ()) -> Note:
+    """The note of a start on `parts`, after what notes `before` it tell of."""
+    now = {name: part.items for name, part in parts.items()}
+    earlier: dict[str, Items] = {}
+    for part in ("train", "val"):
+        known = {item[:2] for item in now.get(part, ())}
+        seen = [item for note in before if note is not None for item in note.seen(part)]
+        earlier[part] = tuple({item[:2]: item for item in seen if item[:2] not in known}.values())
+    return Note(now, earlier, str(Path.cwd()))
+
+
+def note_in(facts: Mapping[str, Any], place: str | Path) -> Note | None:
+    """The note among the `facts` of the run in `place`; None where it has none, as those from before there were notes.
+
+    Raises ValueError for one that is broken.
+    """
+    if NOTE not in facts:
+        return None
+    try:
+        plain = facts[NOTE]
+        parts, earlier = (
+            {part: tuple(Item(*item) for item in items) for part, items in plain[key].items()}
+            for key in ("parts", "earlier")
+        )
+        return Note(parts, earlier, str(plain["folder"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{place}/data.json: its {NOTE!r} is no note of what was trained on ({error!r}); restore the file, or "
+            "delete it to do without"
+        ) from error
+
+
+def earlier_note(workdir: Path) -> Note | None:
+    """The note of a run that has begun; None where nothing was trained yet."""
+    return note_in(load_facts(workdir), workdir) if _begun(workdir) else None
+
+
+def settle_parts(
+    parts: Mapping[str, P], config: ConfigDict, workdir: Path | None, apart: Collection[str] = ()
+) -> tuple[dict[str, P], Note]:
+    """The parts to train with, and their note: what was trained on, here or by `config.init_from`, validates no more.
+
+    Tells what has changed since the run in `workdir` was last started, and what is left out. In parts that are `apart`
+    from what trains (another folder) names and groups say nothing. Raises ValueError when nothing is left to validate.
+    """
+    before = earlier_note(workdir) if workdir is not None else None
+    if before is not None and (changes := changes_since(before, {name: part.items for name, part in parts.items()})):
+        log.warning("the data have changed since %s was last trained: %s; it goes on with them", workdir, changes)
+    elif before is None and workdir is not None and _begun(workdir):
+        log.info("%s notes no data: it is taken to have been trained on what trains now", workdir)
+    place = config.get("init_from", "")
+    origin = note_in(load_facts(place), place) if place and Path(place).is_dir() else None
+    note, kept = note_of(parts, (before, origin)), dict(parts)
+    if "val" in parts:
+        kept["val"] = without(parts["val"], "val", note.seen("train"), apart="val" in apart)
+    if "test" in parts:
+        kept["test"] = without(
+            parts["test"], "test", note.seen("train", "val"), apart="test" in apart, may_be_empty=True
+        )
+    return kept, note
+
+
+def refuse_forgotten(facts: Mapping[str, Any], workdir: Path) -> None:
+    """Raise ValueError when a task of these `facts` does not know of all that the run in `workdir` was trained on."""
+    noted = earlier_note(workdir)
+    known = note_in(facts, workdir)
+    trained = {item[:2] for item in noted.seen("train")} if noted else set()
+    if trained - {item[:2] for item in (known.seen("train") if known else ())}:
+        raise ValueError(
+            f"{workdir} was trained on fields that this task does not know of, and might validate on: make the task by "
+            "make_task(config, workdir)"
+        )
+
+
+def without(part: P, name: str, seen: Items, *, apart: bool = False, may_be_empty: bool = False) -> P:
+    """`part` without what is among the items `seen`, which the log tells of.
+
+    The same is what has the same image, under whatever name. Unless the part is `apart`, what has the name or the group
+    of something seen is so too. Raises ValueError when nothing is left.
+    """
+    images = {item.image for item in seen if item.image}
+    names = set() if apart else {item.name for item in seen}
+    groups = set() if apart else {item.group for item in seen if item.group is not None}
+    reasons = {}
+    for row, item in enumerate(part.items):
+        if item.image in images:
+            reasons[row] = "the image"
+        elif item.name in names:
+            reasons[row] = "the name, though with another image by now"
+        elif item.group in groups:
+            reasons[row] = "the group"
+    if not reasons:
+        return part
+    told = [
+        f"{count} by {reason} ({_named([part.items[row].name for row, why in reasons.items() if why == reason])})"
+        for reason, count in Counter(reasons.values()).items()
+    ]
+    line = f"{name}: {len(reasons)} of {len(part.items)} left out, as the run has seen them: {'; '.join(told)}"
+    if len(reasons) == len(part.items) and not may_be_empty:
+        raise ValueError(f"{line}. Nothing is left to score: add fields that the run has not seen")
+    log.warning(line)
+    return part.select([row for row in range(len(part.items)) if row not in reasons])
+
+
+def changes_since(before: Note, now: Mapping[str, Items]) -> str:
+    """What has changed since a note was made, in words; "" where nothing has."""
+    then, new = _by_name(before.parts), _by_name(now)
+    both = [name for name in new if name in then]
+    found = {
+        "added": [name for name in new if name not in then],
+        "gone": [name for name in then if name not in new],
+        "with another image": [name for name in both if then[name][1].image != new[name][1].image],
+        "annotated otherwise": [name for name in both if then[name][1].cells != new[name][1].cells],
+        "in another part": [name for name in both if then[name][0] != new[name][0]],
+    }
+    return ", ".join(f"{len(names)} {what} ({_named(names)})" for what, names in found.items() if names)
+
+
+def to_noted_folder(dataset: ConfigDict, note: Note | None) -> bool:
+    """Make relative paths of a run's data those of the folder that they were relative to when it was trained.
+
+    Where nothing is there any more, and something in the current folder, that is taken: True tells so.
+    """
+    if note is None or not note.folder or Path(note.folder) == Path.cwd():
+        return False
+    moved = []
+    for config, keys in ((dataset, PLACES), (dataset.split, NAME_LISTS)):
+        for key in keys:
+            value = config.get(key, "")
+            paths = [value] if isinstance(value, str) else list(value)
+            found = [_in_folder(path, note.folder, moved, key in PLACES) for path in paths]
+            if found != paths:
+                config[key] = found[0] if isinstance(value, str) else tuple(found)
+    return any(moved)
+
+
+def check_moved(note: Note, parts: Mapping[str, Part], workdir: Path) -> None:
+    """Raise ValueError unless the data of the current folder, taken for a run's, hold something that the run noted."""
+    if not note.images() & {item.image for part in parts.values() for item in part.items}:
+        raise ValueError(
+            f"{workdir} was trained in {note.folder}, where its data are no more, and those of the same path in "
+            f"{Path.cwd()} are others: put its data back, or name these by --annotations and --images, or --crops"
+        )
+
+
+def _begun(workdir: Path) -> bool:
+    checkpoints = checkpoint_directory(workdir)
+    return checkpoints.is_dir() and any(checkpoints.iterdir())
+
+
+def _in_folder(path: str, folder: str, moved: list[bool], is_path: bool) -> str:
+    if not path or Path(path).is_absolute() or not (is_path or path.endswith(".txt")):
+        return path
+    there = Path(folder, path)
+    if Path(path).exists() and not there.exists():
+        log.warning("%s is no longer there; %s is taken for it", there, Path(path).absolute())
+        moved.append(True)
+        return path
+    log.info("%s is that of %s, where the run was trained, not of the current folder", path, folder)
+    return str(there)
+
+
+def _by_name(parts: Mapping[str, Items]) -> dict[str, tuple[str, Item]]:
+    """Part and item by name, or by part and name where two folders have the same names."""
+    rows = [(part, item) for part, items in parts.items() for item in items]
+    unique = len({item.name for _, item in rows}) == len(rows)
+    return {item.name if unique else f"{part}: {item.name}": (part, item) for part, item in rows}
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join([*names[:NAMED], *(["..."] if len(names) > NAMED else [])])

@@ -1,0 +1,60 @@
+"""What a training run left in its folder, or its exported model in a file: config, and what was noted of the data."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from wbcjax.runs.model_file import read_settings
+from wbcjax.train.workdir import upgrade
+
+DETECTION, CLASSIFICATION = "detection", "classification"  # the tasks: cells of fields, classes of crops
+
+
+def evaluation_folder(workdir: str | Path, scored: str, checkpoint: str) -> Path:
+    """Where in a run's folder its scores on `scored`, such as "val", are, by its "best" or "latest" checkpoint."""
+    return Path(workdir) / "evaluation" / (scored if checkpoint == "best" else f"{scored}_{checkpoint}")
+
+
+def load_config(place: str | Path) -> ConfigDict:
+    """The config that a run was trained with, or an exported model's run.
+
+    Raises FileNotFoundError without one, ValueError for a broken file.
+    """
+    if Path(place).is_file():
+        return ConfigDict(upgrade(read_settings(Path(place))["config"]))
+    path = Path(place) / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: give the workdir of a training run, or an exported model")
+    try:
+        return ConfigDict(upgrade(dict(json.loads(path.read_text()))))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: broken JSON ({error}); restore the file, or give another run") from error
+
+
+def load_facts(place: str | Path) -> dict[str, Any]:
+    """What a run noted of its training data; {} for one that noted nothing. Raises ValueError for a broken file."""
+    if Path(place).is_file():
+        return read_settings(Path(place))["facts"]
+    path = Path(place) / "data.json"
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: no notes ({error!r}); restore the file, or delete it to do without") from error
+
+
+def task_of(config: ConfigDict) -> str:
+    """DETECTION or CLASSIFICATION. Raises ValueError for anything else."""
+    task = config.get("task", DETECTION)  # runs from before there was a choice have none
+    if task not in (DETECTION, CLASSIFICATION):
+        raise ValueError(f"config.task is {task!r}; give {DETECTION!r} or {CLASSIFICATION!r}")
+    return task
+
+
+def check_task(config: ConfigDict, task: str, place: str | Path) -> None:
+    """Raise ValueError unless the run in the folder, or of the exported model, `place` is one of `task`."""
+    if task_of(config) != task:
+        raise ValueError(f"{place} is a run of {task_of(config)}; give one of {task}")

@@ -1,0 +1,137 @@
+"""Where a run starts: from weights that others, or an earlier run, have trained (`config.init_from`)."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
+
+from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings, from_dict
+from wbcjax.runs.folder import CLASSIFICATION, load_config, task_of
+from wbcjax.train.checkpoint import load_variables
+from wbcjax.train.layers import layers_pattern
+from wbcjax.weights.files import read_weights
+from wbcjax.weights.initialise import Initialised, initialise, initialise_from_ours
+from wbcjax.weights.ours import TRAINED_WITH, noted_settings
+from wbcjax.weights.state_dict import ENTRY
+
+log = logging.getLogger(__name__)
+
+Variables = dict[str, Any]
+Settings = MaskRCNNSettings | EfficientNetSettings
+
+
+class UnusableWeights(ValueError):
+    """Weights that a run was to start from do not fit it."""
+
+
+def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variables], Variables]:
+    """What puts the weights of `config.init_from`, where it names some, into fresh variables of a model of `settings`.
+
+    `init_from` is a weights file, or the folder of a run, and `init_parts` the parts to take over. What was loaded,
+    what was left out and why, and what kept its initial value is told in the log. What is returned raises
+    UnusableWeights for weights that do not fit. Norms that nothing has given statistics to are told of too.
+    """
+    place = config.get("init_from", "")  # runs from before there was a choice have none
+
+    def start(variables: Variables) -> Variables:
+        started = load(variables) if place else variables
+        if parts := unnormalised(started, settings, config.train.phases[0]["layers"] if config.train.phases else "all"):
+            log.warning(
+                "nothing is normalised in %s: its batch norms are frozen, and their statistics are the initial ones "
+                "(mean 0, variance 1). Start from weights that have them (config.init_from), or %s",
+                " and ".join(parts),
+                ", or ".join(_REMEDIES.get(part, _REMEDY) for part in parts),
+            )
+        return started
+
+    def load(variables: Variables) -> Variables:
+        try:
+            started = start_from(Path(place), variables, settings, tuple(config.get("init_parts", ())))
+        except (OSError, ValueError) as error:
+            raise UnusableWeights(f"config.init_from is {place!r}: {error}") from error
+        log.info("starting from %s: %s", place, started.report.text())
+        if any(path.endswith(_CLASS_KERNELS) for path in started.report.loaded.values()):
+            _compare_classes(place, _classes(Path(place)), list(config.dataset.classes))
+        return started.variables
+
+    return start
+
+
+_CLASS_KERNELS = "logits/kernel"  # the ends of the paths of kernels with an output for each class
+
+
+def _compare_classes(place: str, theirs: list[str], ours: list[str]) -> None:
+    """Warn of classes of other names; raise UnusableWeights where one of them has another's place."""
+    if any(name in ours and ours.index(name) != row for row, name in enumerate(theirs)):
+        raise UnusableWeights(
+            f"config.init_from is {place!r}: its classes are {theirs}, and config.dataset.classes is {ours}: its heads "
+            f'would take one for another. Give --config.dataset.classes="{tuple(theirs)}", or leave the heads out by '
+            "config.init_parts, such as ('backbone', 'fpn')"
+        )
+    if theirs and theirs != ours:
+        log.warning("its classes are %s, here %s: what it knows of them is taken over in this order", theirs, ours)
+
+
+_REMEDY = "let the first of config.train.phases train these layers"
+_REMEDIES = {
+    "backbone": "set --config.model.backbone.norm=gn (or bn, all of it trained from the first phase on)",
+    "box_head": "--config.model.box_head.norm=False",
+    "mask_head": "--config.model.mask_head.norm=False",
+}
+
+
+def unnormalised(variables: Variables, settings: Settings, layers: str) -> list[str]:
+    """Parts of a model with batch norms that use stored statistics while `layers` are trained, and have initial ones.
+
+    layers: as in `wbcjax.train.layers`. Norms of frozen layers use what is stored, whatever their kind.
+    """
+    frozen = set()
+    if isinstance(settings, MaskRCNNSettings):
+        frozen |= {"backbone"} if settings.backbone.norm in ("frozen_bn", "bn_frozen_stats") else set()
+        frozen |= {part for part in ("box_head", "mask_head") if getattr(settings, part).norm}
+    stored: dict[tuple[str, ...], Any] = flatten_dict(variables.get("batch_stats", {}))
+    trained, parts = layers_pattern(layers), set()
+    for (*module, name), var in stored.items():
+        if name != "var" or (*module, "count") in stored:  # the latter is of pixels: Keras's Normalization
+            continue
+        uses_stored = module[0] in frozen or not trained.match("/".join((*module, "scale")))
+        if uses_stored and np.all(var == 1) and not np.any(stored[*module, "mean"]):
+            parts.add(module[0])
+    return sorted(parts)
+
+
+def start_from(place: Path, variables: Variables, settings: Settings, only: Sequence[str] = ()) -> Initialised:
+    """`variables` of a model of `settings` with the weights of a file, or of a run's best checkpoint, in their places.
+
+    `only` names the parts of the model to take over (`backbone`, `fpn`, ...); all of them when it is empty. Raises
+    OSError or ValueError for what cannot be read or does not fit.
+    """
+    if place.is_dir():
+        trained_with = settings_of(load_config(place))
+        found, _ = load_variables(place)
+        arrays: dict[str, Any] = flatten_dict(found, sep="/")
+        return initialise_from_ours(variables, arrays, settings, trained_with, only)
+    weights = read_weights(place)
+    if TRAINED_WITH in weights.metadata:
+        return initialise_from_ours(variables, weights.arrays, settings, noted_settings(weights.metadata), only)
+    variables, report = initialise(variables, weights.arrays, settings, only)
+    return Initialised(variables, report._replace(entry=weights.metadata.get(ENTRY, "")))
+
+
+def _classes(place: Path) -> list[str]:
+    """The classes that weights of ours were trained on; [] where that is not known."""
+    if place.is_dir():
+        return list(load_config(place).dataset.classes)
+    metadata = read_weights(place).metadata
+    return json.loads(metadata["classes"]) if TRAINED_WITH in metadata and "classes" in metadata else []
+
+
+def settings_of(config: ConfigDict) -> Settings:
+    """The settings of the model of a whole experiment's `config`."""
+    kind = EfficientNetSettings if task_of(config) == CLASSIFICATION else MaskRCNNSettings
+    return from_dict(kind, config.model.to_dict())

@@ -1,0 +1,1 @@
+"""Settings from outside, checked by their types."""

@@ -1,0 +1,1 @@
+"""The machine and its file system: files, malloc, processes, signals."""

@@ -1,0 +1,79 @@
+"""Process-wide settings of the command-line programs; importing wbcjax changes none of them."""
+
+import logging
+import os
+import platform
+from collections import Counter
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import absl.logging
+import jax
+
+from wbcjax.settings.checked import ConfigError
+from wbcjax.system.places import cache_folder
+
+
+def use_compilation_cache() -> Path:
+    """Keep compiled programs from run to run, in `cache_folder()`/jax, unless JAX is told a place.
+
+    Returns the folder. Raises as `cache_folder`.
+    """
+    place = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if place is None:
+        place = str(cache_folder() / "jax")
+    jax.config.update("jax_compilation_cache_dir", place)
+    return Path(place)
+
+
+def use_cpu() -> None:
+    """Let JAX see no accelerator. Call it before JAX is first used."""
+    jax.config.update("jax_platforms", "cpu")
+
+
+def quiet_libraries() -> None:
+    """Show what wbcjax has to say, such as what was left out of a set; of libraries only warnings.
+
+    orbax would tell of every file it touches, and on a full disk show a page of tracebacks beside the one error: of
+    what libraries warn of, their tracebacks are left out.
+    """
+    absl.logging.set_verbosity(absl.logging.WARNING)
+    absl.logging.get_absl_handler().setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    absl.logging.get_absl_logger().addFilter(_without_traceback)
+    logging.getLogger("wbcjax").setLevel(logging.INFO)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
+
+
+def device_count() -> int:
+    """How many devices JAX finds. Raises ConfigError where it finds none."""
+    try:
+        return jax.device_count()
+    except RuntimeError as error:
+        told = " ".join(str(error).split())
+        raise ConfigError(f"JAX finds no device ({told}): set JAX_PLATFORMS=cpu, or install JAX for yours") from error
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The version of each package, "unknown" of one that was not installed, such as a bare checkout of wbcjax."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def environment() -> dict[str, str]:
+    """What a result was computed with, in words: versions, devices, host."""
+    kinds = Counter(device.device_kind for device in jax.devices())
+    return {
+        "Python": platform.python_version(),
+        **versions("wbcjax", "jax", "flax", "optax", "numpy", "opencv-python-headless"),
+        "devices": ", ".join(f"{count} x {kind}" for kind, count in kinds.items()),
+        "host": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+    }

@@ -1,0 +1,274 @@
+"""Everything that a config and the machine decide, checked in one place before a data set is built.
+
+Each problem is one line: the key, its value, the remedy.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from wbcjax.input.contents import WITH_GROUPS, class_map, renderer
+from wbcjax.input.split import PARTS, read_names
+from wbcjax.models import efficientnet, mask_rcnn
+from wbcjax.models.fpn import CANVAS_UNIT
+from wbcjax.models.norm import GROUPS
+from wbcjax.models.settings import MaskRCNNSettings
+from wbcjax.ops.assign import max_positives
+from wbcjax.runs.folder import CLASSIFICATION, DETECTION, task_of
+from wbcjax.settings.checked import ConfigError, build, problems
+from wbcjax.system.runtime import device_count
+from wbcjax.tasks.settings import ClassificationConfig, CropSetSettings, DetectionConfig, FieldSetSettings
+from wbcjax.train.classification_losses import LOSSES as CROP_LOSSES
+from wbcjax.train.layers import LAYERS, split_weights
+from wbcjax.train.losses import LOSSES as FIELD_LOSSES
+from wbcjax.train.parallel import check_batch_size, check_parallel
+from wbcjax.train.plan import check_length
+from wbcjax.train.settings import PhaseSetting, TrainSettings
+
+KINDS = {DETECTION: DetectionConfig, CLASSIFICATION: ClassificationConfig}
+SHOWN = 12  # problems of one config
+
+# Where the files that the shipped configs start from come from.
+PUBLISHED = {
+    "mask_rcnn_coco.h5": "fetch it from https://github.com/matterport/Mask_RCNN/releases/download/v2.0/"
+    "mask_rcnn_coco.h5, or train without it: the variant `:scratch` of the config does",
+    "efficientnetb3_notop.h5": "fetch it from https://storage.googleapis.com/keras-applications/"
+    "efficientnetb3_notop.h5, or train without it: --config.init_from=",
+}
+
+
+def check_config(config: ConfigDict, file: str) -> None:
+    """Raise ConfigError for what no run of the config of `file` could use: unknown and missing keys, values of the
+    wrong kind or out of their range, and keys that contradict each other. A line for each."""
+    if found := config_problems(config):
+        raise ConfigError(listed(file, found))
+
+
+def listed(file: str, found: list[str]) -> str:
+    """What to say of a config's problems: one in one line, more below each other."""
+    if len(found) == 1:
+        return f"{file}: {found[0]}"
+    more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
+    return "\n  ".join([f"{file}: {len(found)} problems", *found[:SHOWN], *more])
+
+
+def check_machine(config: ConfigDict) -> None:
+    """Raise ConfigError for what this machine lacks for a training of `config`: files, folders, fitting devices."""
+    found = [*_missing_weights(config), *_missing_data(config)]
+    try:
+        check_batch_size(config.train.batch_size, device_count(), config.train.accumulate)
+        check_parallel(config.train.parallel)
+    except ConfigError as error:
+        found.append(str(error))
+    if found:
+        raise ConfigError("\n".join(found))
+
+
+def config_problems(config: ConfigDict) -> list[str]:
+    """What `check_config` raises, line by line."""
+    task = config.get("task", DETECTION)
+    if task not in KINDS:
+        return [f"config.task is {task!r}: give one of {', '.join(map(repr, KINDS))}"]
+    values = config.to_dict()
+    found = problems(KINDS[task], values, "config")
+    if found:  # of what follows each rule takes the values that it reads for whole
+        return found
+    whole: Any = build(KINDS[task], values)
+    found = [*_of_classes(whole.dataset.classes), *_of_split(whole.dataset)]
+    if task == CLASSIFICATION:
+        found += [*_of_crops(whole.dataset), *_of_training(whole.train, CROP_LOSSES)]
+    else:
+        found += [*_of_fields(whole.dataset, config.dataset), *_of_detector(whole.model, whole.dataset.canvas)]
+        found += _of_training(whole.train, FIELD_LOSSES)
+    return found or list(_of_phases(whole.train.phases, config))
+
+
+def _of_classes(classes: tuple[str, ...]) -> Iterator[str]:
+    for name, count in Counter(classes).items():
+        if count > 1:
+            yield f"config.dataset.classes is {classes}: {name!r} is there {count} times; name each class once"
+
+
+def _of_fields(dataset: FieldSetSettings, config: ConfigDict) -> Iterator[str]:
+    try:
+        if dataset.name == "synthetic":
+            renderer(config)
+        else:
+            class_map(config)
+    except ValueError as error:
+        yield f"config.{error}"
+    if dataset.name == "synthetic" and dataset.synthetic.count < 2:
+        yield (
+            f"config.dataset.synthetic.count is {dataset.synthetic.count}: give the number of fields to draw, 2 or "
+            "more, to train and to validate on"
+        )
+    if dataset.group_attribute and dataset.name not in WITH_GROUPS:
+        yield (
+            f"config.dataset.group_attribute is {dataset.group_attribute!r}, which is for {' and '.join(WITH_GROUPS)} "
+            f"files, and dataset.name is {dataset.name!r}: leave it out, and list the fields in dataset.split to keep "
+            "a patient's on one side"
+        )
+
+
+def _of_crops(dataset: CropSetSettings) -> Iterator[str]:
+    split = dataset.split
+    if len(dataset.classes) < 2:
+        yield f"config.dataset.classes is {dataset.classes}: give the names of two class folders or more"
+    if dataset.test_crops and (split.test_fraction or split.test_names):
+        yield (
+            f"config.dataset.test_crops is {dataset.test_crops!r}, and dataset.split takes crops to test on too: leave "
+            "out one or the other"
+        )
+    if dataset.val_crops and (split.train_names or split.val_names or split.test_names or split.test_fraction):
+        yield (
+            f"config.dataset.val_crops is {dataset.val_crops!r}, so that nothing is split, and dataset.split lists "
+            "names or takes a part to test on: leave out one or the other, or set dataset.test_crops"
+        )
+
+
+def _of_split(dataset: FieldSetSettings | CropSetSettings) -> Iterator[str]:
+    split, where = dataset.split, "config.dataset.split"
+    lists: dict[str, tuple[str, ...]] = {}
+    for part in PARTS:
+        key, given = f"{where}.{part}_names", getattr(split, f"{part}_names")
+        try:
+            lists[part] = read_names(given)
+        except (OSError, ValueError) as error:
+            yield f"{key} is {given}: {_reason(error)}; correct the path"
+            return
+        for name, count in Counter(lists[part]).items():
+            if count > 1:
+                yield f"{key}: {name!r} is listed {count} times; list it once"
+    for one, other in combinations(PARTS, 2):
+        for name in sorted(set(lists[one]) & set(lists[other])):
+            yield f"{where}: {name!r} is in both {one}_names and {other}_names; leave it in one"
+    if split.test_fraction and any(lists.values()):
+        yield f"{where}.test_fraction is {split.test_fraction:g}, and there are lists of names: list those of test too"
+    if split.test_fraction == 1:
+        yield f"{where}.test_fraction is 1, which leaves nothing to train on: give a number from 0 to below 1"
+    by_fraction = not lists["train"] and not lists["val"] and not getattr(dataset, "val_crops", "")
+    if by_fraction and split.train_fraction in (0, 1):
+        without = "validate on" if split.train_fraction else "train on"
+        yield (
+            f"{where}.train_fraction is {split.train_fraction:g}, which leaves nothing to {without}: give a number "
+            "between 0 and 1"
+        )
+
+
+def _of_detector(model: MaskRCNNSettings, canvas: tuple[int, int]) -> Iterator[str]:
+    rpn, roi = model.rpn, model.roi
+    if any(side % CANVAS_UNIT for side in canvas):
+        yield f"config.dataset.canvas is {canvas}: give (height, width) in multiples of {CANVAS_UNIT} pixels"
+    if len(rpn.anchor_sizes) != len(rpn.levels):
+        yield (
+            f"config.model.rpn.anchor_sizes is {rpn.anchor_sizes} and config.model.rpn.levels is {rpn.levels}: give "
+            f"one size for each level, {len(rpn.levels)} in all"
+        )
+    if tuple(sorted(set(rpn.levels))) != rpn.levels:
+        yield f"config.model.rpn.levels is {rpn.levels}: give each level once, the lowest first"
+    if tuple(range(roi.levels[0], roi.levels[-1] + 1)) != roi.levels:
+        yield f"config.model.roi.levels is {roi.levels}: give levels that follow each other, such as (2, 3, 4, 5)"
+    for name, part in (("rpn", rpn), ("roi", roi)):
+        if part.negative_iou > part.positive_iou:
+            yield (
+                f"config.model.{name}.negative_iou is {part.negative_iou} and positive_iou {part.positive_iou}: a box "
+                "would be cell and background at once; give a negative_iou that is no larger"
+            )
+        if not max_positives(part.samples, part.positive_fraction):
+            yield (
+                f"config.model.{name}.samples is {part.samples} and positive_fraction {part.positive_fraction}, which "
+                "leaves no room for a cell: give more samples, or a larger fraction"
+            )
+    if model.backbone.norm == "gn" and model.backbone.width % GROUPS:
+        yield (
+            f"config.model.backbone.width is {model.backbone.width}: give a multiple of {GROUPS}, the groups of norm "
+            "'gn', or another norm"
+        )
+
+
+def _of_training(train: TrainSettings, losses: tuple[str, ...]) -> Iterator[str]:
+    for name in train.loss_weights:
+        if name not in losses:
+            yield f"config.train.loss_weights.{name} is unknown: the losses are {', '.join(losses)}"
+    if train.loss_weights and not any(train.loss_weights.get(name, 1.0) for name in losses):
+        yield f"config.train.loss_weights is {train.loss_weights}, which leaves no loss: give one above 0"
+    if train.batch_size % train.accumulate:
+        yield (
+            f"config.train.accumulate is {train.accumulate} and batch_size {train.batch_size}: give an accumulate "
+            "that divides it"
+        )
+    if list(train.boundaries) != sorted(set(train.boundaries)):
+        yield f"config.train.boundaries is {train.boundaries}: give each epoch once, the first one first"
+    try:
+        check_length(train)
+    except ConfigError as error:
+        yield str(error)
+
+
+def _of_phases(phases: tuple[PhaseSetting, ...], config: ConfigDict) -> Iterator[str]:
+    """Of those that choose weights by a pattern of their own."""
+    for number, phase in enumerate(phases):
+        if phase.layers in LAYERS:
+            continue
+        try:
+            split_weights(_shapes(config), phase.layers)
+        except ConfigError as error:
+            yield f"config.train.phases[{number}]: {error}"
+        except re.error as error:
+            yield (
+                f"config.train.phases[{number}].layers is {phase.layers!r}, no regular expression ({error}): give one, "
+                f"or one of {', '.join(LAYERS)}"
+            )
+
+
+def _shapes(config: ConfigDict) -> Any:
+    """The weights of the network, as shapes."""
+    classes = len(config.dataset.classes)
+    if task_of(config) == CLASSIFICATION:
+        classifier = efficientnet.from_config(config.model, classes)
+        return efficientnet.shapes(classifier, tuple(config.dataset.canvas))["params"]
+    detector = mask_rcnn.from_config(config.model, classes + 1)
+    return jax.eval_shape(lambda: mask_rcnn.init(detector, 0))["params"]
+
+
+def _missing_weights(config: ConfigDict) -> Iterator[str]:
+    place = config.get("init_from", "")
+    if not place:
+        return
+    if Path(place).is_file():
+        if not os.access(place, os.R_OK):
+            yield f"config.init_from is {place!r}, which you may not read: change its permissions"
+        return
+    if (Path(place) / "config.json").is_file():
+        return
+    if Path(place).is_dir():
+        yield f"config.init_from is {place!r}, a folder that is no run: give one with a config.json, or a weights file"
+        return
+    remedy = PUBLISHED.get(Path(place).name, "correct the path, or train without: --config.init_from=")
+    yield f"config.init_from is {place!r}, and there is no such file: {remedy}"
+
+
+def _missing_data(config: ConfigDict) -> Iterator[str]:
+    dataset = config.dataset
+    if dataset.name == "synthetic":
+        return
+    for key in ("crops", "val_crops", "test_crops") if task_of(config) == CLASSIFICATION else ("annotations", "images"):
+        place = dataset.get(key, "")
+        if not place and key not in ("val_crops", "test_crops"):
+            yield f"config.dataset.{key} is '': give its place, --config.dataset.{key}=PATH"
+        if place and not Path(place).exists():
+            yield (
+                f"config.dataset.{key} is {place!r}, and there is no such file or folder here in {Path.cwd()}: put the "
+                f"data there, or give --config.dataset.{key}=PATH"
+            )
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)

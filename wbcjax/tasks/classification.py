@@ -1,0 +1,195 @@
+"""EfficientNet as a task for the training loop, and the evaluation of a trained one on a split of crops."""
+
+import functools
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from wbcjax.batch import CropBatch
+from wbcjax.evaluate.classification import ClassificationScores, classification_scores
+from wbcjax.evaluate.predictions import Predictions, save_predictions
+from wbcjax.evaluate.scores import write_json
+from wbcjax.input.crop_builder import CropSource, crop_part_of, crop_sources
+from wbcjax.input.crop_contents import tell_other_cut
+from wbcjax.input.crop_pipeline import crop_batches
+from wbcjax.models import efficientnet
+from wbcjax.models.efficientnet import Classifier
+from wbcjax.predict.classifier import CropClassifier, crop_classifier, load_classifier
+from wbcjax.report.classification_figures import (
+    confusion_figure,
+    precision_recall_figure,
+    read_log,
+    reliability_figure,
+    roc_figure,
+    training_figure,
+    write_figure,
+)
+from wbcjax.report.mistake_sheet import mistake_sheet
+from wbcjax.report.run_report import write_classification_report
+from wbcjax.runs.data_note import NOTE, note_in, refuse_forgotten, settle_parts, to_noted_folder
+from wbcjax.runs.folder import CLASSIFICATION, check_task, load_config, load_facts
+from wbcjax.runs.initial_weights import starting_weights
+from wbcjax.system.files import write_png
+from wbcjax.system.processes import gather, share
+from wbcjax.system.runtime import environment
+from wbcjax.tasks.class_counts import tell_classes
+from wbcjax.tasks.scored_part import other_part, own_part, scored_note
+from wbcjax.train.classification_losses import classification_losses
+from wbcjax.train.task import Task, Tree
+
+LEAST_PROBABILITY = 1e-7  # that the loss of a validation crop is taken of, as in Keras's crossentropy
+
+
+def classification_task(config: ConfigDict, workdir: Path | None = None) -> Task:
+    """Training and validation of the classifier that `config` describes; builds its data set when there is none yet.
+
+    Where there is a run in `workdir`, what it was trained on does not validate, see `settle_parts`.
+    """
+    model, canvas = classifier(config), tuple(config.dataset.canvas)
+    parts, note = settle_parts(crop_sources(config.dataset), config, workdir, _apart(config))
+    train, val = crop_part_of(parts, "train"), crop_part_of(parts, "val")
+    tell_classes({name: part.counts() for name, part in parts.items()}, config.dataset.classes)
+    on_trial = crop_classifier(config)
+
+    def evaluate(variables: Tree) -> dict[str, float]:
+        on_trial.variables = variables
+        predictions = classify_split(on_trial, val)
+        on_trial.variables = None  # they would stay on the devices beside those in training
+        return _summary(predictions)
+
+    facts = {"cut": train.cut, NOTE: note.plain()}
+    return Task(
+        images=len(train),
+        init_variables=lambda seed: efficientnet.init(model, canvas, seed),
+        losses=crop_losses(model, config),
+        train_batches=lambda seed, index, count: crop_batches(
+            train, config, seed=seed, process_index=index, process_count=count
+        ),
+        evaluate=evaluate,
+        names=lambda index: [train.names[i] for i in index],
+        best_score="accuracy",
+        facts=facts,
+        check_workdir=functools.partial(refuse_forgotten, facts),
+        start=starting_weights(config, model.settings),
+        watched=("accuracy",),
+    )
+
+
+def classifier(config: ConfigDict) -> Classifier:
+    """The EfficientNet that a whole experiment's `config` describes."""
+    return efficientnet.from_config(config.model, num_classes=len(config.dataset.classes))
+
+
+def crop_losses(model: Classifier, config: ConfigDict) -> Callable:
+    """What `model` is trained on; it needs no data set."""
+
+    def losses(
+        params: Tree, collections: Tree, batch: CropBatch, keys: jax.Array, axis_name: str
+    ) -> tuple[dict[str, jax.Array], Tree]:
+        variables = {"params": params, **collections}
+        logits, changed = model.apply(variables, batch.image, keys, axis_name, mutable=list(collections))
+        return classification_losses(logits, batch.target, config.loss.label_smoothing), changed
+
+    return losses
+
+
+def evaluate_classifier(
+    workdir: Path, split: str, checkpoint: str, out: Path, crops: str | None = None
+) -> ClassificationScores:
+    """Scores of a training run's classifier on a part of its crops, "train", "val" or "test", or on another folder's.
+
+    What the run was trained on is left out of "val" and of the folder `crops`; of "test" also what chose its
+    checkpoint. The entry "scored" of the scores says on what, as `wbcjax.tasks.scored_part.scored_note` gives it.
+
+    Writes into the folder `out`: scores.json, predictions.json (from which the scores can be computed again), the
+    figures confusion, roc, precision_recall and reliability, curves.png of the training, mistakes.png with the crops
+    that were mistaken most confidently, and the report, see `report_path`.
+    """
+    config, note = load_config(workdir), note_in(load_facts(workdir), workdir)
+    check_task(config, CLASSIFICATION, workdir)
+    moved = to_noted_folder(config.dataset, note)
+    model = load_classifier(workdir, checkpoint)
+    learnt, scored, apart = config.dataset.crops, split if crops is None else out.name, _apart(config)
+    if crops is not None:
+        config.dataset.update({"crops": "", "val_crops": crops, "test_crops": ""})
+        config.dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.0, "train_names": (), "val_names": ()})
+        split = "val"
+    parts = crop_sources(config.dataset)
+    if crops is None:
+        source = own_part(parts, split, note, workdir, apart=split in apart, moved=moved)
+    else:
+        source = other_part(crop_part_of(parts, split), crops, note, workdir)
+    splits = {name: part.counts() for name, part in parts.items() if name != split}
+    if crops is not None:
+        tell_other_cut(crops, source.cut, learnt, model.cut)
+    predictions = classify_split(model, source)
+    found = classification_scores(predictions, config.evaluate.bootstrap, config.seed)
+    left_out = len(parts[split]) - len(source)
+    found["scored"] = scored_note(split, checkpoint, f"{len(source)} crops", left_out, crops, noted=note is not None)
+    save_predictions(out / "predictions.json", predictions)
+    write_json(out / "scores.json", found)
+    for name, figure in (
+        ("confusion", confusion_figure(found)),
+        ("roc", roc_figure(found)),
+        ("precision_recall", precision_recall_figure(found)),
+        ("reliability", reliability_figure(found)),
+        ("curves", training_figure(read_log(Path(workdir) / "metrics.jsonl"))),
+    ):
+        write_figure(out / f"{name}.png", figure)
+    write_png(out / "mistakes.png", mistake_sheet(source.image, predictions))
+    write_classification_report(
+        Path(workdir),
+        out,
+        source.image,
+        predictions,
+        found,
+        config.to_dict(),
+        read_log(Path(workdir) / "metrics.jsonl"),
+        cut=source.cut,
+        scored=scored,
+        splits=splits,
+        environment=environment(),
+    )
+    return found
+
+
+def _apart(config: ConfigDict) -> tuple[str, ...]:
+    """The parts that are folders of their own, in which names and fields have nothing to do with the training's."""
+    if config.dataset.val_crops:
+        return ("val", "test")
+    return ("test",) if config.dataset.get("test_crops", "") else ()
+
+
+def classify_split(model: CropClassifier, crops: CropSource) -> Predictions:
+    """What the crops of a split are, and how probable `model` finds each class.
+
+    Of several processes each sees its share of the crops, and is told what the others found.
+    """
+    mine = share(len(crops))
+    shown = tqdm(mine, desc="evaluate", unit="crop", leave=False, disable=True if jax.process_index() else None)
+    found = model.probabilities_of_enhanced(crops.image(i) for i in shown)
+    return Predictions(
+        names=crops.names,
+        groups=() if crops.groups == crops.names else crops.groups,  # nothing says which belong together
+        labels=np.asarray(crops.labels, np.int64),
+        probabilities=np.concatenate(gather([found])),
+        classes=model.classes,
+    )
+
+
+def _summary(predictions: Predictions) -> dict[str, float]:
+    """The scores that a run keeps track of; without AUROC where val has crops of one class only."""
+    found = classification_scores(predictions, bootstrap=0)
+    of_label = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
+    kept = {
+        "accuracy": found["accuracy"]["value"],
+        "auroc": found["auroc"]["value"],
+        "loss": float(-np.log(np.maximum(of_label, LEAST_PROBABILITY)).mean()),
+        "ece": found["calibration"]["ece"],
+    }
+    return {name: value for name, value in kept.items() if not math.isnan(value)}

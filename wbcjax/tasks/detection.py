@@ -1,0 +1,285 @@
+"""Mask R-CNN as a task for the training loop, and the evaluation of a trained one on a split of annotated fields."""
+
+import functools
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from wbcjax.batch import Batch
+from wbcjax.evaluate.cell_scores import cell_scores
+from wbcjax.evaluate.cell_table import cell_table
+from wbcjax.evaluate.cells_csv import cell_rows
+from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, annotate, save
+from wbcjax.evaluate.image_scores import subtype_scores
+from wbcjax.evaluate.image_table import image_table
+from wbcjax.evaluate.reported_cells import reported_cells
+from wbcjax.evaluate.scores import Scores, scores, table, write_json
+from wbcjax.evaluate.terminal import wrapped
+from wbcjax.evaluate.vote import SUBTYPES
+from wbcjax.input.augment import fit_scale
+from wbcjax.input.builder import Source, part_of, source, sources
+from wbcjax.input.contents import enhancement, is_drawn
+from wbcjax.input.pipeline import train_batches
+from wbcjax.models import mask_rcnn
+from wbcjax.models.limits import check_room
+from wbcjax.models.mask_rcnn import MaskRCNN
+from wbcjax.predict.detector import Predictor, load, predictor
+from wbcjax.report.classification_figures import read_log
+from wbcjax.report.contact_sheet import contact_sheet
+from wbcjax.report.run_report import write_report
+from wbcjax.runs.data_note import NOTE, note_in, refuse_forgotten, settle_parts, to_noted_folder
+from wbcjax.runs.folder import load_config, load_facts
+from wbcjax.runs.initial_weights import starting_weights
+from wbcjax.system.files import write_png
+from wbcjax.system.processes import gather, share
+from wbcjax.system.runtime import environment
+from wbcjax.tasks.class_counts import tell_classes
+from wbcjax.tasks.scored_part import other_part, own_part, scored_note
+from wbcjax.train.losses import mask_rcnn_losses
+from wbcjax.train.task import Task, Tree
+
+
+def detection_task(config: ConfigDict, workdir: Path | None = None) -> Task:
+    """Training and validation of the Mask R-CNN that `config` describes; builds its data set when there is none yet.
+
+    Where there is a run in `workdir`, what it was trained on does not validate, see `settle_parts`.
+    """
+    model = detector(config)
+    parts, note = settle_parts(sources(config.dataset), config, workdir)
+    train, val = part_of(parts, "train"), part_of(parts, "val")
+    check_room(config, {"train": train.cells, "val": val.cells})
+    tell_classes({name: part.counts() for name, part in parts.items()}, config.dataset.classes)
+    scales = _scale_range(train, config)
+    on_trial = predictor(config, scales=scales)
+    best_score = "mask/AP" if val.outlined() else "box/AP"
+
+    def evaluate(variables: Tree) -> dict[str, float]:
+        on_trial.variables = variables
+        annotated, detections = detect_split(on_trial, val)
+        on_trial.variables = None  # they would stay on the devices beside those in training
+        found = scores(annotated, detections, config.dataset.classes, config.evaluate.score_threshold)
+        return _summary(found, best_score)
+
+    facts = {"scale": scales, NOTE: note.plain()}
+    return Task(
+        images=len(train),
+        init_variables=lambda seed: jax.device_get(mask_rcnn.init(model, seed)),
+        losses=detection_losses(model),
+        train_batches=lambda seed, index, count: train_batches(
+            train, config, seed=seed, process_index=index, process_count=count
+        ),
+        evaluate=evaluate,
+        names=lambda index: [train.names[i] for i in index],
+        best_score=best_score,
+        facts=facts,
+        check_workdir=functools.partial(refuse_forgotten, facts),
+        start=starting_weights(config, model.settings),
+    )
+
+
+def detector(config: ConfigDict) -> MaskRCNN:
+    """The Mask R-CNN that a whole experiment's `config` describes."""
+    return mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1)
+
+
+def detection_losses(model: MaskRCNN) -> Callable:
+    """What `model` is trained on; it needs no data set."""
+
+    def losses(
+        params: Tree, collections: Tree, batch: Batch, keys: jax.Array, axis_name: str
+    ) -> tuple[dict[str, jax.Array], Tree]:
+        variables = {"params": params, **collections}
+        outputs, changed = model.apply(
+            variables, batch, keys, axis_name, method="train_outputs", mutable=list(collections)
+        )
+        return mask_rcnn_losses(outputs, model.settings.loss, axis_name), changed
+
+    return losses
+
+
+def evaluate_run(
+    workdir: Path,
+    split: str,
+    checkpoint: str,
+    out: Path,
+    annotations: str | None = None,
+    images: str | None = None,
+    drawn_seed: int | None = None,
+) -> Scores:
+    """Scores of a training run's model on a part of its data, "train", "val" or "test", written into the folder `out`.
+
+    What the run was trained on is left out of "val" and of other fields; of "test" also what chose its checkpoint.
+
+    On other fields instead, all of them: with `annotations` (a file of the run's format) and `images` (a folder), or,
+    for a run on drawn fields, with `drawn_seed`, the first seed of as many others. `checkpoint` is "best" or "latest".
+
+    The scores are those of `scores`; "scored" says on what, as `scored_note` gives it, "cells" holds
+    those of `cell_scores`, "images" those of `subtype_scores`, or "without_votes" why there are none, and "drawn" says
+    whether the fields are drawn ones. Writes scores.json, detections.json (from which the scores can be computed
+    again), contact_sheet.png (the worst fields first) and the report, see `report_path`.
+    """
+    config, note = load_config(workdir), note_in(load_facts(workdir), workdir)
+    moved = to_noted_folder(config.dataset, note)
+    model = load(workdir, checkpoint)
+    others = _choose_fields(config, workdir, annotations, images, drawn_seed)
+    scored = out.name if others else split
+    if others is not None:
+        split = "val"
+    parts = sources(config.dataset)
+    if others is None:
+        fields = own_part(parts, split, note, workdir, apart=False, moved=moved)
+    else:
+        fields = other_part(part_of(parts, split), others, note, workdir)
+    splits = {name: part.counts() for name, part in parts.items() if name != split}
+    annotated, detections = detect_split(model, fields)
+    found = all_scores(annotated, detections, config)
+    left_out = len(parts[split]) - len(fields)
+    known = note is not None or drawn_seed is not None  # drawn fields of other seeds were not trained on
+    found["scored"] = scored_note(split, checkpoint, f"{len(fields)} fields", left_out, others, noted=known)
+    save(out / "detections.json", model.classes, annotated, detections)
+    write_json(out / "scores.json", found)
+    sheet = contact_sheet(
+        lambda i: fields.field(i).image(), annotated, detections, model.classes, config.evaluate.score_threshold
+    )
+    write_png(out / "contact_sheet.png", sheet)
+    originals = fields
+    if enhancement(config.dataset) != "none":
+        whole = source(ConfigDict(config.dataset.to_dict() | {"enhance": "none"}), split)
+        originals = whole.select([whole.names.index(name) for name in fields.names])
+    _write_report(workdir, out, scored, fields, originals, annotated, detections, found, config, splits)
+    return found
+
+
+def all_scores(annotated: list[FieldAnnotations], detections: list[FieldDetections], config: ConfigDict) -> Scores:
+    """What `evaluate_run` gives, for fields of the kind that `config`, a run's, describes."""
+    dataset, min_score = config.dataset, config.evaluate.score_threshold
+    classes = tuple(dataset.classes)
+    found = scores(annotated, detections, classes, min_score) | {"drawn": is_drawn(dataset)}
+    found["cells"] = cell_scores(annotated, detections, classes, min_score)
+    if reason := without_votes(dataset):
+        return found | {"without_votes": reason}
+    return found | {"images": subtype_scores(annotated, detections, classes, min_score)}
+
+
+def without_votes(dataset: ConfigDict) -> str:
+    """Why the cells of an image do not vote for its subtype; "" where they do.
+
+    An image of a patient with a subtype of leukaemia is of that subtype. A drawn field is only where it was drawn as
+    such a patient's; else it is a mixture by chance, which is of none.
+    """
+    if not set(dataset.classes) & set(SUBTYPES):
+        return f"no class is one of {', '.join(SUBTYPES)}, so that no cell votes"
+    if is_drawn(dataset) and not (dataset.synthetic.get("subtypes", ()) or dataset.synthetic.get("subtype", 0)):
+        return (
+            "these drawn fields mix cells of every subtype by chance, none is of a patient with one "
+            "(config.dataset.synthetic.subtypes draws such), so that no vote is taken"
+        )
+    return ""
+
+
+def all_tables(found: Scores) -> str:
+    """The scores of `all_scores` as text for a terminal."""
+    if "images" in found:
+        of_images = image_table(found["images"], beside_paper=not found["drawn"])
+    else:
+        of_images = "\n".join(wrapped(f"no subtype of images: {found['without_votes']}"))
+    return "\n\n".join([table(found), cell_table(found["cells"]), of_images])
+
+
+def _write_report(
+    workdir: Path,
+    out: Path,
+    scored: str,
+    fields: Source,
+    originals: Source,
+    annotated: list[FieldAnnotations],
+    detections: list[FieldDetections],
+    found: Scores,
+    config: ConfigDict,
+    splits: dict[str, dict[str, int]],
+) -> None:
+    """The page of an evaluation. `originals` are the same fields as `fields`, their contrast not enhanced."""
+    rows = []
+    for i, detected in enumerate(detections):
+        cells = reported_cells(detected, config.evaluate.score_threshold, fields.classes)
+        rows += cell_rows(originals.field(i).image(), cells, fields.classes, config.dataset.get("pixel_size", 0.0))
+    log = Path(workdir) / "metrics.jsonl"
+    write_report(
+        Path(workdir),
+        out,
+        lambda i: fields.field(i).image(),
+        annotated,
+        detections,
+        fields.classes,
+        found,
+        config.to_dict(),
+        read_log(log) if log.is_file() else (),
+        original_of=None if originals is fields else lambda i: originals.field(i).image(),
+        rows=rows,
+        scored=scored,
+        splits=splits,
+        environment=environment(),
+    )
+
+
+def _choose_fields(
+    config: ConfigDict, workdir: Path, annotations: str | None, images: str | None, drawn_seed: int | None
+) -> str | None:
+    """Make the validation split of `config` the fields that are asked for, and say where from; None where none are."""
+    drawn = config.dataset.name == "synthetic"
+    if drawn and annotations:
+        raise ValueError(f"{workdir} was trained on drawn fields: score it on others of these, by --drawn_seed")
+    if not drawn and drawn_seed is not None:
+        raise ValueError(
+            f"{workdir} was not trained on drawn fields: give --annotations and --images, not --drawn_seed"
+        )
+    if annotations:
+        config.dataset.update({"annotations": annotations, "images": images})
+    if drawn_seed is not None:
+        trained = range(config.dataset.synthetic.seed, config.dataset.synthetic.seed + config.dataset.synthetic.count)
+        if drawn_seed < trained.stop and drawn_seed + config.dataset.synthetic.count > trained.start:
+            raise ValueError(f"--drawn_seed {drawn_seed} draws fields that {workdir} was trained on; give another one")
+        config.dataset.synthetic.seed = drawn_seed
+    if annotations or drawn_seed is not None:
+        config.dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.0, "train_names": (), "val_names": ()})
+        return annotations or f"drawn fields from seed {drawn_seed} on"
+    return None
+
+
+def detect_split(model: Predictor, fields: Source) -> tuple[list[FieldAnnotations], list[FieldDetections]]:
+    """What is annotated and what `model` finds in every field of a split.
+
+    Of several processes each sees its share of the fields, and is told what the others found.
+    """
+    mine, pairs = share(len(fields)), []
+    shown = tqdm(mine, desc="evaluate", unit="field", leave=False, disable=True if jax.process_index() else None)
+    for i, detected in zip(shown, model.predict_source(fields, mine), strict=True):
+        field = fields.field(i)
+        pairs.append((annotate(field.name, field.height, field.width, field.cells), detected))
+    pairs = gather(pairs)
+    return [annotated for annotated, _ in pairs], [detected for _, detected in pairs]
+
+
+def _scale_range(train: Source, config: ConfigDict) -> tuple[float, float]:
+    """The lowest and highest scale at which a training field fits the canvas: what `Predictor` shows images at."""
+    canvas = tuple(config.dataset.canvas)
+    scales = [fit_scale(*train.size(i), canvas) for i in range(len(train))]
+    return min(scales), max(scales)
+
+
+def _summary(found: Scores, best_score: str) -> dict[str, float]:
+    """The scores that a run keeps track of, those that some cell gives; without any cell the best one is 0."""
+    kept = {
+        "mask/AP": found["mask"]["AP"],
+        "mask/AP50": found["mask"]["AP50"],
+        "mask/AP75": found["mask"]["AP75"],
+        "box/AP": found["box"]["AP"],
+        "box/AP50": found["box"]["AP50"],
+        "touching/mask/AP": found["touching"]["mask"]["AP"],
+        "paper/mAP": found["paper"]["mAP"],
+    }
+    return {best_score: 0.0} | {name: value for name, value in kept.items() if not math.isnan(value)}
