@@ -25,7 +25,7 @@ from tqdm import tqdm
 from configs import smear_demo
 from wbcjax.evaluate.cell_scores import cell_scores
 from wbcjax.evaluate.scores import Scores, scores, write_json
-from wbcjax.input.builder import source
+from wbcjax.input.field_set import source
 from wbcjax.predict.detector import predictor
 from wbcjax.report.contact_sheet import contact_sheet
 from wbcjax.smear.field import Cell, SmearField, text_rle

@@ -11,7 +11,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from wbcjax.evaluate.scores import Scores, scores
-from wbcjax.input.builder import Source, source
+from wbcjax.input.field_set import Source, source
 from wbcjax.predict.detector import CANVAS_UNIT, Predictor, load, predictor
 from wbcjax.runs.folder import load_config
 from wbcjax.system import runtime

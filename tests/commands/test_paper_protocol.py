@@ -13,8 +13,8 @@ from wbcjax.commands.experiment import paper_protocol
 from wbcjax.commands.experiment.paper_protocol import choose, flip, on_paper_set, write_paper_set
 from wbcjax.evaluate.vote import vote
 from wbcjax.input.augment import Augment, random_matrix
-from wbcjax.input.builder import source
 from wbcjax.input.contents import field_set, is_drawn
+from wbcjax.input.field_set import source
 from wbcjax.input.pipeline import augmentation
 from wbcjax.input.split import split_fields
 from wbcjax.smear import synthetic

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from wbcjax.input import builder
+from wbcjax.input import field_set
 
 
 @pytest.fixture(autouse=True)
@@ -25,4 +25,4 @@ def no_building(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def refuse(*_: object) -> None:
         raise AssertionError("the set was built again")
 
-    return lambda: monkeypatch.setattr(builder, "_build", refuse)
+    return lambda: monkeypatch.setattr(field_set, "_build", refuse)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from ml_collections import ConfigDict
 
-from wbcjax.input.crop_builder import CropSource
+from wbcjax.input.crop_set import CropSource
 from wbcjax.input.digest import Item
 
 CLASSES = ("myeloma", "other")

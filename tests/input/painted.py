@@ -7,8 +7,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 
-from wbcjax.input.builder import Source
 from wbcjax.input.digest import Item
+from wbcjax.input.field_set import Source
 from wbcjax.smear.field import Cell, SmearField, text_rle
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from ml_collections import ConfigDict
 
-from wbcjax.input.builder import source
+from wbcjax.input.field_set import source
 from wbcjax.smear.field import SmearField
 
 SPLIT = {"seed": 0, "train_fraction": 0.5, "train_names": (), "val_names": ()}

@@ -8,10 +8,10 @@ import pytest
 
 from tests.input import crop_sets
 from tests.input.sets import both_sides, write_image, write_via_set
-from wbcjax.input import builder, contents, crop_builder
-from wbcjax.input.builder import source
-from wbcjax.input.crop_builder import crop_source
+from wbcjax.input import contents, crop_set, field_set
+from wbcjax.input.crop_set import crop_source
 from wbcjax.input.digest import Digests
+from wbcjax.input.field_set import source
 from wbcjax.smear.field import AnnotationError
 
 
@@ -38,7 +38,7 @@ def test_an_image_of_another_size_in_the_place_of_one_is_noticed_at_any_moment(t
     config = write_via_set(tmp_path, cells=[1, 1])
     change = lambda: write_image(tmp_path / "images/0.png", 7, 40, 50)  # noqa: E731
     with monkeypatch.context() as patch:
-        patch.setattr(builder, moment, after(getattr(builder, moment), change))
+        patch.setattr(field_set, moment, after(getattr(field_set, moment), change))
         with pytest.raises(ValueError, match=r"changed while the set was being built.*: build it again"):
             source(config, "train", tmp_path / "cache")
     assert not sets_in(tmp_path / "cache")
@@ -50,7 +50,7 @@ def test_an_image_of_the_same_size_in_the_place_of_one_is_noticed(tmp_path, monk
     config = write_via_set(tmp_path, cells=[1, 1])
     change = lambda: write_image(tmp_path / "images/0.png", 7)  # noqa: E731
     with monkeypatch.context() as patch:
-        patch.setattr(builder, moment, after(getattr(builder, moment), change))
+        patch.setattr(field_set, moment, after(getattr(field_set, moment), change))
         with pytest.raises(ValueError, match=r"changed while the set was being built"):
             source(config, "train", tmp_path / "cache")
     assert not sets_in(tmp_path / "cache")
@@ -67,7 +67,7 @@ def test_annotations_that_change_under_the_reader_are_noticed(tmp_path, monkeypa
         (tmp_path / "via.json").write_text(json.dumps(other))
 
     with monkeypatch.context() as patch:
-        patch.setattr(builder, moment, after(getattr(builder, moment), change))
+        patch.setattr(field_set, moment, after(getattr(field_set, moment), change))
         with pytest.raises(ValueError, match=r"changed while the set was being built"):
             source(config, "train", tmp_path / "cache")
     assert not sets_in(tmp_path / "cache")
@@ -77,7 +77,7 @@ def test_annotations_that_change_under_the_reader_are_noticed(tmp_path, monkeypa
 def test_annotations_cut_short_between_their_digest_and_their_reading_are_refused(tmp_path, monkeypatch):
     config = write_via_set(tmp_path, cells=[1, 1])
     change = lambda: os.truncate(tmp_path / "via.json", 60)  # noqa: E731
-    monkeypatch.setattr(builder, "fingerprint", after(contents.fingerprint, change))
+    monkeypatch.setattr(field_set, "fingerprint", after(contents.fingerprint, change))
     with pytest.raises(AnnotationError, match=r"via\.json: broken JSON"):
         source(config, "train", tmp_path / "cache")
 
@@ -86,7 +86,7 @@ def test_a_crop_that_changes_under_the_builder_is_noticed(tmp_path, monkeypatch)
     config = crop_sets.crops_of_fields(tmp_path / "crops", 4)
     change = lambda: write_image(tmp_path / "crops/other/0.png", 7, 8, 10)  # noqa: E731
     with monkeypatch.context() as patch:
-        patch.setattr(crop_builder, "_build", after(crop_builder._build, change))
+        patch.setattr(crop_set, "_build", after(crop_set._build, change))
         with pytest.raises(ValueError, match="crops were changed while the set was being built"):
             crop_source(config, "train", tmp_path / "cache")
     assert not sets_in(tmp_path / "cache")

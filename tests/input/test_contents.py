@@ -21,7 +21,7 @@ from tests.input.sets import (
     write_via,
     write_via_set,
 )
-from wbcjax.input.builder import source
+from wbcjax.input.field_set import source
 from wbcjax.smear.field import AnnotationError, read_image
 from wbcjax.smear.read import FORMATS
 

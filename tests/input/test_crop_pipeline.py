@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.input.crop_sets import settings, source_of
 from wbcjax.batch import CropBatch
 from wbcjax.input import pipeline
-from wbcjax.input.crop_builder import CropSource
 from wbcjax.input.crop_pipeline import crop_batches, fit_crop
+from wbcjax.input.crop_set import CropSource
 
 CANVAS = (24, 24)
 EVERYTHING = {

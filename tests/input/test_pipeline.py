@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from tests.input.painted import painted_field, settings, source_of
 from wbcjax.batch import Batch
 from wbcjax.input import pipeline
-from wbcjax.input.builder import Source
+from wbcjax.input.field_set import Source
 from wbcjax.input.pipeline import train_batches
 from wbcjax.smear.field import Cell, SmearField, text_rle
 

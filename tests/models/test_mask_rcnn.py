@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from tests.input.sets import write_via_set
 from tests.models import small
-from wbcjax.input.builder import source
+from wbcjax.input.field_set import source
 from wbcjax.input.pipeline import train_batches
 from wbcjax.models import mask_rcnn
 from wbcjax.models import settings as s

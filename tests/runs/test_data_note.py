@@ -11,8 +11,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from tests.input.sets import write_image, write_via, write_via_set
-from wbcjax.input.builder import sources
 from wbcjax.input.digest import Item
+from wbcjax.input.field_set import sources
 from wbcjax.runs.data_note import (
     NOTE,
     Note,

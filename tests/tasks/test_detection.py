@@ -24,7 +24,7 @@ from tests.train.steps import parameters_of_steps
 from wbcjax import cli
 from wbcjax.evaluate import detections as saved
 from wbcjax.evaluate.scores import write_json
-from wbcjax.input.builder import sources
+from wbcjax.input.field_set import sources
 from wbcjax.models import mask_rcnn
 from wbcjax.predict.detector import predictor
 from wbcjax.runs.data_note import note_in, refuse_forgotten

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.processes import codes, start, wait_until
-from wbcjax.input.builder import source
+from wbcjax.input.field_set import source
 from wbcjax.predict.detector import load
 from wbcjax.runs.folder import load_config
 from wbcjax.tasks.detection import detect_split

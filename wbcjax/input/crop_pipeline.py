@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from wbcjax.batch import CropBatch
 from wbcjax.input.augment import extent, fit_scale, random_matrix, recolour, warp
-from wbcjax.input.crop_builder import CropSource
+from wbcjax.input.crop_set import CropSource
 from wbcjax.input.mix import Mix, mix_crops
 from wbcjax.input.pipeline import augmentation, batched
 

@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from wbcjax.batch import Batch, CropBatch
 from wbcjax.input.augment import Augment, extent, fit_scale, pixels_before, random_matrix, recolour, warp
-from wbcjax.input.builder import Source
+from wbcjax.input.field_set import Source
 from wbcjax.smear.field import Cell, SmearField
 
 READ_THREADS = 2  # cv2 releases the interpreter lock: threads beat worker processes on two cores

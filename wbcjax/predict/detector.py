@@ -19,8 +19,8 @@ from wbcjax.enhance import METHODS
 from wbcjax.evaluate.detections import FieldDetections, detect
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.input.augment import drawn_size, fit_scale
-from wbcjax.input.builder import Source
 from wbcjax.input.contents import enhancement
+from wbcjax.input.field_set import Source
 from wbcjax.input.pipeline import PREFETCH, READ_THREADS, fit
 from wbcjax.models import mask_rcnn
 from wbcjax.models.fpn import CANVAS_UNIT

@@ -14,9 +14,9 @@ from wbcjax.batch import CropBatch
 from wbcjax.evaluate.classification import ClassificationScores, classification_scores
 from wbcjax.evaluate.predictions import Predictions, save_predictions
 from wbcjax.evaluate.scores import write_json
-from wbcjax.input.crop_builder import CropSource, crop_part_of, crop_sources
 from wbcjax.input.crop_contents import tell_other_cut
 from wbcjax.input.crop_pipeline import crop_batches
+from wbcjax.input.crop_set import CropSource, crop_part_of, crop_sources
 from wbcjax.models import efficientnet
 from wbcjax.models.efficientnet import Classifier
 from wbcjax.predict.classifier import CropClassifier, crop_classifier, load_classifier

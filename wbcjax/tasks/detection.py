@@ -21,8 +21,8 @@ from wbcjax.evaluate.scores import Scores, scores, table, write_json
 from wbcjax.evaluate.terminal import wrapped
 from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.input.augment import fit_scale
-from wbcjax.input.builder import Source, part_of, source, sources
 from wbcjax.input.contents import enhancement, is_drawn
+from wbcjax.input.field_set import Source, part_of, source, sources
 from wbcjax.input.pipeline import train_batches
 from wbcjax.models import mask_rcnn
 from wbcjax.models.limits import check_room

@@ -15,7 +15,7 @@ from wbcjax.enhance import METHODS
 from wbcjax.evaluate.contrast_table import PROTOCOLS, contrast_tables
 from wbcjax.evaluate.image_table import RULE_SHOWN
 from wbcjax.evaluate.vote import SUBTYPES
-from wbcjax.input.building import cache_root, digests_of
+from wbcjax.input.array_records import cache_root, digests_of
 from wbcjax.input.contents import fingerprint, is_drawn
 from wbcjax.report.classification_figures import read_log
 from wbcjax.runs.folder import DETECTION, task_of

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.input.crop_sets import crops_of_fields, describe, write_crops, write_table
 from wbcjax.commands.crop.folder import crop_folder
 from wbcjax.enhance import METHODS
-from wbcjax.input import crop_builder
-from wbcjax.input.crop_builder import crop_source
+from wbcjax.input import crop_set
+from wbcjax.input.crop_set import crop_source
 from wbcjax.input.digest import pixels_digest
 from wbcjax.input.split import split_fields
 from wbcjax.smear import synthetic
@@ -40,7 +40,7 @@ def no_building(monkeypatch):
     def refuse(*_: object) -> None:
         raise AssertionError("the set was built again")
 
-    return lambda: monkeypatch.setattr(crop_builder, "_build", refuse)
+    return lambda: monkeypatch.setattr(crop_set, "_build", refuse)
 
 
 def test_a_built_set_holds_every_crop_with_its_class_and_field_by_class_and_name(tmp_path):
@@ -133,7 +133,7 @@ def test_a_build_that_is_interrupted_leaves_nothing_to_be_read(tmp_path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(crop_builder, "image_files", interrupted)
+        patch.setattr(crop_set, "image_files", interrupted)
         with pytest.raises(KeyboardInterrupt):
             crop_source(config, "train", tmp_path / "cache")
     assert sum(map(len, both_sides(config, tmp_path / "cache").values())) == 7
@@ -159,7 +159,7 @@ def test_crops_are_divided_as_their_fields_are_for_a_detector(tmp_path_factory, 
     pixels = np.zeros((2, 2, 3), np.uint8)
     fields = [SmearField(f"{i}.jpg", 2, 2, (), pixels=pixels) for i in range(6)]
     wanted = split_fields(fields, seed=seed, train_fraction=fraction)
-    sides = crop_builder.crop_sides(describe(folder, seed=seed, train_fraction=fraction))
+    sides = crop_set.crop_sides(describe(folder, seed=seed, train_fraction=fraction))
     for side, of_side in wanted.items():
         assert {crop.field for crop in sides[side]} == {field.name for field in of_side}
 
@@ -215,12 +215,12 @@ def test_crops_of_other_folders_validate_and_test_or_one_folders_are_split_in_th
     write_crops(tmp_path / "tested", {"myeloma": 3}, seed=2)
     config = describe(tmp_path / "crops", val_crops=tmp_path / "val")
     config.test_crops = str(tmp_path / "tested")
-    found = crop_builder.crop_sources(config, tmp_path / "cache")
+    found = crop_set.crop_sources(config, tmp_path / "cache")
     assert {part: len(crops) for part, crops in found.items()} == {"train": 40, "val": 2, "test": 3}
     np.testing.assert_array_equal(found["test"].image(1), read_image(tmp_path / "tested/myeloma/1.png"))
     assert found["test"].items[1].image == pixels_digest(read_image(tmp_path / "tested/myeloma/1.png"))
     config = describe(tmp_path / "crops", test_fraction=0.2)
-    found = crop_builder.crop_sources(config, tmp_path / "cache")
+    found = crop_set.crop_sources(config, tmp_path / "cache")
     assert {part: len(crops) for part, crops in found.items()} == {"train": 16, "val": 16, "test": 8}
     assert not set(found["test"].groups) & set(found["train"].groups + found["val"].groups)
     config.test_crops = str(tmp_path / "tested")

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from wbcjax.enhance import ENHANCE_VERSION
-from wbcjax.input.building import Rows, cache_root, digests_of, image_files, one_at_a_time, prepare
+from wbcjax.input.array_records import Rows, cache_root, digests_of, image_files, one_at_a_time, prepare
 from wbcjax.input.contents import enhancement
 from wbcjax.input.crop_contents import Crop, check_classes, crop_sides, cut_settings
 from wbcjax.input.digest import Digests, Item, pixels_digest

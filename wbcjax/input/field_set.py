@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from wbcjax.input.building import Rows, cache_root, digests_of, image_files, one_at_a_time, prepare
+from wbcjax.input.array_records import Rows, cache_root, digests_of, image_files, one_at_a_time, prepare
 from wbcjax.input.contents import FORMAT_VERSION, enhancement, field_set, fingerprint, image_digest
 from wbcjax.input.digest import Digests, Item, json_digest, pixels_digest
 from wbcjax.input.split import PARTS, split_fields

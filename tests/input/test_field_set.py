@@ -16,8 +16,8 @@ from ml_collections import ConfigDict
 
 from tests.input.sets import SPLIT, both_sides, write_via, write_via_set
 from wbcjax.enhance import METHODS
-from wbcjax.input import builder
-from wbcjax.input.builder import source
+from wbcjax.input import field_set
+from wbcjax.input.field_set import source
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import AnnotationError, SmearField
 from wbcjax.smear.read import read
@@ -146,7 +146,7 @@ def test_an_image_that_goes_missing_is_reported_and_the_built_set_kept(tmp_path,
 
 
 def test_a_build_that_fails_halfway_leaves_nothing_to_be_read(tmp_path, monkeypatch):
-    config, record, seen = write_via_set(tmp_path, cells=[1] * 6), builder._cell_record, []
+    config, record, seen = write_via_set(tmp_path, cells=[1] * 6), field_set._cell_record, []
 
     def interrupted(*cell):
         seen.append(cell)
@@ -155,7 +155,7 @@ def test_a_build_that_fails_halfway_leaves_nothing_to_be_read(tmp_path, monkeypa
         return record(*cell)
 
     with monkeypatch.context() as patch:
-        patch.setattr(builder, "_cell_record", interrupted)
+        patch.setattr(field_set, "_cell_record", interrupted)
         with pytest.raises(KeyboardInterrupt):
             source(config, "train", tmp_path / "cache")
     assert len(both_sides(config, tmp_path / "cache")) == 6
@@ -166,13 +166,13 @@ def test_a_build_that_is_killed_leaves_nothing_to_be_read(tmp_path):
     script = f"""
         import json, os
         from ml_collections import ConfigDict
-        from wbcjax.input import builder
-        record, seen = builder._cell_record, []
+        from wbcjax.input import field_set
+        record, seen = field_set._cell_record, []
         def killed(*cell):
             seen.append(cell)
             return record(*cell) if len(seen) < 5 else os._exit(9)
-        builder._cell_record = killed
-        builder.source(ConfigDict(json.loads({config.to_json()!r})), "train", {str(tmp_path / "cache")!r})
+        field_set._cell_record = killed
+        field_set.source(ConfigDict(json.loads({config.to_json()!r})), "train", {str(tmp_path / "cache")!r})
     """
     root = Path(__file__).parents[2]
     died = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=root, capture_output=True, check=False)
@@ -182,7 +182,7 @@ def test_a_build_that_is_killed_leaves_nothing_to_be_read(tmp_path):
 
 
 def test_a_set_that_two_processes_want_at_once_is_built_once(tmp_path, monkeypatch, caplog):
-    config, build, builds = write_via_set(tmp_path, cells=[1, 2, 0]), builder._build, []
+    config, build, builds = write_via_set(tmp_path, cells=[1, 2, 0]), field_set._build, []
     caplog.set_level("INFO", "wbcjax")
 
     def until_another_waits(*what):
@@ -191,7 +191,7 @@ def test_a_set_that_two_processes_want_at_once_is_built_once(tmp_path, monkeypat
             time.sleep(0.01)
         build(*what)
 
-    monkeypatch.setattr(builder, "_build", until_another_waits)
+    monkeypatch.setattr(field_set, "_build", until_another_waits)
     with ThreadPoolExecutor() as pool:  # a lock keeps threads apart as it does processes
         both = list(pool.map(lambda _: source(config, "train", tmp_path / "cache").names, range(2)))
     assert both[0] == both[1]
@@ -203,7 +203,7 @@ def test_without_locks_two_processes_may_build_the_same_set_at_once(tmp_path, mo
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    config, record, others = write_via_set(tmp_path, cells=[1, 2, 0]), builder._cell_record, []
+    config, record, others = write_via_set(tmp_path, cells=[1, 2, 0]), field_set._cell_record, []
 
     def while_another_finishes(*cell):
         if not others:
@@ -211,7 +211,7 @@ def test_without_locks_two_processes_may_build_the_same_set_at_once(tmp_path, mo
             others[0] = source(config, "train", tmp_path / "cache")
         return record(*cell)
 
-    monkeypatch.setattr(builder, "_cell_record", while_another_finishes)
+    monkeypatch.setattr(field_set, "_cell_record", while_another_finishes)
     assert source(config, "train", tmp_path / "cache").names == others[0].names
     assert others[0].field(0).cells, "the other's set was pulled away from under it"
 
