@@ -7,12 +7,15 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from wbcjax.commands.command_line import OVERRIDE
 from wbcjax.runs.folder import DETECTION
-from wbcjax.settings.checked import ConfigError, field_type, is_group, read_text, unknown
+from wbcjax.settings.checked import ConfigError, read_text, unknown
+from wbcjax.settings.fields import Field, field_at, is_group, is_part
+from wbcjax.settings.parts import completed, default_values, rule_of
 from wbcjax.tasks.checks import KINDS, check_config, listed
 
 CHECKOUT = Path(__file__).parents[2]
@@ -21,16 +24,17 @@ CHECKOUT = Path(__file__).parents[2]
 def load_config_file(file: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """The config of FILE.py, or FILE.py:VARIANT, changed by arguments such as "--config.train.steps=5" and checked.
 
-    Of arguments for one key the last one counts. Raises ConfigError for a file that is not there or is no config,
+    Of arguments for one key the last one counts; what names a part comes before its arguments. All defaults are filled
+    in, so that a run keeps them. Raises ConfigError for a file that is not there or is no config,
     arguments that it does not take, and as `check_config` does.
     """
     config = _from_file(file)
     config.unlock()
-    found = [problem for override in overrides for problem in _apply(override, config)]
+    found = [problem for override in sorted(overrides, key=_depth_of_part) for problem in _apply(override, config)]
     if found:
-        raise ConfigError(listed(file, found))
+        raise ConfigError(listed(file, list(dict.fromkeys(found))))
     check_config(config, file)
-    return config.lock()
+    return ConfigDict(completed(KINDS[config.task], config.to_dict())).lock()
 
 
 def _from_file(file: str) -> ConfigDict:
@@ -86,6 +90,13 @@ def _told(error: Exception, path: str) -> str:
     return f"{path}, line {lines[-1]}: {type(error).__name__}: {words}"
 
 
+def _depth_of_part(override: str) -> int:
+    """What to sort by for that parts are named before their arguments, and the outer ones first."""
+    found = OVERRIDE.fullmatch(override)
+    names = found["key"].split(".") if found else []
+    return len(names) if names[-1:] == ["part"] else sys.maxsize
+
+
 def _apply(override: str, config: ConfigDict) -> list[str]:
     """Change one value of `config` as an argument says; what keeps it from being done."""
     found = OVERRIDE.fullmatch(override)
@@ -93,19 +104,50 @@ def _apply(override: str, config: ConfigDict) -> list[str]:
         return [f"unrecognized arguments: {override}; settings are given as --config.a.b=c"]
     *sections, name = found["key"].split(".")
     key, kind = f"config.{found['key']}", KINDS.get(config.get("task", DETECTION), KINDS[DETECTION])
-    wanted = field_type(kind, [*sections, name])
-    if wanted is None:
-        return [unknown(key, kind)]
-    if is_group(wanted):
-        return [f"{key} is a group of settings: set one of it, as --{key}.NAME=VALUE"]
-    if found["value"] is None and wanted is not bool:
-        return [f"{key} is given no value: give --{key}=VALUE"]
     text = found["value"] if found["value"] is not None else str(not found["no"])
-    for section in sections:
-        if section not in config:
-            config[section] = ConfigDict()
-        config = config[section]
-    value = read_text(wanted, text)
-    with config.ignore_type():  # `check_config` has the types
-        config[name] = ConfigDict(value) if isinstance(value, dict) else value
+    try:
+        group = _group(config, sections, kind)
+        parent = field_at(kind, sections, config)
+        if name == "part" and found["value"] is not None:
+            _name_part(group, text, parent)
+        field = field_at(kind, [*sections, name], config)
+    except ConfigError as error:  # of a part on the way
+        return [str(error)]
+    if field is None and parent and is_part(parent.kind):
+        return [unknown(key, parent.kind, key.rpartition(".")[0], group)]
+    if field is None:
+        return [unknown(key, kind, "config", config)]
+    if is_group(field.kind) and (text != "None" or read_text(field.kind, text) is not None):
+        if is_part(field.kind):
+            return [f"{key} is a part: name its class, as --{key}.part={text if ':' in text else 'module:Name'}"]
+        return [f"{key} is a group of settings: set one of it, as --{key}.NAME=VALUE"]
+    if found["value"] is None and field.kind is not bool:
+        return [f"{key} is given no value: give --{key}=VALUE"]
+    value = read_text(field.kind, text)
+    with group.ignore_type():  # `check_config` has the types
+        group[name] = ConfigDict(value) if isinstance(value, dict) else value
     return []
+
+
+def _group(config: ConfigDict, sections: Sequence[str], kind: Any) -> ConfigDict:
+    """The group of settings below `sections`; where the config lacks it, made with its defaults."""
+    group = config
+    for depth, section in enumerate(sections, start=1):
+        if not isinstance(group.get(section), ConfigDict):
+            field = field_at(kind, sections[:depth], config)
+            default = default_values(field) if field else None
+            with group.ignore_type():
+                group[section] = ConfigDict(default if isinstance(default, dict) else {})
+        group = group[section]
+    return group
+
+
+def _name_part(group: ConfigDict, path: str, field: Field | None) -> None:
+    """Make `group`, where it is a part, one of the class at `path`; arguments are kept where that is the one it was."""
+    rule = rule_of(field.kind) if field else None
+    if rule is None:
+        return
+    if rule.path(group.get("part")) != rule.path(path):
+        for name in list(group):
+            delattr(group, name)
+    group.part = path

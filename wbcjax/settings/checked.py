@@ -6,19 +6,21 @@
     optimizer: Literal["sgd", "adamw"]
 
 `problems` tells everything that is wrong, `build` makes the dataclass, `read_text` reads what a command line says.
+A field that holds a part, whose class the config names, has a rule of `wbcjax.settings.parts`.
 """
 
 import ast
 import contextlib
-import dataclasses
 import difflib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from ml_collections import ConfigDict
+
+from wbcjax.settings.fields import MISSING, chosen_of, fields, group_of, is_group, is_part, plain_of
 
 Kind = TypeVar("Kind")
 
@@ -83,42 +85,73 @@ Name = Annotated[str, NotEmpty()]
 
 
 def problems(kind: Any, values: Any, where: str, whole: Complete | None = None) -> list[str]:
-    """What keeps `values`, a mapping, from being a `kind`, a dataclass; each begins with the key below `where`.
+    """What keeps `values`, a mapping, from being a `kind`, a dataclass or a part; each begins with the key below
+    `where`.
 
     Lists count as tuples, which JSON does not have. With `whole` every field must be there.
     """
+    chosen = is_part(kind)
     if not isinstance(values, Mapping | ConfigDict):
-        return [f"{where} is {values!r}: it is a group of settings; set one of {', '.join(_names(kind))}"]
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    found = [_unknown(f"{where}.{name}", kind, where) for name in sorted(set(values) - set(fields))]
-    for name, field in fields.items():
+        if chosen:
+            return [f"{where} is {values!r}: it is a part: name its class by {where}.part"]
+        return [f"{where} is {values!r}: it is a group of settings; set one of {', '.join(fields(kind))}"]
+    try:
+        known = fields(kind, values, where)
+    except ConfigError as error:
+        return [str(error)]
+    found = [unknown(f"{where}.{name}", kind, where, values) for name in sorted(set(values) - set(known))]
+    for name, field in known.items():
         if name in values:
-            found += _value_problems(field.type, values[name], f"{where}.{name}", whole)
-        elif name not in whole.later if whole else _required(field):
+            found += _value_problems(field.kind, values[name], f"{where}.{name}", whole)
+        elif name not in whole.later if whole else field.default is MISSING:
             found.append(f"{where}.{name} is missing: set it")
-    if not found and hasattr(kind, "__post_init__"):
+    if not found and (chosen or hasattr(plain_of(kind)[0], "__post_init__")):
         try:
             build(kind, values)
-        except ValueError as error:
+        except Exception as error:  # whatever a class of the user's does
+            if not chosen and not isinstance(error, ValueError):
+                raise
+            words = " ".join(str(error).split())
+            words = words if isinstance(error, ValueError) else f"{type(error).__name__}: {words}"
             parent, _, section = where.rpartition(".")
-            found.append(f"{parent}.{error}" if str(error).startswith(f"{section}.") else f"{where}: {error}")
+            found.append(f"{parent}.{words}" if words.startswith(f"{section}.") else f"{where}: {words}")
     return found
 
 
-def build(kind: type[Kind], values: Any) -> Kind:
-    """The dataclass `kind` of `values` in which `problems` found nothing."""
-    kinds = {field.name: field.type for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: _build_value(kinds[name], values[name]) for name in values})
+def build(kind: type[Kind] | Any, values: Any) -> Kind:
+    """The dataclass or part `kind` of `values` in which `problems` found nothing."""
+    known = fields(kind, values)
+    built = {name: each_group(known[name].kind, values[name], build) for name in values}
+    plain, rules = plain_of(kind)
+    chosen = chosen_of(rules)
+    return chosen.make(built) if chosen else plain(**built)
+
+
+def each_group(kind: Any, value: Any, do: Callable[[Any, Any], Any]) -> Any:
+    """A field's value in which each group of settings, also one in a tuple or by name, is what `do(kind, group)` gives;
+    lists become tuples."""
+    if get_origin(kind) in (Union, UnionType):
+        kind = _member(kind, value)
+    if value is None:
+        return None
+    if is_group(kind):
+        return do(kind, value)
+    plain, _ = plain_of(kind)
+    if get_origin(plain) is tuple and isinstance(value, tuple | list):
+        return tuple(each_group(one_kind, one, do) for one_kind, one in zip(_items(plain, value), value, strict=True))
+    if get_origin(plain) is dict:
+        return {name: each_group(get_args(plain)[1], one, do) for name, one in value.items()}
+    return _frozen(value)
 
 
 def read_text(kind: Any, text: str) -> Any:
     """What `text` of a command line says of a field of type `kind`; the text itself where that is nothing, for
     `problems` to find."""
-    kind, _ = _plain(kind)
+    kind, _ = plain_of(kind)
     if get_origin(kind) in (Union, UnionType):
         if text == "None" and NoneType in get_args(kind):
             return None
-        kind, _ = _plain(next(part for part in get_args(kind) if part is not NoneType))
+        kind, _ = plain_of(next(part for part in get_args(kind) if part is not NoneType))
     if kind is str or (get_origin(kind) is Literal and all(isinstance(choice, str) for choice in get_args(kind))):
         return text
     if kind is bool:
@@ -131,90 +164,65 @@ def read_text(kind: Any, text: str) -> Any:
     return text
 
 
-def field_type(kind: Any, path: Sequence[str]) -> Any:
-    """The type of the field of `kind` at `path`, None where there is none."""
-    for name in path:
-        kind, _ = _plain(kind)
-        if get_origin(kind) is dict:
-            key, kind = get_args(kind)
-            if get_origin(key) is Literal and name not in get_args(key):
-                return None
-            continue
-        if not dataclasses.is_dataclass(kind):
-            return None
-        kind = {field.name: field.type for field in dataclasses.fields(kind)}.get(name)
-    return kind
-
-
-def is_group(kind: Any) -> bool:
-    """Whether a field of this type holds settings by name."""
-    return dataclasses.is_dataclass(_plain(kind)[0])
-
-
-def unknown(path: str, kind: Any) -> str:
-    """What to tell of a key, "config.a.b", that `kind`, the whole config's, does not have."""
-    return _unknown(path, kind, path.partition(".")[0])
-
-
-def _unknown(path: str, kind: Any, where: str) -> str:
-    """With the nearest of the keys below `where`: of a like path, or of a like name elsewhere."""
-    paths = list(_paths(kind, where))
+def unknown(path: str, kind: Any, where: str, values: Any) -> str:
+    """What to tell of a key that the group `values` at `where`, a `kind`, does not have; with the nearest of its keys:
+    of a like path, or of a like name elsewhere."""
+    paths = [known.removeprefix(f"{where}.") for known in _paths(kind, where, values)]
     by_name = {known.rpartition(".")[2]: known for known in reversed(paths)}
-    near = difflib.get_close_matches(path, paths, 1, 0.85)
+    near = difflib.get_close_matches(path.removeprefix(f"{where}."), paths, 1, 0.85)
     near = near or [by_name[name] for name in difflib.get_close_matches(path.rpartition(".")[2], by_name, 1, 0.75)]
     if near:
-        return f"{path} is unknown: did you mean {near[0]}?"
-    return f"{path} is unknown. {_title(kind)} has: {', '.join(_names(kind))}"
+        return f"{path} is unknown: did you mean {where}.{near[0]}?"
+    title = values["part"] if is_part(kind) else getattr(plain_of(kind)[0], "__name__", "it")
+    return f"{path} is unknown. {title} has: {', '.join(fields(kind, values, where))}"
 
 
-def _paths(kind: Any, where: str) -> Iterator[str]:
-    kind, _ = _plain(kind)
-    names = _names(kind)
-    for name in names:
-        yield f"{where}.{name}"
-        yield from _paths(field_type(kind, [name]), f"{where}.{name}")
-
-
-def _names(kind: Any) -> list[str]:
-    """The names that a group of settings has."""
-    kind, _ = _plain(kind)
-    if dataclasses.is_dataclass(kind):
-        return [field.name for field in dataclasses.fields(kind)]
-    if get_origin(kind) is dict and get_origin(get_args(kind)[0]) is Literal:
-        return list(get_args(get_args(kind)[0]))
-    return []
+def _paths(kind: Any, where: str, values: Any) -> Iterator[str]:
+    values = values if isinstance(values, Mapping | ConfigDict) else {}
+    with contextlib.suppress(ConfigError):  # of a part, which is told elsewhere
+        for name, field in fields(kind, values, where).items():
+            yield f"{where}.{name}"
+            yield from _paths(field.kind, f"{where}.{name}", values.get(name))
 
 
 def _value_problems(kind: Any, value: Any, where: str, whole: Complete | None = None) -> list[str]:
-    kind, rules = _plain(kind)
-    if dataclasses.is_dataclass(kind):
-        return problems(kind, value, where, next((rule for rule in rules if isinstance(rule, Complete)), whole))
-    parts = get_args(kind)
-    if get_origin(kind) is dict:
+    plain, rules = plain_of(kind)
+    parts = get_args(plain)
+    if get_origin(plain) in (Union, UnionType):
+        told = [_value_problems(part, value, where) for part in parts]
+        if [] in told:
+            return []
+        return problems(group_of(plain), value, where) if is_group(plain) else [_give(kind, value, where)]
+    if is_group(kind):
+        whole = next((rule for rule in rules if isinstance(rule, Complete)), whole)
+        return problems(kind, value, where, None if is_part(kind) else whole)
+    if get_origin(plain) is dict:
         if not isinstance(value, Mapping | ConfigDict):
             return [f"{where} is {value!r}: give values by name, such as {where}.NAME=1"]
         strange = [name for name in value if get_origin(parts[0]) is Literal and name not in get_args(parts[0])]
         found = [f"{where}.{name} is unknown: there are {', '.join(get_args(parts[0]))}" for name in strange]
         return found + [line for name in value for line in _value_problems(parts[1], value[name], f"{where}.{name}")]
-    if get_origin(kind) is tuple and isinstance(value, tuple | list):
-        endless = parts[-1] is Ellipsis
-        if endless or len(value) == len(parts):
-            kinds = [parts[0]] * len(value) if endless else parts
-            found = [
+    if get_origin(plain) is tuple and isinstance(value, tuple | list):
+        kinds = _items(plain, value)
+        if len(value) == len(kinds) and (value or NotEmpty() not in rules):
+            return [
                 line
                 for number, (part, one) in enumerate(zip(kinds, value, strict=True))
                 for line in _value_problems(part, one, f"{where}[{number}]")
             ]
-            return found if value or NotEmpty() not in rules else [f"{where} is {value!r}: give {_text(kind, rules)}"]
-    elif _is_one(kind, value) and _obeys(value, rules):
+    elif _is_one(plain, value) and _obeys(value, rules):
         return []
-    return [f"{where} is {value!r}: give {_text(kind, rules)}"]
+    return [_give(kind, value, where)]
+
+
+def _give(kind: Any, value: Any, where: str) -> str:
+    return f"{where} is {value!r}: give {_text(*plain_of(kind))}"
 
 
 def _is_one(kind: Any, value: Any) -> bool:
     """Whether the value is of a type that is no group and no tuple; True is no number, and infinity none either."""
-    if get_origin(kind) in (Union, UnionType):
-        return any(_is_one(*_plain(part)[:1], value) for part in get_args(kind))
+    if kind is Any:
+        return holds(value)
     if get_origin(kind) is Literal:
         return any(type(value) is type(choice) and value == choice for choice in get_args(kind))
     if kind is float:
@@ -222,6 +230,15 @@ def _is_one(kind: Any, value: Any) -> bool:
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return kind is not tuple and get_origin(kind) is None and isinstance(value, kind)
+
+
+def holds(value: Any) -> bool:
+    """Whether a config can hold a value, and JSON after it."""
+    if isinstance(value, Mapping | ConfigDict):
+        return all(isinstance(name, str) and holds(one) for name, one in value.items())
+    if isinstance(value, tuple | list):
+        return all(map(holds, value))
+    return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _obeys(value: Any, rules: Sequence[Any]) -> bool:
@@ -239,7 +256,7 @@ def _text(kind: Any, rules: Sequence[Any]) -> str:
     """What a value must be, in words."""
     parts = get_args(kind)
     if get_origin(kind) in (Union, UnionType):
-        return " or ".join("None" if part is NoneType else _text(*_plain(part)) for part in parts)
+        return " or ".join("None" if part is NoneType else _text(*plain_of(part)) for part in parts)
     choices = [choice for rule in rules if isinstance(rule, OneOf) for choice in rule.choices]
     if get_origin(kind) is Literal:
         choices = list(parts)
@@ -247,36 +264,31 @@ def _text(kind: Any, rules: Sequence[Any]) -> str:
         return f"one of {', '.join(map(repr, choices))}"
     if get_origin(kind) is tuple:
         if parts[-1] is Ellipsis:
-            example = {str: '("a",)', float: "(1.0,)", int: "(1,)"}.get(_plain(parts[0])[0])
+            example = {str: '("a",)', float: "(1.0,)", int: "(1,)"}.get(plain_of(parts[0])[0])
             some = "a tuple, not empty" if NotEmpty() in rules else "a tuple"
             return f"{some}, such as {example}" if example else some
-        return f"a tuple of {len(parts)}, each {_text(*_plain(parts[0]))}"
+        return f"a tuple of {len(parts)}, each {_text(*plain_of(parts[0]))}"
     ranges = " and ".join(rule.text() for rule in rules if isinstance(rule, Range))
-    name = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}[kind]
-    return f"{name} {ranges}".strip() + (", not empty" if NotEmpty() in rules else "")
+    names = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
+    names[Any] = "what JSON holds: texts, finite numbers, True, False, None, and tuples and groups of them"
+    return f"{names.get(kind, 'values by name')} {ranges}".strip() + (", not empty" if NotEmpty() in rules else "")
 
 
-def _build_value(kind: Any, value: Any) -> Any:
-    kind, _ = _plain(kind)
-    if dataclasses.is_dataclass(kind):
-        return build(kind, value)  # type: ignore[arg-type]
-    if get_origin(kind) is tuple:
-        parts = get_args(kind)
-        kinds = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
-        return tuple(_build_value(part, one) for part, one in zip(kinds, value, strict=True))
-    return dict(value) if get_origin(kind) is dict else value
+def _member(kind: Any, value: Any) -> Any:
+    """The one of several types that a value is of: the group if there is one."""
+    if is_group(kind):
+        return group_of(kind)
+    return next((part for part in get_args(kind) if not _value_problems(part, value, "")), Any)
 
 
-def _plain(kind: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A type without its annotations, and these."""
-    if get_origin(kind) is Annotated:
-        return kind.__origin__, kind.__metadata__
-    return kind, ()
+def _items(kind: Any, value: Sequence[Any]) -> Sequence[Any]:
+    """The types of the items of a tuple."""
+    parts = get_args(kind)
+    return [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
 
 
-def _required(field: dataclasses.Field) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _title(kind: Any) -> str:
-    return getattr(_plain(kind)[0], "__name__", "it")
+def _frozen(value: Any) -> Any:
+    """A value with tuples in place of lists, and plain dictionaries."""
+    if isinstance(value, Mapping | ConfigDict):
+        return {name: _frozen(one) for name, one in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, tuple | list) else value
