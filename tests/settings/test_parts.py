@@ -166,8 +166,8 @@ def test_a_path_that_cannot_be_used_is_told_in_a_line(named, line):
 def test_a_thing_that_wbcjax_only_imports_is_no_part_of_it():
     said = told(heads={"a": {"part": "wbcjax.settings.parts:ConfigDict"}})
     assert said == [
-        "config.model.heads.a.part is 'wbcjax.settings.parts:ConfigDict', which is of ml_collections.config_dict.config_dict: "
-        "name it as 'ml_collections.config_dict.config_dict:ConfigDict'"
+        "config.model.heads.a.part is 'wbcjax.settings.parts:ConfigDict', which is of "
+        "ml_collections.config_dict.config_dict: name it as 'ml_collections.config_dict.config_dict:ConfigDict'"
     ]
 
 

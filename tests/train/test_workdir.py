@@ -120,3 +120,16 @@ def test_a_run_from_before_a_setting_came_goes_on_with_what_it_had(tmp_path):
     assert settle_config(toy.config(), tmp_path, started=True, allow_change=False) == {}
     with pytest.raises(ConfigChanged, match="l2_per_array: False in the workdir, True now"):
         settle_config(toy.config(l2_per_array=True), tmp_path, started=True, allow_change=False)
+
+
+def test_defaults_that_an_older_run_left_out_are_no_difference(tmp_path):
+    def complete(values):
+        return {"size": (1, 2), **values}
+
+    before, now = ConfigDict({"steps": 3}), ConfigDict({"steps": 3, "size": (1, 2)})
+    for one, other in ((before, now), (now, before)):
+        settle_config(one, tmp_path, started=False, allow_change=False)
+        assert settle_config(other, tmp_path, started=True, allow_change=False, complete=complete) == {}
+    now.size = (1, 3)
+    with pytest.raises(ConfigChanged, match=r"size: \[1, 2\] in the workdir, \[1, 3\] now"):
+        settle_config(now, tmp_path, started=True, allow_change=False, complete=complete)

@@ -137,9 +137,9 @@ def each_group(kind: Any, value: Any, do: Callable[[Any, Any], Any]) -> Any:
     if is_group(kind):
         return do(kind, value)
     plain, _ = plain_of(kind)
-    if get_origin(plain) is tuple and isinstance(value, tuple | list):
+    if get_origin(plain) is tuple and isinstance(value, tuple | list) and len(_items(plain, value)) == len(value):
         return tuple(each_group(one_kind, one, do) for one_kind, one in zip(_items(plain, value), value, strict=True))
-    if get_origin(plain) is dict:
+    if get_origin(plain) is dict and isinstance(value, Mapping | ConfigDict):
         return {name: each_group(get_args(plain)[1], one, do) for name, one in value.items()}
     return _frozen(value)
 

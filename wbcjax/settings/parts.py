@@ -140,15 +140,14 @@ def as_values(settings: Any) -> dict[str, Any]:
     return _values(type(settings), settings)
 
 
-def completed(kind: Any, values: Any) -> dict[str, Any]:
-    """The group `values`, in which `problems` found nothing, with every default that a config can hold."""
-    done = {}
-    for name, one in fields(kind, values).items():
-        if name in values:
-            done[name] = each_group(one.kind, values[name], completed)
-        elif (value := default_values(one)) is not MISSING:
-            done[name] = value
-    return done
+def completed(kind: Any, values: Any) -> Any:
+    """The group `values`, a `kind`, with every default that a config can hold. What `kind` does not know is kept."""
+    if not isinstance(values, Mapping | ConfigDict):
+        return values
+    known = fields(kind, values)
+    given = {name: each_group(known[name].kind if name in known else Any, values[name], completed) for name in values}
+    defaults = {name: default_values(one) for name, one in known.items() if name not in given}
+    return given | {name: value for name, value in defaults.items() if value is not MISSING}
 
 
 def default_values(one: Field) -> Any:

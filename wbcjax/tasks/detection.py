@@ -34,11 +34,13 @@ from wbcjax.report.run_report import write_report
 from wbcjax.runs.data_note import NOTE, note_in, refuse_forgotten, settle_parts, to_noted_folder
 from wbcjax.runs.folder import load_config, load_facts
 from wbcjax.runs.initial_weights import starting_weights
+from wbcjax.settings.parts import completed
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, share
 from wbcjax.system.runtime import environment
 from wbcjax.tasks.class_counts import tell_classes
 from wbcjax.tasks.scored_part import other_part, own_part, scored_note
+from wbcjax.tasks.settings import DetectionConfig
 from wbcjax.train.losses import mask_rcnn_losses
 from wbcjax.train.task import Task, Tree
 
@@ -77,6 +79,7 @@ def detection_task(config: ConfigDict, workdir: Path | None = None) -> Task:
         best_score=best_score,
         facts=facts,
         check_workdir=functools.partial(refuse_forgotten, facts),
+        complete=functools.partial(completed, DetectionConfig),
         start=starting_weights(config, model.settings),
     )
 

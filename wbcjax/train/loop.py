@@ -60,7 +60,14 @@ def train(
     check_batch_size(settings.batch_size, len(parallel.devices), settings.accumulate)
     with lock_workdir(workdir), Checkpoints(checkpoint_directory(workdir)) as checkpoints:
         started = any(checkpoint_directory(workdir).iterdir())  # torn ones count: they are of that config
-        changes = settle_config(config, workdir, started=started, allow_change=allow_config_change, write=first_process)
+        changes = settle_config(
+            config,
+            workdir,
+            started=started,
+            allow_change=allow_config_change,
+            write=first_process,
+            complete=task.complete,
+        )
         task.check_workdir(workdir)
         if first_process:
             write_atomically(workdir / "data.json", (json.dumps(task.facts) + "\n").encode())

@@ -35,6 +35,7 @@ class Task:
     best_score: the score by which the best checkpoint is kept, larger is better.
     facts: about the training data, which prediction will need; kept as data.json in the workdir.
     check_workdir: raises ValueError where the run in a workdir must not go on with this task's data.
+    complete: the config of an older run -> with the defaults that it left out.
     """
 
     images: int
@@ -48,3 +49,4 @@ class Task:
     start: Callable[[dict[str, Tree]], dict[str, Tree]] | None = None
     watched: tuple[str, ...] = ()
     check_workdir: Callable[[Path], None] = lambda _: None
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config

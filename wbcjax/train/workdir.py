@@ -1,6 +1,7 @@
 """The folder of a run: which config it belongs to."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,13 @@ class ConfigChanged(ValueError):
 
 
 def settle_config(
-    config: ConfigDict, workdir: Path, *, started: bool, allow_change: bool, write: bool = True
+    config: ConfigDict,
+    workdir: Path,
+    *,
+    started: bool,
+    allow_change: bool,
+    write: bool = True,
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
 ) -> dict[str, list]:
     """Make `workdir` a run of `config`: writes config.json, or checks it against the one there.
 
@@ -37,12 +44,14 @@ def settle_config(
     made with the one before. Returns what changed, {"train.learning_rate": [before, now]}, empty for a new run. Raises
     ConfigChanged with all differing keys unless `allow_change`, which replaces config.json; and whatever is allowed for
     changes of what the weights mean, see `OF_WEIGHTS`. `write` False only checks.
+    `complete` adds the defaults that a config leaves out: they are no difference.
     """
     path = Path(workdir) / "config.json"
     now = json.loads(config_json(config))
     changes = {}
     if started and path.exists():
-        changes = _differences(upgrade(_read(path)), now)
+        before, now = (json.loads(json.dumps(complete(values))) for values in (upgrade(_read(path)), now))
+        changes = _differences(before, now)
         if changes and not allow_change:
             raise ConfigChanged(
                 f"{path} is of another config:\n{listed(changes)}\n"

@@ -1,5 +1,6 @@
 """Tables 1 and 2 of Revanda et al.: a training and an evaluation for each enhancement of the images, all else alike."""
 
+import functools
 import json
 import logging
 import signal
@@ -19,9 +20,11 @@ from wbcjax.input.array_records import cache_root, digests_of
 from wbcjax.input.contents import fingerprint, is_drawn
 from wbcjax.report.classification_figures import read_log
 from wbcjax.runs.folder import DETECTION, task_of
+from wbcjax.settings.parts import completed
 from wbcjax.system.files import write_atomically
 from wbcjax.system.interrupt import Interrupted, breakable
 from wbcjax.tasks.detection import detection_task, evaluate_run
+from wbcjax.tasks.settings import DetectionConfig
 from wbcjax.train.loop import train
 from wbcjax.train.workdir import config_json, settle_config
 
@@ -87,6 +90,8 @@ def _settle(config: ConfigDict, workdir: Path, protocol: str) -> ConfigDict:
     path, fields = workdir / "experiment.json", workdir / "paper_set"
     asked = _asked(config, protocol)
     known = _read_json(path) if path.is_file() else {}
+    if known:
+        known["config"] = _settings(known["config"])
     lost = protocol == "paper" and not (fields / ANNOTATIONS).is_file()
     if known != asked or lost:
         if any(_log(workdir / method).is_file() for method in METHODS):  # else nothing was made with the other one
@@ -102,9 +107,15 @@ def _asked(config: ConfigDict, protocol: str) -> dict[str, Any]:
     dataset = config.copy_and_resolve_references().dataset
     dataset.enhance = "none"
     digests = digests_of(cache_root(None), [dataset.get("annotations", ""), dataset.get("images", "")])
-    settings = json.loads(config_json(config))
-    del settings["dataset"]["enhance"]
+    settings = _settings(json.loads(config_json(config)))
     return {"protocol": protocol, "hash of the annotations": fingerprint(dataset, digests), "config": settings}
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """A config as JSON with its defaults, which an older one left out, but without the method."""
+    settings = json.loads(json.dumps(completed(DetectionConfig, config)))
+    del settings["dataset"]["enhance"]
+    return settings
 
 
 def _other_experiment(path: Path, known: dict[str, Any], asked: dict[str, Any]) -> str:
@@ -148,7 +159,8 @@ def _train(config: ConfigDict, method: str, run: Path, part: str) -> None:
     settings = config.copy_and_resolve_references()
     settings.dataset.enhance = method
     if _stop(run):
-        settle_config(settings, run, started=True, allow_change=False, write=False)
+        complete = functools.partial(completed, DetectionConfig)
+        settle_config(settings, run, started=True, allow_change=False, write=False, complete=complete)
         return
     _scores(run, part).unlink(missing_ok=True)  # of weights on the way
     log.info("%s: training in %s", method, run)
