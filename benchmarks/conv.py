@@ -17,7 +17,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as a script it sees its own folder alone
 
 from benchmarks.timing import Task, median, race
-from wbcjax.models import conv
+from wbcjax.ops.conv import max_pool_3x3
+from wbcjax.ops.cpu.conv import conv
+from wbcjax.ops.cpu.depthwise import depthwise
 
 ROUNDS = 9
 
@@ -38,23 +40,23 @@ def xla_pool(x: jax.Array, _: jax.Array) -> jax.Array:
 
 
 CASES: dict[str, tuple[Callable, Callable, tuple[int, ...], tuple[int, ...]]] = {
-    "3x3, 96x128, 64 channels": (lambda x, k: conv.conv(x, k, 1), xla_conv, (4, 96, 128, 64), (3, 3, 64, 64)),
-    "3x3, 96x128, 128 channels": (lambda x, k: conv.conv(x, k, 1), xla_conv, (4, 96, 128, 128), (3, 3, 128, 128)),
-    "1x1, 96x128, 64 to 128": (lambda x, k: conv.conv1x1(x, k[0, 0], 1), xla_conv, (4, 96, 128, 64), (1, 1, 64, 128)),
-    "1x1, 12x16, 512 to 128": (lambda x, k: conv.conv1x1(x, k[0, 0], 1), xla_conv, (4, 12, 16, 512), (1, 1, 512, 128)),
+    "3x3, 96x128, 64 channels": (lambda x, k: conv(x, k, 1, False), xla_conv, (4, 96, 128, 64), (3, 3, 64, 64)),
+    "3x3, 96x128, 128 channels": (lambda x, k: conv(x, k, 1, False), xla_conv, (4, 96, 128, 128), (3, 3, 128, 128)),
+    "1x1, 96x128, 64 to 128": (lambda x, k: conv(x, k, 1, False), xla_conv, (4, 96, 128, 64), (1, 1, 64, 128)),
+    "1x1, 12x16, 512 to 128": (lambda x, k: conv(x, k, 1, False), xla_conv, (4, 12, 16, 512), (1, 1, 512, 128)),
     "3x3 by 2, 300x300, 3 to 40": (
-        lambda x, k: conv.conv(x, k, 2),
+        lambda x, k: conv(x, k, 2, False),
         lambda x, k: xla_conv(x, k, 2),
         (8, 300, 300, 3),
         (3, 3, 3, 40),
     ),
     "depthwise 5x5 by 2, 75x75": (
-        lambda x, k: conv.depthwise(x, k, 2),
+        lambda x, k: depthwise(x, k, 2, False),
         xla_depthwise_by_2,
         (8, 75, 75, 192),
         (5, 5, 192),
     ),
-    "pool 3x3, 192x256, 64": (lambda x, _: conv.max_pool_3x3(x, False), xla_pool, (4, 192, 256, 64), (1,)),
+    "pool 3x3, 192x256, 64": (lambda x, _: max_pool_3x3(x, False), xla_pool, (4, 192, 256, 64), (1,)),
 }
 
 

@@ -128,8 +128,9 @@ def _our_model(side: int) -> tuple[Any, Any]:
 
     from wbcjax.models import efficientnet
     from wbcjax.models.settings import EFFICIENTNET_TORCHVISION
+    from wbcjax.ops.cpu import on_cpu
 
-    model = efficientnet.Classifier(EFFICIENTNET_TORCHVISION["b3"], CLASSES)
+    model = efficientnet.Classifier(EFFICIENTNET_TORCHVISION["b3"], CLASSES, on_cpu())
     return model, jax.device_put(efficientnet.init(model, (side, side), seed=0))
 
 

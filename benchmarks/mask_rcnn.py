@@ -101,11 +101,12 @@ def our_model(threshold: float = 0.05, cells: int = CELLS, proposals: int = PROP
     from tests.weights.direct import detector_from_torchvision
     from wbcjax.models import mask_rcnn
     from wbcjax.models.settings import TORCHVISION
+    from wbcjax.ops.cpu import on_cpu
 
     rpn = dataclasses.replace(TORCHVISION.rpn, proposals_train=2 * proposals, proposals_test=proposals)
     detection = dataclasses.replace(TORCHVISION.detection, score_threshold=threshold, per_image=max(cells, DETECTIONS))
     settings = dataclasses.replace(TORCHVISION, rpn=rpn, detection=detection)
-    model = mask_rcnn.MaskRCNN(settings, CLASSES + 1)
+    model = mask_rcnn.MaskRCNN(settings, CLASSES + 1, on_cpu())
     shapes = jax.eval_shape(lambda: mask_rcnn.init(model, seed=0))
     return model, jax.device_put(detector_from_torchvision(fill.state_dict(0), shapes))
 

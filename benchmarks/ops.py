@@ -63,6 +63,7 @@ def cotangent() -> np.ndarray:
 def our_align(levels: tuple[int, ...], backward: bool = True) -> Task:
     import jax
 
+    from wbcjax.ops.cpu import on_cpu
     from wbcjax.ops.roi_align import fpn_level, roi_align
 
     rois = jax.device_put(boxes(ROIS))
@@ -74,7 +75,7 @@ def our_align(levels: tuple[int, ...], backward: bool = True) -> Task:
     def work(features: Any, rois: Any, grad: Any) -> Any:
         level = jax.numpy.minimum(fpn_level(rois, LEVELS, CANONICAL, False), last)
         pooled, back = jax.vjp(
-            lambda features: roi_align(features, rois, level, (SIDE, SIDE), BINS, 2, "legacy"), features
+            lambda features: roi_align(features, rois, level, (SIDE, SIDE), BINS, 2, "legacy", on_cpu()), features
         )
         return (pooled, *back(grad)) if backward else pooled
 

@@ -23,7 +23,7 @@ def block(containing: str) -> str:
 def test_the_example_backbone_makes_a_mask_rcnn(monkeypatch):
     names: dict = {}
     exec(block("class PlainNet"), names)
-    monkeypatch.setattr(mask_rcnn, "ResNet", lambda settings, dtype, remat: names["PlainNet"]())
+    monkeypatch.setattr(mask_rcnn, "ResNet", lambda settings, dtype, remat, cpu: names["PlainNet"]())
     model = mask_rcnn.MaskRCNN(s.TORCHVISION, 2)
 
     def found(key):

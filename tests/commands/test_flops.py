@@ -16,7 +16,6 @@ from wbcjax.models import efficientnet
 from wbcjax.models.efficientnet import Classifier
 from wbcjax.models.resnet import ResNet
 from wbcjax.models.settings import EFFICIENTNET_TORCHVISION, BackboneSettings
-from wbcjax.ops.forms import accelerator_forms
 
 
 def work(function: Callable, *shapes: Any) -> Work:
@@ -128,8 +127,7 @@ def test_a_resnet_is_as_much_work_as_torchvision_publishes(depth: Any, products:
     model = ResNet(BackboneSettings(depth=depth, norm="bn"))
     image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
     variables = jax.eval_shape(lambda image: model.init(jax.random.key(0), image, False), image)
-    with accelerator_forms():
-        found = work(lambda v, x: model.apply(v, x, False), variables, image)
+    found = work(lambda v, x: model.apply(v, x, False), variables, image)
     classifier = 1000 * (512 if depth < 50 else 2048)
     assert found.flops / 2 + classifier == pytest.approx(products, abs=0.0005e9)
 
@@ -137,6 +135,5 @@ def test_a_resnet_is_as_much_work_as_torchvision_publishes(depth: Any, products:
 def test_an_efficientnet_is_as_much_work_as_torchvision_publishes():
     model = Classifier(EFFICIENTNET_TORCHVISION["b3"], 1000)
     image = jax.ShapeDtypeStruct((1, 300, 300, 3), jnp.float32)
-    with accelerator_forms():
-        found = work(model.apply, efficientnet.shapes(model, (300, 300)), image)
+    found = work(model.apply, efficientnet.shapes(model, (300, 300)), image)
     assert found.flops / 2 == pytest.approx(1.827e9, abs=0.0005e9)

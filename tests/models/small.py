@@ -29,6 +29,7 @@ def model(dialect: s.MaskRCNNSettings = s.TORCHVISION, classes: int = 3, **backb
             detection=dataclasses.replace(dialect.detection, score_threshold=0.0, per_image=6, candidates=60),
         ),
         classes,
+        cpu=True,
     )
 
 

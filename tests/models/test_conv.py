@@ -1,117 +1,48 @@
-"""Our forms of convolution and pooling against XLA's own, values and gradients."""
+"""Layers by their weights, and the form that a convolution takes."""
+
+import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from ml_collections import ConfigDict
 
-from wbcjax.models import conv
+from tests.ops.test_conv import arrays
+from wbcjax.models import efficientnet, mask_rcnn
+from wbcjax.models import settings as s
+from wbcjax.models.conv import Conv, DepthwiseConv
 from wbcjax.models.mask_head import Deconv2x2, lay_out_blocks
 from wbcjax.models.norm import FrozenBatchNorm
 
 
-def arrays(*shapes, seed=0):
-    rng = np.random.default_rng(seed)
-    return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
+@functools.partial(jax.jit, static_argnums=0)
+def applied(network, variables, image):
+    return network.apply(variables, image)
 
 
-def plain(x, kernel, stride, pad):
-    pads = pad if pad == "SAME" else [(pad, pad), (pad, pad)]
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+@pytest.mark.parametrize("layer", [Conv(4, 1, 2), Conv(4, 3), Conv(4, 3, 2, same=True), DepthwiseConv(5, 2)], ids=repr)
+def test_a_layer_in_the_form_for_cpus_gives_the_same_values(layer):
+    (x,) = arrays((2, 48, 64, 3))
+    variables = layer.init(jax.random.key(0), x)
+    np.testing.assert_allclose(applied(layer.clone(cpu=True), variables, x), applied(layer, variables, x), atol=1e-5)
 
 
-def plain_depthwise(x, kernel, stride, same):
-    pad = kernel.shape[0] // 2
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel[:, :, None],
-        (stride, stride),
-        "SAME" if same else [(pad, pad), (pad, pad)],
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
-    )
+def test_two_networks_of_different_forms_get_a_program_each():
+    """As they would not if the form were chosen by what jit does not see."""
+    plain = efficientnet.Classifier(dataclasses.replace(s.EFFICIENTNET_KERAS["b0"], width=0.25, depth=0.1), 3)
+    variables, image = efficientnet.shapes(plain, (32, 32)), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    networks = plain, plain.clone(cpu=True), plain
+    programs = [applied.lower(network, variables, image).as_text() for network in networks]
+    assert ["feature_group_count = 8" in program for program in programs] == [True, False, True]
 
 
-def assert_same_values_and_gradients(ours, theirs, *inputs):
-    """Equal outputs, and equal gradients of a random weighting of them, within float32's rounding."""
-    (weights,) = arrays(jax.eval_shape(theirs, *inputs).shape, seed=1)
-
-    def value_and_gradients(function):
-        weighted = jax.grad(lambda *x: jnp.sum(function(*x) * weights), argnums=tuple(range(len(inputs))))
-        return jax.jit(lambda *x: (function(*x), weighted(*x)))(*inputs)
-
-    for a, b in zip(*(jax.tree.leaves(value_and_gradients(f)) for f in (ours, theirs)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * float(jnp.max(jnp.abs(b))))
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("height", "width", "channels", "features"), [(6, 8, 5, 7), (7, 5, 9, 3), (1, 1, 4, 4)])
-def test_a_1x1_convolution_as_a_product_equals_xlas(height, width, channels, features, stride):
-    x, kernel = arrays((2, height, width, channels), (channels, features))
-    assert_same_values_and_gradients(
-        lambda x, k: conv.conv1x1(x, k, stride), lambda x, k: plain(x, k[None, None], stride, 0), x, kernel
-    )
-
-
-@pytest.mark.parametrize(("n", "height", "width"), [(2, 48, 64), (2, 50, 64), (1, 53, 60), (17, 14, 14)])
-def test_a_3x3_convolution_of_many_pixels_equals_xlas(n, height, width):
-    x, kernel = arrays((n, height, width, 3), (3, 3, 3, 4))
-    assert n * height * width >= conv.MANY_PIXELS
-    assert_same_values_and_gradients(lambda x, k: conv.conv(x, k, 1), lambda x, k: plain(x, k, 1, 1), x, kernel)
-
-
-@pytest.mark.parametrize("same", [True, False])
-@pytest.mark.parametrize(("height", "width"), [(8, 7), (9, 6), (1, 2)])
-def test_a_3x3_convolution_of_an_image_by_two_equals_xlas(height, width, same):
-    x, kernel = arrays((2, height, width, 3), (3, 3, 3, 4))
-    assert_same_values_and_gradients(
-        lambda x, k: conv.conv(x, k, 2, same), lambda x, k: plain(x, k, 2, "SAME" if same else 1), x, kernel
-    )
-
-
-@pytest.mark.parametrize("same", [True, False])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("kernel", "height", "width"), [(3, 7, 8), (5, 8, 7), (5, 2, 1)])
-def test_a_depthwise_convolution_as_shifted_sums_equals_xlas(kernel, height, width, stride, same):
-    x, weights = arrays((2, height, width, 6), (kernel, kernel, 6))
-    assert_same_values_and_gradients(
-        lambda x, k: conv.depthwise(x, k, stride, same), lambda x, k: plain_depthwise(x, k, stride, same), x, weights
-    )
-
-
-def test_a_depthwise_convolution_in_bfloat16_rounds_its_results_only():
-    x, weights, seen = (a.astype(jnp.bfloat16) for a in arrays((2, 9, 8, 6), (5, 5, 6), (2, 5, 4, 6)))
-
-    def value_and_gradients(function, *inputs):
-        value, pull = jax.vjp(lambda x, k: function(x, k, 2, True), *inputs)
-        return value, *pull(seen.astype(value.dtype))
-
-    ours = jax.jit(lambda *inputs: value_and_gradients(conv.depthwise, *inputs))(x, weights)
-    exact = value_and_gradients(plain_depthwise, x.astype(jnp.float32), weights.astype(jnp.float32))
-    for a, b in zip(ours, exact, strict=True):
-        assert a.dtype == jnp.bfloat16
-        np.testing.assert_allclose(a.astype(jnp.float32), b, rtol=2**-8, atol=1e-6)
-
-
-@given(size=st.integers(1, 40), kernel=st.sampled_from([1, 3, 5, 7]), stride=st.sampled_from([1, 2]))
-def test_same_padding_is_tensorflows_and_any_padding_leaves_one_output_for_each_stride(size, kernel, stride):
-    assert [conv.padding(size, kernel, stride, True)] == jax.lax.padtype_to_pads((size,), (kernel,), (stride,), "SAME")
-    for same in (True, False):
-        padded = size + sum(conv.padding(size, kernel, stride, same))
-        assert (padded - kernel) // stride + 1 == -(-size // stride)
-
-
-@pytest.mark.parametrize("same", [True, False])
-def test_pooling_by_slices_equals_xlas_window_maximum(same):
-    (x,) = arrays((2, 8, 12, 3))
-    pad = (0, 1) if same else (1, 1)
-
-    def by_window(x):
-        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), pad, pad, (0, 0)))
-
-    assert_same_values_and_gradients(lambda x: conv.max_pool_3x3(x, same), by_window, x)
+def test_a_network_made_of_a_config_has_the_form_for_this_backend_unless_told():
+    here = jax.default_backend() == "cpu"
+    for module, settings in ((efficientnet, s.EFFICIENTNET_KERAS["b0"]), (mask_rcnn, s.TORCHVISION)):
+        config = ConfigDict(dataclasses.asdict(settings))
+        assert [module.from_config(config, 3, cpu).cpu for cpu in (None, True, False)] == [here, True, False]
 
 
 def test_the_upsampling_by_a_product_equals_a_transposed_convolution():

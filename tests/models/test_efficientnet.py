@@ -60,7 +60,7 @@ def keys(images: int) -> jax.Array:
 
 @functools.cache
 def predict(dtype: str = "float32"):
-    return compiled(Classifier(dataclasses.replace(SMALL, dtype=dtype), CLASSES).apply)
+    return compiled(Classifier(dataclasses.replace(SMALL, dtype=dtype), CLASSES, cpu=True).apply)
 
 
 @functools.cache
@@ -68,7 +68,7 @@ def train(axis_name: str | None = None):
     """(variables, image, keys) to (logits, changed statistics); with a name, two devices share the batch."""
 
     def run(variables, image, keys):
-        model = Classifier(SMALL, CLASSES)
+        model = Classifier(SMALL, CLASSES, cpu=True)
         return model.apply(variables, image, keys, axis_name, mutable=["batch_stats"])
 
     if axis_name is None:
@@ -189,7 +189,7 @@ def test_batch_norm_folded_into_kernels_gives_the_same_logits(variables, image):
     rng = np.random.default_rng(3)
     moved = jax.tree.map(lambda x: jnp.asarray(x * rng.uniform(0.5, 2.0, x.shape) + 0.1, jnp.float32), variables)
     plain = predict()(moved, image)
-    network = compiled(folded(Classifier(SMALL, CLASSES).apply))
+    network = compiled(folded(Classifier(SMALL, CLASSES, cpu=True).apply))
     np.testing.assert_allclose(
         network(fold(moved, SMALL.norm_epsilon), image), plain, rtol=1e-4, atol=1e-4 * np.abs(plain).max()
     )
@@ -259,7 +259,7 @@ def test_the_flattening_head_takes_features_row_by_row():
 
 def test_a_config_describes_the_model_and_a_wrong_value_is_refused_by_name():
     config = ConfigDict(dataclasses.asdict(SMALL))
-    assert efficientnet.from_config(config, CLASSES) == Classifier(SMALL, CLASSES)
+    assert efficientnet.from_config(config, CLASSES, cpu=False) == Classifier(SMALL, CLASSES)
     config.head = "average"
     with pytest.raises(ValueError, match=r"config.model.head is 'average': give one of 'pool', 'flatten'"):
         efficientnet.from_config(config, CLASSES)

@@ -22,7 +22,6 @@ from wbcjax.models.box_head import BoxHead
 from wbcjax.models.norm import norm_layer
 from wbcjax.models.resnet import ResNet
 from wbcjax.models.rpn import Rpn
-from wbcjax.ops.forms import accelerator_forms
 from wbcjax.train.losses import mask_rcnn_losses
 
 
@@ -149,7 +148,7 @@ def test_masks_and_gradients_made_a_few_at_a_time_are_those_made_all_at_once(net
     cell = np.arange(places) < np.array([[round(share * places)], [round(share * places / 2)]])
     labels = jnp.asarray(np.where(cell, rng.integers(1, model.num_classes, (2, places)), 0))
 
-    def loss(params):
+    def loss(params, model):
         def masks(model):
             features = model.features(image, jnp.full((2, 2), 64.0), False)
             return model.masks(features, rois, labels, canvas)
@@ -158,13 +157,11 @@ def test_masks_and_gradients_made_a_few_at_a_time_are_those_made_all_at_once(net
         own = jnp.where(jnp.asarray(cell)[..., None, None], logits, 0.0)
         return jnp.sum(own**2), own
 
-    def made():
-        (_, own), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+    def made(model):
+        (_, own), grads = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)(variables["params"], model)
         return own, grads
 
-    some = made()
-    with accelerator_forms():
-        every = made()
+    some, every = made(model), made(model.clone(cpu=False))
     assert (np.asarray(every[0]).std() > 0) == (share > 0)
     np.testing.assert_allclose(some[0], every[0], rtol=1e-5, atol=1e-6)
     for (path, a), b in zip(jax.tree.leaves_with_path(some[1]), jax.tree.leaves(every[1]), strict=True):
@@ -283,7 +280,7 @@ def test_bfloat16_convolutions_keep_float32_geometry_and_nearby_losses():
     batch = small.batch(2, seed=7)
     model = small.model(norm="gn", width=32)
     variables = mask_rcnn.init(model, 0)
-    half = mask_rcnn.MaskRCNN(dataclasses.replace(model.settings, dtype="bfloat16"), 3)
+    half = model.clone(settings=dataclasses.replace(model.settings, dtype="bfloat16"))
     exact, _ = losses_and_gradient(model, variables, batch)
     rough, gradient = losses_and_gradient(half, variables, batch)
     assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype("float32")}

@@ -29,7 +29,7 @@ def normalised(pixel_boxes, canvas=CANVAS):
 
 
 def test_anchors_have_matterports_order_shapes_and_centres():
-    model = mask_rcnn.MaskRCNN(s.MATTERPORT, 2)
+    model = mask_rcnn.MaskRCNN(s.MATTERPORT, 2, cpu=True)
     ours = model.anchors(CANVAS)[0]
     expected = []
     for y in range(0, CANVAS[0], 4):

@@ -24,12 +24,12 @@ LAST_STRIDES = "layer[34]_|block[4-7]_|top_"
 
 
 def resnet(remat: bool) -> ResNet:
-    return ResNet(s.BackboneSettings(depth=18, width=8, norm="bn"), jnp.float32, remat)
+    return ResNet(s.BackboneSettings(depth=18, width=8, norm="bn"), jnp.float32, remat, cpu=True)
 
 
 def efficient_net(remat: bool) -> EfficientNet:
     settings = dataclasses.replace(s.EFFICIENTNET_KERAS["b0"], width=0.25, depth=0.3, stochastic_depth=0.5)
-    return EfficientNet(dataclasses.replace(settings, remat=remat))
+    return EfficientNet(dataclasses.replace(settings, remat=remat), cpu=True)
 
 
 def arguments(model: Any) -> tuple[Any, Any]:

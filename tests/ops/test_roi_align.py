@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.ops.reference import case
-from wbcjax.ops.roi_align import crop_masks, fpn_level, roi_align
+from wbcjax.ops.roi_align import ROIS_AT_ONCE, crop_masks, fpn_level, roi_align
 
 CANVAS = (128, 192)
-align = jax.jit(roi_align, static_argnums=(3, 4, 5, 6))
+align = jax.jit(roi_align, static_argnums=(3, 4, 5, 6, 7))
 crop = jax.jit(crop_masks, static_argnums=(3, 4))
 
 
@@ -19,6 +19,14 @@ def test_features_inside_across_and_outside_the_borders_equal_torchvision(conven
     c = case("roi_align")
     pooled = align(_features(c), c["boxes"], c["level"].astype(np.int32), CANVAS, bins, ratio, convention)
     np.testing.assert_allclose(pooled, c[f"{convention}_{bins}_{ratio}"], atol=2e-5)
+
+
+def test_boxes_gathered_a_few_at_a_time_for_cpus_pool_the_same():
+    c = case("roi_align")
+    boxes, level = (np.concatenate([x] * 9) for x in (c["boxes"], c["level"].astype(np.int32)))
+    plain, for_cpus = (align(_features(c), boxes, level, CANVAS, 3, 2, "aligned", cpu) for cpu in (False, True))
+    assert len(boxes) > ROIS_AT_ONCE
+    np.testing.assert_allclose(for_cpus, plain, rtol=1e-6, atol=1e-6)
 
 
 def test_features_of_a_box_wholly_outside_are_zero():

@@ -94,7 +94,7 @@ def template(case: Case) -> dict[str, Any]:
 
 def predict(case: Case, names: Names, seed: int) -> Arrays:
     """Features and logits of our network in inference mode."""
-    model = Classifier(case.settings, CLASSES)
+    model = Classifier(case.settings, CLASSES, cpu=True)
     variables = ours(case, weights(case, names, seed), template(case))
 
     def is_base(module: nn.Module, _: str) -> bool:
@@ -109,7 +109,7 @@ def predict(case: Case, names: Names, seed: int) -> Arrays:
 
 def train(case: Case, names: Names, seed: int) -> Arrays:
     """The loss of our network in training mode, its gradients, and the running statistics after the step."""
-    model = Classifier(case.settings, CLASSES)
+    model = Classifier(case.settings, CLASSES, cpu=True)
     variables = ours(case, weights(case, names, seed), template(case))
 
     @compiled

@@ -44,6 +44,7 @@ MODEL = mask_rcnn.MaskRCNN(
         ),
     ),
     num_classes=settings.CLASSES + 1,
+    cpu=True,
 )
 
 

@@ -1,4 +1,4 @@
-"""Box head: the class of each RoI and, per class, its move onto the cell (Fast R-CNN paper; two layers as in FPN's)."""
+"""Box head: the class of each RoI and, per class, its deltas to the cell (Fast R-CNN paper; two layers as in FPN's)."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from wbcjax.ops.nms import nms
 
 
 class BoxHead(nn.Module):
-    """Two fully connected layers, then class logits and class-specific moves."""
+    """Two fully connected layers, then class logits and class-specific deltas."""
 
     settings: BoxHeadSettings
     num_classes: int

@@ -16,6 +16,7 @@ from wbcjax.models.conv import Conv, DepthwiseConv
 from wbcjax.models.initial import drawn, he_normal, initial_values
 from wbcjax.models.norm import BatchNorm
 from wbcjax.models.settings import EfficientNetSettings, from_dict
+from wbcjax.ops.cpu import on_cpu
 
 
 class Stage(NamedTuple):
@@ -43,7 +44,6 @@ SQUEEZE = 4  # a block's channels to those inside its squeeze-and-excitation
 # As the paper's code: the dense layer's kernel uniform, of the variance 1 / (3 outputs).
 DENSE_INIT = drawn(lambda rng, shape: rng.uniform(-1.0, 1.0, shape) / math.sqrt(shape[1]))
 KERNEL_INIT = drawn(he_normal)
-Convolution = functools.partial(Conv, kernel_init=KERNEL_INIT)
 
 Image = Float[Array, "n h w 3"] | UInt8[Array, "n h w 3"]  # RGB, 0..255
 
@@ -53,9 +53,10 @@ class Classifier(nn.Module):
 
     settings: EfficientNetSettings
     num_classes: int
+    cpu: bool = False  # in the forms of `wbcjax/ops/cpu`
 
     def setup(self) -> None:
-        self.base = EfficientNet(self.settings)
+        self.base = EfficientNet(self.settings, self.cpu)
         self.head = Head(self.settings, self.num_classes)
 
     def __call__(
@@ -70,6 +71,7 @@ class EfficientNet(nn.Module):
     """Features of images at a 32nd of their size."""
 
     settings: EfficientNetSettings
+    cpu: bool = False
 
     @nn.compact
     def __call__(
@@ -80,12 +82,13 @@ class EfficientNet(nn.Module):
         """
         s = self.settings
         dtype = jnp.dtype(s.dtype)
+        conv = functools.partial(Conv, kernel_init=KERNEL_INIT, dtype=dtype, cpu=self.cpu)
         norm = _batch_norm(s, keys is not None, axis_name)
-        mb_conv = nn.remat(MBConv) if s.remat else MBConv
+        mb_conv = functools.partial(nn.remat(MBConv) if s.remat else MBConv, s, norm, cpu=self.cpu)
         x = (image.astype(jnp.float32) - jnp.array(s.pixel_mean)) / jnp.array(s.pixel_std)
         if s.stored_normalization:
             x = StoredNormalization(name="normalization")(x)
-        x = Convolution(scaled_channels(STEM, s.width), 3, 2, False, dtype, same=s.same_padding, name="stem_conv")(x)
+        x = conv(scaled_channels(STEM, s.width), 3, 2, use_bias=False, same=s.same_padding, name="stem_conv")(x)
         x = norm(name="stem_bn", swish=True)(x)  # (n, h/2, w/2, c)
 
         repeats = [math.ceil(s.depth * stage.blocks) for stage in STAGES]
@@ -94,9 +97,9 @@ class EfficientNet(nn.Module):
             width = scaled_channels(stage.channels, s.width)
             for i in range(blocks):
                 stride = stage.stride if i == 0 else 1
-                block = mb_conv(s, norm, stage.expansion, stage.kernel, stride, width, name=f"block{number}_{i}")
+                block = mb_conv(stage.expansion, stage.kernel, stride, width, name=f"block{number}_{i}")
                 x = block(x, weights.pop(0))
-        x = Convolution(scaled_channels(TOP, s.width), 1, 1, False, dtype, name="top_conv")(x)
+        x = conv(scaled_channels(TOP, s.width), 1, use_bias=False, name="top_conv")(x)
         return norm(name="top_bn", swish=True)(x)  # (n, h/32, w/32, c)
 
 
@@ -104,7 +107,7 @@ class MBConv(nn.Module):
     """Mobile inverted bottleneck (Sandler et al. 2018) with squeeze-and-excitation (Hu et al. 2018).
 
     1x1 up to `expansion` times as many channels, depthwise, each channel weighed by what all of them hold on average,
-    1x1 down to `width`; and the way round where neither stride nor width changes the shape.
+    1x1 down to `width`; and a skip connection where neither stride nor width changes the shape.
     """
 
     settings: EfficientNetSettings
@@ -113,23 +116,25 @@ class MBConv(nn.Module):
     kernel: int
     stride: int
     width: int
+    cpu: bool
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], weight: Float[Array, " n"] | None) -> Float[Array, "n h2 w2 k"]:
-        """`weight` multiplies what each image adds to the way round."""
+        """`weight` multiplies what each image adds to the skip connection."""
         s, norm = self.settings, self.norm
         dtype = jnp.dtype(s.dtype)
+        conv = functools.partial(Conv, kernel_init=KERNEL_INIT, dtype=dtype, cpu=self.cpu)
         expanded, squeezed = x.shape[-1] * self.expansion, max(1, x.shape[-1] // SQUEEZE)
         y = x
         if self.expansion > 1:
-            y = Convolution(expanded, 1, 1, False, dtype, name="expand_conv")(y)
+            y = conv(expanded, 1, use_bias=False, name="expand_conv")(y)
             y = norm(name="expand_bn", swish=True)(y)  # (n, h, w, e)
-        y = DepthwiseConv(self.kernel, self.stride, s.same_padding, dtype, name="depthwise_conv")(y)
+        y = DepthwiseConv(self.kernel, self.stride, s.same_padding, dtype, self.cpu, name="depthwise_conv")(y)
         y = norm(name="depthwise_bn", swish=True)(y)  # (n, h2, w2, e)
         average = jnp.mean(y, (1, 2), keepdims=True)  # (n, 1, 1, e)
-        average = nn.swish(Convolution(squeezed, 1, dtype=dtype, name="squeeze")(average))
-        y *= nn.sigmoid(Convolution(expanded, 1, dtype=dtype, name="excite")(average))
-        y = Convolution(self.width, 1, 1, False, dtype, name="project_conv")(y)
+        average = nn.swish(conv(squeezed, 1, name="squeeze")(average))
+        y *= nn.sigmoid(conv(expanded, 1, name="excite")(average))
+        y = conv(self.width, 1, use_bias=False, name="project_conv")(y)
         y = norm(name="project_bn")(y)
         if self.stride > 1 or x.shape[-1] != self.width:
             return y
@@ -171,9 +176,9 @@ def scaled_channels(channels: int, width: float) -> int:
     return rounded if rounded >= 0.9 * wanted else rounded + 8
 
 
-def from_config(config: ConfigDict, num_classes: int) -> Classifier:
-    """The classifier that `config.model` describes."""
-    return Classifier(from_dict(EfficientNetSettings, config.to_dict()), num_classes)
+def from_config(config: ConfigDict, num_classes: int, cpu: bool | None = None) -> Classifier:
+    """The classifier that `config.model` describes, in the forms for CPUs where JAX runs on one, or as `cpu` says."""
+    return Classifier(from_dict(EfficientNetSettings, config.to_dict()), num_classes, on_cpu() if cpu is None else cpu)
 
 
 def init(model: Classifier, canvas: tuple[int, int], seed: int) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Feature pyramid network: C2..C5 to P2..P6 (Lin et al. 2017)."""
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -18,16 +20,18 @@ class Fpn(nn.Module):
 
     channels: int
     dtype: DTypeLike = jnp.float32
+    cpu: bool = False
 
     @nn.compact
     def __call__(self, c: dict[int, Float[Array, "n _ _ _"]]) -> dict[int, Float[Array, "n _ _ k"]]:
+        conv = functools.partial(Conv, self.channels, dtype=self.dtype, kernel_init=LECUN, cpu=self.cpu)
         levels = sorted(c)
         p = {}
         merged = None
         for level in reversed(levels):
-            lateral = Conv(self.channels, 1, 1, True, self.dtype, LECUN, name=f"lateral{level}")(c[level])
+            lateral = conv(1, name=f"lateral{level}")(c[level])
             merged = lateral if merged is None else lateral + upsample(merged)
-            p[level] = Conv(self.channels, 3, 1, True, self.dtype, LECUN, name=f"output{level}")(merged)
+            p[level] = conv(3, name=f"output{level}")(merged)
         p[levels[-1] + 1] = p[levels[-1]][:, ::2, ::2]
         return p  # {level: (n, h / 2^level, w / 2^level, channels)}
 

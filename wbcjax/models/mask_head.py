@@ -19,13 +19,14 @@ class MaskHead(nn.Module):
     num_classes: int
     norm: Callable[..., nn.Module]  # makes a layer by its name
     dtype: DTypeLike = jnp.float32
+    cpu: bool = False
 
     @nn.compact
     def __call__(self, pooled: Float[Array, "r bins bins c"]) -> Float[Array, "r 2*bins 2*bins classes"]:
         channels = self.settings.channels
         x = pooled
         for i in range(1, 5):
-            x = Conv(channels, 3, 1, True, self.dtype, name=f"conv{i}")(x)
+            x = Conv(channels, 3, dtype=self.dtype, cpu=self.cpu, name=f"conv{i}")(x)
             if self.settings.norm:
                 x = self.norm(name=f"bn{i}")(x)
             x = nn.relu(x)

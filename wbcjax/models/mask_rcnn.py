@@ -19,7 +19,8 @@ from wbcjax.models.rpn import Rpn, full_rpn, propose, sample_anchors
 from wbcjax.models.settings import MaskRCNNSettings, RoiSettings, from_dict
 from wbcjax.ops import assign, boxes
 from wbcjax.ops.anchors import pyramid_anchors
-from wbcjax.ops.forms import for_cpu
+from wbcjax.ops.cpu import on_cpu
+from wbcjax.ops.cpu.in_parts import in_parts
 from wbcjax.ops.roi_align import crop_masks, fpn_level, roi_align
 
 MASKS_AT_ONCE = 32  # RoIs of a batch that get their masks together on a CPU
@@ -43,7 +44,7 @@ class AnchorSamples(NamedTuple):
     index: Int[Array, "n s"]
     positive: Bool[Array, "n s"]
     valid: Bool[Array, "n s"]
-    target: Float[Array, "n s 4"]  # the move onto the cell
+    target: Float[Array, "n s 4"]  # the deltas to the cell
 
 
 class RoiSamples(NamedTuple):
@@ -53,7 +54,7 @@ class RoiSamples(NamedTuple):
     cell: Int[Array, "n r"]  # the annotated cell of a positive
     label: Int[Array, "n r"]  # 0 for background
     valid: Bool[Array, "n r"]
-    target: Float[Array, "n r 4"]  # the move onto the cell
+    target: Float[Array, "n r 4"]  # the deltas to the cell
 
 
 class TrainOutputs(NamedTuple):
@@ -75,16 +76,17 @@ class MaskRCNN(nn.Module):
 
     settings: MaskRCNNSettings
     num_classes: int
+    cpu: bool = False  # in the forms of `wbcjax/ops/cpu`
 
     def setup(self) -> None:
         s = self.settings
         dtype = jnp.dtype(s.dtype)
         head_norm = norm_layer(s.head_norm, s.backbone.norm_epsilon, dtype)
-        self.backbone = ResNet(s.backbone, dtype, s.remat)
-        self.fpn = Fpn(s.fpn.channels, dtype)
-        self.rpn = Rpn(s.rpn, dtype)
+        self.backbone = ResNet(s.backbone, dtype, s.remat, self.cpu)
+        self.fpn = Fpn(s.fpn.channels, dtype, self.cpu)
+        self.rpn = Rpn(s.rpn, dtype, self.cpu)
         self.box_head = BoxHead(s.box_head, self.num_classes, head_norm, dtype)
-        self.mask_head = MaskHead(s.mask_head, self.num_classes, head_norm, dtype)
+        self.mask_head = MaskHead(s.mask_head, self.num_classes, head_norm, dtype, self.cpu)
 
     def predict(self, image: UInt8[Array, "n h w 3"], size: Float[Array, "n 2"]) -> Detections:
         """Cells found in each image of a batch; `size` is the (height, width) of each field, whole canvas pixels."""
@@ -190,7 +192,7 @@ class MaskRCNN(nn.Module):
 
         def pool_image(used: tuple[Array, ...], rois: Array) -> Array:
             level = fpn_level(rois, s.levels, canonical, s.rounded_level)
-            return roi_align(used, rois, level, canvas, bins, s.sampling_ratio, s.convention)
+            return roi_align(used, rois, level, canvas, bins, s.sampling_ratio, s.convention, self.cpu)
 
         return jax.vmap(pool_image)(used, rois)
 
@@ -203,32 +205,17 @@ class MaskRCNN(nn.Module):
     ) -> Float[Array, "n r s s"]:
         """Mask logits of each RoI for its own class; RoIs of class 0, which come last, get any.
 
-        On a CPU a few at a time, as long as there are some with a cell: an image has far fewer than there is room for,
-        and masks for all the room would take as long as the backbone. Accelerators do all of them at once.
+        With `cpu` a few at a time, as long as there are some with a cell: an image has far fewer than there is room
+        for, and masks for all the room would take as long as the backbone.
         """
-        n, r = labels.shape
-        rows = -(-MASKS_AT_ONCE // n) if isinstance(n, int) else r  # of each image; exported for any number, all
-        if not for_cpu() or r <= rows or self.is_initializing():
+        if not self.cpu or self.is_initializing():
             return self._masks_at_once(features, rois, labels, canvas)
-        parts = -(-r // rows)
+        model, variables = self.unbind()  # flax lets no bound module into JAX's loops
 
-        def in_parts(x: Array) -> Array:
-            x = jnp.pad(x, [(0, 0), (0, parts * rows - r), *[(0, 0)] * (x.ndim - 2)])
-            return jnp.moveaxis(x.reshape(n, parts, rows, *x.shape[2:]), 1, 0)
+        def some(rois: Array, labels: Array) -> Array:
+            return model.apply(variables, features, rois, labels, canvas, method="_masks_at_once")  # type: ignore[return-value]
 
-        def of_part(model: MaskRCNN, _: None, part: tuple[Array, Array]) -> tuple[None, Array]:
-            def some(model: MaskRCNN, rois: Array, labels: Array) -> Array:
-                return model._masks_at_once(features, rois, labels, canvas)
-
-            def none(model: MaskRCNN, rois: Array, labels: Array) -> Array:
-                side = 2 * model.settings.mask_head.bins
-                return jnp.zeros((*labels.shape, side, side), jnp.float32)
-
-            return None, nn.cond(jnp.any(part[1] > 0), some, none, model, *part)
-
-        scan = nn.scan(of_part, variable_broadcast=True, split_rngs={})
-        _, logits = scan(self, None, (in_parts(rois), in_parts(labels)))  # (parts, n, rows, s, s)
-        return jnp.moveaxis(logits, 0, 1).reshape(n, parts * rows, *logits.shape[3:])[:, :r]
+        return in_parts(some, labels > 0, MASKS_AT_ONCE, rois, labels)
 
     def _masks_at_once(
         self,
@@ -273,7 +260,7 @@ def sample_rois(
     crowd: Bool[Array, " m"],
     settings: RoiSettings,
 ) -> RoiSamples:
-    """Proposals of one image to train the heads on, with their cells, labels and moves."""
+    """Proposals of one image to train the heads on, with their cells, labels and deltas."""
     s = settings
     if s.append_cells:
         proposals = jnp.concatenate([proposals, cells])
@@ -288,9 +275,12 @@ def sample_rois(
     return RoiSamples(boxes_, cell, jnp.where(positive, labels[cell], 0), chosen, target)
 
 
-def from_config(config: ConfigDict, num_classes: int) -> MaskRCNN:
-    """The Mask R-CNN that `config.model` describes; `num_classes` counts the background."""
-    return MaskRCNN(from_dict(MaskRCNNSettings, config.to_dict()), num_classes)
+def from_config(config: ConfigDict, num_classes: int, cpu: bool | None = None) -> MaskRCNN:
+    """The Mask R-CNN that `config.model` describes; `num_classes` counts the background.
+
+    In the forms for CPUs where JAX runs on one, or as `cpu` says.
+    """
+    return MaskRCNN(from_dict(MaskRCNNSettings, config.to_dict()), num_classes, on_cpu() if cpu is None else cpu)
 
 
 def init(model: MaskRCNN, seed: int) -> dict[str, Any]:

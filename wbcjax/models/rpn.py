@@ -1,4 +1,6 @@
-"""Region proposal network: which anchors hold a cell, how to move them onto it (Faster R-CNN paper, section 3.1)."""
+"""Region proposal network: which anchors hold a cell, and its deltas (Faster R-CNN paper, section 3.1)."""
+
+import functools
 
 import flax.linen as nn
 import jax
@@ -16,24 +18,26 @@ SMALL = nn.initializers.normal(0.01)  # Faster R-CNN paper, section 3.1.3
 
 
 class Rpn(nn.Module):
-    """One small network slid over every level: per anchor a score of holding a cell and a move."""
+    """One small network slid over every level: per anchor a score of holding a cell, and deltas."""
 
     settings: RpnSettings
     dtype: DTypeLike = jnp.float32
+    cpu: bool = False
 
     def setup(self) -> None:
         s = self.settings
         shapes = len(s.aspect_ratios)
-        self.conv = Conv(s.channels, 3, 1, True, self.dtype, SMALL)
+        conv = functools.partial(Conv, kernel_init=SMALL, cpu=self.cpu)
+        self.conv = conv(s.channels, 3, dtype=self.dtype)
         # In float32 whatever the rest is in: bfloat16 has a thousand log-odds for a hundred thousand anchors, and among
         # equals the top k are those of the upper rows.
-        self.objectness = Conv(shapes * (2 if s.softmax else 1), 1, 1, True, jnp.float32, SMALL)
-        self.deltas = Conv(shapes * 4, 1, 1, True, jnp.float32, SMALL)
+        self.objectness = conv(shapes * (2 if s.softmax else 1), 1)
+        self.deltas = conv(shapes * 4, 1)
 
     def __call__(
         self, features: dict[int, Float[Array, "n _ _ c"]]
     ) -> tuple[list[Float[Array, "n _"]], list[Float[Array, "n _ 4"]]]:
-        """Log-odds and moves of the anchors of each level, ordered by row, column, anchor shape."""
+        """Log-odds and deltas of the anchors of each level, ordered by row, column, anchor shape."""
         logits, deltas = [], []
         for level in self.settings.levels:
             x = nn.relu(self.conv(features[level]))
@@ -99,7 +103,7 @@ def sample_anchors(
     crowd: Array,
     settings: RpnSettings,
 ) -> dict[str, Array]:
-    """The anchors of one image to train on: their index, which are positive, which are real, and the moves to learn."""
+    """The anchors of one image to train on: their index, which are positive, which are real, and their deltas."""
     s = settings
     found = assign.match(anchors, cells, valid, crowd, s.positive_iou, s.negative_iou, keep_best=True)
     index, positive, real = assign.sample(key, found.positive, found.negative, s.samples, s.positive_fraction, False)

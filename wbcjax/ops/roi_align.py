@@ -14,8 +14,6 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int, UInt8
 
-from wbcjax.ops.forms import for_cpu
-
 Convention = Literal["aligned", "legacy", "crop_and_resize"]
 ROIS_AT_ONCE = 8  # RoIs gathered together on a CPU; more overflow its cache and are slower
 ROIS_AT_ONCE_ON_ACCELERATORS = 128  # 400 MB of samples, of 7 x 7 bins and 256 channels, where XLA writes them out
@@ -42,11 +40,13 @@ def roi_align(
     bins: int,
     sampling_ratio: int,
     convention: Convention,
+    cpu: bool = False,
 ) -> Float[Array, "r bins bins c"]:
     """Features of each box, from the feature map that `level` points at, averaged in `bins` x `bins` cells.
 
     `image_shape` is the canvas (height, width) that boxes refer to; each bin averages `sampling_ratio` squared bilinear
-    samples. All levels lie in one table, so that one gather serves boxes of every level.
+    samples. All levels lie in one table, so that one gather serves boxes of every level. `cpu` gathers for fewer boxes
+    at a time.
     """
     channels = features[0].shape[-1]
     # In float32, since a gradient sums what hundreds of RoIs say of one pixel: bfloat16 would lose most of them.
@@ -69,7 +69,7 @@ def roi_align(
         weight = weight.reshape(bins, samples, bins, samples, 4, 1)
         return jnp.sum(corners * weight, axis=(1, 3, 4)).astype(features[0].dtype)
 
-    at_once = ROIS_AT_ONCE if for_cpu() else ROIS_AT_ONCE_ON_ACCELERATORS
+    at_once = ROIS_AT_ONCE if cpu else ROIS_AT_ONCE_ON_ACCELERATORS
     return jax.lax.map(pool_one, (boxes, level), batch_size=min(at_once, boxes.shape[0]))
 
 

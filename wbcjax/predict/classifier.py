@@ -117,9 +117,12 @@ def crop_classifier(
     return CropClassifier(network or live_network(config), canvas, classes, variables, cut, enhance)
 
 
-def live_network(config: ConfigDict) -> Network:
-    """The network that a whole experiment's `config` describes, of the variables that it was trained with."""
-    return partial(_classify_live, efficientnet.from_config(config.model, num_classes=len(config.dataset.classes)))
+def live_network(config: ConfigDict, cpu: bool | None = None) -> Network:
+    """The network that a whole experiment's `config` describes, of the variables that it was trained with.
+
+    cpu: as in `efficientnet.from_config`.
+    """
+    return partial(_classify_live, efficientnet.from_config(config.model, len(config.dataset.classes), cpu))
 
 
 # Functions of a module, which can be pickled, and no closures: so can a CropClassifier.

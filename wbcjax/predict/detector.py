@@ -259,9 +259,12 @@ def predictor(
     )
 
 
-def live_network(config: ConfigDict) -> Network:
-    """The network that a whole experiment's `config` describes, of the variables that it was trained with."""
-    return partial(_find_live, mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1))
+def live_network(config: ConfigDict, cpu: bool | None = None) -> Network:
+    """The network that a whole experiment's `config` describes, of the variables that it was trained with.
+
+    cpu: as in `mask_rcnn.from_config`.
+    """
+    return partial(_find_live, mask_rcnn.from_config(config.model, len(config.dataset.classes) + 1, cpu))
 
 
 # Functions of a module, which can be pickled, and no closures: so can a Predictor.

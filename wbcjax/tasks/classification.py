@@ -83,9 +83,9 @@ def classification_task(config: ConfigDict, workdir: Path | None = None) -> Task
     )
 
 
-def classifier(config: ConfigDict) -> Classifier:
-    """The EfficientNet that a whole experiment's `config` describes."""
-    return efficientnet.from_config(config.model, num_classes=len(config.dataset.classes))
+def classifier(config: ConfigDict, cpu: bool | None = None) -> Classifier:
+    """The EfficientNet that a whole experiment's `config` describes; `cpu` as in `efficientnet.from_config`."""
+    return efficientnet.from_config(config.model, len(config.dataset.classes), cpu)
 
 
 def crop_losses(model: Classifier, config: ConfigDict) -> Callable:

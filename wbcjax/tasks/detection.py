@@ -84,9 +84,9 @@ def detection_task(config: ConfigDict, workdir: Path | None = None) -> Task:
     )
 
 
-def detector(config: ConfigDict) -> MaskRCNN:
-    """The Mask R-CNN that a whole experiment's `config` describes."""
-    return mask_rcnn.from_config(config.model, num_classes=len(config.dataset.classes) + 1)
+def detector(config: ConfigDict, cpu: bool | None = None) -> MaskRCNN:
+    """The Mask R-CNN that a whole experiment's `config` describes; `cpu` as in `mask_rcnn.from_config`."""
+    return mask_rcnn.from_config(config.model, len(config.dataset.classes) + 1, cpu)
 
 
 def detection_losses(model: MaskRCNN) -> Callable:

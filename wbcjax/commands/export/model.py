@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +44,8 @@ def export_run(workdir: Path, out: Path, which: str = "best") -> Exported:
     - parameters.safetensors: the weights alone, float32, by their paths as `params/backbone/conv1/kernel`
     - model_card.md: what the model is of, its data, scores and config, and how to use it without this package
 
-    `out` is a name for X.stablehlo, or a folder, in which it is model.stablehlo. A classifier is best exported where
-    JAX runs on the CPU: elsewhere its depthwise convolutions get a form that is slow on CPUs.
+    `out` is a name for X.stablehlo, or a folder, in which it is model.stablehlo. Wherever it is written, the network
+    is in it twice: as it is fast on CPUs, and for accelerators.
 
     Raises FileNotFoundError without a run or checkpoint; ValueError when one of the files is there already, for weights
     that are not finite, and for a damaged run.
@@ -57,7 +58,7 @@ def export_run(workdir: Path, out: Path, which: str = "best") -> Exported:
     facts = {name: fact for name, fact in load_facts(workdir).items() if name != NOTE}  # nobody's file names
     variables, step = load_variables(workdir, which)
     weights = {name: as_written(array) for name, array in flatten_dict(variables, sep="/").items()}
-    program = serialise(*_network(config), weights)
+    program = serialise(_network(config), _inputs(config), weights)
     made = _made(which, step)
     card = model_card(task_of(config), config.to_dict(), facts, evaluation, made, places.model.name)
     write_safetensors(places.parameters, variables, _metadata(config, made))
@@ -72,22 +73,32 @@ def _places(out: Path) -> Exported:
     return Exported(model, model.with_name(PARAMETERS), model.with_name(CARD))
 
 
-def _network(config: ConfigDict) -> tuple[Network, list[Input]]:
-    """The network of a run, of weights by their paths, and its inputs as `serialise` takes both."""
-    image: Input = ((*config.dataset.canvas, 3), np.uint8)
+def _network(config: ConfigDict) -> Network:
+    """The network of a run, of weights by their paths, in the form for the platform that it is run on."""
+    for_cpu, for_accelerators = _network_in_form(config, cpu=True), _network_in_form(config, cpu=False)
+    return partial(jax.lax.platform_dependent, cpu=for_cpu, default=for_accelerators)
+
+
+def _network_in_form(config: ConfigDict, cpu: bool) -> Network:
     if task_of(config) == CLASSIFICATION:
-        name = classifier.live_network(config)
+        name = classifier.live_network(config, cpu)
 
         def probabilities(weights: dict[str, Any], crops: jax.Array) -> dict[str, jax.Array]:
             return {"probabilities": name(unflatten_dict(weights, sep="/"), crops)}
 
-        return probabilities, [image]
-    find = detector.live_network(config)
+        return probabilities
+    find = detector.live_network(config, cpu)
 
     def detections(weights: dict[str, Any], images: jax.Array, sizes: jax.Array) -> dict[str, jax.Array]:
         return find(unflatten_dict(weights, sep="/"), images, sizes)._asdict()
 
-    return detections, [image, ((2,), np.float32)]
+    return detections
+
+
+def _inputs(config: ConfigDict) -> list[Input]:
+    """What the network of a run is given beside its weights."""
+    image: Input = ((*config.dataset.canvas, 3), np.uint8)
+    return [image] if task_of(config) == CLASSIFICATION else [image, ((2,), np.float32)]
 
 
 def _evaluation(workdir: Path, which: str) -> Evaluation | None:

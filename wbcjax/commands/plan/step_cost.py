@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 from wbcjax.batch import Batch, CropBatch
 from wbcjax.commands.plan.flops import work_of
 from wbcjax.models import efficientnet, mask_rcnn
-from wbcjax.ops.forms import accelerator_forms
 from wbcjax.runs.folder import CLASSIFICATION, task_of
 from wbcjax.train.layers import split_weights
 from wbcjax.train.loop import STEPS_IN_FLIGHT
@@ -79,16 +78,12 @@ def step_cost(config: ConfigDict, devices: int, compile_for: Sequence[Any] | Non
         task, optimizer, _constant_rate, layers, settings.loss_weights, settings.ema_decay, settings.accumulate
     )
     images = settings.batch_size // devices
-    with accelerator_forms():
-        two = AbstractMesh((2,), (AXIS,))  # one has nothing to reduce
-        mapped = jax.shard_map(step, mesh=two, in_specs=(P(), P(AXIS), P(AXIS)), out_specs=P(), check_vma=False)
-        work = work_of(jax.make_jaxpr(mapped)(state, _batch(config, 2 * images), _wishes(2)).jaxpr)
-        alike = (compile_for or jax.devices())[: min(devices, 2)]
-        lowered = (
-            DataParallel("shard_map", alike)
-            .compile(step)
-            .lower(state, _batch(config, images * len(alike)), _wishes(len(alike)))
-        )
+    two = AbstractMesh((2,), (AXIS,))  # one has nothing to reduce
+    mapped = jax.shard_map(step, mesh=two, in_specs=(P(), P(AXIS), P(AXIS)), out_specs=P(), check_vma=False)
+    work = work_of(jax.make_jaxpr(mapped)(state, _batch(config, 2 * images), _wishes(2)).jaxpr)
+    alike = (compile_for or jax.devices())[: min(devices, 2)]
+    compiled = DataParallel("shard_map", alike).compile(step)
+    lowered = compiled.lower(state, _batch(config, images * len(alike)), _wishes(len(alike)))
     on_cpu = alike[0].platform == "cpu"
     memory = lowered.compile(_CPU_OPTIONS if on_cpu else None).memory_analysis()
     return StepCost(
@@ -114,13 +109,13 @@ def _task_without_data(config: ConfigDict) -> Task:
     if task_of(config) == CLASSIFICATION:
         from wbcjax.tasks.classification import classifier, crop_losses
 
-        of_crops = classifier(config)
+        of_crops = classifier(config, cpu=False)
         variables = efficientnet.shapes(of_crops, tuple(config.dataset.canvas))
         losses, watched = crop_losses(of_crops, config), ("accuracy",)
     else:
         from wbcjax.tasks.detection import detection_losses, detector
 
-        of_fields = detector(config)
+        of_fields = detector(config, cpu=False)
         variables = jax.eval_shape(lambda: mask_rcnn.init(of_fields, 0))
         losses, watched = detection_losses(of_fields), ()
     return Task(
