@@ -161,7 +161,7 @@ def test_initial_values_are_those_of_flaxs_own_init_compiled_or_not():
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x):
-            x = DepthwiseConv(3, name="depthwise")(efficientnet.Convolution(4, 1, name="conv")(x))
+            x = DepthwiseConv(3, name="depthwise")(Conv(4, 1, kernel_init=efficientnet.KERNEL_INIT, name="conv")(x))
             self.variable("own", "ones", jnp.ones, (3,))
             return nn.Dense(2, kernel_init=efficientnet.DENSE_INIT, name="dense")(x)
 
