@@ -1,7 +1,6 @@
 """A task trained for a few steps, on any number of devices, without the loop around it."""
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from wbcjax.train.optimizer import make_optimizer
@@ -11,8 +10,9 @@ from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import init_state
 from wbcjax.train.step import make_step
 from wbcjax.train.task import Task
+from wbcjax.train.wishes import Wishes
 
-NO_WISHES = np.zeros(3, np.float32)
+NO_WISHES = Wishes(stop=False, end=False, save=False)
 
 
 def parameters_of_steps(task: Task, config: ConfigDict, steps: int, devices: int) -> list:
@@ -21,10 +21,8 @@ def parameters_of_steps(task: Task, config: ConfigDict, steps: int, devices: int
     parallel = DataParallel(settings.parallel, jax.devices()[:devices])
     optimizer = make_optimizer(settings)
     schedule = learning_rate(settings, plan_run(settings, task.images))
-    step = parallel.compile(
-        make_step(task, optimizer, schedule, "all", settings.loss_weights, 0.0, settings.accumulate)
-    )
-    state = init_state(task.init_variables(0), optimizer, "all", 0, ema=False)
+    step = parallel.compile(make_step(task, settings, optimizer, schedule, "all"))
+    state = init_state(task.init_variables(0), optimizer, "all", 0, ema=settings.ema_decay > 0)
     history = [state.params]
     state, batches = parallel.place_state(state), task.train_batches(0, 0, 1)
     try:

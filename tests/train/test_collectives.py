@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from configs import smear_demo
@@ -14,15 +13,18 @@ from wbcjax.batch import Batch
 from wbcjax.models import mask_rcnn
 from wbcjax.train.layers import split_weights
 from wbcjax.train.losses import mask_rcnn_losses
+from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel
+from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import TrainState
 from wbcjax.train.step import make_step
 from wbcjax.train.task import Task
+from wbcjax.train.wishes import Wishes
 
 pytestmark = pytest.mark.slow
 
 DEVICES, SIDE, CELLS = 4, 64, 4
-METRICS = 1 + 5 + 3  # the loss, its parts, and the processes' wishes
+METRICS = 1 + 5 + len(Wishes._fields)  # the loss, its parts, and the processes' wishes
 COLLECTIVES = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all|collective-broadcast"
 BYTES = {"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "pred": 1}
 
@@ -47,6 +49,7 @@ def compiled_step(norm: str, layers: str) -> tuple[str, dict]:
     """The program of a training step of a small Mask R-CNN on four devices, and its parameters' shapes."""
     config = smear_demo.get_config()
     config.model.backbone.update({"width": 8, "norm": norm})
+    config.train.ema_decay = 0.0
     for part in (config.model.fpn, config.model.rpn, config.model.box_head, config.model.mask_head):
         part.channels = 16
     model = mask_rcnn.from_config(config.model, num_classes=3)
@@ -59,9 +62,10 @@ def compiled_step(norm: str, layers: str) -> tuple[str, dict]:
         return mask_rcnn_losses(outputs, model.settings.loss, axis_name), changed
 
     task = Task(8, lambda seed: {}, losses, lambda *_: iter(()), lambda _: {}, lambda _: [], "mask/AP")  # pyright: ignore[reportArgumentType]
-    optimizer = optax.trace(0.9)
+    settings = TrainSettings.from_config(config.train)
+    optimizer = make_optimizer(settings)
     step = DataParallel("shard_map", jax.devices()[:DEVICES]).compile(
-        make_step(task, optimizer, lambda step: jnp.float32(0.1), layers, {}, 0.0)
+        make_step(task, settings, optimizer, lambda step: jnp.float32(0.1), layers)
     )
     shape = jax.ShapeDtypeStruct
     variables = jax.eval_shape(lambda: mask_rcnn.init(model, 0))
@@ -84,7 +88,8 @@ def compiled_step(norm: str, layers: str) -> tuple[str, dict]:
         masks=shape((DEVICES, CELLS, SIDE, SIDE), jnp.uint8),
         index=shape((DEVICES,), jnp.int32),
     )
-    return step.lower(state, batch, shape((DEVICES, 3), jnp.float32)).compile().as_text(), variables["params"]
+    wishes = Wishes(*(shape((DEVICES,), jnp.float32) for _ in Wishes._fields))
+    return step.lower(state, batch, wishes).compile().as_text(), variables["params"]
 
 
 @pytest.mark.parametrize("layers", ["all", "heads"])

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from wbcjax.train.plan import learning_rate, plan_run
 from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import init_state, split_collections
 from wbcjax.train.step import make_step
+from wbcjax.train.wishes import Wishes
 
 STEPS = 3
 
@@ -26,7 +28,7 @@ def run(settings: TrainSettings, devices: int = 8, *, task=None, layers="all", b
     parallel = DataParallel(settings.parallel, jax.devices()[:devices])
     optimizer = make_optimizer(settings)
     schedule = learning_rate(settings, plan_run(settings, task.images))
-    step = make_step(task, optimizer, schedule, layers, settings.loss_weights, settings.ema_decay, settings.accumulate)
+    step = make_step(task, settings, optimizer, schedule, layers)
     step, wishes = parallel.compile(step), parallel.place_wishes(NO_WISHES)
     state = init_state(task.init_variables(3), optimizer, layers, 3, ema=settings.ema_decay > 0)
     state, history = parallel.place_state(state), []
@@ -109,7 +111,7 @@ def test_the_step_is_traced_once_however_many_steps_are_made(parallel):
 
 def test_the_placed_state_is_compiled_for_once():
     parallel = DataParallel("shard_map")
-    step = parallel.compile(lambda state, batch, wishes: (state + batch.sum() + wishes.sum(), {}))
+    step = parallel.compile(lambda state, batch, wishes: (state + batch.sum() + wishes.save.sum(), {}))
     state = parallel.place_state(np.float32(0))
     for _ in range(3):
         state, _ = step(state, parallel.place_batch(np.ones(8, np.float32)), parallel.place_wishes(NO_WISHES))
@@ -150,13 +152,15 @@ def test_a_step_that_is_not_finite_is_skipped_and_the_next_one_counts(parts):
 @pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
 def test_a_wish_of_one_device_is_heard_by_all(parallel):
     devices = DataParallel(parallel)
-    step = devices.compile(make_step(toy.task(), make_optimizer(settings()), lambda step: 0.1, "all", {}, 0.0))
-    state = init_state(toy.variables(3), make_optimizer(settings()), "all", 3, ema=False)
-    wishes = np.zeros((8, 3), np.float32)
-    wishes[5, 1] = 1.0
+    optimizer = make_optimizer(settings())
+    step = devices.compile(make_step(toy.task(), settings(), optimizer, lambda step: 0.1, "all"))
+    state = init_state(toy.variables(3), optimizer, "all", 3, ema=False)
+    none, of_one = np.zeros(8, np.float32), np.eye(8, dtype=np.float32)[5]
     batch = devices.place_batch(next(toy.batches(toy.Images(), 8, 3)))
-    _, metrics = step(devices.place_state(state), batch, devices.place_batch(wishes))
-    assert np.asarray(devices.local(metrics)["wishes"]).tolist() == [[0.0, 0.125, 0.0]]
+    wishes = devices.place_batch(Wishes(stop=none, end=of_one, save=none))
+    _, metrics = step(devices.place_state(state), batch, wishes)
+    means = Wishes(stop=np.zeros(1), end=np.full(1, 0.125), save=np.zeros(1))
+    chex.assert_trees_all_equal(devices.local(metrics["wishes"]), means)
 
 
 def test_a_weight_for_a_loss_that_does_not_exist_is_refused():

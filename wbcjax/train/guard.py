@@ -76,4 +76,4 @@ class Guard:
         return path
 
 
-_NO_LOSSES = ("skipped", "learning_rate", "wishes")
+_NO_LOSSES = ("skipped", "learning_rate")

@@ -7,17 +7,17 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Float
 
 from wbcjax.settings.checked import ConfigError
 from wbcjax.train.step import AXIS
+from wbcjax.train.wishes import Wishes
 
 
 class DataParallel:
     """Places state and batches on devices, and compiles a step for them.
 
-    how: "shard_map" or "pmap". Both run the same step and give the same numbers; pmap is the older way, works in one
-    process only, and holds one copy of the state per device along a leading axis, which stays hidden in here.
+    how: "shard_map" or "pmap". Both run the same step on the same state and give the same numbers. pmap is the older
+    way and works in one process only.
     devices: jax.Device each; all that are present when left out.
     """
 
@@ -31,39 +31,34 @@ class DataParallel:
         self._everywhere, self._spread = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
 
     def compile(self, step: Callable) -> Callable:
-        """`step` for a state and batches and wishes that `place_state`, `place_batch` and `place_wishes` gave.
+        """`step` for a state, batches and wishes that `place_state`, `place_batch` and `place_wishes` gave.
 
         The state passed in is used up.
         """
         if self._pmap:
-            return jax.pmap(step, axis_name=AXIS, devices=self.devices, donate_argnums=0)
+            axes = {"axis_name": AXIS, "in_axes": (None, 0, 0), "out_axes": None}
+            return jax.pmap(step, **axes, devices=self.devices, donate_argnums=0)
         mesh = self._everywhere.mesh
         mapped = jax.shard_map(step, mesh=mesh, in_specs=(P(), P(AXIS), P(AXIS)), out_specs=P(), check_vma=False)
         return jax.jit(mapped, donate_argnums=0)
 
     def place_state(self, state: Any) -> Any:
         """Copy a state in host memory to every device."""
-        if self._pmap:
-            count = len(self.devices)
-            copies = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), state)
-            return jax.device_put(copies, self._spread)
         return jax.device_put(state, self._everywhere)
 
     def place_batch(self, batch: Any) -> Any:
         """Spread this process's share of a batch over its devices."""
-        if self._pmap:
-            count = len(self._mine)
-            batch = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), batch)
+        if self._pmap:  # which maps over a leading axis of devices
+            batch = jax.tree.map(lambda leaf: leaf.reshape(len(self._mine), -1, *leaf.shape[1:]), batch)
         return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(self._spread, leaf), batch)
 
-    def place_wishes(self, wishes: Float[np.ndarray, " w"]) -> Any:
-        """What this process wants, told by each of its devices: (devices of all processes, w)."""
-        return self.place_batch(np.broadcast_to(wishes, (len(self._mine), *wishes.shape)))
+    def place_wishes(self, wishes: Wishes) -> Wishes:
+        """What this process wants, told by each of its devices: (devices of all processes,) each."""
+        return self.place_batch(Wishes(*(np.full(len(self._mine), wish, np.float32) for wish in wishes)))
 
     def local(self, replicated: Any) -> Any:
         """What `place_state` or a step gave, as one plain copy on this process's first device."""
-        copies = jax.tree.map(lambda leaf: leaf.addressable_data(0), replicated)
-        return jax.tree.map(lambda leaf: leaf[0], copies) if self._pmap else copies
+        return jax.tree.map(lambda leaf: leaf.addressable_data(0), replicated)
 
 
 def check_parallel(how: str) -> None:

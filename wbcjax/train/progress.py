@@ -27,6 +27,7 @@ class RunLog:
 
     def __init__(self, workdir: Path, *, steps: int, step: int, batch_size: int, active: bool) -> None:
         self._active, self._batch_size, self._steps = active, batch_size, steps
+        self._lap_start = time.monotonic()
         self.resumes = False  # an earlier run's records, though it may have saved no step
         # Files and other programs get lines instead of a bar.
         self._bar = tqdm(
@@ -63,6 +64,11 @@ class RunLog:
     def advance(self, steps: int = 1) -> None:
         """Move the bar on."""
         self._bar.update(steps * self._batch_size)
+
+    def lap(self) -> float:
+        """The seconds since this was last asked; at first, since the log was opened."""
+        before, self._lap_start = self._lap_start, time.monotonic()
+        return self._lap_start - before
 
     def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Add a record to metrics.jsonl, and its numbers to TensorBoard as `kind/name`.

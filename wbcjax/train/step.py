@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from wbcjax.train.layers import frozen_statistics, join_weights, keep_frozen, split_weights
+from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import TrainState, trained_variables
 from wbcjax.train.task import Batch, Task, Tree
 
@@ -18,27 +19,20 @@ AXIS = "data"  # the mesh axis over which the images of a batch are spread
 
 
 def make_step(
-    task: Task,
-    optimizer: optax.GradientTransformation,
-    schedule: Callable,
-    layers: str,
-    loss_weights: Mapping[str, float],
-    ema_decay: float,
-    accumulate: int = 1,
+    task: Task, settings: TrainSettings, optimizer: optax.GradientTransformation, schedule: Callable, layers: str
 ) -> Callable:
     """The function (state, batch, wishes) -> (state, metrics) to run under shard_map or pmap over the axis `data`.
 
     It gives the same state and metrics on every device, and the same on N devices as on one. metrics: the weighted
     `loss`, each loss by its name, `grad_norm` before clipping, `learning_rate`, `skipped` (1 where the loss or the
-    gradient is not finite: nothing but the step then moves on), and the mean `wishes` of all devices, (1, w) numbers by
-    which the processes of a run tell each other what they want. `loss_weights` multiply the losses they name; the
-    others count fully. `ema_decay` 0 keeps no average. The images are seen in `accumulate` parts, one after the other,
-    whose losses and gradients are averaged: what a loss is normalised by, and batch statistics, are each part's own.
+    gradient is not finite: nothing but the step then moves on), and the mean `wishes` of all devices, a tree of
+    numbers. `schedule` gives the learning rate of a step. With `settings.accumulate` the images are seen in that many
+    parts, one after the other, whose losses and gradients are averaged: what a loss is normalised by, and batch
+    statistics, are each part's own.
     """
+    weights = dict.fromkeys(task.watched, 0.0) | settings.loss_weights
 
-    weights = dict.fromkeys(task.watched, 0.0) | dict(loss_weights)
-
-    def step(state: TrainState, batch: Batch, wishes: Float[Array, "1 w"]) -> tuple[TrainState, dict[str, Array]]:
+    def step(state: TrainState, batch: Batch, wishes: Tree) -> tuple[TrainState, dict[str, Any]]:
         keys = image_keys(state.key, state.step, len(batch.index))
         trained, frozen = split_weights(state.params, layers)
 
@@ -51,12 +45,9 @@ def make_step(
         # Told that the weights differ per device, jax.grad leaves the sum over devices to the pmean below.
         varying = jax.lax.pcast(trained, (AXIS,), to="varying")
         gradient = jax.value_and_grad(objective, has_aux=True)
-        if accumulate == 1:
-            (loss, (losses, collections)), grads = gradient(varying, state.collections, batch, keys)
-        else:
-            (loss, (losses, collections)), grads = _in_parts(
-                gradient, accumulate, varying, state.collections, batch, keys
-            )
+        if settings.accumulate > 1:
+            gradient = _in_parts(gradient, settings.accumulate)
+        (loss, (losses, collections)), grads = gradient(varying, state.collections, batch, keys)
         metrics = {"loss": loss, **losses, "wishes": wishes}
         collections = keep_frozen(collections, state.collections, state.params, layers)
         metrics, changed, grads = _mean_over_devices((metrics, _changed(collections, state.collections), grads))
@@ -66,8 +57,8 @@ def make_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
         params = join_weights(jax.tree.map(lambda weight, update: weight - rate * update, trained, updates), frozen)
         moved = state._replace(params=params, collections=collections, opt_state=opt_state)
-        if ema_decay:
-            moved = moved._replace(ema=_average(state.ema, trained_variables(moved), state.step, ema_decay))
+        if settings.ema_decay:
+            moved = moved._replace(ema=_average(state.ema, trained_variables(moved), state.step, settings.ema_decay))
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
         new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), moved, state)
         metrics |= {"grad_norm": grad_norm, "learning_rate": rate, "skipped": 1 - finite.astype(jnp.int32)}
@@ -86,20 +77,23 @@ def image_keys(key: UInt32[Array, "2"], step: Int[Array, ""], images: int) -> Ke
     return jax.vmap(lambda place: jax.random.fold_in(step_key, place))(places)
 
 
-def _in_parts(
-    gradient: Callable, parts: int, trained: Tree, collections: Tree, batch: Batch, keys: Key[Array, " n"]
-) -> tuple[tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], Tree]], Tree]:
-    """What `gradient` gives, as the mean over `parts` of the batch: only one part's activations are held at a time."""
-    split = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), (batch, keys))
+def _in_parts(gradient: Callable, parts: int) -> Callable:
+    """`gradient`, as the mean over `parts` of the batch: only one part's activations are held at a time."""
 
-    def add_part(carry: tuple[Tree, Tree], part: tuple[Batch, Array]) -> tuple[tuple[Tree, Tree], tuple]:
-        total, collections = carry
-        (loss, (losses, collections)), grads = gradient(trained, collections, *part)
-        return (jax.tree.map(jnp.add, total, grads), collections), (loss, losses)
+    def mean_gradient(trained: Tree, collections: Tree, batch: Batch, keys: Key[Array, " n"]) -> tuple[tuple, Tree]:
+        split = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), (batch, keys))
 
-    (total, collections), measured = jax.lax.scan(add_part, (jax.tree.map(jnp.zeros_like, trained), collections), split)
-    loss, losses = jax.tree.map(lambda of_parts: of_parts.mean(0), measured)
-    return (loss, (losses, collections)), jax.tree.map(lambda grad: grad / parts, total)
+        def add_part(carry: tuple[Tree, Tree], part: tuple[Batch, Array]) -> tuple[tuple[Tree, Tree], tuple]:
+            total, collections = carry
+            (loss, (losses, collections)), grads = gradient(trained, collections, *part)
+            return (jax.tree.map(jnp.add, total, grads), collections), (loss, losses)
+
+        start = jax.tree.map(jnp.zeros_like, trained), collections
+        (total, collections), measured = jax.lax.scan(add_part, start, split)
+        loss, losses = jax.tree.map(lambda of_parts: of_parts.mean(0), measured)
+        return (loss, (losses, collections)), jax.tree.map(lambda grad: grad / parts, total)
+
+    return mean_gradient
 
 
 def _mean_over_devices(tree: Tree) -> Tree:

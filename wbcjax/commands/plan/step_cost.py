@@ -13,14 +13,15 @@ from wbcjax.batch import Batch, CropBatch
 from wbcjax.commands.plan.flops import work_of
 from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.runs.folder import CLASSIFICATION, task_of
+from wbcjax.train.in_flight import STEPS_IN_FLIGHT
 from wbcjax.train.layers import split_weights
-from wbcjax.train.loop import STEPS_IN_FLIGHT
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel, check_batch_size
 from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import TrainState, split_collections
 from wbcjax.train.step import AXIS, make_step
 from wbcjax.train.task import Task, Tree
+from wbcjax.train.wishes import Wishes
 
 # Of the compiler for CPUs: without the first it computes nothing twice, whatever `remat` says; the second leaves out
 # what only a program that is run has use for.
@@ -74,9 +75,7 @@ def step_cost(config: ConfigDict, devices: int, compile_for: Sequence[Any] | Non
         ema=variables if settings.ema_decay else None,
         key=_shape((2,), jnp.uint32),
     )
-    step = make_step(
-        task, optimizer, _constant_rate, layers, settings.loss_weights, settings.ema_decay, settings.accumulate
-    )
+    step = make_step(task, settings, optimizer, _constant_rate, layers)
     images = settings.batch_size // devices
     two = AbstractMesh((2,), (AXIS,))  # one has nothing to reduce
     mapped = jax.shard_map(step, mesh=two, in_specs=(P(), P(AXIS), P(AXIS)), out_specs=P(), check_vma=False)
@@ -154,8 +153,8 @@ def _batch(config: ConfigDict, images: int) -> Batch | CropBatch:
     )
 
 
-def _wishes(devices: int) -> jax.ShapeDtypeStruct:
-    return _shape((devices, 3), jnp.float32)
+def _wishes(devices: int) -> Wishes:
+    return Wishes(*(_shape((devices,), jnp.float32) for _ in Wishes._fields))
 
 
 def _constant_rate(step: Any) -> float:

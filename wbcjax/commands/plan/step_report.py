@@ -3,7 +3,7 @@
 from wbcjax.commands.plan.step_cost import StepCost
 from wbcjax.commands.plan.step_time import Hardware, step_time
 from wbcjax.report.tables import Table, table_text
-from wbcjax.train.loop import STEPS_IN_FLIGHT
+from wbcjax.train.in_flight import STEPS_IN_FLIGHT
 
 MOST_DEVICES = 1024  # of the scaling curve
 GIGA = 1e9
