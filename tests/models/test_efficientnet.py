@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -167,14 +168,14 @@ def test_initial_values_are_those_of_flaxs_own_init_compiled_or_not():
 
     x = jnp.zeros((1, 4, 4, 3))
     found = initial_values(Net(), 7, jax.ShapeDtypeStruct(x.shape, x.dtype))
-    jax.tree.map(np.testing.assert_array_equal, found, jax.jit(Net().init)(jax.random.key(7), x))
+    chex.assert_trees_all_equal(found, jax.jit(Net().init)(jax.random.key(7), x))
     kernels = [found["params"][name]["kernel"] for name in ("conv", "depthwise", "dense")]
     assert len({float(kernel.flat[0]) for kernel in kernels}) == 3
 
 
 def test_fresh_weights_are_the_same_for_the_same_seed_and_others_for_another(fresh):
     again, other = (efficientnet.init(Classifier(SMALL, CLASSES), CANVAS, seed) for seed in (0, 1))
-    jax.tree.map(np.testing.assert_array_equal, fresh, again)
+    chex.assert_trees_all_equal(fresh, again)
     assert not np.array_equal(fresh["params"]["head"]["logits"]["kernel"], other["params"]["head"]["logits"]["kernel"])
 
 
@@ -214,7 +215,7 @@ def test_in_training_chance_is_an_images_own_key(variables, image):
 
 def test_a_batch_shared_by_two_devices_gives_what_one_device_gives(variables, image):
     one, two = (train(axis_name)(variables, image, keys(4)) for axis_name in (None, "data"))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), one, two)
+    chex.assert_trees_all_close(one, two, rtol=1e-3, atol=1e-4)
 
 
 def test_running_statistics_move_by_the_dialects_momentum(variables, image):
@@ -226,7 +227,7 @@ def test_running_statistics_move_by_the_dialects_momentum(variables, image):
     for name, of_batch in (("mean", stem.mean((0, 1, 2))), ("var", stem.var((0, 1, 2)))):
         expected = 0.99 * before["stem_bn"][name] + 0.01 * of_batch
         np.testing.assert_allclose(after["stem_bn"][name], expected, rtol=1e-4)
-    jax.tree.map(np.testing.assert_array_equal, before["normalization"], after["normalization"])
+    chex.assert_trees_all_equal(before["normalization"], after["normalization"])
 
 
 def test_stochastic_depth_leaves_out_more_of_later_blocks_and_keeps_the_mean():

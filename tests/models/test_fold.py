@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -39,4 +40,4 @@ def test_only_norms_behind_their_convolution_are_folded_and_the_others_stay():
 
 def test_a_network_without_statistics_is_left_as_it_is():
     variables = {"params": {"stem_conv": {"kernel": np.ones((1, 1, 2, 2))}}}
-    jax.tree.map(np.testing.assert_array_equal, fold(variables, epsilon=1e-5), variables)
+    chex.assert_trees_all_equal(fold(variables, epsilon=1e-5), variables)

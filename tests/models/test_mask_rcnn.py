@@ -5,6 +5,7 @@ import functools
 import json
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -173,8 +174,7 @@ def test_masks_and_gradients_made_a_few_at_a_time_are_those_made_all_at_once(net
 def test_losses_and_gradients_are_finite_whatever_the_number_of_cells(dialect, cells):
     model, variables = networks(dialect)
     losses, gradient = losses_and_gradient(model, variables, small.batch(2, seed=4, cells=cells))
-    assert all(np.isfinite(value) for value in losses.values())
-    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+    chex.assert_tree_all_finite((losses, gradient))
     assert (losses["mask"] > 0) == (cells > 0 and bool(dialect.roi.append_cells or losses["box"] > 0))
     if cells == 0:
         assert losses["rpn_box"] == losses["box"] == losses["mask"] == 0
@@ -197,7 +197,7 @@ def test_what_is_drawn_for_a_cell_without_outline_changes_no_loss_and_no_gradien
     redrawn = batch._replace(masks=np.where(batch.outlined[..., None, None], batch.masks, noise))
     ours, theirs = (losses_and_gradient(model, variables, each) for each in (batch, redrawn))
     assert ours[0]["mask"] > 0
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    chex.assert_trees_all_equal(ours, theirs)
 
 
 def test_boxes_alone_train_everything_but_masks(network):
@@ -211,7 +211,7 @@ def test_boxes_alone_train_everything_but_masks(network):
     assert {name: boxes[name] for name in boxes if name != "mask"} == {
         name: whole[name] for name in whole if name != "mask"
     }
-    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+    chex.assert_tree_all_finite(gradient)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient["mask_head"]))
     for part in ("backbone", "fpn", "rpn", "box_head"):
         assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient[part])), f"{part} learns nothing"
@@ -254,7 +254,7 @@ def test_fields_without_cells_train_as_negatives_from_their_files_to_the_losses(
     assert losses["rpn_box"] == losses["box"] == losses["mask"] == 0
     assert losses["rpn_objectness"] > 0
     assert losses["class"] > 0
-    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((losses, gradient)))
+    chex.assert_tree_all_finite((losses, gradient))
 
     outputs = compiled(model, "train_outputs")(variables, batch, jax.random.split(jax.random.key(0), 2))
     assert not np.any(outputs.anchors.positive)

@@ -1,5 +1,6 @@
 """Batch normalisation with its written-out gradient against flax's own, and over devices against one."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -84,7 +85,7 @@ def test_a_channel_that_is_the_same_everywhere_gets_finite_gradients():
     x, scale, bias, seen = batch((2, 3, 3, 4))
     y, gradients, _ = value_gradients_and_statistics(ours(True), jnp.full_like(x, 7.0), scale, bias, seen)
     np.testing.assert_allclose(y, jnp.broadcast_to(nn.swish(bias), y.shape), atol=1e-3)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+    chex.assert_tree_all_finite(gradients)
 
 
 @pytest.mark.parametrize("swish", [False, True])

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,10 +81,8 @@ def test_features_gradients_and_statistics_do_not_change(pair: Any):
     plain, rematerialised = (run(variables["params"], variables["batch_stats"]) for run in steps)
     largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(plain[1]))
     assert largest > 1e-4
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), rematerialised[0], plain[0])
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * largest), rematerialised[1], plain[1]
-    )
+    chex.assert_trees_all_close(rematerialised[0], plain[0], rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(rematerialised[1], plain[1], rtol=1e-4, atol=1e-4 * largest)
 
 
 def test_frozen_layers_keep_their_statistics_inside_rematerialised_blocks(pair: Any):

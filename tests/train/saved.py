@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import chex
 import grain
 import numpy as np
 
@@ -38,7 +39,7 @@ def batches(done: int = 0) -> grain.DatasetIterator:
 def assert_whole(checkpoints: Checkpoints, directory: Path, step: int, size: int = 500) -> None:
     assert find_fault(directory / str(step)) is None
     data = batches()
-    np.testing.assert_equal(checkpoints.restore(step, state(0, size), data)._asdict(), state(step, size)._asdict())
+    chex.assert_trees_all_equal(checkpoints.restore(step, state(0, size), data), state(step, size))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

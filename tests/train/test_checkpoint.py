@@ -4,6 +4,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,11 +33,6 @@ def batches():
     return toy.batches(toy.Images(), 4, 0)
 
 
-def assert_same(actual, expected):
-    jax.tree.map(np.testing.assert_array_equal, actual, expected)
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-
-
 def test_a_state_and_the_place_in_the_data_come_back(tmp_path):
     data = batches()
     for _ in range(2):
@@ -47,8 +43,8 @@ def test_a_state_and_the_place_in_the_data_come_back(tmp_path):
     resumed = batches()
     with Checkpoints(tmp_path) as checkpoints:
         assert (checkpoints.latest, checkpoints.best, checkpoints.evaluated(5)) == (5, 5, True)
-        assert_same(checkpoints.restore(5, state(0), resumed), state(5))
-    assert_same(next(resumed), expected)
+        chex.assert_trees_all_equal(checkpoints.restore(5, state(0), resumed), state(5))
+    chex.assert_trees_all_equal(next(resumed), expected)
 
 
 def test_the_two_latest_and_the_best_are_kept_and_no_other(tmp_path):
@@ -75,7 +71,7 @@ def test_a_checkpoint_without_an_evaluation_is_ranked_once_it_has_one(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state(3), batches(), 0.4)
         assert (checkpoints.latest, checkpoints.best, checkpoints.evaluated(2)) == (3, 2, True)
-        assert_same(checkpoints.restore(2, state(0), batches()), state(2))
+        chex.assert_trees_all_equal(checkpoints.restore(2, state(0), batches()), state(2))
 
 
 class Killed(BaseException):
@@ -95,7 +91,7 @@ def test_the_only_checkpoint_is_not_lost_where_writing_its_score_is_cut_short(tm
             checkpoints.save(state(1), batches(), 0.5)
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest == 1
-        assert_same(checkpoints.restore(1, state(0), batches()), state(1))
+        chex.assert_trees_all_equal(checkpoints.restore(1, state(0), batches()), state(1))
         checkpoints.save(state(1), batches(), 0.5)
         assert checkpoints.evaluated(1)
 
@@ -115,7 +111,7 @@ def test_a_checkpoint_whose_writing_was_cut_short_is_none_and_goes(tmp_path, mon
         assert [path.name for path in tmp_path.iterdir()] == ["1"]
         assert checkpoints.latest == 1
         checkpoints.save(state(2), batches(), 0.6)
-        assert_same(checkpoints.restore(2, state(0), batches()), state(2))
+        chex.assert_trees_all_equal(checkpoints.restore(2, state(0), batches()), state(2))
 
 
 def test_a_checkpoint_whose_deletion_was_cut_short_is_none_and_goes(tmp_path, monkeypatch):
@@ -140,7 +136,7 @@ def test_prediction_gets_the_averaged_variables_where_there_are_any(tmp_path, em
         assert found == step
         expected = state(step, ema=ema)
         trained = {"params": expected.params, **expected.collections}
-        assert_same(variables, expected.ema if ema else trained)
+        chex.assert_trees_all_equal(variables, expected.ema if ema else trained)
 
 
 def test_a_run_without_checkpoints_is_refused_by_name(tmp_path):

@@ -5,6 +5,7 @@ import functools
 import signal
 from typing import Any
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -99,7 +100,7 @@ def test_a_model_of_any_collections_is_trained_saved_resumed_and_evaluated(tmp_p
     assert step == 4
     assert set(whole) == COLLECTIONS[counting]
     for found in (pieces, evaluated[0]):
-        jax.tree.map(np.testing.assert_array_equal, found, whole)
+        chex.assert_trees_all_equal(found, whole)
     kernel = whole["params"]["box_head"]["kernel"]
     assert np.abs(kernel - variables(counting, 3)["params"]["box_head"]["kernel"]).max() > 1e-3
     if counting:
@@ -111,8 +112,7 @@ def test_a_model_of_any_collections_is_trained_saved_resumed_and_evaluated(tmp_p
 
 def test_statistics_of_any_collection_are_those_of_all_devices():
     (one, _), (eight, _) = (run(settings(ema_decay=0.5), devices, task=task(True)) for devices in (1, 8))
-    for found, expected in zip(jax.tree.leaves(eight[-1]), jax.tree.leaves(one[-1]), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    chex.assert_trees_all_close(eight[-1], one[-1], rtol=0, atol=1e-5)
 
 
 def test_frozen_layers_keep_their_statistics_in_any_collection():
@@ -153,7 +153,7 @@ def test_a_frozen_batch_norm_of_flax_uses_and_keeps_its_stored_statistics(told):
     with frozen_statistics("head/"):
         frozen, kept = norm.apply(fresh, x, *args, **kwargs, mutable=["batch_stats"])
     np.testing.assert_array_equal(frozen, nn.BatchNorm(use_running_average=True).apply(fresh, x))
-    jax.tree.map(np.testing.assert_array_equal, kept["batch_stats"], fresh["batch_stats"])
+    chex.assert_trees_all_equal(kept["batch_stats"], fresh["batch_stats"])
     with frozen_statistics("all"):
         _, moved = norm.apply(fresh, x, *args, **kwargs, mutable=["batch_stats"])
     assert np.abs(moved["batch_stats"]["mean"]).min() > 0.02

@@ -1,5 +1,6 @@
 """The naming of layers, and what freezing them means."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,7 +76,7 @@ def test_frozen_batch_norms_neither_use_nor_learn_the_statistics_of_a_batch():
     kept, moved = dict(kept), dict(moved)
     np.testing.assert_array_equal(frozen, BatchNorm(train=False).apply(variables, x))
     np.testing.assert_allclose(np.asarray(trained).mean(axis=0), np.zeros(4), atol=1e-6)
-    assert jax.tree.all(jax.tree.map(np.array_equal, kept["batch_stats"], variables["batch_stats"]))
+    chex.assert_trees_all_equal(kept["batch_stats"], variables["batch_stats"])
     assert np.abs(moved["batch_stats"]["mean"]).min() > 0.2
 
 

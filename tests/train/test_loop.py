@@ -7,6 +7,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -34,10 +35,6 @@ def weights(workdir: Path) -> dict:
     return load_variables(workdir, "latest")[0]
 
 
-def assert_same(actual, expected):
-    jax.tree.map(np.testing.assert_array_equal, actual, expected)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_stopped_by_a_signal_goes_on_as_if_it_had_not_been(tmp_path, number):
     config = toy.config(steps=6, ema_decay=0.9)
@@ -45,7 +42,7 @@ def test_a_run_stopped_by_a_signal_goes_on_as_if_it_had_not_been(tmp_path, numbe
     assert train(config, toy.task(killer(8 * 2 + 3, number)), tmp_path / "pieces") == number
     assert load_variables(tmp_path / "pieces", "latest")[1] == 3
     assert train(config, toy.task(), tmp_path / "pieces") is None
-    assert_same(weights(tmp_path / "pieces"), weights(tmp_path / "straight"))
+    chex.assert_trees_all_equal(weights(tmp_path / "pieces"), weights(tmp_path / "straight"))
     straight, pieces = (toy.records(tmp_path / name) for name in ("straight", "pieces"))
     assert [line["kind"] for line in straight] == ["train", "train", "train", "eval", "stop"]
     assert [(line["kind"], line["step"]) for line in pieces] == [
@@ -67,7 +64,7 @@ def test_a_run_in_another_thread_than_the_main_one_trains_alike(tmp_path):
     train(config, toy.task(), tmp_path / "main")
     with ThreadPoolExecutor() as pool:
         assert pool.submit(train, config, toy.task(), tmp_path / "other").result() is None
-    assert_same(weights(tmp_path / "other"), weights(tmp_path / "main"))
+    chex.assert_trees_all_equal(weights(tmp_path / "other"), weights(tmp_path / "main"))
 
 
 def test_a_phase_change_at_the_point_of_resuming_makes_no_difference(tmp_path):
@@ -76,11 +73,11 @@ def test_a_phase_change_at_the_point_of_resuming_makes_no_difference(tmp_path):
     train(config, toy.task(), tmp_path / "straight")
     train(config, toy.task(killer(8 * 3, signal.SIGTERM)), tmp_path / "pieces")
     first = weights(tmp_path / "pieces")["params"]
-    assert_same(first["backbone"], toy.variables(3)["params"]["backbone"])
+    chex.assert_trees_all_equal(first["backbone"], toy.variables(3)["params"]["backbone"])
     train(config, toy.task(), tmp_path / "pieces")
     last = weights(tmp_path / "pieces")["params"]
-    assert_same(last, weights(tmp_path / "straight")["params"])
-    assert_same(last["backbone"]["layer3_0"], toy.variables(3)["params"]["backbone"]["layer3_0"])
+    chex.assert_trees_all_equal(last, weights(tmp_path / "straight")["params"])
+    chex.assert_trees_all_equal(last["backbone"]["layer3_0"], toy.variables(3)["params"]["backbone"]["layer3_0"])
     assert not np.array_equal(last["backbone"]["layer4_0"]["kernel"], first["backbone"]["layer4_0"]["kernel"])
 
 
@@ -101,8 +98,8 @@ def test_the_averaged_weights_are_evaluated_and_saved(tmp_path):
     task = toy.task(evaluate=lambda variables: evaluated.append(jax.device_get(variables)) or {"mask AP": 0.5})
     train(toy.config(steps=3, ema_decay=0.5, log_every=1), task, tmp_path / "average")
     train(toy.config(steps=3, ema_decay=0.0, log_every=1), task, tmp_path / "last")
-    assert_same(weights(tmp_path / "average"), evaluated[0])
-    assert_same(weights(tmp_path / "last"), evaluated[1])
+    chex.assert_trees_all_equal(weights(tmp_path / "average"), evaluated[0])
+    chex.assert_trees_all_equal(weights(tmp_path / "last"), evaluated[1])
     kernels = [variables["params"]["box_head"]["kernel"] for variables in evaluated]
     assert not np.allclose(kernels[0], kernels[1])
     means = [variables["batch_stats"]["backbone"]["norm"]["mean"] for variables in evaluated]
@@ -133,17 +130,12 @@ def test_a_fault_in_the_evaluation_loses_no_training(tmp_path):
 
 
 def test_a_run_traces_its_step_once_in_each_phase(tmp_path):
-    traces = []
-
-    def counted(*arguments):
-        traces.append(1)
-        return toy.losses(*arguments)
-
+    chex.clear_trace_counter()
     phases = ({"layers": "heads", "epochs": 2}, {"layers": "all", "epochs": 2})
+    losses = chex.assert_max_traces(toy.losses, n=len(phases))
     config = toy.config(steps=0, phases=phases, eval_every_epochs=0.5, log_every=1)
-    train(config, dataclasses.replace(toy.task(), losses=counted), tmp_path)
+    train(config, dataclasses.replace(toy.task(), losses=losses), tmp_path)
     assert len(toy.records(tmp_path, "train")) == 10
-    assert len(traces) == len(phases)
 
 
 def test_a_loss_that_is_not_finite_is_skipped_told_with_its_images_and_the_run_goes_on(tmp_path, capfd):
@@ -244,7 +236,7 @@ def test_a_run_that_is_killed_goes_on_from_where_its_minutes_saved_it_and_keeps_
         assert (checkpoints.latest, checkpoints.best) == (5, 4)
         assert not checkpoints.evaluated(5)
     train(config, toy.task(evaluate=lambda variables: {"mask AP": scores.pop(0)}), tmp_path / "pieces")
-    assert_same(weights(tmp_path / "pieces"), weights(tmp_path / "straight"))
+    chex.assert_trees_all_equal(weights(tmp_path / "pieces"), weights(tmp_path / "straight"))
     assert load_variables(tmp_path / "pieces", "best")[1] == 4
     assert [line["step"] for line in toy.records(tmp_path / "pieces", "eval")] == [2, 4, 6]
 

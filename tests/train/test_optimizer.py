@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,8 +94,7 @@ def test_matterports_l2_term_is_learnt_as_a_part_of_the_loss():
         shorter = jnp.minimum(1.0, CLIP / optax.tree.norm(grads))  # the norm of all gradients, as Keras 2's clipnorm
         velocity = jax.tree.map(lambda v, g, shorter=shorter: MOMENTUM * v - 0.1 * shorter * g, velocity, grads)
         theirs = jax.tree.map(jnp.add, theirs, velocity)
-    for weight, expected in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        np.testing.assert_allclose(weight, expected, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_matterports_l2_term_leaves_what_a_phase_does_not_train():

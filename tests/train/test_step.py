@@ -42,25 +42,21 @@ def settings(**changes) -> TrainSettings:
     return TrainSettings.from_config(toy.config(**changes).train)
 
 
-def assert_close(actual, expected, tolerance):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance), actual, expected)
-
-
 @pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
 def test_eight_devices_train_as_one_does(parallel):
     one, one_metrics = run(settings(parallel=parallel, ema_decay=0.5), devices=1)
     eight, eight_metrics = run(settings(parallel=parallel, ema_decay=0.5), devices=8)
     assert int(eight[-1].step) == STEPS
-    assert_close(eight[-1].params, one[-1].params, 1e-5)
-    assert_close(eight[-1].collections, one[-1].collections, 1e-5)
-    assert_close(eight[-1].ema, one[-1].ema, 1e-5)
-    assert_close(eight_metrics, one_metrics, 1e-4)
+    chex.assert_trees_all_close(eight[-1].params, one[-1].params, rtol=0, atol=1e-5)
+    chex.assert_trees_all_close(eight[-1].collections, one[-1].collections, rtol=0, atol=1e-5)
+    chex.assert_trees_all_close(eight[-1].ema, one[-1].ema, rtol=0, atol=1e-5)
+    chex.assert_trees_all_close(eight_metrics, one_metrics, rtol=0, atol=1e-4)
 
 
 def test_pmap_gives_what_shard_map_gives():
     shard_map, _ = run(settings(parallel="shard_map"))
     pmap, _ = run(settings(parallel="pmap"))
-    assert_close(pmap[-1].params, shard_map[-1].params, 1e-6)
+    chex.assert_trees_all_close(pmap[-1].params, shard_map[-1].params, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("parts", "devices"), [(1, 8), (2, 1), (4, 1)])
@@ -92,21 +88,15 @@ def test_the_step_is_that_of_sgd_written_out_for_the_whole_batch_or_its_parts(pa
         velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, grads)
         params = jax.tree.map(lambda w, v: w - 0.1 * v, params, velocity)
     states, _ = run(plain, devices)
-    assert_close(states[-1].params, params, 1e-5)
-    assert_close(states[-1].collections, collections, 1e-5)
+    chex.assert_trees_all_close(states[-1].params, params, rtol=0, atol=1e-5)
+    chex.assert_trees_all_close(states[-1].collections, collections, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
 def test_the_step_is_traced_once_however_many_steps_are_made(parallel):
-    traces = []
-
-    def counted(*arguments):
-        traces.append(1)
-        return toy.losses(*arguments)
-
-    task = toy.task()
-    run(settings(parallel=parallel), task=dataclasses.replace(task, losses=counted))
-    assert len(traces) == 1
+    chex.clear_trace_counter()
+    once = dataclasses.replace(toy.task(), losses=chex.assert_max_traces(toy.losses, n=1))
+    run(settings(parallel=parallel), task=once)
 
 
 def test_the_placed_state_is_compiled_for_once():
@@ -125,7 +115,7 @@ def test_frozen_weights_stay_and_have_no_optimizer_state():
     for path, weight in dict(flatten_dict(state.params)).items():
         assert np.array_equal(np.asarray(weight), before[path]) == (path[0] == "backbone"), path
     assert sum(leaf.size for leaf in jax.tree.leaves(state.opt_state)) == before["box_head", "kernel"].size + 4
-    assert_close(state.ema["params"]["backbone"], state.params["backbone"], 0)
+    chex.assert_trees_all_equal(state.ema["params"]["backbone"], state.params["backbone"])
 
 
 def test_the_averages_of_weights_and_batch_statistics_follow_their_recurrence():
@@ -134,7 +124,7 @@ def test_the_averages_of_weights_and_batch_statistics_follow_their_recurrence():
     for state, decay in zip(states, (1 / 10, 0.15, 0.15), strict=True):  # (1 + step) / (10 + step), at most 0.15
         variables = {"params": state.params, **state.collections}
         expected = jax.tree.map(lambda e, v, d=decay: d * e + (1 - d) * v, expected, variables)
-        assert_close(state.ema, expected, 1e-6)
+        chex.assert_trees_all_close(state.ema, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("parts", [1, 2])
@@ -144,8 +134,8 @@ def test_a_step_that_is_not_finite_is_skipped_and_the_next_one_counts(parts):
     states, metrics = run(settings(ema_decay=0.9, accumulate=parts), 4, batches=[good, bad, after])
     assert [int(measured["skipped"]) for measured in metrics] == [0, 1, 0]
     assert [int(state.step) for state in states] == [1, 2, 3]
-    assert_close(states[1]._replace(step=1), states[0], 0)
-    assert np.all(np.isfinite(states[2].params["box_head"]["kernel"]))
+    chex.assert_trees_all_equal(states[1]._replace(step=np.int32(1)), states[0])
+    chex.assert_tree_all_finite(states[2])
     assert not np.array_equal(states[2].params["box_head"]["kernel"], states[1].params["box_head"]["kernel"])
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-import jax
+import chex
 import numpy as np
 import pytest
 
@@ -114,7 +114,7 @@ class Runs:
 
 
 def assert_close(found: dict, expected: dict) -> None:
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
+    chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_one_process_is_killed_the_other_ends_and_nothing_is_repeated_or_lost(to
     assert (codes(again), codes(alone)) == ([0, 0], [0]), toy.said("broken") + toy.said("alone")
     assert [record["step"] for record in toy.records("broken", "resume")] == [first, saved]
     assert toy.losses("broken") == toy.losses("whole")
-    jax.tree.map(np.testing.assert_array_equal, toy.weights("broken"), toy.weights("whole"))
+    chex.assert_trees_all_equal(toy.weights("broken"), toy.weights("whole"))
     for step, losses in toy.losses("whole").items():
         assert toy.losses("alone")[step] == pytest.approx(losses, rel=1e-5), step
     assert_close(toy.weights("alone"), toy.weights("whole"))
