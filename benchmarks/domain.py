@@ -26,6 +26,7 @@ from configs import smear_demo
 from wbcjax.evaluate.cell_scores import cell_scores
 from wbcjax.evaluate.scores import Scores, scores, write_json
 from wbcjax.input.field_set import source
+from wbcjax.input.settings import FieldSetSettings
 from wbcjax.predict.detector import predictor
 from wbcjax.report.contact_sheet import contact_sheet
 from wbcjax.smear.field import Cell, SmearField, text_rle
@@ -139,9 +140,11 @@ def score(config: ConfigDict, workdir: Path, name: str, real: RealSet) -> Scores
     config = config.copy_and_resolve_references()
     config.dataset.update(real._asdict() | {"annotations": str(real.annotations), "images": str(real.images)})
     config.dataset.split.train_fraction = 0.0
-    unseen = source(config.dataset, "val")
+    unseen = source(FieldSetSettings.from_config(config.dataset), "val")
     variables, _ = load_variables(workdir, "latest")
-    annotated, detections = detect_split(predictor(config, variables), unseen)
+    annotated, detections = detect_split(
+        predictor(config.model, FieldSetSettings.from_config(config.dataset), variables), unseen
+    )
     found = scores(annotated, detections, config.dataset.classes)
     found["cells"] = cell_scores(annotated, detections, config.dataset.classes, config.evaluate.score_threshold)
     write_json(workdir / name / "scores.json", found)

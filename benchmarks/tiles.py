@@ -6,12 +6,14 @@
 import argparse
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from wbcjax.evaluate.scores import Scores, scores
 from wbcjax.input.field_set import Source, source
+from wbcjax.input.settings import FieldSetSettings
 from wbcjax.predict.detector import CANVAS_UNIT, Predictor, load, predictor
 from wbcjax.runs.folder import load_config
 from wbcjax.system import runtime
@@ -30,27 +32,28 @@ def main() -> None:
     runtime.use_compilation_cache()
 
     config = load_config(options.workdir)
-    fields = source(config.dataset, "val")
+    fields = source(FieldSetSettings.from_config(config.dataset), "val")
     trained = load(options.workdir, options.checkpoint)
     sizes = [fields.size(i) for i in range(len(fields))]
     scale = min(trained.layout(*size).scale for size in sizes)
-    whole_canvas = tuple(
-        math.ceil(max(sides) * scale / CANVAS_UNIT) * CANVAS_UNIT for sides in zip(*sizes, strict=True)
-    )
+    height, width = (math.ceil(max(sides) * scale / CANVAS_UNIT) * CANVAS_UNIT for sides in zip(*sizes, strict=True))
     print(f"{len(fields)} fields at scale {scale:.3g}")
-    whole = evaluate(on_canvas(trained, config, whole_canvas, scale), fields, config)
-    tiled = evaluate(on_canvas(trained, config, tuple(options.tile), scale), fields, config)
+    whole = evaluate(on_canvas(trained, config, (height, width), scale), fields, config)
+    tiled = evaluate(on_canvas(trained, config, (options.tile[0], options.tile[1]), scale), fields, config)
     print(f"{'':12}{'whole':>8}{'tiled':>8}{'change':>9}")
     for kind, name in SHOWN:
         before, after = whole[kind][name], tiled[kind][name]
         print(f"{kind + ' ' + name:12}{before:8.4f}{after:8.4f}{after - before:+9.4f}")
 
 
-def on_canvas(trained: Predictor, config: ConfigDict, canvas: tuple[int, ...], scale: float) -> Predictor:
+def on_canvas(trained: Predictor, config: ConfigDict, canvas: tuple[int, int], scale: float) -> Predictor:
     """The trained network on another canvas, seeing every field at one scale."""
-    changed = ConfigDict(config.to_dict())
-    changed.dataset.canvas = canvas
-    return predictor(changed, trained.variables, (scale, scale))
+    return predictor(
+        config.model,
+        replace(FieldSetSettings.from_config(config.dataset), canvas=canvas),
+        trained.variables,
+        (scale, scale),
+    )
 
 
 def evaluate(model: Predictor, fields: Source, config: ConfigDict) -> Scores:

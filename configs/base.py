@@ -8,7 +8,12 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
+from wbcjax.input.augment import Augment
+from wbcjax.input.mix import Mix
+from wbcjax.input.settings import CropSetSettings, FieldSetSettings
 from wbcjax.models.settings import EFFICIENTNET_KERAS, TORCHVISION, EfficientNetSettings, MaskRCNNSettings
+
+FLIPS = Augment(flip_horizontal=True, flip_vertical=True)  # a cell has no upper side
 
 
 def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
@@ -19,27 +24,8 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     config.init_from = ""  # weights to start from: a file of another library's or ours, or the folder of a run
     config.init_parts = ()  # of these: ("backbone", "fpn"), say; empty: all that fit the classes
 
-    dataset = config.dataset = ConfigDict()
-    dataset.name = "via"  # "via" | "coco" | "labelme" | "label_images" | "mask_folders" | "voc" | "synthetic"
-    dataset.annotations = ""  # file (VIA, COCO) or folder
-    dataset.images = ""  # folder
-    dataset.max_pixels = 2**29  # of an image: a larger one is refused before it is decoded
-    dataset.on_error = "raise"  # "skip" leaves out fields and cells with problems, and says so whenever the set is used
-    dataset.classes = ("cell",)  # class 1, 2, ...; class 0 is the background
-    dataset.class_attribute = "cell"  # VIA: region_attributes.cell holds the class
-    # Pairs (annotated value, class); class "" leaves such cells out; empty: values are the classes' names. Label images
-    # and mask folders name every cell "cell"; with one class and no pairs, that is their class.
-    dataset.class_of = ()
-    # VIA: the file attribute, COCO: the key of an image's entry, whose value (a patient, say) the split must not divide
-    dataset.group_attribute = None
-    dataset.enhance = "none"  # contrast: "eff" | "eff_minmax" | "he" | "dhe" | "clahe"; of images predicted on, too
-    dataset.synthetic = ConfigDict({"count": 0, "seed": 0, "subtypes": ()})  # and any field of SyntheticSmear
-    dataset.split = _split(train_fraction=0.75)
-    dataset.pixel_size = 0.0  # micrometres per pixel of the images, for measures of cells; 0: not known
-    dataset.canvas = (512, 512)  # height, width in pixels; multiples of 32
-    dataset.max_cells = 64  # in one field; more cells need more places in the model, too: wbcjax/models/limits.py
-
-    config.augment = _augment()
+    config.dataset = ConfigDict(dataclasses.asdict(FieldSetSettings()))
+    config.augment = ConfigDict(dataclasses.asdict(FLIPS))
     config.evaluate = ConfigDict({"score_threshold": 0.5})  # of the papers' mAP, and what is drawn
 
     config.model = ConfigDict(dataclasses.asdict(dialect))
@@ -56,21 +42,9 @@ def classifier(dialect: EfficientNetSettings = EFFICIENTNET_KERAS["b3"]) -> Conf
     config.init_from = ""  # weights to start from: a file of another library's or ours, or the folder of a run
     config.init_parts = ()  # of these: ("backbone", "fpn"), say; empty: all that fit the classes
 
-    dataset = config.dataset = ConfigDict()
-    dataset.name = "crops"
-    dataset.crops = ""  # folder of class folders, as `wbcjax crop` writes; crops of one group are never divided
-    dataset.max_pixels = 2**29  # of a crop's file: a larger one is refused before it is decoded
-    dataset.val_crops = ""  # another such folder to validate on; empty: a split of the first one
-    dataset.test_crops = ""  # another one to test on, which neither trains nor chooses the checkpoint
-    dataset.classes = ()  # the folders' names; class 0, 1, ...
-    dataset.balance = False  # draw every class equally often in training
-    dataset.enhance = "none"  # contrast: "eff" | "eff_minmax" | "he" | "dhe" | "clahe"; of crops predicted on, too
-    dataset.split = _split(train_fraction=0.8)
-    dataset.canvas = (300, 300)  # height, width in pixels, that crops are drawn on
-
-    config.augment = _augment()
-    # Beta's parameter of the share of a second crop that a training crop is mixed with, 0: none. With both, by turns.
-    config.mix = ConfigDict({"mixup": 0.0, "cutmix": 0.0})
+    config.dataset = ConfigDict(dataclasses.asdict(CropSetSettings()))
+    config.augment = ConfigDict(dataclasses.asdict(FLIPS))
+    config.mix = ConfigDict(dataclasses.asdict(Mix()))
     config.loss = ConfigDict({"label_smoothing": 0.0})
     config.evaluate = ConfigDict({"bootstrap": 1000})  # resamplings that intervals come from
 
@@ -112,36 +86,6 @@ def from_scratch(config: ConfigDict) -> None:
     config.train.warmup_steps = 100
     config.train.schedule = "cosine"
     config.train.ema_decay = 0.998
-
-
-def _split(train_fraction: float) -> ConfigDict:
-    return ConfigDict(
-        {
-            "seed": 0,
-            # Tested on, and neither trained on nor looked at when the best checkpoint is chosen; 0: no such part
-            "test_fraction": 0.0,
-            "train_fraction": train_fraction,  # of what does not test; the rest validates
-            "train_names": (),  # or lists of fields; ("some.txt",) stands for the lines of that file
-            "val_names": (),
-            "test_names": (),
-        }
-    )
-
-
-def _augment() -> ConfigDict:
-    return ConfigDict(
-        {
-            "flip_horizontal": True,
-            "flip_vertical": True,
-            "rotate": False,  # by right angles
-            "scale": (1.0, 1.0),  # relative to the field fitted to the canvas
-            "shift": False,  # crop what is larger than the canvas anywhere, not at its centre
-            "brightness": 0.0,  # largest relative changes
-            "contrast": 0.0,
-            "saturation": 0.0,
-            "hue": 0.0,  # largest turn in degrees
-        }
-    )
 
 
 def _train() -> ConfigDict:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from configs import all_mask_rcnn, base, myeloma_mask_rcnn
+from wbcjax.input.settings import FieldSetSettings
 from wbcjax.models import mask_rcnn
 from wbcjax.models import settings as s
 from wbcjax.predict.detector import predictor
@@ -39,7 +40,7 @@ def test_the_example_backbone_makes_a_mask_rcnn(monkeypatch):
 def test_the_five_lines_for_own_data_make_a_config():
     config = base.mask_rcnn()
     exec(block("config.dataset.annotations"), {"config": config})
-    assert predictor(config).classes == ("L1", "L2", "L3")
+    assert predictor(config.model, FieldSetSettings.from_config(config.dataset)).classes == ("L1", "L2", "L3")
     assert dict(config.dataset.class_of) == {"l1": "L1", "l2": "L2", "l3": "L3", "unsure": ""}
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import base, smear_demo
-from wbcjax.input.pipeline import batched
+from wbcjax.input.pipeline import Stream, batched
 from wbcjax.train.task import Task
 
 STEPS = 48
@@ -63,7 +63,7 @@ def make_task(config: ConfigDict, workdir: Path | None = None) -> Task:
 
     def train_batches(seed: int, process_index: int, process_count: int) -> grain.DatasetIterator:
         order: Any = grain.MapDataset.range(IMAGES).seed(seed).shuffle().repeat().map(read)
-        return batched(order, config.train.batch_size, process_index, process_count)
+        return batched(order, Stream(config.train.batch_size, seed, process_index, process_count))
 
     return Task(
         images=IMAGES,

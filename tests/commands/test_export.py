@@ -18,7 +18,9 @@ from tests.tasks.test_detection import toy_config as toy_detector
 from wbcjax import cli
 from wbcjax.commands.export.model import Exported
 from wbcjax.evaluate.reported_cells import reported_cells
+from wbcjax.input.settings import CropSetSettings, FieldSetSettings
 from wbcjax.models import efficientnet, mask_rcnn
+from wbcjax.predict import classifier
 from wbcjax.predict.classifier import crop_classifier, load_classifier
 from wbcjax.predict.detector import PASTED_AS, Predictor, live_network, predictor
 from wbcjax.runs import model_file
@@ -66,7 +68,9 @@ def config() -> ConfigDict:
 @pytest.fixture(scope="module")
 def live(config: ConfigDict) -> Predictor:
     model = mask_rcnn.from_config(config.model, len(config.dataset.classes) + 1)
-    return predictor(config, jax.device_get(mask_rcnn.init(model, 0)), SCALES)
+    return predictor(
+        config.model, FieldSetSettings.from_config(config.dataset), jax.device_get(mask_rcnn.init(model, 0)), SCALES
+    )
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +117,7 @@ def test_the_code_on_the_card_gives_the_networks_output_for_any_number_of_images
     monkeypatch.chdir(exported.card.parent)
     names = {"images": images, "sizes": sizes}
     exec(code, names)
-    expected = jax.jit(live_network(config))(live.variables, images, sizes)
+    expected = jax.jit(live_network(config.model, config.dataset.classes))(live.variables, images, sizes)
     assert set(names["found"]) == set(expected._fields)
     for name, array in expected._asdict().items():
         np.testing.assert_allclose(names["found"][name], array, atol=1e-5, err_msg=name)
@@ -157,7 +161,8 @@ def test_a_classifier_gives_the_same_probabilities_and_accelerators_their_own_co
     loaded = load_classifier(places.model)
     assert loaded.cut == cut
     crops = [image(height, 50, height) for height in (30, 64, 100)]
-    expected = crop_classifier(config, variables).probabilities(crops)
+    network = classifier.live_network(config.model, config.dataset.classes)
+    expected = crop_classifier(network, CropSetSettings.from_config(config.dataset), variables).probabilities(crops)
     np.testing.assert_allclose(loaded.probabilities(crops), expected, atol=1e-5)
     text = export.deserialize(bytearray(read_module(places.model)[0])).mlir_module()
     of_channels = {int(count) for count in re.findall(r"feature_group_count = (\d+)", text)} - {1}

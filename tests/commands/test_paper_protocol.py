@@ -1,5 +1,6 @@
 """The images of the paper's protocol: what is flipped, and that training and test see them as they should."""
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -13,10 +14,11 @@ from wbcjax.commands.experiment import paper_protocol
 from wbcjax.commands.experiment.paper_protocol import choose, flip, on_paper_set, write_paper_set
 from wbcjax.evaluate.vote import vote
 from wbcjax.input.augment import Augment, random_matrix
-from wbcjax.input.contents import field_set, is_drawn
+from wbcjax.input.contents import field_set
 from wbcjax.input.field_set import source
-from wbcjax.input.pipeline import augmentation
+from wbcjax.input.settings import FieldSetSettings
 from wbcjax.input.split import split_fields
+from wbcjax.settings.checked import checked
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.read import FieldSet
@@ -39,8 +41,9 @@ def test_files_of_drawn_fields_are_still_known_to_be_drawn(tmp_path, name, drawn
     (tmp_path / "coco.json").write_text('{"images": []}')
     changed = on_paper_set(config, tmp_path)
     assert changed.dataset.name == "coco"
-    assert is_drawn(changed.dataset) == drawn
-    assert bool(without_votes(changed.dataset)) == drawn  # the demonstration's fields are mixtures
+    dataset = FieldSetSettings.from_config(changed.dataset)
+    assert dataset.is_drawn == drawn
+    assert bool(without_votes(dataset)) == drawn  # the demonstration's fields are mixtures
 
 
 @given(corner=st.tuples(st.integers(0, 4), st.integers(0, 2)), crowd=st.booleans())
@@ -103,10 +106,10 @@ def test_the_papers_60_flips_are_45_to_train_and_15_to_validate_and_all_fields_t
     fields = [field_of(label, name=f"{label}_{k}.png") for label, count in counts.items() for k in range(count)]
     found = FieldSet(fields, (), Counter(), [], 0, 0, [])
     monkeypatch.setattr(paper_protocol, "field_set", lambda _: found)
-    write_paper_set(config.dataset, tmp_path / "set")
+    write_paper_set(FieldSetSettings.from_config(config.dataset), tmp_path / "set")
     config.dataset.split.test_fraction = 0.2  # which the lists take the place of
-    dataset = on_paper_set(config, tmp_path / "set").dataset
-    parts = split_fields(field_set(dataset).fields, **dataset.split)
+    dataset = FieldSetSettings.from_config(on_paper_set(config, tmp_path / "set").dataset)
+    parts = split_fields(field_set(dataset).fields, **dataclasses.asdict(dataset.split))
     of_subtype = {part: Counter(field.cells[0].label for field in fields) for part, fields in parts.items()}
     assert of_subtype == {"train": {1: 15, 2: 15, 3: 15}, "val": {1: 5, 2: 5, 3: 5}, "test": counts}
     flipped = [field.name.split("/")[-1] for part in ("train", "val") for field in parts[part]]
@@ -115,12 +118,14 @@ def test_the_papers_60_flips_are_45_to_train_and_15_to_validate_and_all_fields_t
 
 
 def test_training_and_validation_are_on_flips_alone_and_the_test_on_all_fields_as_they_are(config, tmp_path):
-    write_paper_set(config.dataset, tmp_path / "set")
+    write_paper_set(FieldSetSettings.from_config(config.dataset), tmp_path / "set")
     changed = on_paper_set(config, tmp_path / "set")
-    train, val, test = (source(changed.dataset, part) for part in ("train", "val", "test"))
+    train, val, test = (
+        source(FieldSetSettings.from_config(changed.dataset), part) for part in ("train", "val", "test")
+    )
 
     config.dataset.split.train_fraction = 0.0
-    originals = source(config.dataset, "val")
+    originals = source(FieldSetSettings.from_config(config.dataset), "val")
     assert test.names == originals.names
     for tested, original in zip(map(test.field, range(12)), map(originals.field, range(12)), strict=True):
         np.testing.assert_array_equal(tested.image(), original.image())
@@ -144,9 +149,9 @@ def test_training_and_validation_are_on_flips_alone_and_the_test_on_all_fields_a
 
 def test_nothing_turns_the_flips_back_and_all_else_is_as_the_config_says(config, tmp_path):
     config.augment.update({"rotate": True, "hue": 8.0})
-    write_paper_set(config.dataset, tmp_path / "set")
+    write_paper_set(FieldSetSettings.from_config(config.dataset), tmp_path / "set")
     changed = on_paper_set(config, tmp_path / "set")
-    plain = augmentation(changed)
+    plain = checked(Augment, changed.augment, "config.augment")
     assert plain == Augment(hue=8.0)
     matrices = [random_matrix(plain, 96, 128, (96, 128), np.random.default_rng(seed)) for seed in range(8)]
     np.testing.assert_array_equal(matrices, [np.eye(3)] * 8)

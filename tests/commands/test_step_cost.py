@@ -12,8 +12,6 @@ from tests.input import crop_sets, painted
 from wbcjax.batch import Batch, CropBatch
 from wbcjax.commands.plan import step_cost as module
 from wbcjax.commands.plan.step_cost import StepCost, step_cost
-from wbcjax.input.crop_pipeline import crop_batches
-from wbcjax.input.pipeline import train_batches
 
 pytestmark = pytest.mark.slow
 
@@ -94,14 +92,15 @@ def test_fields_are_planned_for_as_the_pipeline_gives_them():
     fields = painted.source_of([painted.painted_field(rng, 48, 64, cells=2, name=f"{i}.png") for i in range(4)])
     config = base.mask_rcnn()
     config.dataset.canvas, config.dataset.max_cells, config.train.batch_size = CANVAS, 5, 3
-    with contextlib.closing(train_batches(fields, config, seed=0)) as batches:
+    setup = painted.settings(CANVAS, batch_size=3, max_cells=5)
+    with contextlib.closing(painted.open_batches(fields, setup, seed=0)) as batches:
         assert_alike(module._batch(config, 3), next(batches))
 
 
 def test_crops_are_planned_for_as_the_pipeline_gives_them():
     crops = crop_sets.source_of([np.zeros((20, 20, 3), np.uint8)] * 8, [0, 1, 2, 0, 1, 2, 0, 1])
     config = classifier()
-    with contextlib.closing(crop_batches(crops, config, seed=0)) as batches:
+    with contextlib.closing(crop_sets.open_batches(crops, crop_sets.settings(CANVAS, 8), seed=0)) as batches:
         assert_alike(module._batch(config, 8), next(batches))
 
 

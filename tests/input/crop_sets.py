@@ -2,33 +2,37 @@
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from ml_collections import ConfigDict
 
+from wbcjax.input.augment import Augment
+from wbcjax.input.crop_pipeline import crop_batches
 from wbcjax.input.crop_set import CropSource
 from wbcjax.input.digest import Item
+from wbcjax.input.mix import Mix
+from wbcjax.input.pipeline import Stream
+from wbcjax.input.settings import CropSetSettings, SplitSettings
 
 CLASSES = ("myeloma", "other")
 
 
-def describe(folder: Path, classes: tuple[str, ...] = CLASSES, val_crops: Path | str = "", **split) -> ConfigDict:
-    """An experiment's `dataset`, as far as building reads it."""
-    return ConfigDict(
-        {
-            "name": "crops",
-            "crops": str(folder),
-            "val_crops": str(val_crops),
-            "classes": classes,
-            "enhance": "none",
-            "split": {"seed": 0, "train_fraction": 0.5, "train_names": (), "val_names": ()} | split,
-        }
+def describe(
+    folder: Path, classes: tuple[str, ...] = CLASSES, val_crops: Path | str = "", **split: Any
+) -> CropSetSettings:
+    """Settings of crops, the fields of half of which train."""
+    return CropSetSettings(
+        crops=str(folder),
+        val_crops=str(val_crops),
+        classes=classes,
+        split=replace(SplitSettings(train_fraction=0.5), **split),
     )
 
 
-def write_crops(folder: Path, counts: dict[str, int], seed: int = 0) -> ConfigDict:
+def write_crops(folder: Path, counts: dict[str, int], seed: int = 0) -> CropSetSettings:
     """A folder of each class with crops "0.png", "1.png", ... of random pixels, and nothing beside."""
     rng = np.random.default_rng(seed)
     for name, count in counts.items():
@@ -46,7 +50,7 @@ def write_table(folder: Path, rows: Sequence[tuple[str, str, str]]) -> None:
         writer.writerows([name.split("/")[0], name, "", group, field] for name, field, group in rows)
 
 
-def crops_of_fields(folder: Path, fields: int, of_each: int = 2) -> ConfigDict:
+def crops_of_fields(folder: Path, fields: int, of_each: int = 2) -> CropSetSettings:
     """Crops of both classes from fields "0.jpg", "1.jpg", ..., without groups."""
     config = write_crops(folder, dict.fromkeys(CLASSES, fields * of_each))
     rows = [(f"{name}/{i}.png", f"{i % fields}.jpg", "") for name in CLASSES for i in range(fields * of_each)]
@@ -67,9 +71,21 @@ def source_of(
     return CropSource(records, items, classes)
 
 
-def settings(canvas: tuple[int, int], batch_size: int = 4, balance: bool = False, **augment) -> ConfigDict:
-    """An experiment's config, as far as the pipeline reads it; nothing is augmented but as told."""
-    augment = {"scale": (1.0, 1.0)} | augment
-    dataset = {"canvas": canvas, "balance": balance}
-    mix = {"mixup": 0.0, "cutmix": 0.0}
-    return ConfigDict({"dataset": dataset, "augment": augment, "mix": mix, "train": {"batch_size": batch_size}})
+class Setup(NamedTuple):
+    """What a stream of batches is made by."""
+
+    dataset: CropSetSettings
+    augment: Augment
+    mix: Mix
+    batch_size: int
+
+
+def settings(canvas: tuple[int, int], batch_size: int = 4, balance: bool = False, **augment) -> Setup:
+    """Nothing is mixed, nor augmented but as told."""
+    return Setup(CropSetSettings(canvas=canvas, balance=balance), Augment(**augment), Mix(), batch_size)
+
+
+def open_batches(source: CropSource, setup: Setup, seed: int, process_index: int = 0, process_count: int = 1):
+    """The stream of batches of a process."""
+    wanted = Stream(setup.batch_size, seed, process_index, process_count)
+    return crop_batches(source, setup.dataset, setup.augment, setup.mix, wanted)

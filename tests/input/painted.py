@@ -1,14 +1,17 @@
 """Fields whose pixels spell out their masks: cell k is full brightness in channel k, and nothing else is."""
 
 import json
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 
+from wbcjax.input.augment import Augment
 from wbcjax.input.digest import Item
 from wbcjax.input.field_set import Source
+from wbcjax.input.pipeline import Stream, train_batches
+from wbcjax.input.settings import FieldSetSettings
 from wbcjax.smear.field import Cell, SmearField, text_rle
 
 
@@ -56,13 +59,20 @@ def record(field: SmearField) -> dict:
     return {"image": png, "name": field.name.encode(), "group": b"", **size, "cells": cells}
 
 
-def settings(canvas: tuple[int, int], batch_size: int = 2, max_cells: int = 4, **augment) -> ConfigDict:
-    """An experiment's config, as far as the pipeline reads it; nothing is augmented but as told."""
-    augment = {"scale": (1.0, 1.0)} | augment
-    return ConfigDict(
-        {
-            "dataset": {"canvas": canvas, "max_cells": max_cells},
-            "augment": augment,
-            "train": {"batch_size": batch_size},
-        }
-    )
+class Setup(NamedTuple):
+    """What a stream of batches is made by."""
+
+    dataset: FieldSetSettings
+    augment: Augment
+    batch_size: int
+
+
+def settings(canvas: tuple[int, int], batch_size: int = 2, max_cells: int = 4, **augment) -> Setup:
+    """Nothing is augmented but as told."""
+    return Setup(FieldSetSettings(canvas=canvas, max_cells=max_cells), Augment(**augment), batch_size)
+
+
+def open_batches(source: Source, setup: Setup, seed: int, process_index: int = 0, process_count: int = 1):
+    """The stream of batches of a process."""
+    wanted = Stream(setup.batch_size, seed, process_index, process_count)
+    return train_batches(source, setup.dataset, setup.augment, wanted)

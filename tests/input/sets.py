@@ -2,40 +2,40 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-from ml_collections import ConfigDict
 
 from wbcjax.input.field_set import source
+from wbcjax.input.settings import CropSetSettings, FieldSetSettings, SplitSettings
 from wbcjax.smear.field import SmearField
 
-SPLIT = {"seed": 0, "train_fraction": 0.5, "train_names": (), "val_names": ()}
+SPLIT = SplitSettings(train_fraction=0.5)
+Dataset = TypeVar("Dataset", FieldSetSettings, CropSetSettings)
 HEIGHT, WIDTH = 24, 32
 SQUARE = ([5, 20, 20, 5], [4, 4, 15, 15])  # x, y: the cell that sets of `write_format` show
 POINTS = [[float(x), float(y)] for x, y in zip(*SQUARE, strict=True)]
 
 
-def describe(annotations: Path, images: Path, name: str = "via", classes: tuple[str, ...] = ("cell",)) -> ConfigDict:
-    """An experiment's `dataset`, as far as building reads it."""
-    return ConfigDict(
-        {
-            "name": name,
-            "annotations": str(annotations),
-            "images": str(images),
-            "on_error": "raise",
-            "classes": classes,
-            "class_attribute": "cell",
-            "class_of": (),
-            "group_attribute": None,
-            "split": SPLIT,
-            "max_cells": 5,
-        }
+def describe(
+    annotations: Path, images: Path, name: str = "via", classes: tuple[str, ...] = ("cell",)
+) -> FieldSetSettings:
+    """Settings of annotated fields, half of which train."""
+    return FieldSetSettings(
+        name=name, annotations=str(annotations), images=str(images), classes=classes, split=SPLIT, max_cells=5
     )
 
 
-def write_via_set(folder: Path, cells: list[int], height: int = HEIGHT, width: int = WIDTH) -> ConfigDict:
+def changed(dataset: Dataset, **changes: Any) -> Dataset:
+    """The settings with some of them, or of their split, replaced."""
+    of_split = {name: changes.pop(name) for name in list(changes) if hasattr(dataset.split, name)}
+    return replace(dataset, split=replace(dataset.split, **of_split), **changes)
+
+
+def write_via_set(folder: Path, cells: list[int], height: int = HEIGHT, width: int = WIDTH) -> FieldSetSettings:
     """A VIA set of an image, "0.png" and so on, for each number of cells; "blast" and "other" by turns."""
     for i in range(len(cells)):
         write_image(folder / "images" / f"{i}.png", i, height, width)
@@ -64,7 +64,7 @@ def write_via(folder: Path, classes: list[str], cells: list[int]) -> None:
 
 def write_coco(
     folder: Path, images: list[dict], annotations: list[dict], class_names: tuple[str, ...] = ("cell",)
-) -> ConfigDict:
+) -> FieldSetSettings:
     """A COCO file of images, numbered from 1 and 24 x 32 pixels, and its config; the images are in `images`."""
     data = {
         "images": [{"id": i, "height": HEIGHT, "width": WIDTH} | image for i, image in enumerate(images, start=1)],
@@ -75,7 +75,7 @@ def write_coco(
     return describe(folder / "coco.json", folder / "images", "coco", class_names)
 
 
-def write_format(folder: Path, name: str) -> ConfigDict:
+def write_format(folder: Path, name: str) -> FieldSetSettings:
     """A set in one of the formats: a field "a" with one cell, SQUARE, and a field "b" without; class "cell"."""
     if name != "mask_folders":
         write_image(folder / "images/a.png", 1)
@@ -83,7 +83,7 @@ def write_format(folder: Path, name: str) -> ConfigDict:
     return WRITERS[name](folder)
 
 
-def _via(folder: Path) -> ConfigDict:
+def _via(folder: Path) -> FieldSetSettings:
     shape = {"name": "polygon", "all_points_x": SQUARE[0], "all_points_y": SQUARE[1]}
     region = {"shape_attributes": shape, "region_attributes": {"cell": "cell"}}
     entries = {
@@ -99,13 +99,13 @@ def _via(folder: Path) -> ConfigDict:
     return describe(folder / "via.json", folder / "images")
 
 
-def _coco(folder: Path) -> ConfigDict:
+def _coco(folder: Path) -> FieldSetSettings:
     polygon = [value for point in POINTS for value in point]
     annotation = {"image_id": 1, "category_id": 1, "segmentation": [polygon], "iscrowd": 0}
     return write_coco(folder, [{"file_name": "a.png"}, {"file_name": "b.png"}], [annotation])
 
 
-def _labelme(folder: Path) -> ConfigDict:
+def _labelme(folder: Path) -> FieldSetSettings:
     shape = {"label": "cell", "points": POINTS, "shape_type": "polygon", "group_id": None}
     size = {"imageHeight": HEIGHT, "imageWidth": WIDTH, "imageData": None}
     (folder / "labelme").mkdir()
@@ -115,14 +115,14 @@ def _labelme(folder: Path) -> ConfigDict:
     return describe(folder / "labelme", folder / "images", "labelme")
 
 
-def _label_images(folder: Path) -> ConfigDict:
+def _label_images(folder: Path) -> FieldSetSettings:
     (folder / "labels").mkdir()
     cv2.imwrite(str(folder / "labels/a.png"), square_mask())
     cv2.imwrite(str(folder / "labels/b.png"), np.zeros((HEIGHT, WIDTH), np.uint8))
     return describe(folder / "labels", folder / "images", "label_images")
 
 
-def _mask_folders(folder: Path) -> ConfigDict:
+def _mask_folders(folder: Path) -> FieldSetSettings:
     root = folder / "stage1"
     for stem in "ab":
         write_image(root / stem / "images" / f"{stem}.png", ord(stem))
@@ -131,7 +131,7 @@ def _mask_folders(folder: Path) -> ConfigDict:
     return describe(root, root, "mask_folders")
 
 
-def _voc(folder: Path) -> ConfigDict:
+def _voc(folder: Path) -> FieldSetSettings:
     (folder / "voc").mkdir()
     size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"
     box = "<bndbox><xmin>6</xmin><ymin>5</ymin><xmax>20</xmax><ymax>15</ymax></bndbox>"  # from 1, both ends within
@@ -148,7 +148,7 @@ def square_mask() -> np.ndarray:
     return mask
 
 
-WRITERS: dict[str, Callable[[Path], ConfigDict]] = {
+WRITERS: dict[str, Callable[[Path], FieldSetSettings]] = {
     "via": _via,
     "coco": _coco,
     "labelme": _labelme,
@@ -158,7 +158,7 @@ WRITERS: dict[str, Callable[[Path], ConfigDict]] = {
 }
 
 
-def both_sides(config: ConfigDict, cache: Path) -> dict[str, SmearField]:
+def both_sides(config: FieldSetSettings, cache: Path) -> dict[str, SmearField]:
     """All fields of a built set by name."""
     return {
         s.names[i]: s.field(i)

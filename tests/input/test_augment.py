@@ -8,18 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from tests.input.painted import boxed_field, painted_field, source_of
+from tests.input.painted import boxed_field, open_batches, painted_field, source_of
 from tests.input.painted import settings as config_of
 from wbcjax.batch import Batch
 from wbcjax.input.augment import Augment, random_colour, random_matrix, warp
-from wbcjax.input.pipeline import fit, train_batches
+from wbcjax.input.pipeline import fit
 from wbcjax.smear.field import Cell, SmearField, text_rle
 
 LUMA = np.array([0.299, 0.587, 0.114])  # of Rec. 601, as in NTSC
 
 
 def one_batch(field, canvas, seed=0, **augment) -> Batch:
-    batches = train_batches(source_of([field]), config_of(canvas, batch_size=1, **augment), seed=seed)
+    batches = open_batches(source_of([field]), config_of(canvas, batch_size=1, **augment), seed=seed)
     batch = next(batches)
     batches.close()
     return batch

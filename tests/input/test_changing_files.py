@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.input import crop_sets
-from tests.input.sets import both_sides, write_image, write_via_set
+from tests.input.sets import both_sides, changed, write_image, write_via_set
 from wbcjax.input import contents, crop_set, field_set
 from wbcjax.input.crop_set import crop_source
 from wbcjax.input.digest import Digests
@@ -95,13 +95,13 @@ def test_a_crop_that_changes_under_the_builder_is_noticed(tmp_path, monkeypatch)
 
 def test_the_limit_of_pixels_of_a_config_holds_for_fields_and_crops(tmp_path):
     fields = write_via_set(tmp_path, cells=[1, 1])
-    fields.max_pixels = 24 * 32 - 1
+    fields = changed(fields, max_pixels=24 * 32 - 1)
     with pytest.raises(AnnotationError, match="claims 32 x 24 pixels, and 767 are allowed"):
         source(fields, "train", tmp_path / "cache")
-    fields.max_pixels = 24 * 32
+    fields = changed(fields, max_pixels=24 * 32)
     assert len(source(fields, "train", tmp_path / "cache"))
     crops = crop_sets.crops_of_fields(tmp_path / "crops", 4)
-    crops.max_pixels = 79
+    crops = changed(crops, max_pixels=79)
     with pytest.raises(ValueError, match="claims 10 x 8 pixels, and 79 are allowed"):
         crop_source(crops, "train", tmp_path / "cache")
 

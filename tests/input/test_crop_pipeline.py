@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.input.crop_sets import settings, source_of
+from tests.input.crop_sets import open_batches, settings, source_of
 from wbcjax.batch import CropBatch
 from wbcjax.input import pipeline
-from wbcjax.input.crop_pipeline import crop_batches, fit_crop
+from wbcjax.input.crop_pipeline import fit_crop
 from wbcjax.input.crop_set import CropSource
+from wbcjax.input.mix import Mix
 
 CANVAS = (24, 24)
 EVERYTHING = {
@@ -41,7 +42,7 @@ def random_source(labels: list[int]) -> CropSource:
 
 
 def take(count: int, source: CropSource, config, **options) -> list[CropBatch]:
-    with contextlib.closing(crop_batches(source, config, **{"seed": 0} | options)) as batches:
+    with contextlib.closing(open_batches(source, config, **{"seed": 0} | options)) as batches:
         return list(itertools.islice(batches, count))
 
 
@@ -74,13 +75,13 @@ def test_the_same_seed_gives_the_same_batches_whatever_the_threads(monkeypatch, 
 def test_a_restored_state_goes_on_with_the_very_next_batch(balance):
     source, config = random_source([0, 1, 1, 1, 2]), settings(CANVAS, balance=balance, **EVERYTHING)
     expected = take(9, source, config)
-    running = crop_batches(source, config, seed=0)
+    running = open_batches(source, config, seed=0)
     for _ in range(4):
         next(running)
     state = running.get_state()
     running.close()
 
-    resumed = crop_batches(source, config, seed=0)
+    resumed = open_batches(source, config, seed=0)
     resumed.set_state(state)
     assert_same([next(resumed) for _ in range(5)], expected[4:])
     resumed.close()
@@ -152,7 +153,7 @@ def test_without_augmentation_training_shows_what_prediction_does(canvas):
 def test_a_mixed_crop_has_as_much_of_each_class_as_it_shows_of_its_crops():
     shades = np.array([0, 100, 200])
     config = settings(CANVAS, batch_size=30, balance=True)
-    config.mix.mixup = 1.0
+    config = config._replace(mix=Mix(mixup=1.0))
     source = source_of([np.full((9, 9, 3), shade, np.uint8) for shade in shades], [0, 1, 2])
     (batch,) = take(1, source, config)
     np.testing.assert_allclose(batch.image.mean(axis=(1, 2, 3)), batch.target @ shades, atol=0.51)
@@ -253,12 +254,7 @@ def test_a_crop_too_thin_to_show_gives_its_mean_colour():
 
 def test_a_batch_that_processes_cannot_share_is_refused():
     with pytest.raises(ValueError, match=r"train.batch_size is 4; make it a multiple of the 3 processes"):
-        crop_batches(random_source([0, 1]), settings(CANVAS, batch_size=4), seed=0, process_count=3)
-
-
-def test_a_misspelt_augmentation_is_refused_by_name():
-    with pytest.raises(TypeError, match="flip_horizontally"):
-        crop_batches(random_source([0, 1]), settings(CANVAS, flip_horizontally=True), seed=0)
+        open_batches(random_source([0, 1]), settings(CANVAS, batch_size=4), seed=0, process_count=3)
 
 
 def test_a_crop_that_cannot_be_read_stops_the_stream_with_its_name():

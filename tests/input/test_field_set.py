@@ -7,17 +7,18 @@ import sys
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
-from tests.input.sets import SPLIT, both_sides, write_via, write_via_set
+from tests.input.sets import SPLIT, both_sides, changed, write_via, write_via_set
 from wbcjax.enhance import METHODS
 from wbcjax.input import field_set
 from wbcjax.input.field_set import source
+from wbcjax.input.settings import FieldSetSettings, SyntheticSettings
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import AnnotationError, SmearField
 from wbcjax.smear.read import read
@@ -74,8 +75,7 @@ def test_the_same_inputs_are_not_built_twice(tmp_path, no_building):
     no_building()
     again = both_sides(config, tmp_path / "cache")
     assert list(again) == list(first)
-    config.max_cells, config.split = 7, dict(config.split)  # not part of the content
-    both_sides(config, tmp_path / "cache")
+    both_sides(changed(config, max_cells=7), tmp_path / "cache")
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
@@ -89,18 +89,18 @@ def test_changed_annotations_classes_and_splits_are_seen(tmp_path):
     assert {f.cells[0].label for f in both_sides(config, cache).values()} == {1}
     write_via(tmp_path, ["other"], [1, 1, 1, 1])
     assert {f.cells[0].label for f in both_sides(config, cache).values()} == {2}
-    config.class_of = (("other", "blast"),)
+    config = changed(config, class_of=(("other", "blast"),))
     assert {f.cells[0].label for f in both_sides(config, cache).values()} == {1}
-    config.class_of = (("other", ""),)
+    config = changed(config, class_of=(("other", ""),))
     assert {len(f.cells) for f in both_sides(config, cache).values()} == {0}
-    config.split.val_names = ("2.png",)
+    config = changed(config, val_names=("2.png",))
     assert source(config, "val", cache).names == ("2.png",)
     assert source(config, "train", cache).names == ("0.png", "1.png", "3.png")
 
 
 def test_a_name_list_that_changes_in_its_file_is_seen(tmp_path):
     config = write_via_set(tmp_path, cells=[1, 1, 1])
-    config.split.val_names = (str(tmp_path / "val.txt"),)
+    config = changed(config, val_names=(str(tmp_path / "val.txt"),))
     for names in (("0.png",), ("1.png", "2.png")):
         (tmp_path / "val.txt").write_text("\n".join(names))
         assert source(config, "val", tmp_path / "cache").names == names
@@ -117,20 +117,13 @@ def test_a_changed_image_is_seen_though_its_annotations_stay(tmp_path):
 def test_a_set_holds_its_images_enhanced_and_another_enhancement_is_another_set(tmp_path, method):
     config = write_via_set(tmp_path, cells=[1, 1, 0])
     plain = both_sides(config, tmp_path / "cache")
-    config.enhance = method
+    config = changed(config, enhance=method)
     enhanced = both_sides(config, tmp_path / "cache")
     for name, field in plain.items():
         np.testing.assert_array_equal(enhanced[name].image(), METHODS[method](field.image()))
         assert (enhanced[name].image() != field.image()).any()
-    config.enhance = "none"
+    config = changed(config, enhance="none")
     assert (both_sides(config, tmp_path / "cache")["0.png"].image() == plain["0.png"].image()).all()
-
-
-def test_an_enhancement_that_there_is_not_is_refused_with_those_there_are(tmp_path):
-    config = write_via_set(tmp_path, cells=[1, 1])
-    config.enhance = "hist"
-    with pytest.raises(ValueError, match=r"dataset\.enhance is 'hist'; give one of 'none', 'he', .*'eff'"):
-        source(config, "train", tmp_path / "cache")
 
 
 def test_an_image_that_goes_missing_is_reported_and_the_built_set_kept(tmp_path, no_building):
@@ -164,15 +157,15 @@ def test_a_build_that_fails_halfway_leaves_nothing_to_be_read(tmp_path, monkeypa
 def test_a_build_that_is_killed_leaves_nothing_to_be_read(tmp_path):
     config = write_via_set(tmp_path, cells=[1] * 6)
     script = f"""
-        import json, os
-        from ml_collections import ConfigDict
+        import os
         from wbcjax.input import field_set
+        from wbcjax.input.settings import FieldSetSettings, SplitSettings, SyntheticSettings
         record, seen = field_set._cell_record, []
         def killed(*cell):
             seen.append(cell)
             return record(*cell) if len(seen) < 5 else os._exit(9)
         field_set._cell_record = killed
-        field_set.source(ConfigDict(json.loads({config.to_json()!r})), "train", {str(tmp_path / "cache")!r})
+        field_set.source({config!r}, "train", {str(tmp_path / "cache")!r})
     """
     root = Path(__file__).parents[2]
     died = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=root, capture_output=True, check=False)
@@ -224,7 +217,7 @@ def test_a_disk_that_cannot_be_written_is_told(tmp_path):
 
 def test_a_split_tells_how_many_cells_each_field_has_and_takes_any_number(tmp_path):
     config = write_via_set(tmp_path, cells=[1, 4, 3])
-    config.max_cells, config.split.train_fraction = 2, 1.0  # which is for training: any field can be scored
+    config = changed(config, max_cells=2, train_fraction=1.0)  # which is for training: any field can be scored
     opened = source(config, "train", tmp_path / "cache")
     assert opened.cells == {"0.png": 1, "1.png": 4, "2.png": 3}
     assert len(opened.field(1).cells) == 4
@@ -232,23 +225,16 @@ def test_a_split_tells_how_many_cells_each_field_has_and_takes_any_number(tmp_pa
 
 def test_an_empty_split_is_refused_and_the_other_one_can_be_used(tmp_path):
     config = write_via_set(tmp_path, cells=[1, 1])
-    config.split.train_fraction = 1.0
+    config = changed(config, train_fraction=1.0)
     with pytest.raises(ValueError, match=r"split 'val' has no fields .*'train': 2"):
         source(config, "val", tmp_path / "cache")
     assert len(source(config, "train", tmp_path / "cache")) == 2
 
 
 @pytest.fixture
-def rendered() -> ConfigDict:
-    return ConfigDict(
-        {
-            "name": "synthetic",
-            "classes": synthetic.CLASSES,
-            "synthetic": {"count": 5, "seed": 11, "height": 80, "width": 96, "cells": (1, 2)},
-            "split": SPLIT,
-            "max_cells": 4,
-        }
-    )
+def rendered() -> FieldSetSettings:
+    drawn = SyntheticSettings(count=5, seed=11, height=80, width=96, cells=(1, 2))
+    return FieldSetSettings(name="synthetic", classes=synthetic.CLASSES, synthetic=drawn, split=SPLIT, max_cells=4)
 
 
 def test_synthetic_fields_are_stored_without_loss(tmp_path, rendered):
@@ -269,15 +255,14 @@ def test_synthetic_sets_are_kept_until_parameters_or_the_renderer_change(tmp_pat
     both_sides(rendered, tmp_path / "cache")
     assert len(calls) == 2, "opening a kept set renders one field, to compare"
 
-    rendered.synthetic.seed = 12
-    assert set(both_sides(rendered, tmp_path / "cache")) != set(before)
+    later = replace(rendered, synthetic=replace(rendered.synthetic, seed=12))
+    assert set(both_sides(later, tmp_path / "cache")) != set(before)
 
     def darker(*args) -> SmearField:
         field = render(*args)
         field.image()[:] //= 2
         return field
 
-    rendered.synthetic.seed = 11
     monkeypatch.setattr(synthetic, "render", darker)
     after = both_sides(rendered, tmp_path / "cache")
     for name, field in before.items():
@@ -285,6 +270,6 @@ def test_synthetic_sets_are_kept_until_parameters_or_the_renderer_change(tmp_pat
 
 
 def test_classes_that_the_renderer_does_not_draw_are_refused(tmp_path, rendered):
-    rendered.classes = ("blast",)
+    rendered = changed(rendered, classes=("blast",))
     with pytest.raises(ValueError, match="synthetic fields have"):
         source(rendered, "train", tmp_path / "cache")

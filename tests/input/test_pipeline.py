@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from tests.input.painted import painted_field, settings, source_of
+from tests.input.painted import open_batches, painted_field, settings, source_of
 from wbcjax.batch import Batch
 from wbcjax.input import pipeline
 from wbcjax.input.field_set import Source
-from wbcjax.input.pipeline import train_batches
 from wbcjax.smear.field import Cell, SmearField, text_rle
 
 CANVAS = (64, 64)
@@ -38,7 +37,7 @@ def painted_source(count: int) -> Source:
 
 
 def take(count: int, source: Source, config, **options) -> list[Batch]:
-    with contextlib.closing(train_batches(source, config, **options)) as batches:
+    with contextlib.closing(open_batches(source, config, **options)) as batches:
         return list(itertools.islice(batches, count))
 
 
@@ -66,13 +65,13 @@ def test_the_same_seed_gives_the_same_batches_whatever_the_threads(monkeypatch):
 def test_a_restored_state_goes_on_with_the_very_next_batch():
     source, config = painted_source(5), settings(CANVAS, **EVERYTHING)
     expected = take(9, source, config, seed=0)
-    running = train_batches(source, config, seed=0)
+    running = open_batches(source, config, seed=0)
     for _ in range(4):
         next(running)
     state = running.get_state()
     running.close()
 
-    resumed = train_batches(source, config, seed=0)
+    resumed = open_batches(source, config, seed=0)
     resumed.set_state(state)
     assert_same([next(resumed) for _ in range(5)], expected[4:])
     resumed.close()
@@ -83,12 +82,12 @@ def test_a_restored_state_goes_on_with_the_very_next_batch():
 def test_a_state_saved_by_some_processes_resumes_any_other_number(before, after):
     source, config = painted_source(5), settings(CANVAS, batch_size=4, **EVERYTHING)
     expected = take(4, source, config, seed=0)
-    first = [train_batches(source, config, seed=0, process_index=i, process_count=before) for i in range(before)]
+    first = [open_batches(source, config, seed=0, process_index=i, process_count=before) for i in range(before)]
     for _ in range(2):
         assert [next(share) for share in first]
     states = [share.get_state() for share in first]
     assert all(state == states[0] for state in states)
-    then = [train_batches(source, config, seed=0, process_index=i, process_count=after) for i in range(after)]
+    then = [open_batches(source, config, seed=0, process_index=i, process_count=after) for i in range(after)]
     for share in then:
         share.set_state(states[0])
     assert_same([joined([next(share) for share in then]) for _ in range(2)], expected[2:])
@@ -143,12 +142,7 @@ def test_the_index_of_a_row_leads_to_its_field():
 
 def test_a_batch_that_processes_cannot_share_is_refused():
     with pytest.raises(ValueError, match=r"train.batch_size is 4; make it a multiple of the 3 processes"):
-        train_batches(painted_source(2), settings(CANVAS, batch_size=4), seed=0, process_count=3)
-
-
-def test_a_misspelt_augmentation_is_refused_by_name():
-    with pytest.raises(TypeError, match="flip_horizontally"):
-        train_batches(painted_source(2), settings(CANVAS, flip_horizontally=True), seed=0)
+        open_batches(painted_source(2), settings(CANVAS, batch_size=4), seed=0, process_count=3)
 
 
 def test_without_augmentation_a_field_fits_the_canvas_so_that_boxes_map_back_by_the_scale():

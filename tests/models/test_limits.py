@@ -21,7 +21,7 @@ def test_more_cells_than_a_batch_holds_names_fields_and_every_limit_and_what_is_
     config = smear_demo.get_config()
     cells = {"train": {"a.png": 90, "b.png": 3, "c.png": 17}, "val": {"d.png": 4}}
     with pytest.raises(ValueError, match=r"dataset\.max_cells is 16; set it to 90 or more, for") as refused:
-        check_room(config, cells)
+        check_room(config.model, config.dataset.max_cells, cells)
     told = str(refused.value)
     assert "  a.png: 90 cells\n  c.png: 17 cells" in told
     assert "b.png" not in told
@@ -32,15 +32,15 @@ def test_more_cells_than_a_batch_holds_names_fields_and_every_limit_and_what_is_
         part, _, key = name.partition(".")
         config.model[part][key] = int(value)
     config.dataset.max_cells = 90
-    check_room(config, cells)
+    check_room(config.model, config.dataset.max_cells, cells)
     assert not caplog.text
 
 
 def test_cells_to_validate_on_need_no_room_in_a_batch_but_places_to_be_found(caplog):
     config = smear_demo.get_config()
-    check_room(config, {"train": {"a.png": 8}, "val": {"b.png": 32}})
+    check_room(config.model, config.dataset.max_cells, {"train": {"a.png": 8}, "val": {"b.png": 32}})
     assert not caplog.text
-    check_room(config, {"train": {"a.png": 8}, "val": {"b.png": 33}})
+    check_room(config.model, config.dataset.max_cells, {"train": {"a.png": 8}, "val": {"b.png": 33}})
     assert "a field has 33 cells, and the model can find no more than 32 of them" in caplog.text
     assert "--config.model.detection.per_image=99 (32 now)" in caplog.text
 

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from ml_collections import ConfigDict
 
-from tests.input.sets import write_via_set
+from tests.input.sets import changed, write_via_set
 from tests.models import small
+from wbcjax.input.augment import Augment
 from wbcjax.input.field_set import source
-from wbcjax.input.pipeline import train_batches
+from wbcjax.input.pipeline import Stream, train_batches
 from wbcjax.models import mask_rcnn
 from wbcjax.models import settings as s
 from wbcjax.models.box_head import BoxHead
@@ -241,12 +241,9 @@ def test_the_mask_loss_is_the_mean_over_rois_of_outlined_cells(network):
 def test_fields_without_cells_train_as_negatives_from_their_files_to_the_losses(network, tmp_path):
     model, variables = network
     dataset = write_via_set(tmp_path, cells=[0, 0], height=48, width=80)
-    dataset.split.train_fraction = 1.0
-    dataset.update({"canvas": small.CANVAS, "max_cells": small.CELLS})
+    dataset = changed(dataset, train_fraction=1.0, canvas=small.CANVAS, max_cells=small.CELLS)
     fields = source(dataset, "train", tmp_path / "cache")
-    batches = train_batches(
-        fields, ConfigDict({"dataset": dataset, "augment": {"scale": (1.0, 1.0)}, "train": {"batch_size": 2}}), seed=0
-    )
+    batches = train_batches(fields, dataset, Augment(), Stream(batch_size=2, seed=0))
     batch = next(batches)
     batches.close()
     assert sorted(batch.index) == [0, 1]

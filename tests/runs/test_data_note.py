@@ -8,21 +8,21 @@ from pathlib import Path
 
 import cv2
 import pytest
-from ml_collections import ConfigDict
 
-from tests.input.sets import write_image, write_via, write_via_set
+from tests.input.sets import changed, write_image, write_via, write_via_set
 from wbcjax.input.digest import Item
 from wbcjax.input.field_set import sources
+from wbcjax.input.settings import CropSetSettings, FieldSetSettings, SplitSettings
 from wbcjax.runs.data_note import (
     NOTE,
     Note,
     changes_since,
     check_moved,
+    in_noted_folder,
     note_in,
     note_of,
     refuse_forgotten,
     settle_parts,
-    to_noted_folder,
     without,
 )
 from wbcjax.smear.field import read_image
@@ -56,23 +56,20 @@ def begun(workdir: Path, note: Note) -> Path:
     return workdir
 
 
-CONFIG = ConfigDict({"init_from": ""})
-
-
 def test_a_set_that_grows_under_a_run_validates_on_nothing_that_trained(tmp_path):
     """The figures of the report: 40 fields become 120, and the split is another one."""
     cache = tmp_path / "cache"
     config = write_via_set(tmp_path, cells=[1] * 40, height=24, width=24)
-    first, note = settle_parts(sources(config, cache), CONFIG, tmp_path / "run")
+    first, note = settle_parts(sources(config, cache), "", tmp_path / "run")
     begun(tmp_path / "run", note)
     for i in range(40, 120):
         write_image(tmp_path / f"images/{i}.png", i, 24, 24)
     write_via(tmp_path, ["blast"], [1] * 120)
-    config.split.seed = 7
+    config = changed(config, seed=7)
     grown = sources(config, cache)
     leak = set(grown["val"].names) & set(first["train"].names)
     assert leak, "without a note they would be scored"
-    kept, again = settle_parts(grown, CONFIG, tmp_path / "run")
+    kept, again = settle_parts(grown, "", tmp_path / "run")
     assert set(kept["val"].names) == set(grown["val"].names) - leak
     assert kept["val"].field(0).name == kept["val"].names[0]
     assert kept["train"].names == grown["train"].names
@@ -82,8 +79,8 @@ def test_a_set_that_grows_under_a_run_validates_on_nothing_that_trained(tmp_path
 
 def test_what_was_ever_trained_on_stays_noted_through_every_start(tmp_path):
     note = note_of({"train": fields("a", "b"), "val": fields("c")})
-    _, note = settle_parts({"train": fields("d"), "val": fields("a", "e")}, CONFIG, begun(tmp_path / "1", note))
-    kept, note = settle_parts({"train": fields("f"), "val": fields("b", "d", "g")}, CONFIG, begun(tmp_path / "2", note))
+    _, note = settle_parts({"train": fields("d"), "val": fields("a", "e")}, "", begun(tmp_path / "1", note))
+    kept, note = settle_parts({"train": fields("f"), "val": fields("b", "d", "g")}, "", begun(tmp_path / "2", note))
     assert kept["val"].names == ["g"]
     assert {item.name for item in note.seen("train")} == {"a", "b", "d", "f"}
     assert {item.name for item in note.seen("val")} >= {"c", "e", "g"}
@@ -91,8 +88,8 @@ def test_what_was_ever_trained_on_stays_noted_through_every_start(tmp_path):
 
 def test_unchanged_data_keep_their_parts_and_nothing_is_told(tmp_path, caplog):
     parts = {"train": fields("a", "b"), "val": fields("c")}
-    _, note = settle_parts(parts, CONFIG, tmp_path)
-    kept, again = settle_parts(parts, CONFIG, begun(tmp_path, note))
+    _, note = settle_parts(parts, "", tmp_path)
+    kept, again = settle_parts(parts, "", begun(tmp_path, note))
     assert kept == parts
     assert again == note
     assert not caplog.text
@@ -101,7 +98,7 @@ def test_unchanged_data_keep_their_parts_and_nothing_is_told(tmp_path, caplog):
 def test_a_copy_under_another_name_counts_as_trained_on_and_is_named(tmp_path, caplog):
     kept, _ = settle_parts(
         {"train": fields("a"), "val": Fields((*fields("copy", image="pixels of a").items, *fields("b").items))},
-        CONFIG,
+        "",
         None,
     )
     assert kept["val"].names == ["b"]
@@ -128,9 +125,9 @@ def test_an_image_saved_anew_is_known_by_its_name_and_a_patient_by_its_group():
 
 def test_nothing_left_to_validate_is_an_error_and_nothing_left_to_test_waits_for_the_evaluation():
     with pytest.raises(ValueError, match=r"val: 1 of 1 left out, .*Nothing is left to score: add fields"):
-        settle_parts({"train": fields("a"), "val": fields("x", image="pixels of a")}, CONFIG, None)
+        settle_parts({"train": fields("a"), "val": fields("x", image="pixels of a")}, "", None)
     parts = {"train": fields("a"), "val": fields("b"), "test": fields("x", image="pixels of b")}
-    kept, note = settle_parts(parts, CONFIG, None)
+    kept, note = settle_parts(parts, "", None)
     assert kept["test"].names == []
     with pytest.raises(ValueError, match=r"test: 1 of 1 left out"):
         own_part(parts, "test", note, Path("run"), apart=False, moved=False)
@@ -138,9 +135,8 @@ def test_nothing_left_to_validate_is_an_error_and_nothing_left_to_test_waits_for
 
 def test_what_another_run_was_trained_on_comes_with_its_weights(tmp_path):
     origin = begun(tmp_path / "origin", note_of({"train": fields("a"), "val": fields("b")}))
-    config = ConfigDict({"init_from": str(origin)})
     parts = {"train": fields("c"), "val": fields("a", "d"), "test": fields("b", "e")}
-    kept, note = settle_parts(parts, config, None)
+    kept, note = settle_parts(parts, str(origin), None)
     assert (kept["val"].names, kept["test"].names) == (["d"], ["e"])
     assert {item.name for item in note.seen("train")} == {"a", "c"}
 
@@ -148,7 +144,7 @@ def test_what_another_run_was_trained_on_comes_with_its_weights(tmp_path):
 def test_the_note_of_a_run_that_saved_nothing_is_of_no_account(tmp_path):
     begun(tmp_path, note_of({"train": fields("a"), "val": fields("b")}))
     (tmp_path / "checkpoints/3").rmdir()
-    kept, _ = settle_parts({"train": fields("b"), "val": fields("a")}, CONFIG, tmp_path)
+    kept, _ = settle_parts({"train": fields("b"), "val": fields("a")}, "", tmp_path)
     assert kept["val"].names == ["a"]
 
 
@@ -160,7 +156,7 @@ def test_every_change_of_the_data_is_told(tmp_path, caplog):
     }
     told = "4 added (f1, f2, f3, ...), 1 gone (d), 1 with another image (b), 1 annotated otherwise (c)"
     assert changes_since(before, {name: part.items for name, part in now.items()}) == told
-    settle_parts(now, CONFIG, begun(tmp_path, before))
+    settle_parts(now, "", begun(tmp_path, before))
     assert f"the data have changed since {tmp_path} was last trained: {told}; it goes on with them" in caplog.text
     moved = {"train": fields("a", "b", "d").items, "val": fields("c", "e").items}
     assert changes_since(before, moved) == "2 in another part (d, c)"
@@ -188,19 +184,15 @@ def test_relative_paths_are_those_of_the_folder_of_the_training(tmp_path, monkey
         (tmp_path / name / "data/via.json").write_text(name)
     monkeypatch.chdir(tmp_path / "first")
     note = note_of({"train": fields("a"), "val": fields("b")})
-    paths = {
-        "annotations": "data/via.json",
-        "images": str(tmp_path / "images"),
-        "split": {"val_names": ["val.txt", "b"]},
-    }
-    dataset = ConfigDict(paths)
-    assert not to_noted_folder(dataset, note)
-    assert dataset.annotations == "data/via.json"
+    split = SplitSettings(val_names=("val.txt", "b"))
+    noted = FieldSetSettings(annotations="data/via.json", images=str(tmp_path / "images"), split=split)
+    assert in_noted_folder(noted, note) == (noted, False)
     monkeypatch.chdir(tmp_path / "second")
-    assert not to_noted_folder(dataset, note)
+    dataset, moved = in_noted_folder(noted, note)
+    assert not moved
     assert dataset.annotations == str(tmp_path / "first/data/via.json")
     assert dataset.images == str(tmp_path / "images")
-    assert list(dataset.split.val_names) == [str(tmp_path / "first/val.txt"), "b"]
+    assert dataset.split.val_names == (str(tmp_path / "first/val.txt"), "b")
     assert f"data/via.json is that of {tmp_path}/first, where the run was trained" in caplog.text
 
 
@@ -208,7 +200,8 @@ def test_data_of_the_same_path_that_are_others_are_refused_when_the_runs_own_are
     (tmp_path / "second/data").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "second")
     note = Note({"train": fields("a").items, "val": fields("b").items}, folder=str(tmp_path / "gone"))
-    assert to_noted_folder(ConfigDict({"images": "data", "split": {}}), note)
+    dataset = FieldSetSettings(images="data")
+    assert in_noted_folder(dataset, note) == (dataset, True)
     assert f"{tmp_path / 'gone/data'} is no longer there; {tmp_path / 'second/data'} is taken for it" in caplog.text
     moved = {"train": fields("a"), "val": fields("b", "c")}
     check_moved(note, moved, Path("run"))
@@ -244,13 +237,13 @@ def test_a_run_without_a_note_is_scored_whole_and_the_log_says_why(caplog):
     [
         ({}, {}, "val"),
         ({"test_fraction": 0.2}, {}, "test"),
-        ({"test_names": ["a.png"]}, {}, "test"),
+        ({"test_names": ("a.png",)}, {}, "test"),
         ({}, {"test_crops": "tested"}, "test"),
     ],
 )
 def test_the_part_that_is_scored_is_test_where_the_config_has_one(split, dataset, part):
-    whole = {"test_fraction": 0.0, "test_names": []} | split
-    assert default_part(ConfigDict({"dataset": {"split": whole} | dataset})) == part
+    assert default_part(CropSetSettings(split=SplitSettings(**split), **dataset)) == part
+    assert dataset or default_part(FieldSetSettings(split=SplitSettings(**split))) == part
 
 
 def test_the_sentence_on_a_score_says_what_the_fields_were_for():
@@ -277,11 +270,11 @@ def test_the_sentence_on_a_score_says_what_the_fields_were_for():
 def test_a_run_without_a_note_that_goes_on_is_told_what_it_is_taken_to_know(tmp_path, caplog):
     caplog.set_level("INFO", "wbcjax")
     parts = {"train": fields("a"), "val": fields("b")}
-    settle_parts(parts, CONFIG, tmp_path)
+    settle_parts(parts, "", tmp_path)
     assert not caplog.records
     (tmp_path / "checkpoints/3").mkdir(parents=True)
     (tmp_path / "data.json").write_text(json.dumps({"scale": [1, 1]}))
-    kept, _ = settle_parts(parts, CONFIG, tmp_path)
+    kept, _ = settle_parts(parts, "", tmp_path)
     assert kept == parts
     assert "notes no data: it is taken to have been trained on what trains now" in caplog.text
 

@@ -20,8 +20,9 @@ from tests.train.steps import parameters_of_steps
 from wbcjax.commands.predict.folder import predict_folder
 from wbcjax.evaluate.classification import classification_scores
 from wbcjax.evaluate.predictions import Predictions, load_predictions
+from wbcjax.input.settings import CropSetSettings
 from wbcjax.models import efficientnet
-from wbcjax.predict.classifier import crop_classifier, load_classifier
+from wbcjax.predict.classifier import crop_classifier, live_network, load_classifier
 from wbcjax.smear.crops import resize
 from wbcjax.smear.field import read_image
 from wbcjax.smear.read import read
@@ -317,7 +318,10 @@ def test_the_configs_describe_the_networks_that_they_name(variant, parameters):
     config = myeloma_efficientnet_b3.get_config(variant)
     TrainSettings.from_config(config.train)
     model = efficientnet.from_config(config.model, len(config.dataset.classes))
-    assert crop_classifier(config).classes == config.dataset.classes
+    assert (
+        crop_classifier(live_network(config.model, CLASSES), CropSetSettings.from_config(config.dataset)).classes
+        == config.dataset.classes
+    )
     wanted = efficientnet.shapes(model, tuple(config.dataset.canvas))["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(wanted)) == parameters
 

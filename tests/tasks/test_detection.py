@@ -25,6 +25,7 @@ from wbcjax import cli
 from wbcjax.evaluate import detections as saved
 from wbcjax.evaluate.scores import write_json
 from wbcjax.input.field_set import sources
+from wbcjax.input.settings import FieldSetSettings
 from wbcjax.models import mask_rcnn
 from wbcjax.predict.detector import predictor
 from wbcjax.runs.data_note import note_in, refuse_forgotten
@@ -128,7 +129,9 @@ def test_all_training_steps_run_one_compilation(run):
 def test_an_evaluation_can_be_scored_again_without_the_model(run, tmp_path):
     found = evaluate_run(run, "val", "latest", tmp_path)
     _, annotations, detections = saved.load(tmp_path / "detections.json")
-    again = all_scores(annotations, detections, load_config(run)) | {"scored": found["scored"]}
+    again = all_scores(annotations, detections, FieldSetSettings.from_config(load_config(run).dataset), 0.5) | {
+        "scored": found["scored"]
+    }
     write_json(tmp_path / "again.json", again)
     assert json.loads((tmp_path / "again.json").read_text()) == json.loads((tmp_path / "scores.json").read_text())
     assert all_tables(again) == all_tables(found)
@@ -166,7 +169,7 @@ def drawn_run(run: Path, folder: Path, **synthetic) -> Path:
 def test_drawn_images_vote_only_where_they_are_of_patients_and_never_beside_the_paper(run, tmp_path, subtypes, voted):
     config = load_config(drawn_run(run, tmp_path / "drawn", subtypes=subtypes))
     fields = [annotated([((0, 0, 10, 10), 1)])], [detected([((0, 0, 10, 10), 1, 0.99)])]
-    found = all_scores(*fields, config)
+    found = all_scores(*fields, FieldSetSettings.from_config(config.dataset), 0.5)
     text = " ".join(all_tables(found).split())
     assert ("images" in found) == ("by the vote of their cells" in text) == voted
     assert ("no subtype of images: these drawn fields mix cells of every subtype by chance" in text) != voted
@@ -176,7 +179,7 @@ def test_drawn_images_vote_only_where_they_are_of_patients_and_never_beside_the_
 def test_a_set_without_subtypes_says_that_no_cell_votes(run):
     config = load_config(run)
     config.dataset.classes = ("myeloma", "nucleus")
-    found = all_scores([annotated([])], [detected([])], config)
+    found = all_scores([annotated([])], [detected([])], FieldSetSettings.from_config(config.dataset), 0.5)
     assert "no subtype of images: no class is one of L1, L2, L3, so that no cell votes" in all_tables(found)
 
 
@@ -221,7 +224,7 @@ def test_a_task_for_a_begun_run_validates_on_nothing_that_it_was_trained_on(run)
     before = note_in(load_facts(run), run)
     assert before is not None
     trained = {item.name for item in before.seen("train")}
-    now = set(sources(config.dataset)["val"].names)
+    now = set(sources(FieldSetSettings.from_config(config.dataset))["val"].names)
     assert now & trained
     noted = note_in(detection_task(config, run).facts, run)
     assert noted is not None
@@ -353,7 +356,7 @@ def test_a_workdir_without_a_run_is_named(tmp_path):
 def test_the_best_checkpoint_is_chosen_by_boxes_where_nothing_is_outlined(tmp_path, monkeypatch, name, best_score):
     monkeypatch.setenv("WBCJAX_CACHE", str(tmp_path / "cache"))
     config = toy_config()
-    config.dataset.update(write_format(tmp_path, name))
+    config.dataset.update(dataclasses.asdict(write_format(tmp_path, name)))
     config.dataset.split.val_names = ("a.png",)  # the field with a cell
     assert detection_task(config).best_score == best_score
 
@@ -393,7 +396,9 @@ def test_every_config_describes_a_model_that_takes_its_canvas_and_a_run_that_can
     config = importlib.import_module(f"configs.{name.partition(':')[0]}").get_config(*variant)
     assert set(config) == set(base.mask_rcnn()), "base.py names every key of an experiment"
     assert plan_run(TrainSettings.from_config(config.train), 200).steps > 0
-    assert predictor(config).classes == tuple(config.dataset.classes)
+    assert predictor(config.model, FieldSetSettings.from_config(config.dataset)).classes == tuple(
+        config.dataset.classes
+    )
     model = mask_rcnn.from_config(config.model, len(config.dataset.classes) + 1)
     assert model.settings.backbone.depth == depth
 
@@ -404,9 +409,9 @@ def test_every_config_describes_a_model_that_takes_its_canvas_and_a_run_that_can
     assert found.boxes.shape == (1, config.model.detection.per_image, 4)
 
 
-@pytest.mark.parametrize("canvas", [(200, 256), (0, 64), (256,)])
+@pytest.mark.parametrize("canvas", [(200, 256), (32, 48)])
 def test_a_canvas_that_the_pyramid_cannot_halve_is_refused(canvas):
     config = toy_config()
     config.dataset.canvas = canvas
     with pytest.raises(ValueError, match=r"config\.dataset\.canvas is .* multiples of 32"):
-        predictor(config)
+        predictor(config.model, FieldSetSettings.from_config(config.dataset))

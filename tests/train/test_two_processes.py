@@ -13,6 +13,7 @@ import pytest
 
 from tests.processes import codes, start, wait_until
 from wbcjax.input.field_set import source
+from wbcjax.input.settings import FieldSetSettings
 from wbcjax.predict.detector import load
 from wbcjax.runs.folder import load_config
 from wbcjax.tasks.detection import detect_split
@@ -155,7 +156,7 @@ def test_what_two_processes_write_is_written_once(detector):
 def test_two_processes_evaluate_as_one_does_to_the_last_digit(detector):
     found = [pickle.loads((detector.folder / f"two/found.{i}").read_bytes()) for i in range(2)]
     config = load_config(detector.folder / "two")
-    val = source(config.dataset, "val", detector.folder / "cache")
+    val = source(FieldSetSettings.from_config(config.dataset), "val", detector.folder / "cache")
     assert len(val) % 2 == 1, "shares of unequal sizes"
     model = load(detector.folder / "two", "latest")
     annotated, expected = detect_split(model, val)

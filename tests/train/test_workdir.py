@@ -133,3 +133,8 @@ def test_defaults_that_an_older_run_left_out_are_no_difference(tmp_path):
     now.size = (1, 3)
     with pytest.raises(ConfigChanged, match=r"size: \[1, 2\] in the workdir, \[1, 3\] now"):
         settle_config(now, tmp_path, started=True, allow_change=False, complete=complete)
+
+
+def test_a_map_of_classes_of_an_older_run_becomes_pairs_of_texts():
+    older = {"dataset": {"name": "via", "class_of": {"blast": "L1", "unsure": ""}}}
+    assert upgrade(older)["dataset"]["class_of"] == [["blast", "L1"], ["unsure", ""]]

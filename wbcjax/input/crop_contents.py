@@ -5,11 +5,11 @@
     crops.csv               the field, and perhaps group, that each crop is from; as `wbcjax crop` writes it
     crops.json              how they were cut
 
-Without the two files, as when crops come from elsewhere, each crop is taken for a field of its own. `config` is an
-experiment's `dataset` all through (configs/base.py).
+Without the two files, as when crops come from elsewhere, each crop is taken for a field of its own.
 """
 
 import csv
+import dataclasses
 import io
 import json
 import logging
@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from ml_collections import ConfigDict
 
+from wbcjax.input.settings import CropSetSettings
 from wbcjax.input.split import read_names, split_fields
 from wbcjax.smear.crops import SETTINGS, TABLE
 from wbcjax.smear.field import read_image
@@ -64,7 +64,7 @@ class CropField(NamedTuple):
     group: str | None
 
 
-def crop_sides(config: ConfigDict) -> dict[str, list[Crop]]:
+def crop_sides(dataset: CropSetSettings) -> dict[str, list[Crop]]:
     """The crops of {"train", "val", "test"}, by class and name: those of one folder, split, or of several folders.
 
     What is split is fields, as `split_fields` does it with the fields that were annotated: all crops of a field (and
@@ -76,39 +76,43 @@ def crop_sides(config: ConfigDict) -> dict[str, list[Crop]]:
     Raises FileNotFoundError for a folder that is not there. Raises ValueError for classes, folders and tables that do
     not fit each other, with all that is wrong; and as `split_fields` does.
     """
-    classes = tuple(config.classes)
+    classes = dataset.classes
     if len(set(classes)) < 2 or len(set(classes)) < len(classes):
         raise ValueError(f"dataset.classes is {classes}; give the names of two class folders or more, each once")
-    split, test_crops = config.split, config.get("test_crops", "")
-    tests = bool(split.get("test_fraction", 0.0)) or bool(read_names(split.get("test_names", ())))
+    split, test_crops = dataset.split, dataset.test_crops
+    tests = bool(split.test_fraction) or bool(read_names(split.test_names))
     if test_crops and tests:
         raise ValueError(
             f"dataset.test_crops is {test_crops!r}, and dataset.split takes crops to test on too: leave out one or the "
             "other"
         )
-    if not config.val_crops:
-        sides = _split(_read(config, "crops"), config)
+    if not dataset.val_crops:
+        sides = _split(_read(dataset, "crops"), dataset)
     elif tests or read_names(split.train_names) or read_names(split.val_names):
         raise ValueError(
-            f"dataset.val_crops is {config.val_crops!r}, so that nothing is split, and dataset.split lists names or "
+            f"dataset.val_crops is {dataset.val_crops!r}, so that nothing is split, and dataset.split lists names or "
             "takes a part to test on: leave out one or the other, or set dataset.test_crops"
         )
     else:
-        sides = {"train": _read(config, "crops") if config.crops else [], "val": _read(config, "val_crops"), "test": []}
-    return sides | {"test": _read(config, "test_crops")} if test_crops else sides
+        sides = {
+            "train": _read(dataset, "crops") if dataset.crops else [],
+            "val": _read(dataset, "val_crops"),
+            "test": [],
+        }
+    return sides | {"test": _read(dataset, "test_crops")} if test_crops else sides
 
 
-def cut_settings(config: ConfigDict) -> dict[str, Any] | None:
+def cut_settings(dataset: CropSetSettings) -> dict[str, Any] | None:
     """How the crops were cut, as crops.json has it (`wbcjax crop` writes it); None when there is none.
 
     Crops to validate or test with that were cut otherwise are told in the log. Raises ValueError for a file that is no
     JSON.
     """
-    if not config.crops:
-        return _read_settings(Path(config.val_crops))
-    cut = _read_settings(Path(config.crops))
-    for others in filter(None, (config.val_crops, config.get("test_crops", ""))):
-        tell_other_cut(others, _read_settings(Path(others)), config.crops, cut)
+    if not dataset.crops:
+        return _read_settings(Path(dataset.val_crops))
+    cut = _read_settings(Path(dataset.crops))
+    for others in filter(None, (dataset.val_crops, dataset.test_crops)):
+        tell_other_cut(others, _read_settings(Path(others)), dataset.crops, cut)
     return cut
 
 
@@ -135,23 +139,23 @@ def check_classes(sides: dict[str, list[Crop]], classes: Sequence[str]) -> None:
             )
 
 
-def _split(crops: list[Crop], config: ConfigDict) -> dict[str, list[Crop]]:
+def _split(crops: list[Crop], dataset: CropSetSettings) -> dict[str, list[Crop]]:
     if all(crop.field == crop.name for crop in crops):
         log.warning(
             "%s: nothing says which field a crop is from (no %s), so that crops of one field may be both in train and "
             "in val, and scores look better than they are",
-            config.crops,
+            dataset.crops,
             TABLE,
         )
     fields = dict.fromkeys(CropField(crop.field, crop.field_group) for crop in crops)
-    sides = split_fields(list(fields), **config.split)
+    sides = split_fields(list(fields), **dataclasses.asdict(dataset.split))
     names = {side: {field.name for field in members} for side, members in sides.items()}
     return {side: [crop for crop in crops if crop.field in names[side]] for side in sides}
 
 
-def _read(config: ConfigDict, key: str) -> list[Crop]:
-    """The crops of the folder `config[key]`, by class and name; to learn from, every class must have some."""
-    folder, classes = Path(config[key]), tuple(config.classes)
+def _read(dataset: CropSetSettings, key: str) -> list[Crop]:
+    """The crops of the folder `key`, by class and name; to learn from, every class must have some."""
+    folder, classes = Path(getattr(dataset, key)), dataset.classes
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; set dataset.{key} to one that holds a folder of each class")
     found = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")}
@@ -185,9 +189,8 @@ def _read(config: ConfigDict, key: str) -> list[Crop]:
     if problems:
         raise ValueError(f"{folder}: these crops cannot be used\n  " + "\n  ".join(problems))
     _tell_others(folder, paths)
-    max_pixels = config.get("max_pixels", MAX_PIXELS)
     return [
-        Crop(name, path, classes.index(path.parent.name), *rows.get(name, CropField(name, None)), max_pixels)
+        Crop(name, path, classes.index(path.parent.name), *rows.get(name, CropField(name, None)), dataset.max_pixels)
         for name, path in known.items()
     ]
 

@@ -6,31 +6,30 @@ import cv2
 import grain
 import numpy as np
 from jaxtyping import Float, UInt8
-from ml_collections import ConfigDict
 
 from wbcjax.batch import CropBatch
-from wbcjax.input.augment import extent, fit_scale, random_matrix, recolour, warp
+from wbcjax.input.augment import Augment, extent, fit_scale, random_matrix, recolour, warp
 from wbcjax.input.crop_set import CropSource
 from wbcjax.input.mix import Mix, mix_crops
-from wbcjax.input.pipeline import augmentation, batched
+from wbcjax.input.pipeline import Stream, batched
+from wbcjax.input.settings import CropSetSettings
 
 
 def crop_batches(
-    source: CropSource, config: ConfigDict, *, seed: int, process_index: int = 0, process_count: int = 1
+    source: CropSource, dataset: CropSetSettings, augment: Augment, mix: Mix, wanted: Stream
 ) -> grain.DatasetIterator[CropBatch]:
-    """Endless shuffled, augmented batches: this process's part of each global batch of `config.train.batch_size`.
+    """Endless shuffled, augmented batches: this process's part of each global batch of `wanted.batch_size`.
 
-    An epoch is `len(source)` draws: of each crop once or, with `config.dataset.balance`, as many of each class, see
+    An epoch is `len(source)` draws: of each crop once or, with `dataset.balance`, as many of each class, see
     `_balanced`. Crop and augmentation depend on the seed and the position in the stream alone: neither threads nor the
     number of processes change the global batch of a step, and `get_state` / `set_state` resume at exactly the next one.
     Call `close()` when done.
 
-    Where `config.mix` asks for it, each crop is mixed with another, drawn from all alike; `index` tells of the first.
+    Where `mix` asks for it, each crop is mixed with another, drawn from all alike; `index` tells of the first.
 
-    Raises ValueError when the processes cannot share the batch equally; TypeError for an unknown key of
-    `config.augment` or `config.mix`.
+    Raises ValueError when the processes cannot share the batch equally.
     """
-    canvas, augment, mix = tuple(config.dataset.canvas), augmentation(config), Mix(**config.mix)
+    canvas = dataset.canvas
     targets = np.eye(len(source.classes), dtype=np.float32)[source.labels]  # (n, c)
 
     def draw_augmented(index: int, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
@@ -47,13 +46,13 @@ def crop_batches(
             target = np.float32(share) * target + np.float32(1 - share) * targets[other]
         return CropBatch(image[None], target[None], np.array([index], np.int32))
 
-    stream = grain.MapDataset.range(len(source)).seed(seed)
-    if config.dataset.balance:
-        draw = _balanced(source, seed)
+    stream = grain.MapDataset.range(len(source)).seed(wanted.seed)
+    if dataset.balance:
+        draw = _balanced(source, wanted.seed)
         stream = stream.repeat().map_with_index(lambda position, _: draw(position))
     else:
         stream = stream.shuffle().repeat()
-    return batched(stream.random_map(sample), config.train.batch_size, process_index, process_count)
+    return batched(stream.random_map(sample), wanted)
 
 
 def fit_crop(image: UInt8[np.ndarray, "h w 3"], canvas: tuple[int, int]) -> UInt8[np.ndarray, "ch cw 3"]:

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from wbcjax.enhance import ENHANCE_VERSION
 from wbcjax.input.array_records import Rows, cache_root, digests_of, image_files, one_at_a_time, prepare
-from wbcjax.input.contents import enhancement
 from wbcjax.input.crop_contents import Crop, check_classes, crop_sides, cut_settings
 from wbcjax.input.digest import Digests, Item, pixels_digest
+from wbcjax.input.settings import CropSetSettings
 from wbcjax.input.split import PARTS
 from wbcjax.smear.field import decode_image
 
@@ -63,9 +62,9 @@ class CropSource:
         return decode_image(self._records[index]["image"], self.names[index])
 
 
-def crop_source(config: ConfigDict, part: str, cache_dir: str | Path | None = None) -> CropSource:
+def crop_source(dataset: CropSetSettings, part: str, cache_dir: str | Path | None = None) -> CropSource:
     """The part "train", "val" or "test" of a set, see `crop_sources`. Raises also ValueError when it has no crops."""
-    return crop_part_of(crop_sources(config, cache_dir), part)
+    return crop_part_of(crop_sources(dataset, cache_dir), part)
 
 
 def crop_part_of(found: Mapping[str, CropSource], part: str) -> CropSource:
@@ -76,23 +75,23 @@ def crop_part_of(found: Mapping[str, CropSource], part: str) -> CropSource:
     return found[part]
 
 
-def crop_sources(config: ConfigDict, cache_dir: str | Path | None = None) -> dict[str, CropSource]:
-    """The parts that have crops of the crops that `config` (an experiment's `dataset`) describes, built on first use.
+def crop_sources(dataset: CropSetSettings, cache_dir: str | Path | None = None) -> dict[str, CropSource]:
+    """The parts that have crops of the crops that `dataset` describes, built on first use.
 
     Sets are kept where those of fields are, see `cache_root`, in a folder named by a hash of all that is in them: a
     crop that changes, appears or disappears makes another set. What is in the folders but not in the set is told in the
     log whenever it is opened.
 
-    Raises FileNotFoundError for a folder that is not there; ValueError as `crop_sides` and `check_classes` do, for
-    settings that there are not, and for crops that cannot be read, each by its name.
+    Raises FileNotFoundError for a folder that is not there; ValueError as `crop_sides` and `check_classes` do, and
+    for crops that cannot be read, each by its name.
     """
-    sides = crop_sides(config)
-    check_classes(sides, config.classes)
-    cut = cut_settings(config)
+    sides = crop_sides(dataset)
+    check_classes(sides, dataset.classes)
+    cut = cut_settings(dataset)
 
-    root, enhance = cache_root(cache_dir), enhancement(config)
-    digests = digests_of(root, [config.crops, config.val_crops, config.get("test_crops", "")])
-    folder = root / f"{config.name}-{_fingerprint(sides, enhance, digests)}"
+    root, enhance = cache_root(cache_dir), dataset.enhance
+    digests = digests_of(root, [dataset.crops, dataset.val_crops, dataset.test_crops])
+    folder = root / f"{dataset.name}-{_fingerprint(sides, enhance, digests)}"
     if not _is_built(folder):
         with one_at_a_time(folder):
             if not _is_built(folder):  # by another process, meanwhile
@@ -108,8 +107,8 @@ def crop_sources(config: ConfigDict, cache_dir: str | Path | None = None) -> dic
     return {
         part: CropSource(
             built.as_data_source(part, decoders=decoders),
-            [_item(*of, config.classes) for of in zip(crops, images[part], strict=True)],
-            config.classes,
+            [_item(*of, dataset.classes) for of in zip(crops, images[part], strict=True)],
+            dataset.classes,
             cut,
         )
         for part, crops in sides.items()

@@ -1,5 +1,6 @@
 """Annotated fields as a TFDS set of array records, built once and cached under a hash of what it is made of."""
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -12,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from wbcjax.input.array_records import Rows, cache_root, digests_of, image_files, one_at_a_time, prepare
-from wbcjax.input.contents import FORMAT_VERSION, enhancement, field_set, fingerprint, image_digest
+from wbcjax.input.contents import FORMAT_VERSION, field_set, fingerprint, image_digest
 from wbcjax.input.digest import Digests, Item, json_digest, pixels_digest
+from wbcjax.input.settings import FieldSetSettings
 from wbcjax.input.split import PARTS, split_fields
 from wbcjax.smear.field import Cell, SmearField, decode_image, read_image
 from wbcjax.smear.image_header import claimed_size
@@ -87,9 +88,9 @@ def _cell(record: Mapping[str, Any]) -> Cell:
     return Cell(label, box=(x1, y1, x2, y2), crowd=crowd)
 
 
-def source(config: ConfigDict, part: str, cache_dir: str | Path | None = None) -> Source:
+def source(dataset: FieldSetSettings, part: str, cache_dir: str | Path | None = None) -> Source:
     """The part "train", "val" or "test" of a set, see `sources`. Raises also ValueError when it has no fields."""
-    return part_of(sources(config, cache_dir), part)
+    return part_of(sources(dataset, cache_dir), part)
 
 
 def part_of(found: Mapping[str, Source], part: str) -> Source:
@@ -100,8 +101,8 @@ def part_of(found: Mapping[str, Source], part: str) -> Source:
     return found[part]
 
 
-def sources(config: ConfigDict, cache_dir: str | Path | None = None) -> dict[str, Source]:
-    """The parts that have fields of the set that `config` (an experiment's `dataset`) describes, built on first use.
+def sources(dataset: FieldSetSettings, cache_dir: str | Path | None = None) -> dict[str, Source]:
+    """The parts that have fields of the set that `dataset` describes, built on first use.
 
     Sets are kept in `cache_dir`, else in $WBCJAX_CACHE, else in ~/.cache/wbcjax, in a folder named by a hash of the
     annotations and settings. One whose images (or whose renderer) have changed since is built anew. What is annotated
@@ -111,27 +112,27 @@ def sources(config: ConfigDict, cache_dir: str | Path | None = None) -> dict[str
     for images that cannot be read.
     """
     root = cache_root(cache_dir)
-    digests = digests_of(root, [config.get("annotations", ""), config.get("images", "")])
-    folder = root / f"{config.name}-{fingerprint(config, digests)}"
-    if not _is_current(folder, config, digests):
+    digests = digests_of(root, [dataset.annotations, dataset.images])
+    folder = root / f"{dataset.name}-{fingerprint(dataset, digests)}"
+    if not _is_current(folder, dataset, digests):
         with one_at_a_time(folder):
-            if not _is_current(folder, config, digests):  # by another process, meanwhile
-                _build(folder, config, digests)
+            if not _is_current(folder, dataset, digests):  # by another process, meanwhile
+                _build(folder, dataset, digests)
     digests.remember()
     built = _open(folder)
     metadata = built.info.metadata
     for omission in metadata["omissions"]:
-        log.warning("%s: %s", config.annotations, omission)
+        log.warning("%s: %s", dataset.annotations, omission)
     if suspects := metadata["suspects"]:
         places = "1 place" if suspects == 1 else f"{suspects} places"
-        log.info("%s: %s worth a look; `wbcjax inspect` lists them", config.annotations, places)
+        log.info("%s: %s worth a look; `wbcjax inspect` lists them", dataset.annotations, places)
     # Images stay encoded here: TFDS does not decode as `decode_image` does, upright and with 8 bits a channel.
     decoders = {"image": tfds.decode.SkipDecoding()}
     return {
         part: Source(
             built.as_data_source(part, decoders=decoders),
             list(starmap(Item, items)),
-            config.classes,
+            dataset.classes,
             metadata["cells"][part],
         )
         for part, items in metadata["items"].items()
@@ -232,34 +233,34 @@ def _open(folder: Path) -> Any:
     return SmearFields(data_dir=folder)
 
 
-def _is_current(folder: Path, config: ConfigDict, digests: Digests) -> bool:
+def _is_current(folder: Path, dataset: FieldSetSettings, digests: Digests) -> bool:
     """Whether there is a set in the folder, made of the images as they are now."""
     built = _open(folder)
     if not built.data_path.exists():
         return False
     names = [name for side in built.info.metadata["cells"].values() for name in side]
-    return built.info.metadata["digest"] == image_digest(config, names, digests)
+    return built.info.metadata["digest"] == image_digest(dataset, names, digests)
 
 
-def _build(folder: Path, config: ConfigDict, digests: Digests) -> None:
+def _build(folder: Path, dataset: FieldSetSettings, digests: Digests) -> None:
     """Write a set. TFDS writes beside the folder and renames at the end: a broken build leaves nothing to be read."""
-    found = field_set(config)
-    _tell(found, config)
-    splits = split_fields(found.fields, **config.split)
-    digest = image_digest(config, [field.name for side in splits.values() for field in side], digests)
+    found = field_set(dataset)
+    _tell(found, dataset)
+    splits = split_fields(found.fields, **dataclasses.asdict(dataset.split))
+    digest = image_digest(dataset, [field.name for side in splits.values() for field in side], digests)
     log.info("building %s: %s fields", folder, {side: len(fields) for side, fields in splits.items()})
     outdated = _open(folder).data_path
-    if outdated.exists() and not _is_current(folder, config, digests):
+    if outdated.exists() and not _is_current(folder, dataset, digests):
         shutil.rmtree(outdated)
-    items = {side: _items(fields, len(config.classes)) for side, fields in splits.items()}
+    items = {side: _items(fields, len(dataset.classes)) for side, fields in splits.items()}
     builder = SmearFields(
-        data_dir=folder, splits=splits, items=items, found=found, enhance=enhancement(config), digest=digest
+        data_dir=folder, splits=splits, items=items, found=found, enhance=dataset.enhance, digest=digest
     )
-    prepare(builder, lambda: _is_current(folder, config, digests))
-    if not folder.name.endswith(fingerprint(config, digests)) or not _is_current(folder, config, digests):
+    prepare(builder, lambda: _is_current(folder, dataset, digests))
+    if not folder.name.endswith(fingerprint(dataset, digests)) or not _is_current(folder, dataset, digests):
         shutil.rmtree(_open(folder).data_path)
         raise ValueError(
-            f"{config.annotations} or its images in {config.images} were changed while the set was being built of "
+            f"{dataset.annotations} or its images in {dataset.images} were changed while the set was being built of "
             "them: build it again"
         )
 
@@ -290,11 +291,11 @@ def _plain(cell: Cell) -> list[Any]:
     return [cell.label, cell.crowd, [polygon.tolist() for polygon in cell.polygons], cell.rle, cell.box]
 
 
-def _tell(found: FieldSet, config: ConfigDict) -> None:
+def _tell(found: FieldSet, dataset: FieldSetSettings) -> None:
     """Log, each by its place, what is left out because of problems and what is suspect."""
     for kind, level, listed in (
         ("left out because of problems", logging.WARNING, found.problems),
         ("worth a look", logging.INFO, found.suspects),
     ):
         if listed:
-            log.log(level, "\n  ".join([f"{config.annotations}: {len(listed)} {kind}", *map(str, listed)]))
+            log.log(level, "\n  ".join([f"{dataset.annotations}: {len(listed)} {kind}", *map(str, listed)]))

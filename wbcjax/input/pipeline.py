@@ -8,12 +8,12 @@ import cv2
 import grain
 import numpy as np
 from jaxtyping import Float, UInt8
-from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 
 from wbcjax.batch import Batch, CropBatch
 from wbcjax.input.augment import Augment, extent, fit_scale, pixels_before, random_matrix, recolour, warp
 from wbcjax.input.field_set import Source
+from wbcjax.input.settings import FieldSetSettings
 from wbcjax.smear.field import Cell, SmearField
 
 READ_THREADS = 2  # cv2 releases the interpreter lock: threads beat worker processes on two cores
@@ -21,6 +21,15 @@ PREFETCH = 4  # batches
 MIN_AREA = 16  # pixels on the canvas: a cell of which less is left has no shape to learn, and is ignored
 
 Batches = TypeVar("Batches", Batch, CropBatch)
+
+
+class Stream(NamedTuple):
+    """Which batches a process sees."""
+
+    batch_size: int  # of all processes together
+    seed: int  # of the order and of what happens by chance
+    process_index: int = 0
+    process_count: int = 1
 
 
 class DrawnCell(NamedTuple):
@@ -33,9 +42,9 @@ class DrawnCell(NamedTuple):
 
 
 def train_batches(
-    source: Source, config: ConfigDict, *, seed: int, process_index: int = 0, process_count: int = 1
+    source: Source, dataset: FieldSetSettings, augment: Augment, wanted: Stream
 ) -> grain.DatasetIterator[Batch]:
-    """Endless shuffled, augmented batches: this process's part of each global batch of `config.train.batch_size`.
+    """Endless shuffled, augmented batches: this process's part of each global batch of `wanted.batch_size`.
 
     Every epoch visits each field once in its own order, and a batch may span two epochs. Field and augmentation
     depend on the seed and the position in the stream alone: neither threads nor the number of processes change the
@@ -43,30 +52,23 @@ def train_batches(
     which the crop leaves less than `augment.min_visible` or `MIN_AREA` pixels is a region to ignore, as a crowd
     is: the network is not taught that there is no cell. Call `close()` when done.
 
-    Raises ValueError when the processes cannot share the batch equally; TypeError for an unknown `config.augment` key.
+    Raises ValueError when the processes cannot share the batch equally.
     """
-    canvas, max_cells, augment = tuple(config.dataset.canvas), config.dataset.max_cells, augmentation(config)
+    canvas = dataset.canvas
 
     def sample(index: int, rng: np.random.Generator) -> Batch:
         field = source.field(index)
         matrix = random_matrix(augment, field.height, field.width, canvas, rng)
         image = _draw_image(field.image(), matrix, canvas, augment, rng)
         cells = _draw_cells(field, matrix, canvas, augment.min_visible)
-        return _example(index, image, field, matrix, cells, max_cells)
+        return _example(index, image, field, matrix, cells, dataset.max_cells)
 
-    stream = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat().random_map(sample)
-    return batched(stream, config.train.batch_size, process_index, process_count)
-
-
-def augmentation(config: ConfigDict) -> Augment:
-    """What `config.augment` asks for. Raises as `Augment`, and TypeError for an unknown key."""
-    return Augment(**{**config.augment, "scale": tuple(config.augment.scale)})
+    stream = grain.MapDataset.range(len(source)).seed(wanted.seed).shuffle().repeat().random_map(sample)
+    return batched(stream, wanted)
 
 
-def batched(
-    samples: grain.MapDataset[Batches], batch_size: int, process_index: int, process_count: int
-) -> grain.DatasetIterator[Batches]:
-    """Batches of an endless stream of batches of one: this process's rows of each of `batch_size`, made ahead.
+def batched(samples: grain.MapDataset[Batches], wanted: Stream) -> grain.DatasetIterator[Batches]:
+    """Batches of an endless stream of batches of one: this process's rows of each of `wanted.batch_size`, made ahead.
 
     Of P processes the p-th has the p-th of P equal parts of the batch, one after the other: together they hold what one
     process alone would, in its order. The state of the iterator is the number of batches, the same in every process and
@@ -74,6 +76,7 @@ def batched(
 
     Raises ValueError when the processes cannot share the batch equally.
     """
+    batch_size, _, process_index, process_count = wanted
     if batch_size % process_count:
         raise ValueError(f"train.batch_size is {batch_size}; make it a multiple of the {process_count} processes")
     cv2.setNumThreads(1)

@@ -41,32 +41,33 @@ def limit_of(model: Mapping[str, Any] | ConfigDict, name: str) -> int:
     return int(model[part][key])
 
 
-def check_room(config: ConfigDict, cells: Mapping[str, Mapping[str, int]]) -> None:
+def check_room(model: ConfigDict, max_cells: int, cells: Mapping[str, Mapping[str, int]]) -> None:
     """Refuse training fields with more cells than a batch has room for; warn of fields with more than can be found.
 
-    `cells` has the number of cells of each field by name, of each split that the training of `config` uses. Raises
-    ValueError that names the fields and every limit that must grow with them.
+    `max_cells` is the room of a batch, for each field; `model` has the limits; `cells` is the number of cells of each
+    field by name, of each split that the training uses. Raises ValueError that names the fields and every limit that
+    must grow with them.
     """
     most = max(count for of_split in cells.values() for count in of_split.values())
-    low = {name: count for name, count in needed(most).items() if limit_of(config.model, name) < count}
-    if crowded := {name: n for name, n in cells["train"].items() if n > config.dataset.max_cells}:
+    low = {name: count for name, count in needed(most).items() if limit_of(model, name) < count}
+    if crowded := {name: n for name, n in cells["train"].items() if n > max_cells}:
         listed = "\n".join(f"  {name}: {count} cells" for name, count in crowded.items())
         raise ValueError(
-            f"dataset.max_cells is {config.dataset.max_cells}; set it to {max(crowded.values())} or more, for\n{listed}"
-            + (f"\nThat so many can be found, set too {_settings(config, low)}" if low else "")
+            f"dataset.max_cells is {max_cells}; set it to {max(crowded.values())} or more, for\n{listed}"
+            + (f"\nThat so many can be found, set too {_settings(model, low)}" if low else "")
         )
-    if never := {name: count for name, count in low.items() if name in LIMITS and limit_of(config.model, name) < most}:
+    if never := {name: count for name, count in low.items() if name in LIMITS and limit_of(model, name) < most}:
         log.warning(
             "a field has %d cells, and the model can find no more than %d of them: set %s",
             most,
-            min(limit_of(config.model, name) for name in never),
-            _settings(config, low),
+            min(limit_of(model, name) for name in never),
+            _settings(model, low),
         )
 
 
-def _settings(config: ConfigDict, values: Mapping[str, int]) -> str:
+def _settings(model: ConfigDict, values: Mapping[str, int]) -> str:
     """As they are given on the command line, and what they are now."""
-    each = (f"--config.model.{name}={value} ({limit_of(config.model, name)} now)" for name, value in values.items())
+    each = (f"--config.model.{name}={value} ({limit_of(model, name)} now)" for name, value in values.items())
     return ", ".join(each)
 
 

@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 
 from wbcjax.enhance import METHODS
 from wbcjax.evaluate.detections import FieldDetections
-from wbcjax.input.contents import enhancement
 from wbcjax.input.crop_pipeline import fit_crop
+from wbcjax.input.settings import CropSetSettings
 from wbcjax.models import efficientnet
 from wbcjax.models.fold import fold, folded
 from wbcjax.predict.devices import OnLocalDevices
@@ -106,23 +106,18 @@ class CropClassifier(OnLocalDevices):
 
 
 def crop_classifier(
-    config: ConfigDict, variables: Any = None, cut: dict[str, Any] | None = None, network: Network | None = None
+    network: Network, dataset: CropSetSettings, variables: Any = None, cut: dict[str, Any] | None = None
 ) -> CropClassifier:
-    """A CropClassifier of the model that a whole experiment's `config` describes.
-
-    network: the model as an exported one has it, of `variables` of its own.
-    """
-    classes, canvas = tuple(config.dataset.classes), tuple(config.dataset.canvas)
-    enhance = enhancement(config.dataset)
-    return CropClassifier(network or live_network(config), canvas, classes, variables, cut, enhance)
+    """A CropClassifier of a network that learns, or has learned, from crops of these settings."""
+    return CropClassifier(network, dataset.canvas, dataset.classes, variables, cut, dataset.enhance)
 
 
-def live_network(config: ConfigDict, cpu: bool | None = None) -> Network:
-    """The network that a whole experiment's `config` describes, of the variables that it was trained with.
+def live_network(model: ConfigDict, classes: Sequence[str], cpu: bool | None = None) -> Network:
+    """The network that a config's `model` describes, of the variables that it was trained with.
 
     cpu: as in `efficientnet.from_config`.
     """
-    return partial(_classify_live, efficientnet.from_config(config.model, len(config.dataset.classes), cpu))
+    return partial(_classify_live, efficientnet.from_config(model, len(classes), cpu))
 
 
 # Functions of a module, which can be pickled, and no closures: so can a CropClassifier.
@@ -143,9 +138,10 @@ def load_classifier(place: str | Path, which: str = "best") -> CropClassifier:
     place = Path(place)
     config = load_config(place)
     check_task(config, CLASSIFICATION, place)
-    cut = load_facts(place).get("cut")
+    dataset, cut = CropSetSettings.from_config(config.dataset), load_facts(place).get("cut")
     if place.is_file():
         exported, weights = load_network(place)
-        return crop_classifier(config, weights, cut, partial(_classify_exported, exported))
+        return crop_classifier(partial(_classify_exported, exported), dataset, weights, cut)
     variables, _ = load_variables(place, which)
-    return crop_classifier(config, fold(variables, config.model.norm_epsilon), cut, folded(live_network(config)))
+    network = folded(live_network(config.model, dataset.classes))
+    return crop_classifier(network, dataset, fold(variables, config.model.norm_epsilon), cut)

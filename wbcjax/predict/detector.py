@@ -19,9 +19,9 @@ from wbcjax.enhance import METHODS
 from wbcjax.evaluate.detections import FieldDetections, detect
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.input.augment import drawn_size, fit_scale
-from wbcjax.input.contents import enhancement
 from wbcjax.input.field_set import Source
 from wbcjax.input.pipeline import PREFETCH, READ_THREADS, fit
+from wbcjax.input.settings import FieldSetSettings
 from wbcjax.models import mask_rcnn
 from wbcjax.models.fpn import CANVAS_UNIT
 from wbcjax.models.limits import LIMITS, FilledLimits, limit_of
@@ -229,42 +229,44 @@ def load(place: str | Path, which: str = "best") -> Predictor:
     """
     config = load_config(place)
     check_task(config, DETECTION, place)
+    dataset = FieldSetSettings.from_config(config.dataset)
     scales = _scales(load_facts(place), place)
     if Path(place).is_file():
-        return _exported(Path(place), config, scales)
+        exported, weights = load_network(Path(place))
+        return predictor(config.model, dataset, weights, scales, partial(_find_exported, exported))
     variables, _ = load_variables(Path(place), which)
-    return predictor(config, variables, scales)
+    return predictor(config.model, dataset, variables, scales)
 
 
 def predictor(
-    config: ConfigDict,
+    model: ConfigDict,
+    dataset: FieldSetSettings,
     variables: Any = None,
     scales: tuple[float, float] | None = None,
     network: Network | None = None,
 ) -> Predictor:
-    """A Predictor of the model that a whole experiment's `config` describes. Raises ValueError for a wrong canvas.
+    """A Predictor of the network that a config's `model` describes, which learns, or has learned, from such fields.
 
+    Raises ValueError for a wrong canvas.
     network: the model as an exported one has it, of `variables` of its own.
     """
-    canvas = tuple(config.dataset.canvas)
-    if len(canvas) != 2 or any(side <= 0 or side % CANVAS_UNIT for side in canvas):
+    canvas, classes = dataset.canvas, dataset.classes
+    if any(side % CANVAS_UNIT for side in canvas):
         raise ValueError(
             f"config.dataset.canvas is {canvas}; give (height, width) in multiples of {CANVAS_UNIT} pixels"
         )
-    network = network or live_network(config)
-    library = PASTED_AS[config.model.roi.convention]
-    limits = {name: limit_of(config.model, name) for name in LIMITS}
-    return Predictor(
-        network, library, canvas, config.dataset.classes, variables, scales, enhancement(config.dataset), limits
-    )
+    network = network or live_network(model, classes)
+    library = PASTED_AS[model.roi.convention]
+    limits = {name: limit_of(model, name) for name in LIMITS}
+    return Predictor(network, library, canvas, classes, variables, scales, dataset.enhance, limits)
 
 
-def live_network(config: ConfigDict, cpu: bool | None = None) -> Network:
-    """The network that a whole experiment's `config` describes, of the variables that it was trained with.
+def live_network(model: ConfigDict, classes: Sequence[str], cpu: bool | None = None) -> Network:
+    """The network that a config's `model` describes, of the variables that it was trained with.
 
     cpu: as in `mask_rcnn.from_config`.
     """
-    return partial(_find_live, mask_rcnn.from_config(config.model, len(config.dataset.classes) + 1, cpu))
+    return partial(_find_live, mask_rcnn.from_config(model, len(classes) + 1, cpu))
 
 
 # Functions of a module, which can be pickled, and no closures: so can a Predictor.
@@ -274,11 +276,6 @@ def _find_live(model: MaskRCNN, variables: Any, image: jax.Array, size: jax.Arra
 
 def _find_exported(exported: ExportedNetwork, weights: Any, image: jax.Array, size: jax.Array) -> Detections:
     return Detections(**exported(weights, image, size))
-
-
-def _exported(path: Path, config: ConfigDict, scales: tuple[float, float] | None) -> Predictor:
-    exported, weights = load_network(path)
-    return predictor(config, weights, scales, partial(_find_exported, exported))
 
 
 def _scales(facts: dict[str, Any], place: str | Path) -> tuple[float, float] | None:

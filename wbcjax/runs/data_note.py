@@ -3,13 +3,12 @@
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from ml_collections import ConfigDict
-
 from wbcjax.input.digest import Item
+from wbcjax.input.settings import CropSetSettings, FieldSetSettings
 from wbcjax.runs.folder import load_facts
 from wbcjax.train.checkpoint import checkpoint_directory
 
@@ -33,6 +32,7 @@ class Part(Protocol):
 
 
 P = TypeVar("P", bound=Part)
+Dataset = TypeVar("Dataset", FieldSetSettings, CropSetSettings)
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ def earlier_note(workdir: Path) -> Note | None:
 
 
 def settle_parts(
-    parts: Mapping[str, P], config: ConfigDict, workdir: Path | None, apart: Collection[str] = ()
+    parts: Mapping[str, P], init_from: str, workdir: Path | None, apart: Collection[str] = ()
 ) -> tuple[dict[str, P], Note]:
-    """The parts to train with, and their note: what was trained on, here or by `config.init_from`, validates no more.
+    """The parts to train with, and their note: what was trained on, here or by the run `init_from`, validates no more.
 
     Tells what has changed since the run in `workdir` was last started, and what is left out. In parts that are `apart`
     from what trains (another folder) names and groups say nothing. Raises ValueError when nothing is left to validate.
@@ -109,8 +109,7 @@ def settle_parts(
         log.warning("the data have changed since %s was last trained: %s; it goes on with them", workdir, changes)
     elif before is None and workdir is not None and _begun(workdir):
         log.info("%s notes no data: it is taken to have been trained on what trains now", workdir)
-    place = config.get("init_from", "")
-    origin = note_in(load_facts(place), place) if place and Path(place).is_dir() else None
+    origin = note_in(load_facts(init_from), init_from) if init_from and Path(init_from).is_dir() else None
     note, kept = note_of(parts, (before, origin)), dict(parts)
     if "val" in parts:
         kept["val"] = without(parts["val"], "val", note.seen("train"), apart="val" in apart)
@@ -177,22 +176,24 @@ def changes_since(before: Note, now: Mapping[str, Items]) -> str:
     return ", ".join(f"{len(names)} {what} ({_named(names)})" for what, names in found.items() if names)
 
 
-def to_noted_folder(dataset: ConfigDict, note: Note | None) -> bool:
-    """Make relative paths of a run's data those of the folder that they were relative to when it was trained.
+def in_noted_folder(dataset: Dataset, note: Note | None) -> tuple[Dataset, bool]:
+    """A run's data, relative paths being those of the folder that they were relative to when it was trained.
 
     Where nothing is there any more, and something in the current folder, that is taken: True tells so.
     """
     if note is None or not note.folder or Path(note.folder) == Path.cwd():
-        return False
-    moved = []
-    for config, keys in ((dataset, PLACES), (dataset.split, NAME_LISTS)):
-        for key in keys:
-            value = config.get(key, "")
-            paths = [value] if isinstance(value, str) else list(value)
-            found = [_in_folder(path, note.folder, moved, key in PLACES) for path in paths]
-            if found != paths:
-                config[key] = found[0] if isinstance(value, str) else tuple(found)
-    return any(moved)
+        return dataset, False
+    moved: list[bool] = []
+    places = {
+        key: _in_folder(getattr(dataset, key), note.folder, moved, is_path=True)
+        for key in PLACES
+        if hasattr(dataset, key)
+    }
+    lists = {
+        key: tuple(_in_folder(name, note.folder, moved, is_path=False) for name in getattr(dataset.split, key))
+        for key in NAME_LISTS
+    }
+    return replace(dataset, **places, split=replace(dataset.split, **lists)), any(moved)
 
 
 def check_moved(note: Note, parts: Mapping[str, Part], workdir: Path) -> None:

@@ -144,6 +144,13 @@ def each_group(kind: Any, value: Any, do: Callable[[Any, Any], Any]) -> Any:
     return _frozen(value)
 
 
+def checked(kind: type[Kind], values: Any, where: str) -> Kind:
+    """The dataclass `kind` of `values`. Raises ConfigError with all that `problems` finds."""
+    if found := problems(kind, values, where):
+        raise ConfigError("\n".join(found))
+    return build(kind, values)
+
+
 def read_text(kind: Any, text: str) -> Any:
     """What `text` of a command line says of a field of type `kind`; the text itself where that is nothing, for
     `problems` to find."""

@@ -5,26 +5,24 @@ Each problem is one line: the key, its value, the remedy.
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from wbcjax.input.contents import WITH_GROUPS, class_map, renderer
-from wbcjax.input.split import PARTS, read_names
+from wbcjax.input.settings import SYNTHETIC, dataset_problems
 from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.models.fpn import CANVAS_UNIT
 from wbcjax.models.norm import GROUPS
 from wbcjax.models.settings import MaskRCNNSettings
 from wbcjax.ops.assign import max_positives
+from wbcjax.runs.data_note import PLACES
 from wbcjax.runs.folder import CLASSIFICATION, DETECTION, task_of
 from wbcjax.settings.checked import ConfigError, build, problems
 from wbcjax.system.runtime import device_count
-from wbcjax.tasks.settings import ClassificationConfig, CropSetSettings, DetectionConfig, FieldSetSettings
+from wbcjax.tasks.settings import ClassificationConfig, DetectionConfig, dataset_of
 from wbcjax.train.classification_losses import LOSSES as CROP_LOSSES
 from wbcjax.train.layers import LAYERS, split_weights
 from wbcjax.train.losses import LOSSES as FIELD_LOSSES
@@ -81,85 +79,11 @@ def config_problems(config: ConfigDict) -> list[str]:
     if found:  # of what follows each rule takes the values that it reads for whole
         return found
     whole: Any = build(KINDS[task], values)
-    found = [*_of_classes(whole.dataset.classes), *_of_split(whole.dataset)]
-    if task == CLASSIFICATION:
-        found += [*_of_crops(whole.dataset), *_of_training(whole.train, CROP_LOSSES)]
-    else:
-        found += [*_of_fields(whole.dataset, config.dataset), *_of_detector(whole.model, whole.dataset.canvas)]
-        found += _of_training(whole.train, FIELD_LOSSES)
+    found = [*dataset_problems(whole.dataset)]
+    if task == DETECTION:
+        found += _of_detector(whole.model, whole.dataset.canvas)
+    found += _of_training(whole.train, FIELD_LOSSES if task == DETECTION else CROP_LOSSES)
     return found or list(_of_phases(whole.train.phases, config))
-
-
-def _of_classes(classes: tuple[str, ...]) -> Iterator[str]:
-    for name, count in Counter(classes).items():
-        if count > 1:
-            yield f"config.dataset.classes is {classes}: {name!r} is there {count} times; name each class once"
-
-
-def _of_fields(dataset: FieldSetSettings, config: ConfigDict) -> Iterator[str]:
-    try:
-        if dataset.name == "synthetic":
-            renderer(config)
-        else:
-            class_map(config)
-    except ValueError as error:
-        yield f"config.{error}"
-    if dataset.name == "synthetic" and dataset.synthetic.count < 2:
-        yield (
-            f"config.dataset.synthetic.count is {dataset.synthetic.count}: give the number of fields to draw, 2 or "
-            "more, to train and to validate on"
-        )
-    if dataset.group_attribute and dataset.name not in WITH_GROUPS:
-        yield (
-            f"config.dataset.group_attribute is {dataset.group_attribute!r}, which is for {' and '.join(WITH_GROUPS)} "
-            f"files, and dataset.name is {dataset.name!r}: leave it out, and list the fields in dataset.split to keep "
-            "a patient's on one side"
-        )
-
-
-def _of_crops(dataset: CropSetSettings) -> Iterator[str]:
-    split = dataset.split
-    if len(dataset.classes) < 2:
-        yield f"config.dataset.classes is {dataset.classes}: give the names of two class folders or more"
-    if dataset.test_crops and (split.test_fraction or split.test_names):
-        yield (
-            f"config.dataset.test_crops is {dataset.test_crops!r}, and dataset.split takes crops to test on too: leave "
-            "out one or the other"
-        )
-    if dataset.val_crops and (split.train_names or split.val_names or split.test_names or split.test_fraction):
-        yield (
-            f"config.dataset.val_crops is {dataset.val_crops!r}, so that nothing is split, and dataset.split lists "
-            "names or takes a part to test on: leave out one or the other, or set dataset.test_crops"
-        )
-
-
-def _of_split(dataset: FieldSetSettings | CropSetSettings) -> Iterator[str]:
-    split, where = dataset.split, "config.dataset.split"
-    lists: dict[str, tuple[str, ...]] = {}
-    for part in PARTS:
-        key, given = f"{where}.{part}_names", getattr(split, f"{part}_names")
-        try:
-            lists[part] = read_names(given)
-        except (OSError, ValueError) as error:
-            yield f"{key} is {given}: {_reason(error)}; correct the path"
-            return
-        for name, count in Counter(lists[part]).items():
-            if count > 1:
-                yield f"{key}: {name!r} is listed {count} times; list it once"
-    for one, other in combinations(PARTS, 2):
-        for name in sorted(set(lists[one]) & set(lists[other])):
-            yield f"{where}: {name!r} is in both {one}_names and {other}_names; leave it in one"
-    if split.test_fraction and any(lists.values()):
-        yield f"{where}.test_fraction is {split.test_fraction:g}, and there are lists of names: list those of test too"
-    if split.test_fraction == 1:
-        yield f"{where}.test_fraction is 1, which leaves nothing to train on: give a number from 0 to below 1"
-    by_fraction = not lists["train"] and not lists["val"] and not getattr(dataset, "val_crops", "")
-    if by_fraction and split.train_fraction in (0, 1):
-        without = "validate on" if split.train_fraction else "train on"
-        yield (
-            f"{where}.train_fraction is {split.train_fraction:g}, which leaves nothing to {without}: give a number "
-            "between 0 and 1"
-        )
 
 
 def _of_detector(model: MaskRCNNSettings, canvas: tuple[int, int]) -> Iterator[str]:
@@ -256,19 +180,15 @@ def _missing_weights(config: ConfigDict) -> Iterator[str]:
 
 
 def _missing_data(config: ConfigDict) -> Iterator[str]:
-    dataset = config.dataset
-    if dataset.name == "synthetic":
+    dataset = dataset_of(config)
+    if dataset.name == SYNTHETIC:
         return
-    for key in ("crops", "val_crops", "test_crops") if task_of(config) == CLASSIFICATION else ("annotations", "images"):
-        place = dataset.get(key, "")
-        if not place and key not in ("val_crops", "test_crops"):
+    for key in PLACES:
+        place = getattr(dataset, key, None)
+        if place == "" and key not in ("val_crops", "test_crops"):
             yield f"config.dataset.{key} is '': give its place, --config.dataset.{key}=PATH"
         if place and not Path(place).exists():
             yield (
                 f"config.dataset.{key} is {place!r}, and there is no such file or folder here in {Path.cwd()}: put the "
                 f"data there, or give --config.dataset.{key}=PATH"
             )
-
-
-def _reason(error: Exception) -> str:
-    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)

@@ -8,6 +8,7 @@ from wbcjax.report.run_report import report_path
 from wbcjax.runs.folder import CLASSIFICATION, evaluation_folder, load_config, task_of
 from wbcjax.system.places import check_out, check_writable, name_of
 from wbcjax.tasks.scored_part import default_part
+from wbcjax.tasks.settings import dataset_of
 from wbcjax.train.task import Task
 
 
@@ -46,7 +47,7 @@ def evaluate(
     call has written before. Raises OSError or ValueError for what cannot be.
     """
     config = load_config(workdir)
-    classifies, split = task_of(config) == CLASSIFICATION, split or default_part(config)
+    classifies, split = task_of(config) == CLASSIFICATION, split or default_part(dataset_of(config))
     if bool(annotations) != bool(images):
         raise ValueError("--annotations and --images go together")
     if classifies and (annotations or drawn_seed is not None):

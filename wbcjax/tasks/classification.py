@@ -1,5 +1,6 @@
 """EfficientNet as a task for the training loop, and the evaluation of a trained one on a split of crops."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -14,12 +15,16 @@ from wbcjax.batch import CropBatch
 from wbcjax.evaluate.classification import ClassificationScores, classification_scores
 from wbcjax.evaluate.predictions import Predictions, save_predictions
 from wbcjax.evaluate.scores import write_json
+from wbcjax.input.augment import Augment
 from wbcjax.input.crop_contents import tell_other_cut
 from wbcjax.input.crop_pipeline import crop_batches
 from wbcjax.input.crop_set import CropSource, crop_part_of, crop_sources
+from wbcjax.input.mix import Mix
+from wbcjax.input.pipeline import Stream
+from wbcjax.input.settings import CropSetSettings, SplitSettings
 from wbcjax.models import efficientnet
 from wbcjax.models.efficientnet import Classifier
-from wbcjax.predict.classifier import CropClassifier, crop_classifier, load_classifier
+from wbcjax.predict.classifier import CropClassifier, crop_classifier, live_network, load_classifier
 from wbcjax.report.classification_figures import (
     confusion_figure,
     precision_recall_figure,
@@ -31,9 +36,10 @@ from wbcjax.report.classification_figures import (
 )
 from wbcjax.report.mistake_sheet import mistake_sheet
 from wbcjax.report.run_report import write_classification_report
-from wbcjax.runs.data_note import NOTE, note_in, refuse_forgotten, settle_parts, to_noted_folder
+from wbcjax.runs.data_note import NOTE, in_noted_folder, note_in, refuse_forgotten, settle_parts
 from wbcjax.runs.folder import CLASSIFICATION, check_task, load_config, load_facts
 from wbcjax.runs.initial_weights import starting_weights
+from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import completed
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, share
@@ -52,11 +58,13 @@ def classification_task(config: ConfigDict, workdir: Path | None = None) -> Task
 
     Where there is a run in `workdir`, what it was trained on does not validate, see `settle_parts`.
     """
-    model, canvas = classifier(config), tuple(config.dataset.canvas)
-    parts, note = settle_parts(crop_sources(config.dataset), config, workdir, _apart(config))
+    dataset = CropSetSettings.from_config(config.dataset)
+    augment, mix = checked(Augment, config.augment, "config.augment"), checked(Mix, config.mix, "config.mix")
+    model = classifier(config)
+    parts, note = settle_parts(crop_sources(dataset), config.get("init_from", ""), workdir, dataset.apart)
     train, val = crop_part_of(parts, "train"), crop_part_of(parts, "val")
-    tell_classes({name: part.counts() for name, part in parts.items()}, config.dataset.classes)
-    on_trial = crop_classifier(config)
+    tell_classes({name: part.counts() for name, part in parts.items()}, dataset.classes)
+    on_trial = crop_classifier(live_network(config.model, dataset.classes), dataset)
 
     def evaluate(variables: Tree) -> dict[str, float]:
         on_trial.variables = variables
@@ -67,10 +75,10 @@ def classification_task(config: ConfigDict, workdir: Path | None = None) -> Task
     facts = {"cut": train.cut, NOTE: note.plain()}
     return Task(
         images=len(train),
-        init_variables=lambda seed: efficientnet.init(model, canvas, seed),
+        init_variables=lambda seed: efficientnet.init(model, dataset.canvas, seed),
         losses=crop_losses(model, config),
         train_batches=lambda seed, index, count: crop_batches(
-            train, config, seed=seed, process_index=index, process_count=count
+            train, dataset, augment, mix, Stream(config.train.batch_size, seed, index, count)
         ),
         evaluate=evaluate,
         names=lambda index: [train.names[i] for i in index],
@@ -115,21 +123,20 @@ def evaluate_classifier(
     """
     config, note = load_config(workdir), note_in(load_facts(workdir), workdir)
     check_task(config, CLASSIFICATION, workdir)
-    moved = to_noted_folder(config.dataset, note)
+    trained_on, moved = in_noted_folder(CropSetSettings.from_config(config.dataset), note)
     model = load_classifier(workdir, checkpoint)
-    learnt, scored, apart = config.dataset.crops, split if crops is None else out.name, _apart(config)
+    dataset, scored = trained_on, split if crops is None else out.name
     if crops is not None:
-        config.dataset.update({"crops": "", "val_crops": crops, "test_crops": ""})
-        config.dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.0, "train_names": (), "val_names": ()})
-        split = "val"
-    parts = crop_sources(config.dataset)
+        none = SplitSettings(train_fraction=0.0)
+        dataset, split = dataclasses.replace(dataset, crops="", val_crops=crops, test_crops="", split=none), "val"
+    parts = crop_sources(dataset)
     if crops is None:
-        source = own_part(parts, split, note, workdir, apart=split in apart, moved=moved)
+        source = own_part(parts, split, note, workdir, apart=split in dataset.apart, moved=moved)
     else:
         source = other_part(crop_part_of(parts, split), crops, note, workdir)
     splits = {name: part.counts() for name, part in parts.items() if name != split}
     if crops is not None:
-        tell_other_cut(crops, source.cut, learnt, model.cut)
+        tell_other_cut(crops, source.cut, trained_on.crops, model.cut)
     predictions = classify_split(model, source)
     found = classification_scores(predictions, config.evaluate.bootstrap, config.seed)
     left_out = len(parts[split]) - len(source)
@@ -151,7 +158,7 @@ def evaluate_classifier(
         source.image,
         predictions,
         found,
-        config.to_dict(),
+        config.to_dict() | {"dataset": dataclasses.asdict(dataset)},
         read_log(Path(workdir) / "metrics.jsonl"),
         cut=source.cut,
         scored=scored,
@@ -159,13 +166,6 @@ def evaluate_classifier(
         environment=environment(),
     )
     return found
-
-
-def _apart(config: ConfigDict) -> tuple[str, ...]:
-    """The parts that are folders of their own, in which names and fields have nothing to do with the training's."""
-    if config.dataset.val_crops:
-        return ("val", "test")
-    return ("test",) if config.dataset.get("test_crops", "") else ()
 
 
 def classify_split(model: CropClassifier, crops: CropSource) -> Predictions:

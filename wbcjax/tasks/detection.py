@@ -1,5 +1,6 @@
 """Mask R-CNN as a task for the training loop, and the evaluation of a trained one on a split of annotated fields."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -20,10 +21,10 @@ from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.evaluate.scores import Scores, scores, table, write_json
 from wbcjax.evaluate.terminal import wrapped
 from wbcjax.evaluate.vote import SUBTYPES
-from wbcjax.input.augment import fit_scale
-from wbcjax.input.contents import enhancement, is_drawn
+from wbcjax.input.augment import Augment, fit_scale
 from wbcjax.input.field_set import Source, part_of, source, sources
-from wbcjax.input.pipeline import train_batches
+from wbcjax.input.pipeline import Stream, train_batches
+from wbcjax.input.settings import SYNTHETIC, FieldSetSettings, SplitSettings
 from wbcjax.models import mask_rcnn
 from wbcjax.models.limits import check_room
 from wbcjax.models.mask_rcnn import MaskRCNN
@@ -31,9 +32,10 @@ from wbcjax.predict.detector import Predictor, load, predictor
 from wbcjax.report.classification_figures import read_log
 from wbcjax.report.contact_sheet import contact_sheet
 from wbcjax.report.run_report import write_report
-from wbcjax.runs.data_note import NOTE, note_in, refuse_forgotten, settle_parts, to_noted_folder
+from wbcjax.runs.data_note import NOTE, in_noted_folder, note_in, refuse_forgotten, settle_parts
 from wbcjax.runs.folder import load_config, load_facts
 from wbcjax.runs.initial_weights import starting_weights
+from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import completed
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, share
@@ -51,19 +53,20 @@ def detection_task(config: ConfigDict, workdir: Path | None = None) -> Task:
     Where there is a run in `workdir`, what it was trained on does not validate, see `settle_parts`.
     """
     model = detector(config)
-    parts, note = settle_parts(sources(config.dataset), config, workdir)
+    dataset, augment = FieldSetSettings.from_config(config.dataset), checked(Augment, config.augment, "config.augment")
+    parts, note = settle_parts(sources(dataset), config.get("init_from", ""), workdir)
     train, val = part_of(parts, "train"), part_of(parts, "val")
-    check_room(config, {"train": train.cells, "val": val.cells})
-    tell_classes({name: part.counts() for name, part in parts.items()}, config.dataset.classes)
-    scales = _scale_range(train, config)
-    on_trial = predictor(config, scales=scales)
+    check_room(config.model, dataset.max_cells, {"train": train.cells, "val": val.cells})
+    tell_classes({name: part.counts() for name, part in parts.items()}, dataset.classes)
+    scales = _scale_range(train, dataset.canvas)
+    on_trial = predictor(config.model, dataset, scales=scales)
     best_score = "mask/AP" if val.outlined() else "box/AP"
 
     def evaluate(variables: Tree) -> dict[str, float]:
         on_trial.variables = variables
         annotated, detections = detect_split(on_trial, val)
         on_trial.variables = None  # they would stay on the devices beside those in training
-        found = scores(annotated, detections, config.dataset.classes, config.evaluate.score_threshold)
+        found = scores(annotated, detections, dataset.classes, config.evaluate.score_threshold)
         return _summary(found, best_score)
 
     facts = {"scale": scales, NOTE: note.plain()}
@@ -72,7 +75,7 @@ def detection_task(config: ConfigDict, workdir: Path | None = None) -> Task:
         init_variables=lambda seed: jax.device_get(mask_rcnn.init(model, seed)),
         losses=detection_losses(model),
         train_batches=lambda seed, index, count: train_batches(
-            train, config, seed=seed, process_index=index, process_count=count
+            train, dataset, augment, Stream(config.train.batch_size, seed, index, count)
         ),
         evaluate=evaluate,
         names=lambda index: [train.names[i] for i in index],
@@ -126,49 +129,52 @@ def evaluate_run(
     again), contact_sheet.png (the worst fields first) and the report, see `report_path`.
     """
     config, note = load_config(workdir), note_in(load_facts(workdir), workdir)
-    moved = to_noted_folder(config.dataset, note)
+    dataset, moved = in_noted_folder(FieldSetSettings.from_config(config.dataset), note)
     model = load(workdir, checkpoint)
-    others = _choose_fields(config, workdir, annotations, images, drawn_seed)
+    others = _other_fields(dataset, workdir, annotations, images, drawn_seed)
     scored = out.name if others else split
     if others is not None:
-        split = "val"
-    parts = sources(config.dataset)
-    if others is None:
+        dataset, split = others, "val"
+    place = annotations or (f"drawn fields from seed {drawn_seed} on" if others else None)
+    parts = sources(dataset)
+    if place is None:
         fields = own_part(parts, split, note, workdir, apart=False, moved=moved)
     else:
-        fields = other_part(part_of(parts, split), others, note, workdir)
+        fields = other_part(part_of(parts, split), place, note, workdir)
     splits = {name: part.counts() for name, part in parts.items() if name != split}
     annotated, detections = detect_split(model, fields)
-    found = all_scores(annotated, detections, config)
+    found = all_scores(annotated, detections, dataset, config.evaluate.score_threshold)
     left_out = len(parts[split]) - len(fields)
     known = note is not None or drawn_seed is not None  # drawn fields of other seeds were not trained on
-    found["scored"] = scored_note(split, checkpoint, f"{len(fields)} fields", left_out, others, noted=known)
+    found["scored"] = scored_note(split, checkpoint, f"{len(fields)} fields", left_out, place, noted=known)
     save(out / "detections.json", model.classes, annotated, detections)
     write_json(out / "scores.json", found)
     sheet = contact_sheet(
         lambda i: fields.field(i).image(), annotated, detections, model.classes, config.evaluate.score_threshold
     )
     write_png(out / "contact_sheet.png", sheet)
+    shown = ConfigDict(config.to_dict() | {"dataset": dataclasses.asdict(dataset)})
     originals = fields
-    if enhancement(config.dataset) != "none":
-        whole = source(ConfigDict(config.dataset.to_dict() | {"enhance": "none"}), split)
+    if dataset.enhance != "none":
+        whole = source(dataclasses.replace(dataset, enhance="none"), split)
         originals = whole.select([whole.names.index(name) for name in fields.names])
-    _write_report(workdir, out, scored, fields, originals, annotated, detections, found, config, splits)
+    _write_report(workdir, out, scored, fields, originals, annotated, detections, found, shown, splits)
     return found
 
 
-def all_scores(annotated: list[FieldAnnotations], detections: list[FieldDetections], config: ConfigDict) -> Scores:
-    """What `evaluate_run` gives, for fields of the kind that `config`, a run's, describes."""
-    dataset, min_score = config.dataset, config.evaluate.score_threshold
-    classes = tuple(dataset.classes)
-    found = scores(annotated, detections, classes, min_score) | {"drawn": is_drawn(dataset)}
+def all_scores(
+    annotated: list[FieldAnnotations], detections: list[FieldDetections], dataset: FieldSetSettings, min_score: float
+) -> Scores:
+    """What `evaluate_run` gives, for fields of such a set."""
+    classes = dataset.classes
+    found = scores(annotated, detections, classes, min_score) | {"drawn": dataset.is_drawn}
     found["cells"] = cell_scores(annotated, detections, classes, min_score)
     if reason := without_votes(dataset):
         return found | {"without_votes": reason}
     return found | {"images": subtype_scores(annotated, detections, classes, min_score)}
 
 
-def without_votes(dataset: ConfigDict) -> str:
+def without_votes(dataset: FieldSetSettings) -> str:
     """Why the cells of an image do not vote for its subtype; "" where they do.
 
     An image of a patient with a subtype of leukaemia is of that subtype. A drawn field is only where it was drawn as
@@ -176,7 +182,7 @@ def without_votes(dataset: ConfigDict) -> str:
     """
     if not set(dataset.classes) & set(SUBTYPES):
         return f"no class is one of {', '.join(SUBTYPES)}, so that no cell votes"
-    if is_drawn(dataset) and not (dataset.synthetic.get("subtypes", ()) or dataset.synthetic.get("subtype", 0)):
+    if dataset.is_drawn and not (dataset.synthetic.subtypes or dataset.synthetic.subtype):
         return (
             "these drawn fields mix cells of every subtype by chance, none is of a patient with one "
             "(config.dataset.synthetic.subtypes draws such), so that no vote is taken"
@@ -209,7 +215,7 @@ def _write_report(
     rows = []
     for i, detected in enumerate(detections):
         cells = reported_cells(detected, config.evaluate.score_threshold, fields.classes)
-        rows += cell_rows(originals.field(i).image(), cells, fields.classes, config.dataset.get("pixel_size", 0.0))
+        rows += cell_rows(originals.field(i).image(), cells, fields.classes, config.dataset.pixel_size)
     log = Path(workdir) / "metrics.jsonl"
     write_report(
         Path(workdir),
@@ -229,28 +235,25 @@ def _write_report(
     )
 
 
-def _choose_fields(
-    config: ConfigDict, workdir: Path, annotations: str | None, images: str | None, drawn_seed: int | None
-) -> str | None:
-    """Make the validation split of `config` the fields that are asked for, and say where from; None where none are."""
-    drawn = config.dataset.name == "synthetic"
+def _other_fields(
+    dataset: FieldSetSettings, workdir: Path, annotations: str | None, images: str | None, drawn_seed: int | None
+) -> FieldSetSettings | None:
+    """The set of the fields that are asked for, all of them to validate on; None where none are."""
+    drawn, known = dataset.name == SYNTHETIC, dataset.synthetic
     if drawn and annotations:
         raise ValueError(f"{workdir} was trained on drawn fields: score it on others of these, by --drawn_seed")
     if not drawn and drawn_seed is not None:
         raise ValueError(
             f"{workdir} was not trained on drawn fields: give --annotations and --images, not --drawn_seed"
         )
+    whole = dataclasses.replace(dataset, split=SplitSettings(train_fraction=0.0))
     if annotations:
-        config.dataset.update({"annotations": annotations, "images": images})
-    if drawn_seed is not None:
-        trained = range(config.dataset.synthetic.seed, config.dataset.synthetic.seed + config.dataset.synthetic.count)
-        if drawn_seed < trained.stop and drawn_seed + config.dataset.synthetic.count > trained.start:
-            raise ValueError(f"--drawn_seed {drawn_seed} draws fields that {workdir} was trained on; give another one")
-        config.dataset.synthetic.seed = drawn_seed
-    if annotations or drawn_seed is not None:
-        config.dataset.split = ConfigDict({"seed": 0, "train_fraction": 0.0, "train_names": (), "val_names": ()})
-        return annotations or f"drawn fields from seed {drawn_seed} on"
-    return None
+        return dataclasses.replace(whole, annotations=annotations, images=images or "")
+    if drawn_seed is None:
+        return None
+    if known.seed - known.count < drawn_seed < known.seed + known.count:
+        raise ValueError(f"--drawn_seed {drawn_seed} draws fields that {workdir} was trained on; give another one")
+    return dataclasses.replace(whole, synthetic=dataclasses.replace(known, seed=drawn_seed))
 
 
 def detect_split(model: Predictor, fields: Source) -> tuple[list[FieldAnnotations], list[FieldDetections]]:
@@ -267,9 +270,8 @@ def detect_split(model: Predictor, fields: Source) -> tuple[list[FieldAnnotation
     return [annotated for annotated, _ in pairs], [detected for _, detected in pairs]
 
 
-def _scale_range(train: Source, config: ConfigDict) -> tuple[float, float]:
+def _scale_range(train: Source, canvas: tuple[int, int]) -> tuple[float, float]:
     """The lowest and highest scale at which a training field fits the canvas: what `Predictor` shows images at."""
-    canvas = tuple(config.dataset.canvas)
     scales = [fit_scale(*train.size(i), canvas) for i in range(len(train))]
     return min(scales), max(scales)
 

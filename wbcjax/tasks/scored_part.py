@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ml_collections import ConfigDict
-
+from wbcjax.input.settings import DatasetSettings
 from wbcjax.runs.data_note import Note, Part, changes_since, check_moved, without
 
 log = logging.getLogger(__name__)
@@ -20,11 +19,9 @@ UNSEEN = {  # parts of a run's data whose fields it must not have seen -> parts 
 }
 
 
-def default_part(config: ConfigDict) -> str:
-    """The part that a run is scored on unless another one is asked for: "test" where its config has one, else "val"."""
-    dataset = config.dataset
-    tests = dataset.split.test_fraction or dataset.split.test_names or dataset.get("test_crops", "")
-    return "test" if tests else "val"
+def default_part(dataset: DatasetSettings) -> str:
+    """The part that a run is scored on unless another one is asked for: "test" where its data have one, else "val"."""
+    return "test" if dataset.tests else "val"
 
 
 def own_part(parts: Mapping[str, P], part: str, note: Note | None, workdir: Path, *, apart: bool, moved: bool) -> P:

@@ -78,6 +78,8 @@ def upgrade(config: dict[str, Any]) -> dict[str, Any]:
         dataset["split"] = {"test_fraction": 0.0, "test_names": []} | dataset["split"]
     if dataset.get("name") == "crops":
         dataset.setdefault("test_crops", "")
+    if isinstance(dataset.get("class_of"), dict):  # before it was a tuple of pairs, which takes names with dots
+        dataset["class_of"] = [list(pair) for pair in dataset["class_of"].items()]
     if "train" in config:
         config["train"] = {"adam_epsilon": 1e-8, "l2_per_array": False} | config["train"]
     if "model" in config and config.get("task", "detection") == "detection":  # runs from before there was a choice

@@ -1,5 +1,6 @@
 """Tables 1 and 2 of Revanda et al.: a training and an evaluation for each enhancement of the images, all else alike."""
 
+import dataclasses
 import functools
 import json
 import logging
@@ -17,7 +18,8 @@ from wbcjax.evaluate.contrast_table import PROTOCOLS, contrast_tables
 from wbcjax.evaluate.image_table import RULE_SHOWN
 from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.input.array_records import cache_root, digests_of
-from wbcjax.input.contents import fingerprint, is_drawn
+from wbcjax.input.contents import fingerprint
+from wbcjax.input.settings import FieldSetSettings
 from wbcjax.report.classification_figures import read_log
 from wbcjax.runs.folder import DETECTION, task_of
 from wbcjax.settings.parts import completed
@@ -58,7 +60,10 @@ def contrast(
         log.warning(PROTOCOLS[protocol])
     config = _settle(config, workdir, protocol)
     part = _tested(config)
-    rows, of_fields = _finished(workdir, part), {"protocol": protocol, "drawn": is_drawn(config.dataset)}
+    rows, of_fields = (
+        _finished(workdir, part),
+        {"protocol": protocol, "drawn": FieldSetSettings.from_config(config.dataset).is_drawn},
+    )
     _write_results(workdir, of_fields, rows)
     try:
         for method in methods:
@@ -97,16 +102,15 @@ def _settle(config: ConfigDict, workdir: Path, protocol: str) -> ConfigDict:
         if any(_log(workdir / method).is_file() for method in METHODS):  # else nothing was made with the other one
             raise ValueError(_other_experiment(path, known, asked) if known != asked else _lost_set(fields))
         if protocol == "paper":
-            write_paper_set(config.dataset, fields)
+            write_paper_set(FieldSetSettings.from_config(config.dataset), fields)
         _write_json(path, asked)
     return on_paper_set(config, fields) if protocol == "paper" else config
 
 
 def _asked(config: ConfigDict, protocol: str) -> dict[str, Any]:
     """What must not change from one method to the next."""
-    dataset = config.copy_and_resolve_references().dataset
-    dataset.enhance = "none"
-    digests = digests_of(cache_root(None), [dataset.get("annotations", ""), dataset.get("images", "")])
+    dataset = dataclasses.replace(FieldSetSettings.from_config(config.dataset), enhance="none")
+    digests = digests_of(cache_root(None), [dataset.annotations, dataset.images])
     settings = _settings(json.loads(config_json(config)))
     return {"protocol": protocol, "hash of the annotations": fingerprint(dataset, digests), "config": settings}
 
@@ -139,8 +143,7 @@ def _lost_set(fields: Path) -> str:
 
 def _tested(config: ConfigDict) -> Literal["val", "test"]:
     """The part of the fields that is evaluated."""
-    split = config.dataset.split
-    return "test" if split.get("test_fraction", 0.0) or split.get("test_names", ()) else "val"
+    return "test" if FieldSetSettings.from_config(config.dataset).tests else "val"
 
 
 def _finished(workdir: Path, part: str) -> dict[str, dict[str, Any]]:

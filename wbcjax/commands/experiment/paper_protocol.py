@@ -15,7 +15,8 @@ from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from wbcjax.evaluate.vote import SUBTYPES, vote
-from wbcjax.input.contents import field_set, is_drawn
+from wbcjax.input.contents import field_set
+from wbcjax.input.settings import SYNTHETIC, FieldSetSettings
 from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats.coco_write import write_coco
 from wbcjax.system.files import write_atomically, write_png
@@ -27,8 +28,8 @@ FLIPPED = "flipped"  # folder of the flips among the images, in which those that
 ANNOTATIONS, IMAGES = "coco.json", "images"
 
 
-def write_paper_set(dataset: ConfigDict, folder: Path) -> None:
-    """Write all fields of `dataset` (an experiment's) and flips of some into `folder`, as images and a COCO file.
+def write_paper_set(dataset: FieldSetSettings, folder: Path) -> None:
+    """Write all fields of a set and flips of some into `folder`, as images and a COCO file.
 
     Of each subtype PER_SUBTYPE fields are flipped, which the seed of `dataset.split` chooses; one in VALIDATING of the
     flips is to validate, the others to train. Raises ValueError when there are too few, and as `field_set` does.
@@ -38,7 +39,7 @@ def write_paper_set(dataset: ConfigDict, folder: Path) -> None:
     written = [_write(field, folder / IMAGES) for field in tqdm(fields, desc="copy fields", unit="field", disable=None)]
     for number, field in enumerate(tqdm(chosen, desc="flip fields", unit="field", disable=None)):
         written.append(_write(flip(field, "train" if number % VALIDATING else "val"), folder / IMAGES))
-    write_coco(folder / ANNOTATIONS, written, tuple(dataset.classes))
+    write_coco(folder / ANNOTATIONS, written, dataset.classes)
 
 
 def on_paper_set(config: ConfigDict, folder: Path) -> ConfigDict:
@@ -49,9 +50,7 @@ def on_paper_set(config: ConfigDict, folder: Path) -> ConfigDict:
     names = [image["file_name"] for image in json.loads((folder / ANNOTATIONS).read_text())["images"]]
     changed = config.copy_and_resolve_references()
     dataset = changed.dataset
-    if is_drawn(dataset):
-        with changed.unlocked():
-            dataset.drawn = True
+    dataset.drawn = dataset.drawn or dataset.name == SYNTHETIC
     dataset.name, dataset.on_error = "coco", "raise"
     dataset.annotations, dataset.images = str(folder / ANNOTATIONS), str(folder / IMAGES)
     dataset.class_of, dataset.group_attribute = (), None

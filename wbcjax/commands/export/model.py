@@ -81,13 +81,13 @@ def _network(config: ConfigDict) -> Network:
 
 def _network_in_form(config: ConfigDict, cpu: bool) -> Network:
     if task_of(config) == CLASSIFICATION:
-        name = classifier.live_network(config, cpu)
+        name = classifier.live_network(config.model, config.dataset.classes, cpu)
 
         def probabilities(weights: dict[str, Any], crops: jax.Array) -> dict[str, jax.Array]:
             return {"probabilities": name(unflatten_dict(weights, sep="/"), crops)}
 
         return probabilities
-    find = detector.live_network(config, cpu)
+    find = detector.live_network(config.model, config.dataset.classes, cpu)
 
     def detections(weights: dict[str, Any], images: jax.Array, sizes: jax.Array) -> dict[str, jax.Array]:
         return find(unflatten_dict(weights, sep="/"), images, sizes)._asdict()

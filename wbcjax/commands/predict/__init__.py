@@ -9,8 +9,6 @@ from wbcjax.commands.arguments import add_max_pixels, pixel_size, scale, score
 from wbcjax.commands.telling import count, exit_for_failed
 
 if TYPE_CHECKING:
-    from ml_collections import ConfigDict
-
     from wbcjax.commands.predict.folder import Outcome
 
 
@@ -43,16 +41,17 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     from wbcjax.commands.predict.folder import predict_folder
+    from wbcjax.input.settings import FieldSetSettings
     from wbcjax.predict.classifier import load_classifier
     from wbcjax.predict.detector import load
     from wbcjax.runs.folder import load_config
-    from wbcjax.smear.image_header import MAX_PIXELS
     from wbcjax.system import heap, runtime
 
     heap.tune_malloc()
     runtime.use_compilation_cache()
     config = load_config(options.workdir)
     model = load(options.workdir, options.checkpoint)
+    dataset = FieldSetSettings.from_config(config.dataset)
     if options.scale is not None:
         model.scales = (options.scale, options.scale)
     min_score = config.evaluate.score_threshold if options.min_score is None else options.min_score
@@ -61,21 +60,21 @@ def _predict(options: argparse.Namespace) -> None:
         options.images,
         options.out,
         min_score,
-        config.dataset.class_attribute,
-        _pixel_size_of(options, config),
+        dataset.class_attribute,
+        _pixel_size_of(options, dataset.pixel_size),
         load_classifier(options.classifier, options.checkpoint) if options.classifier else None,
-        options.max_pixels or config.dataset.get("max_pixels", MAX_PIXELS),
+        options.max_pixels or dataset.max_pixels,
     )
     if outcome.searched:
         sys.stdout.write(f"{_summary(outcome)}\n{options.out} has pictures, label images, a table and annotations\n")
     exit_for_failed(outcome.failed)
 
 
-def _pixel_size_of(options: argparse.Namespace, config: "ConfigDict") -> float:
+def _pixel_size_of(options: argparse.Namespace, of_run: float) -> float:
     """Micrometres per pixel of the images to be searched; 0: not known."""
     if options.pixel_size is not None:
         return options.pixel_size
-    return 0.0 if options.scale is not None else config.dataset.get("pixel_size", 0.0)
+    return 0.0 if options.scale is not None else of_run
 
 
 def _summary(outcome: "Outcome") -> str:
