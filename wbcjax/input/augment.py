@@ -7,10 +7,13 @@ A canvas pixel belongs to the field when its centre lies in it: `pixels_before` 
 
 import math
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
+
+from wbcjax.settings.parts import PartOf
 
 Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels, x2 and y2 exclusive
 
@@ -32,6 +35,7 @@ class Augment:
     saturation: float = 0.0  # largest relative change
     hue: float = 0.0  # largest turn, degrees
     min_visible: float = 0.25  # a cell of whose warped area less than this share stays on the canvas is ignored
+    more: tuple[Annotated[Any, PartOf(leading=2)], ...] = ()  # parts, applied after these: see `wbcjax.input.sample`
 
     def __post_init__(self) -> None:
         low, high = self.scale

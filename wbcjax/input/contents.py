@@ -1,6 +1,7 @@
 """What goes into a set of fields: those that its settings describe, and hashes that tell when they change."""
 
 import hashlib
+import inspect
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +13,15 @@ from tqdm import tqdm
 
 from wbcjax.enhance import ENHANCE_VERSION
 from wbcjax.input.digest import Digests
-from wbcjax.input.settings import SYNTHETIC, WITH_GROUPS, FieldSetSettings, check_drawn, class_map
+from wbcjax.input.settings import (
+    SYNTHETIC,
+    WITH_GROUPS,
+    FieldSetSettings,
+    check_drawn,
+    class_map,
+    has_groups,
+    reader_of,
+)
 from wbcjax.input.split import PARTS, read_names
 from wbcjax.smear import synthetic
 from wbcjax.smear.read import FieldSet, read
@@ -24,7 +33,7 @@ def field_set(dataset: FieldSetSettings) -> FieldSet:
     """The fields of a set. Raises AnnotationError as `read` does, ValueError for settings that do not go together."""
     if dataset.name == SYNTHETIC:
         return _drawn(dataset)
-    if dataset.group_attribute and dataset.name not in WITH_GROUPS:
+    if dataset.group_attribute and not has_groups(dataset):
         raise ValueError(
             f"dataset.group_attribute is for {' and '.join(WITH_GROUPS)} files, and dataset.name is {dataset.name!r}: "
             "leave it out, and list the fields in dataset.split to keep a patient's on one side"
@@ -33,7 +42,7 @@ def field_set(dataset: FieldSetSettings) -> FieldSet:
         Path(dataset.annotations),
         Path(dataset.images),
         class_map(dataset),
-        file_format=dataset.name,
+        file_format=reader_of(dataset) or dataset.name,
         class_attribute=dataset.class_attribute,
         group_attribute=dataset.group_attribute,
         on_error=dataset.on_error,
@@ -58,6 +67,8 @@ def fingerprint(dataset: FieldSetSettings, digests: Digests) -> str:
         annotations = Path(dataset.annotations)
         settings |= {"class_of": class_map(dataset), "attributes": (dataset.class_attribute, dataset.group_attribute)}
         settings |= {"on_error": dataset.on_error}
+        if reader := reader_of(dataset):
+            settings |= {"reader": digests.file(Path(inspect.getfile(reader)))}
         settings |= {"annotations": (digests.folder if annotations.is_dir() else digests.file)(annotations)}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -12,6 +12,7 @@ from wbcjax.input.augment import Augment, extent, fit_scale, random_matrix, reco
 from wbcjax.input.crop_set import CropSource
 from wbcjax.input.mix import Mix, mix_crops
 from wbcjax.input.pipeline import Stream, batched
+from wbcjax.input.sample import augment_image
 from wbcjax.input.settings import CropSetSettings
 
 
@@ -36,7 +37,7 @@ def crop_batches(
         image = source.image(index)
         height, width = image.shape[:2]
         matrix = _centred(random_matrix(augment, height, width, canvas, rng), image, canvas)
-        return recolour(_draw(image, matrix, canvas), augment, rng)
+        return augment_image(recolour(_draw(image, matrix, canvas), augment, rng), augment.more, rng)
 
     def sample(index: int, rng: np.random.Generator) -> CropBatch:
         image, target = draw_augmented(index, rng), targets[index]

@@ -113,7 +113,7 @@ def sources(dataset: FieldSetSettings, cache_dir: str | Path | None = None) -> d
     """
     root = cache_root(cache_dir)
     digests = digests_of(root, [dataset.annotations, dataset.images])
-    folder = root / f"{dataset.name}-{fingerprint(dataset, digests)}"
+    folder = root / f"{dataset.name.replace(':', '.')}-{fingerprint(dataset, digests)}"
     if not _is_current(folder, dataset, digests):
         with one_at_a_time(folder):
             if not _is_current(folder, dataset, digests):  # by another process, meanwhile

@@ -13,12 +13,12 @@ from pycocotools import mask as coco_mask
 from wbcjax.batch import Batch, CropBatch
 from wbcjax.input.augment import Augment, extent, fit_scale, pixels_before, random_matrix, recolour, warp
 from wbcjax.input.field_set import Source
+from wbcjax.input.sample import MIN_AREA, DrawnCell, augment_field
 from wbcjax.input.settings import FieldSetSettings
 from wbcjax.smear.field import Cell, SmearField
 
 READ_THREADS = 2  # cv2 releases the interpreter lock: threads beat worker processes on two cores
 PREFETCH = 4  # batches
-MIN_AREA = 16  # pixels on the canvas: a cell of which less is left has no shape to learn, and is ignored
 
 Batches = TypeVar("Batches", Batch, CropBatch)
 
@@ -30,15 +30,6 @@ class Stream(NamedTuple):
     seed: int  # of the order and of what happens by chance
     process_index: int = 0
     process_count: int = 1
-
-
-class DrawnCell(NamedTuple):
-    """A cell on the canvas."""
-
-    cell: Cell
-    box: tuple[float, float, float, float]  # x1, y1, x2, y2, pixels; in whole ones where there is a mask
-    mask: UInt8[np.ndarray, "ph pw"] | None  # 0 or 1, cut to the box; None when only the box is known
-    ignored: bool  # neither a cell to learn nor background: a crowd, or too little of a cell to learn from
 
 
 def train_batches(
@@ -61,6 +52,7 @@ def train_batches(
         matrix = random_matrix(augment, field.height, field.width, canvas, rng)
         image = _draw_image(field.image(), matrix, canvas, augment, rng)
         cells = _draw_cells(field, matrix, canvas, augment.min_visible)
+        image, cells = augment_field(image, cells, augment.more, rng, augment.min_visible)
         return _example(index, image, field, matrix, cells, dataset.max_cells)
 
     stream = grain.MapDataset.range(len(source)).seed(wanted.seed).shuffle().repeat().random_map(sample)

@@ -10,11 +10,12 @@ from ml_collections import ConfigDict
 
 from wbcjax.enhance import METHODS
 from wbcjax.input.split import PARTS, read_names
-from wbcjax.settings.checked import Count, Name, NotEmpty, NotNegative, Number, OneOf, Share, checked
+from wbcjax.settings.checked import ConfigError, Count, Name, NotEmpty, NotNegative, Number, OneOf, Share, checked
+from wbcjax.settings.parts import imported
 from wbcjax.smear import synthetic_settings
 from wbcjax.smear.formats.mask_files import CLASS_NAME
 from wbcjax.smear.image_header import MAX_PIXELS
-from wbcjax.smear.read import FORMATS
+from wbcjax.smear.read import FORMATS, Reader
 from wbcjax.smear.synthetic_settings import SyntheticSmear
 
 SYNTHETIC = "synthetic"  # the name of a set of drawn fields
@@ -62,7 +63,8 @@ class SyntheticSettings(SyntheticSmear):
 class FieldSetSettings:
     """Annotated fields, for a detector: `config.dataset`."""
 
-    name: Annotated[str, OneOf((SYNTHETIC, *FORMATS))] = "via"  # the format of the annotations
+    # The format of the annotations, or the import path, "module:function", of a `wbcjax.smear.read.Reader` of another
+    name: Annotated[str, OneOf((SYNTHETIC, *FORMATS), paths=True)] = "via"
     annotations: str = ""  # a file (VIA, COCO) or a folder
     images: str = ""  # a folder
     max_pixels: Count = MAX_PIXELS  # of an image: a larger one is refused before it is decoded
@@ -135,6 +137,18 @@ class CropSetSettings:
 DatasetSettings = FieldSetSettings | CropSetSettings
 
 
+def reader_of(dataset: FieldSetSettings) -> Reader | None:
+    """The reader that `name` is the import path of; None for a format of ours. Raises ConfigError as `imported`."""
+    if ":" not in dataset.name:
+        return None
+    return imported(dataset.name, f"config.dataset.name is {dataset.name!r}")
+
+
+def has_groups(dataset: FieldSetSettings) -> bool:
+    """Whether the annotations can say which fields belong together."""
+    return dataset.name in WITH_GROUPS or ":" in dataset.name
+
+
 def class_map(dataset: FieldSetSettings) -> dict[str, int]:
     """Annotated value -> class index; 0, to leave out, for values that `class_of` maps to "".
 
@@ -175,12 +189,16 @@ def _field_problems(dataset: FieldSetSettings) -> Iterator[str]:
         check_drawn(dataset) if dataset.name == SYNTHETIC else class_map(dataset)
     except ValueError as error:
         yield f"config.{error}"
+    try:
+        reader_of(dataset)
+    except ConfigError as error:
+        yield str(error)
     if dataset.name == SYNTHETIC and dataset.synthetic.count < 2:
         yield (
             f"config.dataset.synthetic.count is {dataset.synthetic.count}: give the number of fields to draw, 2 or "
             "more, to train and to validate on"
         )
-    if dataset.group_attribute and dataset.name not in WITH_GROUPS:
+    if dataset.group_attribute and not has_groups(dataset):
         yield (
             f"config.dataset.group_attribute is {dataset.group_attribute!r}, which is for {' and '.join(WITH_GROUPS)} "
             f"files, and dataset.name is {dataset.name!r}: leave it out, and list the fields in dataset.split to keep "

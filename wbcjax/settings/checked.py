@@ -57,9 +57,13 @@ class Range:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of some texts that a table of the code has."""
+    """One of some texts that a table of the code has, or, with `paths`, an import path "module:name"."""
 
     choices: tuple[str, ...]
+    paths: bool = False
+
+    def __contains__(self, value: str) -> bool:
+        return value in self.choices or (self.paths and ":" in value)
 
 
 @dataclass(frozen=True)
@@ -252,7 +256,7 @@ def _obeys(value: Any, rules: Sequence[Any]) -> bool:
     for rule in rules:
         if isinstance(rule, Range) and value not in rule:
             return False
-        if isinstance(rule, OneOf) and value not in rule.choices:
+        if isinstance(rule, OneOf) and value not in rule:
             return False
         if isinstance(rule, NotEmpty) and not value:
             return False

@@ -129,6 +129,18 @@ class PartOf(Chosen):
         return f"{short}a path module:Name, such as {EXAMPLE}"
 
 
+def imported(path: str, is_this: str) -> Callable:
+    """The class or function at `path`, "module:Name", which a config names: `is_this`, such as "config.task is 'x:y'".
+
+    Raises ConfigError for what is none, or cannot be imported.
+    """
+    found = PATH.fullmatch(path)
+    if not found:
+        raise ConfigError(f"{is_this}: give a path module:Name, such as {EXAMPLE}")
+    module, name = found.groups()
+    return _named(_imported(module, is_this), name, is_this)
+
+
 def rule_of(kind: Any) -> PartOf | None:
     """The rule of a field that holds a part, or None; of any other field there is none."""
     rule = chosen_of(plain_of(group_of(kind))[1])

@@ -1,7 +1,7 @@
 """Annotated fields from files of any format that is read, all their problems told at once."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,12 @@ FORMATS = {
     "mask_folders": mask_folders,
     "voc": voc,
 }
+
+
+# Reads the fields of `reading.annotations`, whose images lie in `reading.images`, in their order. It asks `reading` for
+# what a name is of (`label`, `image`), and does each check inside `with reading.at(file, where)`, so that all problems
+# of a set are told at once; those of a `Fault` that nothing encloses are of the whole set.
+Reader = Callable[[Reading], list[SmearField]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +59,7 @@ def read(
     images: Path,
     class_of: Mapping[str, int] | None = None,
     *,
-    file_format: str | None = None,
+    file_format: str | Reader | None = None,
     class_attribute: str = "cell",
     group_attribute: str | None = None,
     on_error: Literal["raise", "skip"] = "raise",
@@ -65,7 +71,7 @@ def read(
         annotations: a file (VIA, COCO), or a folder or one file of it (LabelMe, label images, masks, Pascal VOC).
         images: the folder that image names are relative to.
         class_of: annotated name -> class, 0 for cells to leave out; None takes every name for a class.
-        file_format: one of `FORMATS`; None recognises it, see `recognise`.
+        file_format: one of `FORMATS`, or a `Reader` of another one; None recognises it, see `recognise`.
         class_attribute: VIA: the region attribute that holds the class.
         group_attribute: VIA: the file attribute that holds the group, such as the patient.
         on_error: "skip" leaves out cells and fields with problems instead of raising; a field stays without such cells.
@@ -73,13 +79,14 @@ def read(
 
     Raises AnnotationError that lists every problem of the set; with "skip" only when no field is left.
     """
-    if file_format is not None and file_format not in FORMATS:
+    if isinstance(file_format, str) and file_format not in FORMATS:
         raise ValueError(f"file_format is {file_format!r}; give one of {', '.join(map(repr, FORMATS))}")
     reading = Reading(annotations, images, class_of, class_attribute, group_attribute, max_pixels)
     fields = []
     # Numbers beyond all measure become infinite on the way, and are then refused.
     with reading.at(annotations.name), np.errstate(over="ignore", invalid="ignore"):
-        fields = FORMATS[file_format or recognise(annotations, images)].fields(reading)
+        reader = file_format if callable(file_format) else FORMATS[file_format or recognise(annotations, images)].fields
+        fields = reader(reading)
         if not fields and not reading.all_problems():
             raise Fault("no field is listed in it", "export the annotations again, or correct the path")
     problems = reading.all_problems()

@@ -1,0 +1,100 @@
+"""A training sample on its canvas, as augmentations of a lab's own see it (`config.augment.more`)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+
+from wbcjax.smear.field import Cell
+
+MIN_AREA = 16  # pixels on the canvas: a cell of which less is left has no shape to learn, and is ignored
+
+
+class DrawnCell(NamedTuple):
+    """A cell on the canvas."""
+
+    cell: Cell
+    box: tuple[float, float, float, float]  # x1, y1, x2, y2, pixels; in whole ones where there is a mask
+    mask: UInt8[np.ndarray, "ph pw"] | None  # 0 or 1, cut to the box; None when only the box is known
+    ignored: bool  # neither a cell to learn nor background: a crowd, or too little of a cell to learn from
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the network would see: a field, black beside it, or a crop, which has no masks."""
+
+    image: UInt8[np.ndarray, "h w 3"]  # RGB
+    masks: Bool[np.ndarray, "m h w"]  # of the cells; of one whose outline is not known its filled box
+    labels: Int[np.ndarray, " m"]  # classes 1, 2, ...
+
+
+# What `config.augment.more` holds: called with the sample's own generator, the same for a seed and a place in the
+# stream. It may change pixels, move pixels and masks alike, and empty a mask, whose cell is then gone.
+Augmentation = Callable[[np.random.Generator, Sample], Sample]
+
+
+def augment_image(
+    image: UInt8[np.ndarray, "h w 3"], more: Sequence[Augmentation], rng: np.random.Generator
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A crop on its canvas, changed by `more` one after the other. Raises ValueError as `augment_field`."""
+    changed, _ = augment_field(image, [], more, rng)
+    return changed
+
+
+def augment_field(
+    image: UInt8[np.ndarray, "h w 3"],
+    cells: list[DrawnCell],
+    more: Sequence[Augmentation],
+    rng: np.random.Generator,
+    min_visible: float = 0.0,
+) -> tuple[UInt8[np.ndarray, "h w 3"], list[DrawnCell]]:
+    """A field and its cells on the canvas, changed by `more` one after the other; boxes follow the masks.
+
+    A cell of which less than `min_visible` or MIN_AREA pixels are left is ignored. Raises ValueError for what gives a
+    sample of other shapes.
+    """
+    if not more:
+        return image, cells
+    before = Sample(image, _masks(cells, image.shape[:2]), np.array([drawn.cell.label for drawn in cells], np.int32))
+    after = before
+    for number, augmentation in enumerate(more):
+        after = augmentation(rng, after)
+        _check(after, before, f"config.augment.more[{number}]")
+    if after.masks is before.masks:
+        return after.image, cells
+    moved = [_moved(*of, min_visible) for of in zip(cells, before.masks, after.masks, strict=True)]
+    return after.image, [drawn for drawn in moved if drawn is not None]
+
+
+def _masks(cells: Sequence[DrawnCell], canvas: tuple[int, int]) -> Bool[np.ndarray, "m h w"]:
+    masks = np.zeros((len(cells), *canvas), bool)
+    for mask, drawn in zip(masks, cells, strict=True):
+        x1, y1, x2, y2 = np.rint(drawn.box).astype(int)
+        mask[y1:y2, x1:x2] = True if drawn.mask is None else drawn.mask
+    return masks
+
+
+def _check(after: Sample, before: Sample, where: str) -> None:
+    for name in ("image", "masks"):
+        found, wanted = getattr(after, name), getattr(before, name)
+        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            raise ValueError(
+                f"{where} gives {name} of {found.shape} {found.dtype}: give them as they came, {wanted.shape} "
+                f"{wanted.dtype}"
+            )
+
+
+def _moved(
+    drawn: DrawnCell, before: Bool[np.ndarray, "h w"], after: Bool[np.ndarray, "h w"], min_visible: float
+) -> DrawnCell | None:
+    """A cell whose mask has changed; None where nothing is left of it."""
+    left = int(np.count_nonzero(after))
+    if not left:
+        return None
+    x, y, width, height = cv2.boundingRect(after.astype(np.uint8))
+    few = left < max(MIN_AREA, min_visible * np.count_nonzero(before))
+    mask = None if drawn.mask is None else after[y : y + height, x : x + width].astype(np.uint8)
+    return DrawnCell(drawn.cell, (x, y, x + width, y + height), mask, drawn.ignored or bool(few))
