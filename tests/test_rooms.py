@@ -23,7 +23,7 @@ BELOW = {  # from the ground up
     "report": {"system", "enhance", "smear", "evaluate"},
     "runs": {*GROUND, "models", "input", "weights", "train"},
     "predict": {*GROUND, "ops", "enhance", "smear", "models", "evaluate", "input", "train", "runs"},
-    "tasks": {*GROUND, "ops", "enhance", "smear", "models", "evaluate", "input", "train", "report", "runs", "predict"},
+    "tasks": {*GROUND, "ops", "models", "evaluate", "input", "train", "report", "runs", "predict"},
 }
 TOP = "commands"  # imports what it likes, and is imported by `cli` alone
 WITHOUT_JAX = ("smear", "enhance", "evaluate", "report")

@@ -20,7 +20,7 @@ class Elastic:
 
     def __call__(self, rng: np.random.Generator, sample: Sample) -> Sample:
         height, width = sample.image.shape[:2]
-        moves = cv2.GaussianBlur(rng.uniform(-1, 1, (height, width, 2)), None, self.smoothness)
+        moves = cv2.GaussianBlur(rng.uniform(-1, 1, (height, width, 2)), (0, 0), self.smoothness)
         moves *= self.strength / np.abs(moves).max()
         rows, columns = np.mgrid[:height, :width]
         x, y = (columns + moves[..., 0]).astype(np.float32), (rows + moves[..., 1]).astype(np.float32)
