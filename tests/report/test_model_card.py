@@ -5,7 +5,7 @@ import json
 import pytest
 
 from configs import myeloma_efficientnet_b3, segpc_mask_rcnn, smear_demo
-from wbcjax.report.model_card import Evaluation, model_card
+from wbcjax.report.model_card import Evaluation, TrainedModel, model_card
 from wbcjax.train.workdir import config_json
 
 MADE = {
@@ -32,11 +32,16 @@ CLASSIFICATION = {
 
 
 def card(config, task="detection", facts=None, evaluation=None) -> str:
-    return model_card(task, json.loads(config_json(config)), facts or {}, evaluation, MADE, "x.stablehlo")
+    model = TrainedModel("Mask R-CNN on ConvNeXt", task, json.loads(config_json(config)), facts or {})
+    return model_card(model, evaluation, MADE, "x.stablehlo")
 
 
 def section(text: str, title: str) -> str:
     return text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_the_title_of_the_model_is_the_callers():
+    assert card(smear_demo.get_config()).startswith("# Mask R-CNN on ConvNeXt for white blood cells\n")
 
 
 def test_a_run_that_was_not_evaluated_has_no_scores_and_the_card_says_so():

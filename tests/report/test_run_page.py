@@ -22,7 +22,7 @@ from wbcjax.evaluate.predictions import Predictions
 from wbcjax.evaluate.scores import scores
 from wbcjax.report import run_pictures, run_report
 from wbcjax.report.detection_sections import image_section
-from wbcjax.report.run_report import write_classification_report, write_report
+from wbcjax.report.run_report import ReportedRun, write_classification_report, write_report
 
 CLASSES = ("L1", "L2", "L3", "other")
 PINK = (225, 200, 215)
@@ -40,25 +40,23 @@ def image_of(_: int) -> np.ndarray:
     return np.full((HEIGHT, WIDTH, 3), PINK, np.uint8)
 
 
-def write(workdir: Path, annotations, detections, classes=CLASSES, single_cells=True, split="val", **changes) -> str:
-    """The page of these fields."""
+def run_of(**changes) -> ReportedRun:
+    content: dict[str, Any] = {"name": "x", "model": "A model", "config": CONFIG, "scored": "val", "records": RECORDS}
+    return ReportedRun(**(content | changes))
+
+
+def write(folder: Path, annotations, detections, classes=CLASSES, single_cells=True, **changes) -> str:
+    """The page of these fields. `changes` are of the run, and `rows` and `original_of`."""
     threshold = CONFIG["evaluate"]["score_threshold"]
     found: dict[str, Any] = scores(annotations, detections, classes, threshold)
     if single_cells:
         found["cells"] = cell_scores(annotations, detections, classes, threshold)
     if set(classes) >= {"L1", "L2", "L3"}:
         found["images"] = subtype_scores(annotations, detections, classes, threshold)
-    arguments = {"config": CONFIG, "records": RECORDS, "image_of": image_of} | changes
-    path = write_report(
-        workdir,
-        workdir / "evaluation" / split,
-        annotations=annotations,
-        detections=detections,
-        classes=classes,
-        scores=found,
-        **arguments,
-    )
-    return path.read_text()
+    rows, original_of = changes.pop("rows", ()), changes.pop("original_of", None)
+    shown = run_pictures.Fields(image_of, original_of, annotations, detections, classes, threshold)
+    write_report(folder / "report.html", run_of(**changes), shown, found, rows)
+    return (folder / "report.html").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +169,13 @@ def test_settings_splits_versions_and_timings_are_on_the_page(page, fields):
     assert "<td>stops and resumptions</td><td>stop at step 2 (finished)</td>" in page
 
 
+def test_the_title_of_the_model_is_the_callers(tmp_path):
+    arguments = ([annotated([(CELL, 1)])], [detected([(CELL, 1, 0.9)])], ("cell",))
+    html = write(tmp_path, *arguments, name="night", model="Mask R-CNN on ConvNeXt")
+    assert "Mask R-CNN on ConvNeXt. Scored: 1 fields of split val. Data: via.json. Written" in html
+    assert "Run night" in html
+
+
 def test_every_image_has_its_vote_and_its_counts(page, found):
     for image in found["images"]["images"]:
         votes = "".join(f"<td>{vote or 'undetected'}</td>" for vote in image["votes"].values())
@@ -259,14 +264,6 @@ def test_one_cell_and_no_cell_at_all_have_a_page(tmp_path):
     assert "No cell is L1" in Page(none).text
 
 
-def test_the_report_of_another_split_leaves_that_of_validation_alone(tmp_path):
-    annotations, detections = [annotated([(CELL, 1)])], [detected([(CELL, 1, 0.9)])]
-    first = write(tmp_path, annotations, detections, ("cell",), records=())
-    other = write(tmp_path, annotations, detections, ("cell",), split="train", records=())
-    assert (tmp_path / "report.html").read_text() == first
-    assert (tmp_path / "evaluation/train/report.html").read_text() == other
-
-
 def test_fields_are_ranked_by_their_quality_and_none_is_shown_twice(page, fields):
     titles = ("Worst fields", "Best fields", "Median fields")
     ranked = {title: cards(page, title) for title in titles}
@@ -299,10 +296,10 @@ def predictions(**changes) -> Predictions:
     return Predictions(**(content | changes))
 
 
-def write_crops(workdir: Path, of: Predictions, **changes) -> str:
+def write_crops(folder: Path, of: Predictions, cut=None, **changes) -> str:
     found = classification_scores(of, bootstrap=10)
-    folder = workdir / "evaluation/val"
-    return write_classification_report(workdir, folder, image_of, of, found, CONFIG, RECORDS, **changes).read_text()
+    write_classification_report(folder / "report.html", run_of(**changes), image_of, of, found, cut)
+    return (folder / "report.html").read_text()
 
 
 def test_the_page_names_the_folder_that_the_part_scored_is_from(tmp_path):

@@ -21,19 +21,19 @@ class Evaluation(NamedTuple):
     part: str = "val"
 
 
-def model_card(
-    task: str,
-    config: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    evaluation: Evaluation | None,
-    made: Mapping[str, Any],
-    file_name: str,
-) -> str:
-    """The card of a model of `task`, "detection" or "classification", as Markdown.
+class TrainedModel(NamedTuple):
+    """What a run has made."""
+
+    title: str  # such as "Mask R-CNN on ResNet-50"
+    task: str  # "detection" or "classification"
+    config: Mapping[str, Any]  # as config.json has it
+    facts: Mapping[str, Any]  # what the run noted of its data
+
+
+def model_card(model: TrainedModel, evaluation: Evaluation | None, made: Mapping[str, Any], file_name: str) -> str:
+    """The card of a model, as Markdown.
 
     Args:
-        config: of the run, as config.json has it.
-        facts: what the run noted of its data.
         evaluation: None for a run that was not evaluated, which the card then says.
         made: versions, checkpoint, step, date and platforms, by these names.
         file_name: of the exported model.
@@ -43,25 +43,22 @@ def model_card(
     environment = Environment(
         loader=PackageLoader("wbcjax.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    config, facts = model.config, model.facts
     card = environment.get_template("model_card.md.j2").render(
-        task=task,
-        model=_detector(config) if task == "detection" else "EfficientNet",
+        task=model.task,
+        model=model.title,
         dataset=config["dataset"],
         data=_data(config),
         started=bool(config.get("init_from")),
         scale=facts.get("scale"),
         cut=facts.get("cut"),
         evaluation=evaluation,
-        scores=_scores(task, evaluation.scores) if evaluation else (),
+        scores=_scores(model.task, evaluation.scores) if evaluation else (),
         made=made,
         file_name=file_name,
         config=json.dumps(config, indent=2, sort_keys=True),
     )
     return "\n".join(map(printable, card.strip().splitlines())) + "\n"
-
-
-def _detector(config: Mapping[str, Any]) -> str:
-    return f"Mask R-CNN on ResNet-{config['model']['backbone']['depth']}"
 
 
 def _data(config: Mapping[str, Any]) -> Rows:

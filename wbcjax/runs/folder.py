@@ -17,6 +17,12 @@ def evaluation_folder(workdir: str | Path, scored: str, checkpoint: str) -> Path
     return Path(workdir) / "evaluation" / (scored if checkpoint == "best" else f"{scored}_{checkpoint}")
 
 
+def report_path(workdir: Path, evaluation: Path) -> Path:
+    """Of the best weights on the run's own val its page, runs/X/report.html; else one in the evaluation's folder."""
+    of_run = evaluation == evaluation_folder(workdir, "val", "best")
+    return (workdir if of_run else evaluation) / "report.html"
+
+
 def load_config(place: str | Path) -> ConfigDict:
     """The config that a run was trained with, or an exported model's run.
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from wbcjax.report.run_report import report_path
-from wbcjax.runs.folder import CLASSIFICATION, evaluation_folder, load_config, task_of
+from wbcjax.runs.folder import CLASSIFICATION, evaluation_folder, load_config, report_path, task_of
 from wbcjax.system.places import check_out, check_writable, name_of
 from wbcjax.tasks.scored_part import default_part
 from wbcjax.tasks.settings import dataset_of

@@ -37,14 +37,14 @@ from wbcjax.report.classification_figures import (
 from wbcjax.report.mistake_sheet import mistake_sheet
 from wbcjax.report.run_report import write_classification_report
 from wbcjax.runs.data_note import NOTE, in_noted_folder, note_in, refuse_forgotten, settle_parts
-from wbcjax.runs.folder import CLASSIFICATION, check_task, load_config, load_facts
+from wbcjax.runs.folder import CLASSIFICATION, check_task, load_config, load_facts, report_path
 from wbcjax.runs.initial_weights import starting_weights
 from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import completed
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, share
-from wbcjax.system.runtime import environment
 from wbcjax.tasks.class_counts import tell_classes
+from wbcjax.tasks.reported_run import reported_run
 from wbcjax.tasks.scored_part import other_part, own_part, scored_note
 from wbcjax.tasks.settings import ClassificationConfig
 from wbcjax.train.classification_losses import classification_losses
@@ -152,19 +152,8 @@ def evaluate_classifier(
     ):
         write_figure(out / f"{name}.png", figure)
     write_png(out / "mistakes.png", mistake_sheet(source.image, predictions))
-    write_classification_report(
-        Path(workdir),
-        out,
-        source.image,
-        predictions,
-        found,
-        config.to_dict() | {"dataset": dataclasses.asdict(dataset)},
-        read_log(Path(workdir) / "metrics.jsonl"),
-        cut=source.cut,
-        scored=scored,
-        splits=splits,
-        environment=environment(),
-    )
+    run = reported_run(workdir, config, dataset, scored, splits)
+    write_classification_report(report_path(Path(workdir), out), run, source.image, predictions, found, source.cut)
     return found
 
 

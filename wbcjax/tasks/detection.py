@@ -13,11 +13,10 @@ from tqdm import tqdm
 from wbcjax.batch import Batch
 from wbcjax.evaluate.cell_scores import cell_scores
 from wbcjax.evaluate.cell_table import cell_table
-from wbcjax.evaluate.cells_csv import cell_rows
+from wbcjax.evaluate.cells_csv import Row, cell_rows
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, annotate, save
 from wbcjax.evaluate.image_scores import subtype_scores
 from wbcjax.evaluate.image_table import image_table
-from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.evaluate.scores import Scores, scores, table, write_json
 from wbcjax.evaluate.terminal import wrapped
 from wbcjax.evaluate.vote import SUBTYPES
@@ -29,18 +28,18 @@ from wbcjax.models import mask_rcnn
 from wbcjax.models.limits import check_room
 from wbcjax.models.mask_rcnn import MaskRCNN
 from wbcjax.predict.detector import Predictor, load, predictor
-from wbcjax.report.classification_figures import read_log
 from wbcjax.report.contact_sheet import contact_sheet
+from wbcjax.report.run_pictures import Fields, ImageOf
 from wbcjax.report.run_report import write_report
 from wbcjax.runs.data_note import NOTE, in_noted_folder, note_in, refuse_forgotten, settle_parts
-from wbcjax.runs.folder import load_config, load_facts
+from wbcjax.runs.folder import load_config, load_facts, report_path
 from wbcjax.runs.initial_weights import starting_weights
 from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import completed
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, share
-from wbcjax.system.runtime import environment
 from wbcjax.tasks.class_counts import tell_classes
+from wbcjax.tasks.reported_run import reported_run
 from wbcjax.tasks.scored_part import other_part, own_part, scored_note
 from wbcjax.tasks.settings import DetectionConfig
 from wbcjax.train.losses import mask_rcnn_losses
@@ -149,16 +148,18 @@ def evaluate_run(
     found["scored"] = scored_note(split, checkpoint, f"{len(fields)} fields", left_out, place, noted=known)
     save(out / "detections.json", model.classes, annotated, detections)
     write_json(out / "scores.json", found)
-    sheet = contact_sheet(
-        lambda i: fields.field(i).image(), annotated, detections, model.classes, config.evaluate.score_threshold
-    )
-    write_png(out / "contact_sheet.png", sheet)
-    shown = ConfigDict(config.to_dict() | {"dataset": dataclasses.asdict(dataset)})
     originals = fields
     if dataset.enhance != "none":
         whole = source(dataclasses.replace(dataset, enhance="none"), split)
         originals = whole.select([whole.names.index(name) for name in fields.names])
-    _write_report(workdir, out, scored, fields, originals, annotated, detections, found, shown, splits)
+    original_of = None if originals is fields else _images(originals)
+    min_score = config.evaluate.score_threshold
+    shown = Fields(_images(fields), original_of, annotated, detections, fields.classes, min_score)
+    sheet = contact_sheet(_images(fields), annotated, detections, fields.classes, min_score)
+    write_png(out / "contact_sheet.png", sheet)
+    run = reported_run(workdir, config, dataset, scored, splits)
+    rows = _rows(shown, originals, dataset.pixel_size)
+    write_report(report_path(Path(workdir), out), run, shown, found, rows)
     return found
 
 
@@ -199,40 +200,17 @@ def all_tables(found: Scores) -> str:
     return "\n\n".join([table(found), cell_table(found["cells"]), of_images])
 
 
-def _write_report(
-    workdir: Path,
-    out: Path,
-    scored: str,
-    fields: Source,
-    originals: Source,
-    annotated: list[FieldAnnotations],
-    detections: list[FieldDetections],
-    found: Scores,
-    config: ConfigDict,
-    splits: dict[str, dict[str, int]],
-) -> None:
-    """The page of an evaluation. `originals` are the same fields as `fields`, their contrast not enhanced."""
-    rows = []
-    for i, detected in enumerate(detections):
-        cells = reported_cells(detected, config.evaluate.score_threshold, fields.classes)
-        rows += cell_rows(originals.field(i).image(), cells, fields.classes, config.dataset.pixel_size)
-    log = Path(workdir) / "metrics.jsonl"
-    write_report(
-        Path(workdir),
-        out,
-        lambda i: fields.field(i).image(),
-        annotated,
-        detections,
-        fields.classes,
-        found,
-        config.to_dict(),
-        read_log(log) if log.is_file() else (),
-        original_of=None if originals is fields else lambda i: originals.field(i).image(),
-        rows=rows,
-        scored=scored,
-        splits=splits,
-        environment=environment(),
-    )
+def _images(fields: Source) -> ImageOf:
+    return lambda i: fields.field(i).image()
+
+
+def _rows(fields: Fields, originals: Source, pixel_size: float) -> list[Row]:
+    """Of cells.csv: a row for each cell found."""
+    return [
+        row
+        for i in range(len(fields.detections))
+        for row in cell_rows(originals.field(i).image(), fields.cells(i), fields.classes, pixel_size)
+    ]
 
 
 def _other_fields(

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from wbcjax.predict import classifier, detector
-from wbcjax.report.model_card import Evaluation, model_card
+from wbcjax.report.model_card import Evaluation, TrainedModel, model_card
 from wbcjax.runs.data_note import NOTE
 from wbcjax.runs.folder import CLASSIFICATION, evaluation_folder, load_config, load_facts, task_of
 from wbcjax.runs.initial_weights import settings_of
@@ -21,6 +21,7 @@ from wbcjax.runs.stablehlo import PLATFORMS, Input, Network, serialise
 from wbcjax.system.files import write_atomically
 from wbcjax.system.places import check_writable
 from wbcjax.system.runtime import versions
+from wbcjax.tasks.reported_run import title
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.weights.ours import note_settings
 from wbcjax.weights.safetensors_file import as_written, write_safetensors
@@ -60,7 +61,8 @@ def export_run(workdir: Path, out: Path, which: str = "best") -> Exported:
     weights = {name: as_written(array) for name, array in flatten_dict(variables, sep="/").items()}
     program = serialise(_network(config), _inputs(config), weights)
     made = _made(which, step)
-    card = model_card(task_of(config), config.to_dict(), facts, evaluation, made, places.model.name)
+    exported = TrainedModel(title(config), task_of(config), config.to_dict(), facts)
+    card = model_card(exported, evaluation, made, places.model.name)
     write_safetensors(places.parameters, variables, _metadata(config, made))
     settings = {"config": config.to_dict(), "facts": facts, "made": made}
     write_model_file(places.model, settings, program, places.parameters.read_bytes())
