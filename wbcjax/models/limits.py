@@ -10,6 +10,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from wbcjax.system.run_files import CONFIG
+
 log = logging.getLogger(__name__)
 
 # What a network tells that it has filled, in the order of `Detections.full`.
@@ -96,6 +98,6 @@ class FilledLimits:
         ]
         log.warning(
             "some images may hold more cells than the model has places for, and the least sure are dropped: %s. Raise "
-            "these, to twice as many or more, in the config.json of the run; it need not be trained again",
+            f"these, to twice as many or more, in the {CONFIG} of the run; it need not be trained again",
             "; ".join(each),
         )

@@ -33,6 +33,7 @@ from wbcjax.runs.folder import DETECTION, check_task, load_config, load_facts
 from wbcjax.runs.stablehlo import ExportedNetwork, load_network
 from wbcjax.smear.field import as_rgb
 from wbcjax.smear.paste import Library
+from wbcjax.system import run_files
 from wbcjax.train.checkpoint import load_variables
 
 AHEAD = 2  # images of a folder that are read and enhanced before they are needed
@@ -286,6 +287,6 @@ def _scales(facts: dict[str, Any], place: str | Path) -> tuple[float, float] | N
         low, high = facts["scale"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{place}/data.json: no range of scales ({error!r}); restore the file, or delete it to do without"
+            f"{place}/{run_files.DATA}: no range of scales ({error!r}); restore the file, or delete it to do without"
         ) from error
     return low, high

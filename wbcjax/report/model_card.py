@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from wbcjax.evaluate.average_precision import MAX_DETECTIONS
 from wbcjax.report.run_sections import number, percent, with_interval
 from wbcjax.report.tables import printable
+from wbcjax.system.run_files import SCORES
 
 Rows = Sequence[tuple[str, Any]]
 
@@ -91,7 +92,7 @@ def _scores(task: str, scores: Mapping[str, Any]) -> Rows:
     try:
         return _detection_scores(scores) if task == "detection" else _classification_scores(scores)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"the run's scores.json lacks {error}: evaluate the run again") from error
+        raise ValueError(f"the run's {SCORES} lacks {error}: evaluate the run again") from error
 
 
 def _detection_scores(scores: Mapping[str, Any]) -> Rows:

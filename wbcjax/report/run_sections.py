@@ -11,6 +11,7 @@ from wbcjax.report.classification_figures import training_figure
 from wbcjax.report.detection_figures import figure_uri, logged_quantities
 from wbcjax.report.run_page import Chart, Charts, Folded, Section
 from wbcjax.report.tables import Table
+from wbcjax.system.run_files import METRICS
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -30,7 +31,7 @@ def training_section(records: Records) -> Section:
     """A panel for each loss and each validation score over the epochs."""
     losses, scores = logged_quantities(records)
     charts = [Chart(name, figure_uri(training_figure(records, [name]))) for name in (*losses, *scores)]
-    missing = "the run's folder has no metrics.jsonl with a record of training."
+    missing = f"the run's folder has no {METRICS} with a record of training."
     return Section("Training", (Charts(tuple(charts), small=True),) if charts else (), missing)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from wbcjax.input.digest import Item
 from wbcjax.input.settings import CropSetSettings, FieldSetSettings
 from wbcjax.runs.folder import load_facts
+from wbcjax.system import run_files
 from wbcjax.train.checkpoint import checkpoint_directory
 
 log = logging.getLogger(__name__)
@@ -86,8 +87,8 @@ def note_in(facts: Mapping[str, Any], place: str | Path) -> Note | None:
         return Note(parts, earlier, str(plain["folder"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{place}/data.json: its {NOTE!r} is no note of what was trained on ({error!r}); restore the file, or "
-            "delete it to do without"
+            f"{place}/{run_files.DATA}: its {NOTE!r} is no note of what was trained on ({error!r}); restore the file, "
+            "or delete it to do without"
         ) from error
 
 

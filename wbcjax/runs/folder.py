@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from wbcjax.runs.model_file import read_settings
+from wbcjax.system import run_files
 from wbcjax.train.workdir import upgrade
 
 DETECTION, CLASSIFICATION = "detection", "classification"  # the tasks: cells of fields, classes of crops
@@ -14,13 +15,13 @@ DETECTION, CLASSIFICATION = "detection", "classification"  # the tasks: cells of
 
 def evaluation_folder(workdir: str | Path, scored: str, checkpoint: str) -> Path:
     """Where in a run's folder its scores on `scored`, such as "val", are, by its "best" or "latest" checkpoint."""
-    return Path(workdir) / "evaluation" / (scored if checkpoint == "best" else f"{scored}_{checkpoint}")
+    return Path(workdir) / run_files.EVALUATION / (scored if checkpoint == "best" else f"{scored}_{checkpoint}")
 
 
 def report_path(workdir: Path, evaluation: Path) -> Path:
     """Of the best weights on the run's own val its page, runs/X/report.html; else one in the evaluation's folder."""
     of_run = evaluation == evaluation_folder(workdir, "val", "best")
-    return (workdir if of_run else evaluation) / "report.html"
+    return (workdir if of_run else evaluation) / run_files.REPORT
 
 
 def load_config(place: str | Path) -> ConfigDict:
@@ -30,7 +31,7 @@ def load_config(place: str | Path) -> ConfigDict:
     """
     if Path(place).is_file():
         return ConfigDict(upgrade(read_settings(Path(place))["config"]))
-    path = Path(place) / "config.json"
+    path = Path(place) / run_files.CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give the workdir of a training run, or an exported model")
     try:
@@ -43,7 +44,7 @@ def load_facts(place: str | Path) -> dict[str, Any]:
     """What a run noted of its training data; {} for one that noted nothing. Raises ValueError for a broken file."""
     if Path(place).is_file():
         return read_settings(Path(place))["facts"]
-    path = Path(place) / "data.json"
+    path = Path(place) / run_files.DATA
     if not path.is_file():
         return {}
     try:

@@ -21,6 +21,7 @@ from wbcjax.ops.assign import max_positives
 from wbcjax.runs.data_note import PLACES
 from wbcjax.runs.folder import CLASSIFICATION, DETECTION, task_of
 from wbcjax.settings.checked import ConfigError, build, problems
+from wbcjax.system import run_files
 from wbcjax.system.runtime import device_count
 from wbcjax.tasks.settings import ClassificationConfig, DetectionConfig, dataset_of
 from wbcjax.train.classification_losses import LOSSES as CROP_LOSSES
@@ -170,10 +171,13 @@ def _missing_weights(config: ConfigDict) -> Iterator[str]:
         if not os.access(place, os.R_OK):
             yield f"config.init_from is {place!r}, which you may not read: change its permissions"
         return
-    if (Path(place) / "config.json").is_file():
+    if (Path(place) / run_files.CONFIG).is_file():
         return
     if Path(place).is_dir():
-        yield f"config.init_from is {place!r}, a folder that is no run: give one with a config.json, or a weights file"
+        yield (
+            f"config.init_from is {place!r}, a folder that is no run: give one with a {run_files.CONFIG}, or a weights "
+            "file"
+        )
         return
     remedy = PUBLISHED.get(Path(place).name, "correct the path, or train without: --config.init_from=")
     yield f"config.init_from is {place!r}, and there is no such file: {remedy}"

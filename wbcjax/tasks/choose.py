@@ -5,6 +5,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from wbcjax.runs.folder import CLASSIFICATION, evaluation_folder, load_config, report_path, task_of
+from wbcjax.system import run_files
 from wbcjax.system.places import check_out, check_writable, name_of
 from wbcjax.tasks.scored_part import default_part
 from wbcjax.tasks.settings import dataset_of
@@ -67,8 +68,8 @@ def evaluate(
 
         found = evaluate_run(workdir, split, checkpoint, place, annotations, images, drawn_seed)
         told = all_tables(found)
-    told = f"{found['scored']['sentence']}\n\n{told}"
-    return f"{told}\n\nThe report is {report_path(workdir, place)}; scores.json and what it rests on are in {place}"
+    places = f"The report is {report_path(workdir, place)}; {run_files.SCORES} and what it rests on are in {place}"
+    return f"{found['scored']['sentence']}\n\n{told}\n\n{places}"
 
 
 def _check_place(place: Path, workdir: Path, given: bool) -> None:

@@ -41,6 +41,7 @@ from wbcjax.runs.folder import CLASSIFICATION, check_task, load_config, load_fac
 from wbcjax.runs.initial_weights import starting_weights
 from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import completed
+from wbcjax.system import run_files
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, share
 from wbcjax.tasks.class_counts import tell_classes
@@ -141,17 +142,17 @@ def evaluate_classifier(
     found = classification_scores(predictions, config.evaluate.bootstrap, config.seed)
     left_out = len(parts[split]) - len(source)
     found["scored"] = scored_note(split, checkpoint, f"{len(source)} crops", left_out, crops, noted=note is not None)
-    save_predictions(out / "predictions.json", predictions)
-    write_json(out / "scores.json", found)
+    save_predictions(out / run_files.PREDICTIONS, predictions)
+    write_json(out / run_files.SCORES, found)
     for name, figure in (
-        ("confusion", confusion_figure(found)),
-        ("roc", roc_figure(found)),
-        ("precision_recall", precision_recall_figure(found)),
-        ("reliability", reliability_figure(found)),
-        ("curves", training_figure(read_log(Path(workdir) / "metrics.jsonl"))),
+        (run_files.CONFUSION, confusion_figure(found)),
+        (run_files.ROC, roc_figure(found)),
+        (run_files.PRECISION_RECALL, precision_recall_figure(found)),
+        (run_files.RELIABILITY, reliability_figure(found)),
+        (run_files.CURVES, training_figure(read_log(Path(workdir) / run_files.METRICS))),
     ):
-        write_figure(out / f"{name}.png", figure)
-    write_png(out / "mistakes.png", mistake_sheet(source.image, predictions))
+        write_figure(out / name, figure)
+    write_png(out / run_files.MISTAKES, mistake_sheet(source.image, predictions))
     run = reported_run(workdir, config, dataset, scored, splits)
     write_classification_report(report_path(Path(workdir), out), run, source.image, predictions, found, source.cut)
     return found

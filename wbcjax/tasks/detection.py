@@ -36,6 +36,7 @@ from wbcjax.runs.folder import load_config, load_facts, report_path
 from wbcjax.runs.initial_weights import starting_weights
 from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import completed
+from wbcjax.system import run_files
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, share
 from wbcjax.tasks.class_counts import tell_classes
@@ -146,8 +147,8 @@ def evaluate_run(
     left_out = len(parts[split]) - len(fields)
     known = note is not None or drawn_seed is not None  # drawn fields of other seeds were not trained on
     found["scored"] = scored_note(split, checkpoint, f"{len(fields)} fields", left_out, place, noted=known)
-    save(out / "detections.json", model.classes, annotated, detections)
-    write_json(out / "scores.json", found)
+    save(out / run_files.DETECTIONS, model.classes, annotated, detections)
+    write_json(out / run_files.SCORES, found)
     originals = fields
     if dataset.enhance != "none":
         whole = source(dataclasses.replace(dataset, enhance="none"), split)
@@ -156,7 +157,7 @@ def evaluate_run(
     min_score = config.evaluate.score_threshold
     shown = Fields(_images(fields), original_of, annotated, detections, fields.classes, min_score)
     sheet = contact_sheet(_images(fields), annotated, detections, fields.classes, min_score)
-    write_png(out / "contact_sheet.png", sheet)
+    write_png(out / run_files.CONTACT_SHEET, sheet)
     run = reported_run(workdir, config, dataset, scored, splits)
     rows = _rows(shown, originals, dataset.pixel_size)
     write_report(report_path(Path(workdir), out), run, shown, found, rows)

@@ -10,6 +10,7 @@ from wbcjax.input.settings import CropSetSettings, FieldSetSettings
 from wbcjax.report.classification_figures import read_log
 from wbcjax.report.run_report import ReportedRun
 from wbcjax.runs.folder import CLASSIFICATION, task_of
+from wbcjax.system import run_files
 from wbcjax.system.runtime import environment
 
 
@@ -28,7 +29,7 @@ def reported_run(
     splits: Mapping[str, Mapping[str, int]],
 ) -> ReportedRun:
     """The run of `workdir`, scored on `scored` of `dataset`. `splits` are the other parts of that, counted."""
-    log = Path(workdir) / "metrics.jsonl"
+    log = Path(workdir) / run_files.METRICS
     return ReportedRun(
         name=Path(workdir).resolve().name,
         model=title(config),

@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.handlers import CompositeCheckpointHandler
 
+from wbcjax.system import run_files
 from wbcjax.train.checkpoint_files import (
     DAMAGED,
     DISK_FULL,
@@ -304,7 +305,7 @@ def load_variables(workdir: Path, which: str = "best") -> tuple[dict, int]:
 
 def checkpoint_directory(workdir: Path) -> Path:
     """Where a run in `workdir` keeps its checkpoints."""
-    return Path(workdir) / "checkpoints"
+    return Path(workdir) / run_files.CHECKPOINTS
 
 
 def _array_items(state: TrainState) -> dict[str, dict]:

@@ -6,24 +6,23 @@ from collections.abc import Collection
 from pathlib import Path
 
 from wbcjax.system.files import write_atomically
-
-NAME = "digests.json"  # {path in the folder: [bytes, SHA-256]}
+from wbcjax.system.run_files import DIGESTS
 
 
 def write_digests(folder: Path, *, without: str = "") -> None:
-    """Write the sizes and digests of all files in `folder` into it, leaving out those in its subfolder `without`."""
+    """Write {path: [bytes, SHA-256]} of all files in `folder` into it, leaving out those in its subfolder `without`."""
     paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
     digests = {
         path.as_posix(): [(folder / path).stat().st_size, _digest(folder / path)]
         for path in paths
-        if path.parts[0] not in (NAME, without)
+        if path.parts[0] not in (DIGESTS, without)
     }
-    write_atomically(folder / NAME, (json.dumps(digests, indent=1) + "\n").encode())
+    write_atomically(folder / DIGESTS, (json.dumps(digests, indent=1) + "\n").encode())
 
 
 def has_digests(folder: Path) -> bool:
     """Whether `folder` holds the digests of its files."""
-    return (folder / NAME).exists()
+    return (folder / DIGESTS).exists()
 
 
 def find_fault(folder: Path, parts: Collection[str] = ()) -> str | None:
@@ -32,11 +31,11 @@ def find_fault(folder: Path, parts: Collection[str] = ()) -> str | None:
     `parts` names the files and subfolders that matter, all when empty. Files without a digest do not matter.
     Raises OSError where a file is there but cannot be read: nothing is known of it then.
     """
-    written = (folder / NAME).read_bytes()
+    written = (folder / DIGESTS).read_bytes()
     try:
         expected = {str(name): (int(size), str(digest)) for name, (size, digest) in json.loads(written).items()}
     except (ValueError, TypeError, AttributeError) as error:
-        return f"{folder / NAME} is damaged ({error})"
+        return f"{folder / DIGESTS} is damaged ({error})"
     for name, (size, digest) in expected.items():
         if parts and name.split("/")[0] not in parts:
             continue

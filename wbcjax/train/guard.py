@@ -13,6 +13,7 @@ import grain
 import jax
 import numpy as np
 
+from wbcjax.system import run_files
 from wbcjax.system.files import write_atomically
 from wbcjax.train.progress import RunLog
 from wbcjax.train.task import Batch
@@ -69,8 +70,8 @@ class Guard:
     def _write(self, report: dict[str, Any], batch: Batch) -> Path:
         held, arrays = io.BytesIO(), batch._asdict()
         np.savez_compressed(held, **arrays)
-        write_atomically(self.workdir / f"nonfinite_batch_{jax.process_index()}.npz", held.getvalue())
-        path = self.workdir / "nonfinite.json"
+        write_atomically(self.workdir / run_files.nonfinite_batch(jax.process_index()), held.getvalue())
+        path = self.workdir / run_files.NONFINITE
         if jax.process_index() == 0:
             write_atomically(path, (json.dumps(report, indent=2) + "\n").encode())
         return path

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from wbcjax.system import run_files
 from wbcjax.system.files import write_atomically
 from wbcjax.system.interrupt import StopRequest
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory
@@ -144,7 +145,7 @@ def _settle_workdir(workdir: Path, config: ConfigDict, task: Task, *, allow_chan
     )
     task.check_workdir(workdir)
     if first_process:
-        write_atomically(workdir / "data.json", (json.dumps(task.facts) + "\n").encode())
+        write_atomically(workdir / run_files.DATA, (json.dumps(task.facts) + "\n").encode())
     return changes
 
 

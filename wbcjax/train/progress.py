@@ -14,6 +14,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[re
 from tensorboardX.summary import scalar
 from tqdm import tqdm
 
+from wbcjax.system.run_files import EVENTS, METRICS
+
 
 class RunLog:
     """Writes records of a run into `workdir` and shows its progress on the terminal.
@@ -39,14 +41,14 @@ class RunLog:
             disable=None if active else True,
         )
         if active:
-            path = Path(workdir) / "metrics.jsonl"
+            path = Path(workdir) / METRICS
             self.resumes = path.exists()
             written = path.read_bytes() if self.resumes else b""
             torn = written != b"" and not written.endswith(b"\n")  # a line that a kill cut short
             self._file = path.open("ab", buffering=0)
             self._write(b"\n" if torn else b"")
             # Not tensorboardX's SummaryWriter: on a full disk its thread ends, and then its queue blocks for ever.
-            self._board = EventsWriter(str(Path(workdir) / "events"))
+            self._board = EventsWriter(str(Path(workdir) / EVENTS))
             if self.resumes:  # TensorBoard then drops what an earlier run told of later steps
                 start = SessionLog(status=SessionLog.START)
                 self._board.write_event(Event(wall_time=time.time(), step=step + 1, session_log=start))

@@ -7,6 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from wbcjax.system.run_files import CONFIG
+
 # What the weights of a run mean: with another order of the classes, say, every row of the heads is another class.
 OF_WEIGHTS = ("task", "dataset.classes", "model.")
 # In `config.model`, and yet only of how it is trained, of what is kept of what it finds, or of speed.
@@ -46,7 +48,7 @@ def settle_config(
     changes of what the weights mean, see `OF_WEIGHTS`. `write` False only checks.
     `complete` adds the defaults that a config leaves out: they are no difference.
     """
-    path = Path(workdir) / "config.json"
+    path = Path(workdir) / CONFIG
     now = json.loads(config_json(config))
     changes = {}
     if started and path.exists():
@@ -65,7 +67,7 @@ def settle_config(
             )
     if write and (changes or not started or not path.exists()):
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".json.new")
+        unfinished = path.with_name(f"{CONFIG}.new")
         unfinished.write_text(config_json(config) + "\n")
         unfinished.replace(path)
     return changes

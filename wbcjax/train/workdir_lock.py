@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 from filelock import FileLock, SoftFileLock, Timeout
 
+from wbcjax.system import run_files
 from wbcjax.train.first_process import in_first_process
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _lock(workdir: Path) -> Iterator[None]:
     workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / "train.lock"
+    path = workdir / run_files.LOCK
     lock = FileLock(path, timeout=PATIENCE if jax.process_count() > 1 else 0, fallback_to_soft=False)
     with contextlib.ExitStack() as held:
         try:
@@ -61,7 +62,7 @@ def _lock(workdir: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _soft_lock(workdir: Path) -> Iterator[None]:
-    path = workdir / "train.lock.soft"
+    path = workdir / run_files.SOFT_LOCK
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(SoftFileLock(path, timeout=0))

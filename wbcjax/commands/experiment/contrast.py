@@ -23,6 +23,7 @@ from wbcjax.input.settings import FieldSetSettings
 from wbcjax.report.classification_figures import read_log
 from wbcjax.runs.folder import DETECTION, task_of
 from wbcjax.settings.parts import completed
+from wbcjax.system import run_files
 from wbcjax.system.files import write_atomically
 from wbcjax.system.interrupt import Interrupted, breakable
 from wbcjax.tasks.detection import detection_task, evaluate_run
@@ -212,11 +213,11 @@ def tables_path(workdir: Path) -> Path:
 
 
 def _log(run: Path) -> Path:
-    return run / "metrics.jsonl"
+    return run / run_files.METRICS
 
 
 def _scores(run: Path, part: str) -> Path:
-    return run / "evaluation" / part / "scores.json"
+    return run / run_files.EVALUATION / part / run_files.SCORES
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from wbcjax.runs.model_file import PARAMETERS, write_model_file
 from wbcjax.runs.stablehlo import PLATFORMS, Input, Network, serialise
 from wbcjax.system.files import write_atomically
 from wbcjax.system.places import check_writable
+from wbcjax.system.run_files import SCORES
 from wbcjax.system.runtime import versions
 from wbcjax.tasks.reported_run import title
 from wbcjax.train.checkpoint import load_variables
@@ -105,7 +106,7 @@ def _inputs(config: ConfigDict) -> list[Input]:
 
 def _evaluation(workdir: Path, which: str) -> Evaluation | None:
     """The scores of these weights on the run's part "test", else on "val", and the day of them; None without any."""
-    paths = {part: evaluation_folder(workdir, part, which) / "scores.json" for part in ("test", "val")}
+    paths = {part: evaluation_folder(workdir, part, which) / SCORES for part in ("test", "val")}
     parts = [part for part, path in paths.items() if path.is_file()]
     if not parts:
         return None

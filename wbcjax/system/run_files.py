@@ -1,0 +1,39 @@
+"""The files of a run's folder by name, for those who write and those who read them. The tree of runs/X:
+
+config.json                     the config that it is trained with
+data.json                       what was noted of its data
+metrics.jsonl                   a record a line, of training, evaluations and stops
+events.out.tfevents.*           the same for TensorBoard
+train.lock, train.lock.soft     who trains here
+checkpoints/STEP/               weights and state of the training, and digests.json of what is there
+nonfinite.json                  the step that ended a run whose losses were not finite
+nonfinite_batch_0.npz           and its batch, as process 0 had it
+report.html                     the page of the best weights on val
+evaluation/PART/                of the best weights on a part of the data; PART_latest/ of the latest weights
+    scores.json, report.html
+    detections.json, contact_sheet.png                                              of a detector
+    predictions.json, mistakes.png, curves.png,
+    confusion.png, roc.png, precision_recall.png, reliability.png                   of a classifier
+"""
+
+CONFIG = "config.json"
+DATA = "data.json"
+METRICS = "metrics.jsonl"
+EVENTS = "events"  # what TensorBoard's files begin with
+LOCK, SOFT_LOCK = "train.lock", "train.lock.soft"
+CHECKPOINTS = "checkpoints"
+DIGESTS = "digests.json"
+NONFINITE = "nonfinite.json"
+REPORT = "report.html"
+
+EVALUATION = "evaluation"
+SCORES = "scores.json"
+DETECTIONS, CONTACT_SHEET = "detections.json", "contact_sheet.png"
+PREDICTIONS, MISTAKES, CURVES = "predictions.json", "mistakes.png", "curves.png"
+CONFUSION, ROC, PRECISION_RECALL = "confusion.png", "roc.png", "precision_recall.png"
+RELIABILITY = "reliability.png"
+
+
+def nonfinite_batch(process: int) -> str:
+    """The file of what a process had of the batch of `NONFINITE`."""
+    return f"nonfinite_batch_{process}.npz"
