@@ -1,6 +1,5 @@
 """Figures of a classifier: what they show is in the artists; that they can be drawn shows in the file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,11 @@ from wbcjax.evaluate.predictions import Predictions
 from wbcjax.report.classification_figures import (
     confusion_figure,
     precision_recall_figure,
-    read_log,
     reliability_figure,
     roc_figure,
     training_figure,
     write_figure,
 )
-from wbcjax.train.progress import RunLog
 
 SCORE_FIGURES = (confusion_figure, roc_figure, precision_recall_figure, reliability_figure)
 AWKWARD = ("_plasma", "50 $ a $", "Zellen für β", "100 %", "e", "f", "g", "h", "i")
@@ -175,25 +172,3 @@ def test_training_curves_show_the_log_the_means_of_its_epochs_and_the_validation
 def test_a_quantity_that_no_record_has_is_refused_by_name():
     with pytest.raises(ValueError, match="no training or validation record has a number for 'auroc'"):
         training_figure([training(2, loss=4.0)], ["auroc"])
-
-
-def test_of_a_log_work_lost_and_lines_cut_short_are_left_out(tmp_path: Path):
-    path = tmp_path / "metrics.jsonl"
-    first = [training(2, loss=4.0), training(4, loss=3.0), evaluated(4, accuracy=0.4), training(6, loss=2.0)]
-    again = [{"kind": "resume", "step": 4}, training(6, loss=1.0)]
-    lines = [*map(json.dumps, first), '{"kind": "tra', *map(json.dumps, again)]
-    path.write_text("\n".join(lines) + "\n")
-    assert read_log(path) == [*first[:3], *again]
-
-    path.write_text("loss,accuracy\n1,2\n")
-    with pytest.raises(ValueError, match="no record of a training run in it") as error:
-        read_log(path)
-    assert str(path) in str(error.value)
-
-
-def test_the_log_of_a_run_is_read(tmp_path: Path):
-    with RunLog(tmp_path, steps=4, step=0, batch_size=1, active=True) as log:
-        log.record("train", 2, {"loss": 1.5, "images_per_second": 1.0, "epoch": 0.5})
-        log.record("eval", 4, {"epoch": 1.0, "accuracy": 0.75, "loss": 1.25})
-    (axes,) = panels(training_figure(read_log(tmp_path / "metrics.jsonl"), ["loss"]))
-    assert [line.get_xydata().tolist() for line in axes.lines] == [[[0.5, 1.5]], [[0.5, 1.5]], [[1.0, 1.25]]]

@@ -1,7 +1,6 @@
 """Figures of a classifier's scores and of its training, for reports and papers."""
 
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,7 +140,7 @@ def training_figure(records: Sequence[Mapping[str, Any]], quantities: Sequence[s
     Of training both what the log says (thin; means over some steps each) and the mean of each epoch (thick).
 
     Args:
-        records: as `read_log` gives them.
+        records: of metrics.jsonl, {"kind", "step", ...} each.
         quantities: names of numbers in "train" records (training), "eval" records (validation) or both.
 
     Raises ValueError when a quantity is in no record.
@@ -152,26 +151,6 @@ def training_figure(records: Sequence[Mapping[str, Any]], quantities: Sequence[s
         for axes, name in zip(panels, quantities, strict=True):
             _draw_training(axes, records, name)
     return figure
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a run's metrics.jsonl, without those of work that was lost and done again.
-
-    A line that a kill cut short is no record. Raises OSError when the file cannot be read, ValueError naming it when
-    it holds no record at all.
-    """
-    records: list[dict[str, Any]] = []
-    for line in path.read_text().splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        while records and records[-1]["step"] > record["step"]:
-            records.pop()
-        records.append(record)
-    if not records:
-        raise ValueError(f"{path}: no record of a training run in it; is it the metrics.jsonl of a run?")
-    return records
 
 
 def write_figure(path: Path, figure: Figure) -> None:

@@ -28,7 +28,6 @@ from wbcjax.predict.classifier import CropClassifier, crop_classifier, live_netw
 from wbcjax.report.classification_figures import (
     confusion_figure,
     precision_recall_figure,
-    read_log,
     reliability_figure,
     roc_figure,
     training_figure,
@@ -39,6 +38,7 @@ from wbcjax.report.run_report import write_classification_report
 from wbcjax.runs.data_note import NOTE, in_noted_folder, note_in, refuse_forgotten, settle_parts
 from wbcjax.runs.folder import CLASSIFICATION, check_task, load_config, load_facts, report_path
 from wbcjax.runs.initial_weights import starting_weights
+from wbcjax.runs.log import read_log
 from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import completed
 from wbcjax.system import run_files

@@ -7,9 +7,9 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from wbcjax.input.settings import CropSetSettings, FieldSetSettings
-from wbcjax.report.classification_figures import read_log
 from wbcjax.report.run_report import ReportedRun
 from wbcjax.runs.folder import CLASSIFICATION, task_of
+from wbcjax.runs.log import read_log
 from wbcjax.system import run_files
 from wbcjax.system.runtime import environment
 

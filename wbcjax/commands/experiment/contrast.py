@@ -20,8 +20,8 @@ from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.input.array_records import cache_root, digests_of
 from wbcjax.input.contents import fingerprint
 from wbcjax.input.settings import FieldSetSettings
-from wbcjax.report.classification_figures import read_log
 from wbcjax.runs.folder import DETECTION, task_of
+from wbcjax.runs.log import read_log
 from wbcjax.settings.parts import completed
 from wbcjax.system import run_files
 from wbcjax.system.files import write_atomically
