@@ -82,8 +82,8 @@ def _main(config: str, arguments: list[str], output: Path, environment: dict[str
     from absl import app
     from tqdm import tqdm
 
-    import train
     from benchmarks.faults import task
+    from wbcjax.commands import train
     from wbcjax.commands.command_line import parse_flags
 
     tqdm.set_lock(threading.RLock())  # its own is the system's, and is left behind by a process that is killed

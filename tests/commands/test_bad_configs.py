@@ -193,12 +193,12 @@ COMBINED = [
 @pytest.fixture(scope="module")
 def train_main() -> Iterator[Callable[[list[str]], None]]:
     """`train.py` from its arguments on; its flags, which are the process's, are gone afterwards."""
-    import train
+    from wbcjax.commands import train
 
     yield lambda arguments: train.main(parse_flags(["train.py", *arguments]))
-    for flag in flags.FLAGS.flags_by_module_dict()["train"]:
+    for flag in flags.FLAGS.flags_by_module_dict()[train.__name__]:
         delattr(flags.FLAGS, flag.name)
-    del sys.modules["train"]
+    del sys.modules[train.__name__]
 
 
 @pytest.fixture

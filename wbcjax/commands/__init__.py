@@ -1,1 +1,4 @@
-"""What the commands of `wbcjax` take and tell; a module for each. What a command runs on is imported when it runs."""
+"""What the commands of `wbcjax`, `train.py` and `evaluate.py` take and tell; a folder for each.
+
+What a command of `wbcjax` runs on is imported when it runs.
+"""

@@ -1,0 +1,69 @@
+"""`train.py`: its flags, and what it does."""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from wbcjax.commands.config_file import load_config_file
+from wbcjax.runs.initial_weights import UnusableWeights
+from wbcjax.settings.checked import ConfigError
+from wbcjax.system import heap, processes, runtime
+from wbcjax.system.interrupt import Interrupted, breakable, exit_code
+from wbcjax.system.places import check_writable, told
+from wbcjax.tasks.checks import check_machine
+from wbcjax.tasks.choose import make_task
+from wbcjax.train.guard import NonFiniteLoss
+from wbcjax.train.loop import train
+from wbcjax.train.workdir import ConfigChanged
+
+CONFIG = flags.DEFINE_string("config", None, "experiment, as configs/X.py; --config.a.b=c overrides", required=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: config, checkpoints, metrics", required=True)
+ALLOW_CHANGE = flags.DEFINE_bool("allow_config_change", False, "go on in a workdir of another config")
+TUNE_MALLOC = flags.DEFINE_bool("tune_malloc", True, "let glibc keep freed memory: faster on a CPU, holds more")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, when there are several processes")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "which one of them this is, from 0")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many there are")
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one process of several that JAX finds, even if it is not seen")
+flags.DEFINE_alias("process-id", "process_id")
+flags.DEFINE_alias("num-processes", "num_processes")
+
+
+def main(overrides: list[str]) -> None:
+    try:
+        config = load_config_file(CONFIG.value, overrides)
+    except ConfigError as error:
+        sys.exit(f"train.py: {error}")
+    runtime.quiet_libraries()
+    if TUNE_MALLOC.value:
+        heap.tune_malloc()
+    try:
+        runtime.use_compilation_cache()
+        processes.join(COORDINATOR.value, PROCESS_ID.value, NUM_PROCESSES.value, distributed=DISTRIBUTED.value)
+    except ValueError as error:
+        sys.exit(f"train.py: {error}")
+    try:
+        with processes.ending_together():
+            run(config)
+    except KeyboardInterrupt:  # outside of what listens to it, or for the second time
+        sys.stderr.write("train.py: aborted; what was saved before is whole, and the same command goes on\n")
+        sys.exit(130)
+
+
+def run(config: ConfigDict) -> None:
+    try:
+        check_machine(config)
+        check_writable(Path(WORKDIR.value))
+        with breakable():  # a data set may take minutes to build
+            task = make_task(config, Path(WORKDIR.value))
+    except Interrupted as interrupted:
+        sys.exit(exit_code(interrupted.signal))
+    except (OSError, ValueError) as error:  # of the settings, or of the set
+        sys.exit(f"train.py: {told(error)}")
+    try:
+        stopped_by = train(config, task, Path(WORKDIR.value), allow_config_change=ALLOW_CHANGE.value)
+    except (ConfigError, ConfigChanged, NonFiniteLoss, UnusableWeights, OSError) as error:
+        sys.exit(f"train.py: {told(error)}")
+    if stopped_by:
+        sys.exit(exit_code(stopped_by))
