@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from configs import smear_demo
 from wbcjax.evaluate.cell_scores import cell_scores
-from wbcjax.evaluate.scores import Scores, scores, write_json
+from wbcjax.evaluate.scores import Scores, detection_scores, write_json
 from wbcjax.input.field_set import source
 from wbcjax.input.settings import FieldSetSettings
 from wbcjax.predict.detector import predictor
@@ -145,7 +145,7 @@ def score(config: ConfigDict, workdir: Path, name: str, real: RealSet) -> Scores
     annotated, detections = detect_split(
         predictor(config.model, FieldSetSettings.from_config(config.dataset), variables), unseen
     )
-    found = scores(annotated, detections, config.dataset.classes)
+    found = detection_scores(annotated, detections, config.dataset.classes)
     found["cells"] = cell_scores(annotated, detections, config.dataset.classes, config.evaluate.score_threshold)
     write_json(workdir / name / "scores.json", found)
     sheet = contact_sheet(lambda i: unseen.field(i).image(), annotated, detections, config.dataset.classes)

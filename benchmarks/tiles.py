@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from wbcjax.evaluate.scores import Scores, scores
+from wbcjax.evaluate.scores import Scores, detection_scores
 from wbcjax.input.field_set import Source, source
 from wbcjax.input.settings import FieldSetSettings
 from wbcjax.predict.detector import CANVAS_UNIT, Predictor, load, predictor
@@ -58,7 +58,7 @@ def on_canvas(trained: Predictor, config: ConfigDict, canvas: tuple[int, int], s
 
 def evaluate(model: Predictor, fields: Source, config: ConfigDict) -> Scores:
     start = time.perf_counter()
-    found = scores(*detect_split(model, fields), model.classes, config.evaluate.score_threshold)
+    found = detection_scores(*detect_split(model, fields), model.classes, config.evaluate.score_threshold)
     tiles = [len(model.layout(*fields.size(i)).tiles) for i in range(len(fields))]
     taken = time.perf_counter() - start
     print(f"canvas {model.canvas}: {min(tiles)} to {max(tiles)} tiles a field, {taken:.0f} s with compilation")

@@ -22,8 +22,7 @@ from wbcjax.evaluate.cell_scores import cell_scores
 from wbcjax.evaluate.cell_table import cell_table
 from wbcjax.evaluate.detections import FieldAnnotations, load, save
 from wbcjax.evaluate.overlap import box_overlaps, mask_overlaps
-from wbcjax.evaluate.scores import scores as field_scores
-from wbcjax.evaluate.scores import write_json
+from wbcjax.evaluate.scores import detection_scores, write_json
 
 CELLS_AND_NUCLEI = ("myeloma", "nucleus")
 FOUR = ("a", "b", "c", "never annotated")
@@ -307,7 +306,7 @@ def test_ap50_is_that_of_the_other_scores_of_masks_of_boxes_and_of_both(seed: in
     annotations, detections = random_set(seed)
     curves = cell_scores(annotations, detections, FOUR, 0.5)["pr_curves"]
     ap50 = np.nanmean([curve["AP50"] for curve in curves.values()])
-    assert ap50 == pytest.approx(field_scores(annotations, detections, FOUR)["mask"]["AP50"])
+    assert ap50 == pytest.approx(detection_scores(annotations, detections, FOUR)["mask"]["AP50"])
     rng = np.random.default_rng(seed)
     for share, overlaps in ((1.0, box_overlaps), (0.5, mask_overlaps)):
         boxed = [

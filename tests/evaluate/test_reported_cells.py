@@ -10,7 +10,7 @@ from tests.evaluate.make import annotated, detected
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.evaluate.image_scores import subtype_scores
 from wbcjax.evaluate.reported_cells import reported_cells, rows_of_cells
-from wbcjax.evaluate.scores import scores
+from wbcjax.evaluate.scores import detection_scores
 
 SUBTYPES = ("L1", "L2", "L3")
 HERE, NEARLY, HALF, THERE = (0, 0, 10, 10), (0, 0, 10, 9), (0, 0, 10, 5), (30, 0, 40, 10)
@@ -58,7 +58,11 @@ def test_a_cell_votes_once_while_cocos_and_the_papers_scores_count_every_detecti
     (image,) = subtype_scores(annotations, detections, SUBTYPES, 0.9)["images"]
     assert image["counts"] == {"L1": 2, "L2": 0, "L3": 0}
     assert set(image["votes"].values()) == {"L1"}
-    assert scores(annotations, detections, SUBTYPES, 0.9)["counts"]["detections"] == {"L1": 2, "L2": 0, "L3": 1}
+    assert detection_scores(annotations, detections, SUBTYPES, 0.9)["counts"]["detections"] == {
+        "L1": 2,
+        "L2": 0,
+        "L3": 1,
+    }
 
 
 @given(drawn_fields())

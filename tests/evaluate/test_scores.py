@@ -8,7 +8,7 @@ import pytest
 from tests.evaluate.make import annotated, detected, random_set, rle
 from wbcjax.evaluate.cell_scores import cell_scores
 from wbcjax.evaluate.detections import load, save
-from wbcjax.evaluate.scores import scores, table, write_json
+from wbcjax.evaluate.scores import detection_scores, table, write_json
 
 CLASSES = ("L1", "L2")
 
@@ -31,7 +31,7 @@ def three_fields():
 
 def test_scores_worked_by_hand(three_fields):
     annotations, detections = three_fields
-    result = scores(annotations, detections, CLASSES)
+    result = detection_scores(annotations, detections, CLASSES)
 
     # L1: three cells; in order true (.9), false (.85), true (.8), then one is never found:
     # precision 1 at the 34 recall points up to 1/3, 2/3 at the 33 up to 2/3, 0 at the other 34.
@@ -67,7 +67,7 @@ def test_a_field_of_260_cells_all_found_scores_a_hundred_and_the_limit_is_told()
     corners = [(x, y) for y in range(0, 40, 3) for x in range(0, 60, 3)][:260]
     cells = [((x, y, x + 2, y + 2), 1) for x, y in corners]
     annotations, detections = [annotated(cells)], [detected([(*cell, 0.9) for cell in cells])]
-    result = scores(annotations, detections, ("cell",))
+    result = detection_scores(annotations, detections, ("cell",))
     assert result["mask"]["AP"] == result["box"]["AP"] == pytest.approx(1.0)
     assert result["paper"]["mAP"] == pytest.approx(1.0)
     assert (result["max_detections"], result["cut_fields"]) == (260, 0)
@@ -78,7 +78,7 @@ def test_a_field_of_260_cells_all_found_scores_a_hundred_and_the_limit_is_told()
 
 def test_detections_beyond_the_hundred_that_count_are_told():
     found = [((x, 0, x + 5, 5), 1, 0.5) for x in range(50)] * 3
-    result = scores([annotated([((0, 0, 5, 5), 1)])], [detected(found)], ("cell",))
+    result = detection_scores([annotated([((0, 0, 5, 5), 1)])], [detected(found)], ("cell",))
     assert (result["max_detections"], result["cut_fields"]) == (100, 1)
     text = " ".join(table(result).split())
     assert "Fields with more detections of a class, whose less sure ones are left out: 1." in text
@@ -97,7 +97,7 @@ def test_cells_without_outlines_count_for_boxes_and_neither_way_for_masks():
         detected([], name="c.png"),
     ]
     detections[0].rles[0] = disc
-    result = scores(annotations, detections, ("cell",))
+    result = detection_scores(annotations, detections, ("cell",))
 
     # Masks: the one outlined cell, found before a false detection; those in the boxes are not counted.
     assert (result["mask"]["AP"], result["mask"]["AP75"]) == pytest.approx((1.0, 1.0))
@@ -116,7 +116,7 @@ def test_cells_without_outlines_count_for_boxes_and_neither_way_for_masks():
 def test_without_any_outline_there_are_no_mask_scores():
     annotations = [annotated([], boxes=[((0, 0, 10, 10), 1)]), annotated([], name="empty.png")]
     detections = [detected([((0, 0, 10, 10), 1, 0.9)]), detected([], name="empty.png")]
-    result = scores(annotations, detections, ("cell",))
+    result = detection_scores(annotations, detections, ("cell",))
     found = result["mask"], result["touching"]["mask"], {"mAP": result["paper"]["mAP"]}
     assert all(np.isnan(row[key]) for row in found for key in ("AP", "AP50", "mAP") if key in row)
     assert result["box"]["AP"] == pytest.approx(1.0)
@@ -133,7 +133,9 @@ def test_outlines_taken_away_leave_box_scores_as_they_are_and_make_cells_crowds_
     rng = np.random.default_rng(seed)
     boxed = [replace(field, outlined=rng.random(len(field.labels)) < 0.5) for field in annotations]
     crowds = [replace(field, crowd=field.crowd | ~field.outlined, outlined=field.crowd | True) for field in boxed]
-    whole, without, as_crowds = (scores(fields, detections, "abcd") for fields in (annotations, boxed, crowds))
+    whole, without, as_crowds = (
+        detection_scores(fields, detections, "abcd") for fields in (annotations, boxed, crowds)
+    )
     np.testing.assert_equal(without["box"], whole["box"])
     np.testing.assert_equal(without["touching"]["box"], whole["touching"]["box"])
     np.testing.assert_equal(without["mask"], as_crowds["mask"])
@@ -143,7 +145,9 @@ def test_outlines_taken_away_leave_box_scores_as_they_are_and_make_cells_crowds_
 
 def test_the_score_threshold_reaches_the_papers_map_but_not_cocos(three_fields):
     annotations, detections = three_fields
-    strict, lax = (scores(annotations, detections, CLASSES, score_threshold=threshold) for threshold in (0.82, 0.05))
+    strict, lax = (
+        detection_scores(annotations, detections, CLASSES, score_threshold=threshold) for threshold in (0.82, 0.05)
+    )
     assert strict["mask"] == lax["mask"]
     assert strict["paper"]["mAP"] == pytest.approx((2 / 3 + 0) / 2)
     assert lax["paper"]["false_on_empty_fields"] == 2
@@ -154,13 +158,13 @@ def test_scores_of_saved_detections_equal_those_of_the_originals(tmp_path: Path)
     classes = ("a", "b", "c", "d")
     save(tmp_path / "detections.json", classes, annotations, detections)
     loaded_classes, annotations_again, detections_again = load(tmp_path / "detections.json")
-    again = scores(annotations_again, detections_again, loaded_classes)
-    np.testing.assert_equal(again, scores(annotations, detections, classes))
+    again = detection_scores(annotations_again, detections_again, loaded_classes)
+    np.testing.assert_equal(again, detection_scores(annotations, detections, classes))
 
 
 def test_the_table_shows_the_scores_that_were_computed(three_fields):
     annotations, detections = three_fields
-    lines = table(scores(annotations, detections, CLASSES)).splitlines()
+    lines = table(detection_scores(annotations, detections, CLASSES)).splitlines()
     rows = {line.split("  ")[1].strip(): line.split()[-3:] for line in lines if line.startswith("  ")}
     assert rows["all cells, mask"] == ["77.7", "77.7", "77.7"]
     assert rows["touching cells, mask"] == ["50.5", "50.5", "50.5"]
@@ -171,14 +175,14 @@ def test_the_table_shows_the_scores_that_were_computed(three_fields):
 
 def test_the_table_names_the_rule_that_each_score_is_defined_by(three_fields):
     annotations, detections = three_fields
-    text = " ".join(table(scores(annotations, detections, CLASSES)).split())
+    text = " ".join(table(detection_scores(annotations, detections, CLASSES)).split())
     assert "COCO's matching: each class by itself, detections of any score, the best 100 of a field and class." in text
     assert "Matterport's matching: cells and detections of one class, field by field." in text
     assert "IoU, shared area over joint area" in text
 
 
 def test_a_set_without_cells_has_no_scores_in_the_table_and_null_in_json(tmp_path: Path):
-    result = scores([annotated([])], [detected([((0, 0, 5, 5), 1, 0.9)])], CLASSES)
+    result = detection_scores([annotated([])], [detected([((0, 0, 5, 5), 1, 0.9)])], CLASSES)
     assert "nan" not in table(result)
     assert next(line.split() for line in table(result).splitlines() if "all cells, mask" in line)[-3:] == ["n/a"] * 3
     write_json(tmp_path / "scores.json", result)
@@ -192,13 +196,13 @@ def test_cells_do_not_touch_the_nuclei_in_them():
     cells = [((0, 0, 20, 20), 1), ((22, 0, 42, 20), 1), ((0, 28, 12, 40), 1)]
     nuclei = [((4, 4, 16, 16), 2), ((26, 4, 38, 16), 2), ((3, 31, 9, 37), 2)]
     annotations, detections = [annotated(cells + nuclei)], [detected([(*cell, 0.9) for cell in cells])]
-    result = scores(annotations, detections, ("myeloma", "nucleus"))["touching"]
+    result = detection_scores(annotations, detections, ("myeloma", "nucleus"))["touching"]
     assert result["cells"] == 2
     assert result["mask"]["per_class"]["myeloma"] == pytest.approx(1)
     assert np.isnan(result["mask"]["per_class"]["nucleus"])
-    assert scores(annotations, detections, ("myeloma", "plasma"))["touching"]["cells"] == 6
+    assert detection_scores(annotations, detections, ("myeloma", "plasma"))["touching"]["cells"] == 6
 
 
 def test_a_label_beyond_the_classes_is_refused_naming_the_field():
     with pytest.raises(ValueError, match=r"field.png: label 3 has no class; the 2 classes are L1, L2"):
-        scores([annotated([])], [detected([((0, 0, 5, 5), 3, 0.9)])], CLASSES)
+        detection_scores([annotated([])], [detected([((0, 0, 5, 5), 3, 0.9)])], CLASSES)

@@ -19,7 +19,7 @@ from wbcjax.evaluate.classification import classification_scores
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections
 from wbcjax.evaluate.image_scores import subtype_scores
 from wbcjax.evaluate.predictions import Predictions
-from wbcjax.evaluate.scores import scores
+from wbcjax.evaluate.scores import detection_scores
 from wbcjax.report import run_pictures, run_report
 from wbcjax.report.detection_sections import image_section
 from wbcjax.report.run_report import ReportedRun, write_classification_report, write_report
@@ -48,7 +48,7 @@ def run_of(**changes) -> ReportedRun:
 def write(folder: Path, annotations, detections, classes=CLASSES, single_cells=True, **changes) -> str:
     """The page of these fields. `changes` are of the run, and `rows` and `original_of`."""
     threshold = CONFIG["evaluate"]["score_threshold"]
-    found: dict[str, Any] = scores(annotations, detections, classes, threshold)
+    found: dict[str, Any] = detection_scores(annotations, detections, classes, threshold)
     if single_cells:
         found["cells"] = cell_scores(annotations, detections, classes, threshold)
     if set(classes) >= {"L1", "L2", "L3"}:
@@ -80,7 +80,7 @@ def page(fields: Fields, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def found(fields: Fields) -> dict[str, Any]:
-    return scores(*fields, CLASSES, 0.3) | {
+    return detection_scores(*fields, CLASSES, 0.3) | {
         "cells": cell_scores(*fields, CLASSES, 0.3),
         "images": subtype_scores(*fields, CLASSES, 0.3),
     }
@@ -153,7 +153,9 @@ def test_the_page_names_the_rules_of_matching_and_writes_abbreviations_out(page)
 
 
 def test_why_no_votes_were_taken_is_on_the_page():
-    found = scores([annotated([])], [detected([])], ("L1",), 0.3) | {"without_votes": "these fields are drawn"}
+    found = detection_scores([annotated([])], [detected([])], ("L1",), 0.3) | {
+        "without_votes": "these fields are drawn"
+    }
     assert image_section(found).absent == "these fields are drawn."
 
 

@@ -20,7 +20,7 @@ from wbcjax.system.files import write_atomically
 Scores = dict[str, Any]
 
 
-def scores(
+def detection_scores(
     annotations: Sequence[FieldAnnotations],
     detections: Sequence[FieldDetections],
     classes: Sequence[str],
@@ -82,7 +82,7 @@ def scores(
 
 
 def table(scores: Scores) -> str:
-    """The scores of `scores` as text for a terminal, percentages where they are fractions."""
+    """The scores of `detection_scores` as text for a terminal, percentages where they are fractions."""
     counts = scores["counts"]
     rows = {
         "all cells, mask": scores["mask"],

@@ -274,7 +274,7 @@ def _image_table(images: Scores) -> Table:
 
 
 def _of_single_cells(scores: Scores) -> bool:
-    """Whether there is what `cell_scores` gives beside what `scores` does."""
+    """Whether there is what `cell_scores` gives beside what `detection_scores` does."""
     return "cells" in scores
 
 

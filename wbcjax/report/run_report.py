@@ -51,7 +51,7 @@ def write_report(
     """Write the page of a detector's evaluation, whole or not at all.
 
     Args:
-        scores: of `wbcjax.evaluate.scores`, with what `cell_scores` gives as "cells" and, where images have a subtype,
+        scores: of `detection_scores`, with what `cell_scores` gives as "cells" and, where images have a subtype,
             what `subtype_scores` gives as "images", or else "without_votes", the reason.
         rows: the cells found, as `wbcjax.evaluate.cells_csv.cell_rows` describes them.
 

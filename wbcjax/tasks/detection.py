@@ -17,7 +17,7 @@ from wbcjax.evaluate.cells_csv import Row, cell_rows
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, annotate, save
 from wbcjax.evaluate.image_scores import subtype_scores
 from wbcjax.evaluate.image_table import image_table
-from wbcjax.evaluate.scores import Scores, scores, table, write_json
+from wbcjax.evaluate.scores import Scores, detection_scores, table, write_json
 from wbcjax.evaluate.terminal import wrapped
 from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.input.augment import Augment, fit_scale
@@ -66,7 +66,7 @@ def detection_task(config: ConfigDict, workdir: Path | None = None) -> Task:
         on_trial.variables = variables
         annotated, detections = detect_split(on_trial, val)
         on_trial.variables = None  # they would stay on the devices beside those in training
-        found = scores(annotated, detections, dataset.classes, config.evaluate.score_threshold)
+        found = detection_scores(annotated, detections, dataset.classes, config.evaluate.score_threshold)
         return _summary(found, best_score)
 
     facts = {"scale": scales, NOTE: note.plain()}
@@ -123,7 +123,7 @@ def evaluate_run(
     On other fields instead, all of them: with `annotations` (a file of the run's format) and `images` (a folder), or,
     for a run on drawn fields, with `drawn_seed`, the first seed of as many others. `checkpoint` is "best" or "latest".
 
-    The scores are those of `scores`; "scored" says on what, as `scored_note` gives it, "cells" holds
+    The scores are those of `detection_scores`; "scored" says on what, as `scored_note` gives it, "cells" holds
     those of `cell_scores`, "images" those of `subtype_scores`, or "without_votes" why there are none, and "drawn" says
     whether the fields are drawn ones. Writes scores.json, detections.json (from which the scores can be computed
     again), contact_sheet.png (the worst fields first) and the report, see `report_path`.
@@ -169,7 +169,7 @@ def all_scores(
 ) -> Scores:
     """What `evaluate_run` gives, for fields of such a set."""
     classes = dataset.classes
-    found = scores(annotated, detections, classes, min_score) | {"drawn": dataset.is_drawn}
+    found = detection_scores(annotated, detections, classes, min_score) | {"drawn": dataset.is_drawn}
     found["cells"] = cell_scores(annotated, detections, classes, min_score)
     if reason := without_votes(dataset):
         return found | {"without_votes": reason}
