@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.train import toy
 from wbcjax.train.checkpoint import Checkpoints
-from wbcjax.train.digests import find_fault
+from wbcjax.train.checkpoint_digests import find_fault
 from wbcjax.train.state import TrainState
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.train.saved import assert_whole, batches, contents, state
 from wbcjax.train.checkpoint import Checkpoints, NotSaved, checkpoint_directory, load_variables
-from wbcjax.train.digests import write_digests
+from wbcjax.train.checkpoint_digests import write_digests
 from wbcjax.train.misfit import find_alteration
 from wbcjax.train.plain_name import plain_name
 

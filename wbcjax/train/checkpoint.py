@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.handlers import CompositeCheckpointHandler
 
 from wbcjax.system import run_files
+from wbcjax.train.checkpoint_digests import find_fault, has_digests, write_digests
 from wbcjax.train.checkpoint_files import (
     DAMAGED,
     DISK_FULL,
@@ -29,7 +30,6 @@ from wbcjax.train.checkpoint_files import (
     system_error,
     write_score,
 )
-from wbcjax.train.digests import find_fault, has_digests, write_digests
 from wbcjax.train.first_process import in_first_process
 from wbcjax.train.misfit import find_alteration, find_misfit
 from wbcjax.train.plain_name import is_plain, plain_name

@@ -1,4 +1,4 @@
-"""Digests of what a folder holds, written into it, that tell later whether a file was lost, cut short or altered."""
+"""Digests of the files of a checkpoint, in its folder: they tell later whether one was lost, cut short or altered."""
 
 import hashlib
 import json
