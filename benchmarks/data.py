@@ -38,7 +38,7 @@ def results(rounds: int) -> Iterator[Result]:
 
 def found_cells() -> tuple[list, list]:
     """Annotated fields, and what a fair model might have found in them."""
-    from wbcjax.evaluate.detections import annotate, detect
+    from wbcjax.evaluate.detections import annotate, paste_detections
     from wbcjax.smear.field import Cell
 
     rng = np.random.default_rng(0)
@@ -51,13 +51,15 @@ def found_cells() -> tuple[list, list]:
         boxes = np.concatenate([low, low + size], axis=1)
         labels = rng.integers(1, len(CLASSES) + 1, CELLS)
         name = f"{number}.png"
-        outlined = detect(name, SIDE, SIDE, boxes, labels, np.ones(CELLS), np.repeat(disc[None], CELLS, 0))
+        outlined = paste_detections(name, SIDE, SIDE, boxes, labels, np.ones(CELLS), np.repeat(disc[None], CELLS, 0))
         cells = [Cell(int(label), rle=rle) for label, rle in zip(labels, outlined.rles, strict=True)]
         annotations.append(annotate(name, SIDE, SIDE, cells))
         boxes = np.concatenate([boxes + rng.normal(0, 3, boxes.shape), rng.permutation(boxes)])
         labels = np.concatenate([labels, labels])
         scores = rng.uniform(0, 1, 2 * CELLS)
-        detections.append(detect(name, SIDE, SIDE, boxes, labels, scores, np.repeat(disc[None], 2 * CELLS, 0)))
+        detections.append(
+            paste_detections(name, SIDE, SIDE, boxes, labels, scores, np.repeat(disc[None], 2 * CELLS, 0))
+        )
     return annotations, detections
 
 

@@ -10,7 +10,15 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from tests.evaluate.make import annotated, detected, random_set, rle
-from wbcjax.evaluate.detections import FieldDetections, annotate, check_pairs, detect, load, save, write_results
+from wbcjax.evaluate.detections import (
+    FieldDetections,
+    annotate,
+    check_pairs,
+    load,
+    paste_detections,
+    save,
+    write_results,
+)
 from wbcjax.smear.field import Cell
 
 CLASSES = ("a", "b", "c", "d")
@@ -152,7 +160,7 @@ def test_masks_are_judged_by_outlined_cells_with_the_others_as_crowds():
 def test_detected_masks_are_pasted_into_their_boxes():
     boxes = np.array([[10, 5, 30, 25], [40, 20, 60, 40]], np.float32)
     probabilities = np.stack([np.ones((28, 28)), np.tile(np.arange(28) < 14, (28, 1))]).astype(np.float32)
-    field = detect("a.png", 40, 60, boxes, np.array([1, 2]), np.array([0.9, 0.8], np.float32), probabilities)
+    field = paste_detections("a.png", 40, 60, boxes, np.array([1, 2]), np.array([0.9, 0.8], np.float32), probabilities)
     whole, left_half = (coco_mask.decode(rle) for rle in field.rles)
     assert whole[5:25, 10:30].all()
     assert whole.sum() < 21 * 21
@@ -163,7 +171,9 @@ def test_detected_masks_are_pasted_into_their_boxes():
 
 def test_no_detections_are_a_valid_result():
     empty = np.zeros((0, 4), np.float32)
-    field = detect("a.png", 9, 8, empty, np.zeros(0, int), np.zeros(0, np.float32), np.zeros((0, 28, 28), np.float32))
+    field = paste_detections(
+        "a.png", 9, 8, empty, np.zeros(0, int), np.zeros(0, np.float32), np.zeros((0, 28, 28), np.float32)
+    )
     assert field.rles == []
 
 

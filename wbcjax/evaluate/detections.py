@@ -84,7 +84,7 @@ def annotate(name: str, height: int, width: int, cells: Sequence[Cell]) -> Field
     )
 
 
-def detect(
+def paste_detections(
     name: str,
     height: int,
     width: int,

@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from wbcjax.enhance import METHODS
-from wbcjax.evaluate.detections import FieldDetections, detect
+from wbcjax.evaluate.detections import FieldDetections, paste_detections
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.input.augment import drawn_size, fit_scale
 from wbcjax.input.field_set import Source
@@ -190,7 +190,7 @@ class Predictor(OnLocalDevices):
         x1, y1, x2, y2 = piece.view
         boxes = boxes / np.float32(piece.scale) + np.array([x1, y1, x1, y1], np.float32)
         boxes = np.minimum(boxes, np.array([x2, y2, x2, y2], np.float32))
-        return detect(piece.name, piece.height, piece.width, boxes, labels, scores, masks, self._library)
+        return paste_detections(piece.name, piece.height, piece.width, boxes, labels, scores, masks, self._library)
 
 
 def ahead(items: Iterable[Item], most: int = AHEAD) -> Generator[Item, None, None]:
