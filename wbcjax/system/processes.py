@@ -83,7 +83,7 @@ def several() -> bool:
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
-def share(count: int) -> range:
+def process_share(count: int) -> range:
     """Which of `count` things, numbered from 0, this process is to do: the p-th of P nearly equal parts."""
     index, processes = jax.process_index(), jax.process_count()
     return range(index * count // processes, (index + 1) * count // processes)

@@ -43,7 +43,7 @@ from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import completed
 from wbcjax.system import run_files
 from wbcjax.system.files import write_png
-from wbcjax.system.processes import gather, share
+from wbcjax.system.processes import gather, process_share
 from wbcjax.tasks.class_counts import tell_classes
 from wbcjax.tasks.reported_run import reported_run
 from wbcjax.tasks.scored_part import other_part, own_part, scored_note
@@ -163,7 +163,7 @@ def classify_split(model: CropClassifier, crops: CropSource) -> Predictions:
 
     Of several processes each sees its share of the crops, and is told what the others found.
     """
-    mine = share(len(crops))
+    mine = process_share(len(crops))
     shown = tqdm(mine, desc="evaluate", unit="crop", leave=False, disable=True if jax.process_index() else None)
     found = model.probabilities_of_enhanced(crops.image(i) for i in shown)
     return Predictions(

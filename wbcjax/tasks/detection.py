@@ -38,7 +38,7 @@ from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import completed
 from wbcjax.system import run_files
 from wbcjax.system.files import write_png
-from wbcjax.system.processes import gather, share
+from wbcjax.system.processes import gather, process_share
 from wbcjax.tasks.class_counts import tell_classes
 from wbcjax.tasks.reported_run import reported_run
 from wbcjax.tasks.scored_part import other_part, own_part, scored_note
@@ -240,7 +240,7 @@ def detect_split(model: Predictor, fields: Source) -> tuple[list[FieldAnnotation
 
     Of several processes each sees its share of the fields, and is told what the others found.
     """
-    mine, pairs = share(len(fields)), []
+    mine, pairs = process_share(len(fields)), []
     shown = tqdm(mine, desc="evaluate", unit="field", leave=False, disable=True if jax.process_index() else None)
     for i, detected in zip(shown, model.predict_source(fields, mine), strict=True):
         field = fields.field(i)
