@@ -51,7 +51,7 @@ def on_canvas(trained: Predictor, config: ConfigDict, canvas: tuple[int, int], s
     return predictor(
         config.model,
         replace(FieldSetSettings.from_config(config.dataset), canvas=canvas),
-        trained.variables,
+        trained.network.variables,
         (scale, scale),
     )
 

@@ -9,6 +9,7 @@ from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.models.mask_rcnn import Detections, MaskRCNN
 from wbcjax.models.settings import TORCHVISION
 from wbcjax.predict.detector import Predictor
+from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
 
 CELLS = 20
 CLASSES = ("L1", "L2", "L3")
@@ -38,7 +39,7 @@ def oracle(canvas: tuple[int, int], scales: tuple[float, float] | None = None) -
     def network(variables: Any, image: Any, size: Any) -> Any:
         return model.apply(variables, image, size, method="predict")
 
-    return Predictor(network, "detectron2", canvas, CLASSES, {}, scales)
+    return Predictor(OnLocalDevices(CompiledNetwork(network, 1), {}), canvas, CLASSES, "detectron2", scales)
 
 
 def paint(height: int, width: int, cells: dict[Rectangle, int]) -> np.ndarray:

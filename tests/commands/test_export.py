@@ -78,7 +78,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, config: ConfigDict, live:
     """The files, without the run that they were made of."""
     folder = tmp_path_factory.mktemp("export")
     run = workdir(folder / "run", config, {"scale": SCALES})
-    places = export_fresh(run, folder / "out", live.variables)
+    places = export_fresh(run, folder / "out", live.network.variables)
     shutil.rmtree(run)
     return places
 
@@ -106,7 +106,7 @@ def test_all_that_prediction_needs_is_in_the_file(loaded, live, config):
     assert loaded.classes == ("L1", "L2", "L3")
     assert loaded.scales == SCALES
     assert loaded.enhance == "he"
-    assert loaded._library == live._library == PASTED_AS[config.model.roi.convention]
+    assert loaded.library == live.library == PASTED_AS[config.model.roi.convention]
 
 
 def test_the_code_on_the_card_gives_the_networks_output_for_any_number_of_images(exported, live, config, monkeypatch):
@@ -117,7 +117,7 @@ def test_the_code_on_the_card_gives_the_networks_output_for_any_number_of_images
     monkeypatch.chdir(exported.card.parent)
     names = {"images": images, "sizes": sizes}
     exec(code, names)
-    expected = jax.jit(live_network(config.model, config.dataset.classes))(live.variables, images, sizes)
+    expected = jax.jit(live_network(config.model, config.dataset.classes))(live.network.variables, images, sizes)
     assert set(names["found"]) == set(expected._fields)
     for name, array in expected._asdict().items():
         np.testing.assert_allclose(names["found"][name], array, atol=1e-5, err_msg=name)
@@ -138,12 +138,12 @@ def test_the_command_predicts_from_the_file_as_the_run_was_set(exported, loaded,
 
 def test_the_parameters_have_our_paths_for_names_and_another_run_can_start_from_them(exported, live, config):
     arrays = read_weights(exported.parameters).arrays
-    kernel = live.variables["params"]["fpn"]["output2"]["kernel"]
+    kernel = live.network.variables["params"]["fpn"]["output2"]["kernel"]
     np.testing.assert_array_equal(arrays["params/fpn/output2/kernel"], kernel)
     assert all(array.dtype == np.float32 for array in arrays.values())
-    blank = jax.tree.map(np.zeros_like, live.variables)
+    blank = jax.tree.map(np.zeros_like, live.network.variables)
     started = start_from(exported.parameters, blank, settings_of(config))
-    jax.tree.map(np.testing.assert_array_equal, started.variables, live.variables)
+    jax.tree.map(np.testing.assert_array_equal, started.variables, live.network.variables)
 
 
 def test_one_program_is_for_cpu_cuda_and_tpu_and_has_no_weights_in_it(exported):
@@ -178,12 +178,12 @@ def test_what_is_there_already_is_not_replaced(exported, live, config, tmp_path)
         out.mkdir()
         (out / name).write_text("mine")
         with pytest.raises(SystemExit, match=rf"{re.escape(name)} is there already: choose another folder"):
-            export_fresh(run, out, live.variables)
+            export_fresh(run, out, live.network.variables)
         assert [path.read_text() for path in out.iterdir()] == ["mine"]
 
 
 def test_weights_that_are_not_finite_are_not_exported(live, config, tmp_path):
-    broken = jax.tree.map(lambda array: array * np.nan, live.variables)
+    broken = jax.tree.map(lambda array: array * np.nan, live.network.variables)
     run = workdir(tmp_path / "run", config, {})
     with pytest.raises(SystemExit, match="not written: NaN or infinity"):
         export_fresh(run, tmp_path / "out", broken)

@@ -13,6 +13,7 @@ from wbcjax.commands.predict.folder import Outcome, predict_folder
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.models.mask_rcnn import Detections
 from wbcjax.predict.detector import Predictor
+from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
 from wbcjax.smear.field import text_rle
 
 HEIGHT, WIDTH = 60, 80
@@ -24,7 +25,8 @@ class Teller(Predictor):
     """Finds in each image the rectangles that it was told of under the image's name."""
 
     def __init__(self, told: dict[str, list[Found]], classes: tuple[str, ...] = CLASSES, enhance: str = "none") -> None:
-        super().__init__(no_network, "detectron2", (64, 96), classes, enhance=enhance)
+        local = OnLocalDevices(CompiledNetwork(no_network, 1), {})
+        super().__init__(local, (64, 96), classes, "detectron2", enhance=enhance)
         self.told = told
         self.shown: dict[str, np.ndarray] = {}
 

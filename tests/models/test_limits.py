@@ -15,6 +15,7 @@ from wbcjax.models.limits import LIMITS, PLACES, FilledLimits, check_room, limit
 from wbcjax.models.mask_rcnn import Detections
 from wbcjax.models.rpn import full_rpn
 from wbcjax.predict.detector import Predictor
+from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
 
 
 def test_more_cells_than_a_batch_holds_names_fields_and_every_limit_and_what_is_told_is_enough(caplog):
@@ -85,7 +86,8 @@ def stub(told: bool) -> Predictor:
         return Detections(boxes, jnp.ones((len(images), 2), int), scores, masks, valid, flags if told else None)
 
     limits = dict(zip(LIMITS, (200, 100, 300, 2), strict=True))
-    return Predictor(network, "detectron2", (32, 32), ("cell",), {}, (1.0, 1.0), limits=limits)
+    local = OnLocalDevices(CompiledNetwork(network, 1), {})
+    return Predictor(local, (32, 32), ("cell",), "detectron2", (1.0, 1.0), limits=limits)
 
 
 def image(count: int, *full: str, width: int = 32) -> np.ndarray:

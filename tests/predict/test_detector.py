@@ -34,7 +34,7 @@ def test_cells_of_an_image_in_tiles_are_those_of_the_image_in_one_piece():
     assert sorted(map(tuple, found.boxes.tolist())) == sorted(map(tuple, boxes.tolist()))
     assert {box: label for box, label, *_ in as_set(found)} == CELLS
     assert {entry[:2] + entry[3:] for entry in as_set(found)} == {e[:2] + e[3:] for e in as_set(whole.predict(image))}
-    assert tiled.compilations == 1
+    assert tiled.network.compiled.compilations == 1
 
 
 def test_nuclei_on_a_seam_that_fill_their_cells_are_found_beside_them():
@@ -115,7 +115,7 @@ def test_a_built_set_gives_what_each_of_its_fields_gives_alone():
     model = oracle(CANVAS, (1.0, 1.0))
     together = list(model.predict_source(source_of(fields)))
     assert [found.name for found in together] == [field.name for field in fields]
-    assert model.compilations == 1
+    assert model.network.compiled.compilations == 1
     for found, field in zip(together, fields, strict=True):
         assert len(found.rles) > 1
         assert as_set(found) == as_set(model.predict(field.image(), field.name))

@@ -258,7 +258,7 @@ def test_predict_finds_cells_in_images_of_any_size_with_one_compilation(run):
         assert (found.height, found.width) == (height, width)
         assert np.all(found.boxes >= 0)
         assert np.all(found.boxes <= [width, height, width, height])
-    assert model.compilations == 1
+    assert model.network.compiled.compilations == 1
 
 
 def test_predict_refuses_what_is_no_rgb_image_by_name(run, unchecked_types):
@@ -283,7 +283,7 @@ def test_a_copy_and_a_pickle_of_a_predictor_find_the_same_cells(run):
         np.testing.assert_array_equal(again.scores, found.scores)
         assert again.rles == found.rles
         assert same.classes == model.classes
-    assert model.compilations == 1
+    assert model.network.compiled.compilations == 1
 
 
 def test_the_command_says_how_many_cells_it_found_and_at_which_scale(run, tmp_path, capsys):

@@ -1,7 +1,7 @@
 """Name cells with a trained classifier of crops: `load_classifier("runs/b3").probabilities(crops)`."""
 
-import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from wbcjax.input.crop_pipeline import fit_crop
 from wbcjax.input.settings import CropSetSettings
 from wbcjax.models import efficientnet
 from wbcjax.models.fold import fold, folded
-from wbcjax.predict.devices import OnLocalDevices
+from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
 from wbcjax.runs.folder import CLASSIFICATION, check_task, load_config, load_facts
 from wbcjax.runs.stablehlo import ExportedNetwork, load_network
 from wbcjax.smear.crops import annotated_crops, cut_crop, resize
@@ -32,27 +32,25 @@ CUT = ("margin", "size", "mask_background")  # what must be known to cut cells o
 Network = Callable[[Any, Any], jax.Array]
 
 
-class CropClassifier(OnLocalDevices):
+@dataclass(eq=False)
+class CropClassifier:
     """An EfficientNet with its weights; compiled on first use, for its canvas.
 
+    network: a `Network` with its variables.
+    classes: names of label 0, 1, ...
     cut: how the crops it was trained on were cut out of fields, as `wbcjax crop` notes it; None where not known.
     enhance: the contrast enhancement of these crops, one of `wbcjax.enhance.METHODS`.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        canvas: tuple[int, int],
-        classes: Sequence[str],
-        variables: Any = None,
-        cut: dict[str, Any] | None = None,
-        enhance: str = "none",
-    ) -> None:
-        super().__init__(network, BATCH, variables)
-        self.canvas = canvas
-        self.classes = tuple(classes)  # of label 0, 1, ...
-        self.cut = cut
-        self.enhance = enhance
+    network: OnLocalDevices
+    canvas: tuple[int, int]
+    classes: tuple[str, ...]
+    cut: dict[str, Any] | None = None
+    enhance: str = "none"
+
+    def with_variables(self, variables: Any) -> "CropClassifier":
+        """The same with other variables; it is not compiled again, and leaves the devices when it is dropped."""
+        return replace(self, network=OnLocalDevices(self.network.compiled, variables))
 
     def probabilities(self, crops: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> Float[np.ndarray, "n c"]:
         """How probable each class is for each RGB crop, of any size, as it was cut out.
@@ -66,7 +64,7 @@ class CropClassifier(OnLocalDevices):
 
     def probabilities_of_enhanced(self, crops: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> Float[np.ndarray, "n c"]:
         """The same of crops that are enhanced already, as those of a built set are."""
-        batches = self._over(crops, lambda crop: (fit_crop(crop, self.canvas),))
+        batches = self.network.over(crops, lambda crop: (fit_crop(crop, self.canvas),))
         rows = [found[: len(batch)] for batch, found in batches]
         return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *rows])
 
@@ -88,7 +86,7 @@ class CropClassifier(OnLocalDevices):
         pixels = (cut_crop(field, image, crop, cut["mask_background"]) for crop in crops)
         found = self.probabilities(pixels if cut["size"] is None else (resize(crop, cut["size"]) for crop in pixels))
         labels, scores = found.argmax(axis=1).astype(np.int32) + 1, found.max(axis=1)
-        return dataclasses.replace(cells, labels=labels, scores=scores)
+        return replace(cells, labels=labels, scores=scores)
 
     def cut_settings(self) -> dict[str, Any]:
         """How the crops of the training were cut. Raises ValueError when that is not known."""
@@ -109,7 +107,8 @@ def crop_classifier(
     network: Network, dataset: CropSetSettings, variables: Any = None, cut: dict[str, Any] | None = None
 ) -> CropClassifier:
     """A CropClassifier of a network that learns, or has learned, from crops of these settings."""
-    return CropClassifier(network, dataset.canvas, dataset.classes, variables, cut, dataset.enhance)
+    local = OnLocalDevices(CompiledNetwork(network, BATCH), variables)
+    return CropClassifier(local, dataset.canvas, dataset.classes, cut, dataset.enhance)
 
 
 def live_network(model: ConfigDict, classes: Sequence[str], cpu: bool | None = None) -> Network:

@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -27,7 +28,7 @@ from wbcjax.models.fpn import CANVAS_UNIT
 from wbcjax.models.limits import LIMITS, FilledLimits, limit_of
 from wbcjax.models.mask_rcnn import Detections, MaskRCNN
 from wbcjax.ops.roi_align import Convention
-from wbcjax.predict.devices import OnLocalDevices
+from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
 from wbcjax.predict.tiles import View, merge, tiles
 from wbcjax.runs.folder import DETECTION, check_task, load_config, load_facts
 from wbcjax.runs.stablehlo import ExportedNetwork, load_network
@@ -61,9 +62,12 @@ class Layout(NamedTuple):
     tiles: list[tuple[int, int]]  # top and left, on the scaled image, of what is seen at a time; one when it is all
 
 
-class Predictor(OnLocalDevices):
+@dataclass(eq=False)
+class Predictor:
     """A Mask R-CNN with its weights; compiled on first use, for its canvas.
 
+    network: a `Network` with its variables.
+    classes: names of label 1, 2, ...
     library: whose way of pasting masks into their boxes goes with its RoIAlign: see `wbcjax.smear.paste`.
     scales: the lowest and highest scale, in canvas pixels per image pixel, of the fields it was trained on. An image is
         shown at the scale at which it fits the canvas, or at the nearest within this range: so cells have a size that
@@ -73,24 +77,17 @@ class Predictor(OnLocalDevices):
     limits: of `wbcjax.models.limits`, by name, of what it can find in an image. Images that fill one are logged.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        library: Library,
-        canvas: tuple[int, int],
-        classes: Sequence[str],
-        variables: Any = None,
-        scales: tuple[float, float] | None = None,
-        enhance: str = "none",
-        limits: Mapping[str, int] | None = None,
-    ) -> None:
-        super().__init__(network, CANVASES, variables)
-        self.canvas = canvas
-        self.classes = tuple(classes)  # of label 1, 2, ...
-        self.scales = scales
-        self.enhance = enhance
-        self._library: Library = library
-        self.limits = dict(limits or {})
+    network: OnLocalDevices
+    canvas: tuple[int, int]
+    classes: tuple[str, ...]
+    library: Library
+    scales: tuple[float, float] | None = None
+    enhance: str = "none"
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+    def with_variables(self, variables: Any) -> "Predictor":
+        """The same with other variables; it is not compiled again, and leaves the devices when it is dropped."""
+        return replace(self, network=OnLocalDevices(self.network.compiled, variables))
 
     def predict(self, image: UInt8[np.ndarray, "h w 3"], name: str = "image") -> FieldDetections:
         """All detections in an RGB image, with boxes and masks in its own pixels; `reported_cells` gives its cells.
@@ -151,7 +148,7 @@ class Predictor(OnLocalDevices):
         found: list[FieldDetections] = []  # in the pieces of the image under way
         views: list[View] = []
         try:
-            for batch, detections in self._over(pieces, lambda piece: (piece.drawn, piece.size)):
+            for batch, detections in self.network.over(pieces, lambda piece: (piece.drawn, piece.size)):
                 for row, piece in enumerate(batch):
                     found.append(self._in_image(detections, row, piece))
                     filled.note(piece.name, _full(detections, row))
@@ -186,11 +183,11 @@ class Predictor(OnLocalDevices):
     def _in_image(self, found: Detections, row: int, piece: "_Piece") -> FieldDetections:
         """Detections of one piece of a batch, from canvas pixels to the image's own."""
         real = np.asarray(found.valid[row])
-        boxes, labels, scores, masks = (np.asarray(x[row])[real] for x in found[:4])
+        labels, scores, masks = (np.asarray(of[row])[real] for of in (found.labels, found.scores, found.masks))
         x1, y1, x2, y2 = piece.view
-        boxes = boxes / np.float32(piece.scale) + np.array([x1, y1, x1, y1], np.float32)
+        boxes = np.asarray(found.boxes[row])[real] / np.float32(piece.scale) + np.array([x1, y1, x1, y1], np.float32)
         boxes = np.minimum(boxes, np.array([x2, y2, x2, y2], np.float32))
-        return paste_detections(piece.name, piece.height, piece.width, boxes, labels, scores, masks, self._library)
+        return paste_detections(piece.name, piece.height, piece.width, boxes, labels, scores, masks, self.library)
 
 
 def ahead(items: Iterable[Item], most: int = AHEAD) -> Generator[Item, None, None]:
@@ -256,10 +253,15 @@ def predictor(
         raise ValueError(
             f"config.dataset.canvas is {canvas}; give (height, width) in multiples of {CANVAS_UNIT} pixels"
         )
-    network = network or live_network(model, classes)
-    library = PASTED_AS[model.roi.convention]
-    limits = {name: limit_of(model, name) for name in LIMITS}
-    return Predictor(network, library, canvas, classes, variables, scales, dataset.enhance, limits)
+    return Predictor(
+        network=OnLocalDevices(CompiledNetwork(network or live_network(model, classes), CANVASES), variables),
+        canvas=canvas,
+        classes=classes,
+        library=PASTED_AS[model.roi.convention],
+        scales=scales,
+        enhance=dataset.enhance,
+        limits={name: limit_of(model, name) for name in LIMITS},
+    )
 
 
 def live_network(model: ConfigDict, classes: Sequence[str], cpu: bool | None = None) -> Network:

@@ -68,10 +68,7 @@ def classification_task(config: ConfigDict, workdir: Path | None = None) -> Task
     on_trial = crop_classifier(live_network(config.model, dataset.classes), dataset)
 
     def evaluate(variables: Tree) -> dict[str, float]:
-        on_trial.variables = variables
-        predictions = classify_split(on_trial, val)
-        on_trial.variables = None  # they would stay on the devices beside those in training
-        return _summary(predictions)
+        return _summary(classify_split(on_trial.with_variables(variables), val))
 
     facts = {"cut": train.cut, NOTE: note.plain()}
     return Task(

@@ -63,9 +63,7 @@ def detection_task(config: ConfigDict, workdir: Path | None = None) -> Task:
     best_score = "mask/AP" if val.outlined() else "box/AP"
 
     def evaluate(variables: Tree) -> dict[str, float]:
-        on_trial.variables = variables
-        annotated, detections = detect_split(on_trial, val)
-        on_trial.variables = None  # they would stay on the devices beside those in training
+        annotated, detections = detect_split(on_trial.with_variables(variables), val)
         found = detection_scores(annotated, detections, dataset.classes, config.evaluate.score_threshold)
         return _summary(found, best_score)
 
