@@ -103,7 +103,7 @@ def our_model(threshold: float = 0.05, cells: int = CELLS, proposals: int = PROP
     from wbcjax.models.settings import TORCHVISION
     from wbcjax.ops.cpu import on_cpu
 
-    rpn = dataclasses.replace(TORCHVISION.rpn, proposals_train=2 * proposals, proposals_test=proposals)
+    rpn = TORCHVISION.rpn.clone(proposals_train=2 * proposals, proposals_test=proposals)
     detection = dataclasses.replace(TORCHVISION.detection, score_threshold=threshold, per_image=max(cells, DETECTIONS))
     settings = dataclasses.replace(TORCHVISION, rpn=rpn, detection=detection)
     model = mask_rcnn.MaskRCNN(settings, CLASSES + 1, on_cpu())
@@ -161,8 +161,6 @@ def our_step(side: int, cells: int = CELLS, batch: int = 1, proposals: int = PRO
     import jax
     import optax
 
-    from wbcjax.train.losses import mask_rcnn_losses
-
     model, variables = our_model(proposals=proposals)
     optimizer = optax.sgd(RATE, MOMENTUM)
     fields = our_batch(side, cells, batch)
@@ -171,8 +169,8 @@ def our_step(side: int, cells: int = CELLS, batch: int = 1, proposals: int = PRO
     def step(params: Any, opt_state: Any, fields: Any, key: Any) -> tuple[Any, Any, Any]:
         def loss(params: Any) -> Any:
             keys = jax.random.split(key, batch)
-            outputs: Any = model.apply({**variables, "params": params}, fields, keys, method="train_outputs")
-            return sum(mask_rcnn_losses(outputs, model.settings.loss).values())
+            losses: Any = model.apply({**variables, "params": params}, fields, keys, method="losses")
+            return sum(losses.values())
 
         value, grads = jax.value_and_grad(loss)(params)
         updates, opt_state = optimizer.update(grads, opt_state)

@@ -91,9 +91,9 @@ def training_step(name: str, variant: str) -> Task:
     from jax.sharding import AxisType
     from jax.sharding import PartitionSpec as P
 
+    from wbcjax.models.backbone import everything_trains
     from wbcjax.train.optimizer import make_optimizer
     from wbcjax.train.settings import TrainSettings
-    from wbcjax.train.state import split_collections
     from wbcjax.train.step import AXIS
 
     config, task = get_config(name, variant), make_task(name, variant)
@@ -106,7 +106,7 @@ def training_step(name: str, variant: str) -> Task:
         keys = jax.random.split(jax.random.key(0), len(batch.index))
 
         def loss(params: Any) -> Any:
-            losses, collections = task.losses(params, split_collections(variables)[1], batch, keys, AXIS)
+            losses, collections = task.losses(variables | {"params": params}, batch, keys, everything_trains, AXIS)
             return sum(value for name, value in losses.items() if name not in task.watched), collections
 
         (value, collections), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])

@@ -34,8 +34,6 @@ def results(rounds: int) -> Iterator[Result]:
 def our_stage(stage: str, side: int, threshold: float) -> Task:
     import jax
 
-    from wbcjax.models.box_head import detect
-
     model, variables = mask_rcnn.our_model(threshold)
     s = model.settings
     image = jax.device_put(mask_rcnn.draw(side, mask_rcnn.CELLS).image[None])
@@ -43,17 +41,18 @@ def our_stage(stage: str, side: int, threshold: float) -> Task:
     canvas = (side, side)
 
     def heads(m: Any, pooled: Any, boxes: Any, scores: Any) -> Any:
-        logits, deltas = m.box_head(pooled)
-        valid = jax.numpy.isfinite(scores)
-        return detect(logits[0], deltas[0], boxes[0], valid[0], size[0], s.roi.box_weights, s.detection)
+        return m.box_head.detect(lambda boxes, bins: pooled, boxes, jax.numpy.isfinite(scores), size)
+
+    def masks(m: Any, features: Any, found: Any) -> Any:
+        return m.mask_head.detect(lambda rois, bins: m.pool(features, rois, canvas, bins), found)
 
     methods: dict[str, Callable] = {
-        "backbone and FPN": lambda m, image: m.features(image, size, False),
+        "backbone and FPN": lambda m, image: m.features(image, size),
         "RPN's convolutions": lambda m, features: m.rpn(features),
-        "proposals and NMS": lambda m, logits, deltas: m.proposals(logits, deltas, canvas, size, train=False),
+        "proposals and NMS": lambda m, said: m.proposals(said, canvas, size, train=False),
         "RoIAlign of proposals": lambda m, features, boxes: m.pool(features, boxes, canvas, s.box_head.bins),
         "box head and detections": heads,
-        "masks": lambda m, features, boxes, labels: m.masks(features, boxes, labels, canvas),
+        "masks": masks,
     }
 
     def compiled(name: str) -> Callable:
@@ -62,15 +61,14 @@ def our_stage(stage: str, side: int, threshold: float) -> Task:
 
     inputs: dict[str, tuple] = {"backbone and FPN": (image,)}
     features = compiled("backbone and FPN")(image)
-    logits, deltas = compiled("RPN's convolutions")(features)
-    inputs |= {"RPN's convolutions": (features,), "proposals and NMS": (logits, deltas)}
+    said = compiled("RPN's convolutions")(features)
+    inputs |= {"RPN's convolutions": (features,), "proposals and NMS": (said,)}
     if stage not in inputs:
-        boxes, scores = compiled("proposals and NMS")(logits, deltas)
+        boxes, scores = compiled("proposals and NMS")(said)
         pooled = compiled("RoIAlign of proposals")(features, boxes)
         inputs |= {"RoIAlign of proposals": (features, boxes), "box head and detections": (pooled, boxes, scores)}
     if stage == "masks":
-        found, labels, *_ = compiled("box head and detections")(pooled, boxes, scores)
-        inputs["masks"] = (features, found[None], labels[None])
+        inputs["masks"] = (features, compiled("box head and detections")(pooled, boxes, scores))
     task = compiled(stage)
     return lambda: task(*inputs[stage])
 

@@ -4,14 +4,14 @@
 command line: `--config.model.fpn.channels=128`.
 """
 
-import dataclasses
-
 from ml_collections import ConfigDict
 
 from wbcjax.input.augment import Augment
 from wbcjax.input.mix import Mix
 from wbcjax.input.settings import CropSetSettings, FieldSetSettings
 from wbcjax.models.settings import EFFICIENTNET_KERAS, TORCHVISION, EfficientNetSettings, MaskRCNNSettings
+from wbcjax.settings.older_runs import VERSION
+from wbcjax.settings.parts import as_values
 
 FLIPS = Augment(flip_horizontal=True, flip_vertical=True)  # a cell has no upper side
 
@@ -19,6 +19,7 @@ FLIPS = Augment(flip_horizontal=True, flip_vertical=True)  # a cell has no upper
 def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     """A Mask R-CNN of `dialect`, with an empty data set and a plain training schedule."""
     config = ConfigDict()
+    config.version = VERSION
     config.task = "detection"
     config.seed = 0
     config.init_from = ""  # weights to start from: a file of another library's or ours, or the folder of a run
@@ -28,7 +29,7 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     config.augment = ConfigDict(dataclasses.asdict(FLIPS))
     config.evaluate = ConfigDict({"score_threshold": 0.5})  # of the papers' mAP, and what is drawn
 
-    config.model = ConfigDict(dataclasses.asdict(dialect))
+    config.model = ConfigDict(as_values(dialect))
 
     config.train = _train()
     return config
@@ -37,6 +38,7 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
 def classifier(dialect: EfficientNetSettings = EFFICIENTNET_KERAS["b3"]) -> ConfigDict:
     """An EfficientNet of `dialect` on crops of cells, with an empty data set and a plain training schedule."""
     config = ConfigDict()
+    config.version = VERSION
     config.task = "classification"
     config.seed = 0
     config.init_from = ""  # weights to start from: a file of another library's or ours, or the folder of a run
@@ -48,7 +50,7 @@ def classifier(dialect: EfficientNetSettings = EFFICIENTNET_KERAS["b3"]) -> Conf
     config.loss = ConfigDict({"label_smoothing": 0.0})
     config.evaluate = ConfigDict({"bootstrap": 1000})  # resamplings that intervals come from
 
-    config.model = ConfigDict(dataclasses.asdict(dialect))
+    config.model = ConfigDict(as_values(dialect))
     config.train = _train()
     return config
 

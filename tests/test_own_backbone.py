@@ -1,19 +1,17 @@
 """A network of one's own, as the README shows: without any statistics, from training to the exported model."""
 
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
 
 import wbcjax
 from tests.commands.test_export import image
 from tests.tasks.test_detection import toy_config
-from tests.test_readme import block
+from tests.test_readme import plain_net
 from wbcjax import cli
 from wbcjax.commands.weights.files import convert_weights
-from wbcjax.models import mask_rcnn
 from wbcjax.runs.initial_weights import settings_of, start_from
 from wbcjax.tasks.detection import detection_task, evaluate_run
 from wbcjax.train.checkpoint import load_variables
@@ -21,21 +19,19 @@ from wbcjax.train.loop import train
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch) -> Path:
-    """The workdir of a run of the README's backbone, in two pieces."""
-    names: dict = {}
-    exec(block("class PlainNet"), names)
-    monkeypatch.setattr(mask_rcnn, "ResNet", lambda *_: names["PlainNet"](width=32))
+def config(tmp_path, monkeypatch) -> ConfigDict:
+    """Of small trainings of the README's backbone."""
     monkeypatch.setenv("WBCJAX_CACHE", str(tmp_path / "cache"))
     config = toy_config()
+    plain_net(config, tmp_path, monkeypatch)
+    return config
+
+
+def test_the_readmes_backbone_is_trained_resumed_scored_converted_and_exported(config, tmp_path):
+    run = tmp_path / "run"
     for steps in (1, 2):
         config.train.steps = steps
-        assert train(config, detection_task(config), tmp_path / "run", allow_config_change=True) is None
-    return tmp_path / "run"
-
-
-def test_the_readmes_backbone_is_trained_resumed_scored_converted_and_exported(run, tmp_path):
-    config = toy_config()
+        assert train(config, detection_task(config), run, allow_config_change=True) is None
     variables, step = load_variables(run, "latest")
     assert (set(variables), step) == ({"params"}, 2)
     fresh = detection_task(config).init_variables(config.seed)

@@ -1,6 +1,7 @@
 """What the README shows must work as it stands there."""
 
 import re
+import sys
 from pathlib import Path
 
 import jax
@@ -10,7 +11,6 @@ import pytest
 from configs import all_mask_rcnn, base, myeloma_mask_rcnn
 from wbcjax.input.settings import FieldSetSettings
 from wbcjax.models import mask_rcnn
-from wbcjax.models import settings as s
 from wbcjax.predict.detector import predictor
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -21,11 +21,18 @@ def block(containing: str) -> str:
     return next(code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if containing in code)
 
 
-def test_the_example_backbone_makes_a_mask_rcnn(monkeypatch):
-    names: dict = {}
-    exec(block("class PlainNet"), names)
-    monkeypatch.setattr(mask_rcnn, "ResNet", lambda settings, dtype, remat, cpu: names["PlainNet"]())
-    model = mask_rcnn.MaskRCNN(s.TORCHVISION, 2)
+def plain_net(config, folder: Path, monkeypatch) -> None:
+    """Make the example backbone that of `config`, by the lines that say how."""
+    (folder / "plain.py").write_text(block("class PlainNet"))
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "plain", raising=False)
+    exec(block("config.model.backbone = "), {"config": config})
+
+
+def test_the_example_backbone_makes_a_mask_rcnn(tmp_path, monkeypatch):
+    config = base.mask_rcnn()
+    plain_net(config, tmp_path, monkeypatch)
+    model = mask_rcnn.from_config(config.model, 2)
 
     def found(key):
         image, size = jnp.zeros((1, 64, 96, 3), jnp.uint8), jnp.full((1, 2), 64.0)
@@ -34,7 +41,7 @@ def test_the_example_backbone_makes_a_mask_rcnn(monkeypatch):
     detections, variables = jax.eval_shape(found, jax.random.key(0))
     assert detections.boxes.shape == (1, 100, 4)
     assert set(variables["params"]["backbone"]) == {f"{part}{k}" for part in ("conv", "norm") for k in range(1, 6)}
-    assert variables["params"]["fpn"]["lateral5"]["kernel"].shape == (1, 1, 256, 256)
+    assert variables["params"]["fpn"]["lateral5"]["kernel"].shape == (1, 1, 4 * 32, 256)
 
 
 def test_the_five_lines_for_own_data_make_a_config():

@@ -17,11 +17,13 @@ from ml_collections import ConfigDict
 
 from configs import base, smear_demo
 from wbcjax.input.pipeline import Stream, batched
+from wbcjax.models.backbone import HEADS, Trains
 from wbcjax.train.task import Task
 
 STEPS = 48
 IMAGES = 40  # points
 FEATURES = 12
+LAST = 5  # the stage of its backbone
 READ_SECONDS = 0.003  # for each point
 EVALUATION_SECONDS = 0.3
 EVALUATING = "FAULTS_EVALUATING"  # names a file that is there during an evaluation
@@ -73,6 +75,7 @@ def make_task(config: ConfigDict, workdir: Path | None = None) -> Task:
         evaluate=evaluate,
         names=lambda index: [f"point_{number}" for number in index],
         best_score="fit",
+        stage_of=lambda path: LAST if path[0] == "backbone" else HEADS,
     )
 
 
@@ -85,12 +88,13 @@ def init_variables(seed: int) -> dict:
     return {"params": params, "batch_stats": {"backbone": {"mean": np.zeros(6, np.float32)}}}
 
 
-def losses(params: dict, collections: dict, batch: Points, keys: jax.Array, axis_name: str) -> tuple[dict, dict]:
+def losses(variables: dict, batch: Points, keys: jax.Array, trains: Trains, axis_name: str) -> tuple[dict, dict]:
     """The squared error on noisy features; the statistics follow the mean of what lies between the two factors."""
+    params, stored = variables["params"], variables["batch_stats"]["backbone"]["mean"]
     noise = jax.vmap(lambda key: jax.random.normal(key, (FEATURES,)))(keys)
     hidden = (batch.features + 0.1 * noise) @ params["backbone"]["layer4_0"]["kernel"]  # (n, 6)
     error = hidden @ params["box_head"]["kernel"] - batch.target  # (n,)
-    mean = 0.9 * collections["batch_stats"]["backbone"]["mean"] + 0.1 * jax.lax.stop_gradient(hidden).mean(0)
+    mean = 0.9 * stored + 0.1 * jax.lax.stop_gradient(hidden).mean(0)
     return {"square": jnp.mean(error**2)}, {"batch_stats": {"backbone": {"mean": mean}}}
 
 

@@ -13,9 +13,10 @@ from jax.sharding import PartitionSpec as P
 
 from wbcjax.commands.plan.flops import Work, work_of
 from wbcjax.models import efficientnet
+from wbcjax.models.backbone import nothing_trains
 from wbcjax.models.efficientnet import Classifier
 from wbcjax.models.resnet import ResNet
-from wbcjax.models.settings import EFFICIENTNET_TORCHVISION, BackboneSettings
+from wbcjax.models.settings import EFFICIENTNET_TORCHVISION
 
 
 def work(function: Callable, *shapes: Any) -> Work:
@@ -124,10 +125,10 @@ def test_all_reduced_bytes_are_those_of_one_device():
 @pytest.mark.parametrize(("depth", "products"), [(18, 1.814e9), (50, 4.089e9)])
 def test_a_resnet_is_as_much_work_as_torchvision_publishes(depth: Any, products: float):
     # https://pytorch.org/vision/stable/models.html: multiplications of one image, the 1000-way classifier among them.
-    model = ResNet(BackboneSettings(depth=depth, norm="bn"))
+    model = ResNet(depth=depth, norm="bn")
     image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-    variables = jax.eval_shape(lambda image: model.init(jax.random.key(0), image, False), image)
-    found = work(lambda v, x: model.apply(v, x, False), variables, image)
+    variables = jax.eval_shape(lambda image: model.init(jax.random.key(0), image, nothing_trains), image)
+    found = work(lambda v, x: model.apply(v, x, nothing_trains), variables, image)
     classifier = 1000 * (512 if depth < 50 else 2048)
     assert found.flops / 2 + classifier == pytest.approx(products, abs=0.0005e9)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from wbcjax.batch import Batch
 from wbcjax.models import settings as s
+from wbcjax.models.fpn import Fpn
 from wbcjax.models.mask_rcnn import MaskRCNN
 
 CANVAS = (64, 96)
@@ -18,14 +19,14 @@ def model(dialect: s.MaskRCNNSettings = s.TORCHVISION, classes: int = 3, **backb
     return MaskRCNN(
         dataclasses.replace(
             dialect,
-            backbone=dataclasses.replace(dialect.backbone, **changes),
-            fpn=s.FpnSettings(channels=8),
-            rpn=dataclasses.replace(
-                dialect.rpn, channels=8, before_nms_train=40, before_nms_test=40, proposals_train=30, proposals_test=20
+            backbone=dialect.backbone.clone(**changes),
+            fpn=Fpn(channels=8),
+            rpn=dialect.rpn.clone(
+                channels=8, before_nms_train=40, before_nms_test=40, proposals_train=30, proposals_test=20
             ),
             roi=dataclasses.replace(dialect.roi, samples=16),
-            box_head=dataclasses.replace(dialect.box_head, channels=16),
-            mask_head=dataclasses.replace(dialect.mask_head, bins=4, channels=8),
+            box_head=dialect.box_head.clone(channels=16),
+            mask_head=dialect.mask_head.clone(bins=4, channels=8),
             detection=dataclasses.replace(dialect.detection, score_threshold=0.0, per_image=6, candidates=60),
         ),
         classes,

@@ -15,6 +15,7 @@ from wbcjax.models import settings as s
 from wbcjax.models.conv import Conv, DepthwiseConv
 from wbcjax.models.mask_head import Deconv2x2, lay_out_blocks
 from wbcjax.models.norm import FrozenBatchNorm
+from wbcjax.settings.parts import as_values
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -41,7 +42,7 @@ def test_two_networks_of_different_forms_get_a_program_each():
 def test_a_network_made_of_a_config_has_the_form_for_this_backend_unless_told():
     here = jax.default_backend() == "cpu"
     for module, settings in ((efficientnet, s.EFFICIENTNET_KERAS["b0"]), (mask_rcnn, s.TORCHVISION)):
-        config = ConfigDict(dataclasses.asdict(settings))
+        config = ConfigDict(as_values(settings))
         assert [module.from_config(config, 3, cpu).cpu for cpu in (None, True, False)] == [here, True, False]
 
 

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from configs import smear_demo
-from wbcjax.models import settings as s
-from wbcjax.models.box_head import detect
+from wbcjax.models.box_head import DetectionSettings, detect
 from wbcjax.models.limits import LIMITS, PLACES, FilledLimits, check_room, limit_of, needed
 from wbcjax.models.mask_rcnn import Detections
-from wbcjax.models.rpn import full_rpn
+from wbcjax.models.rpn import Rpn, RpnOutputs
 from wbcjax.predict.detector import Predictor
 from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
 
@@ -46,30 +45,30 @@ def test_cells_to_validate_on_need_no_room_in_a_batch_but_places_to_be_found(cap
     assert "--config.model.detection.per_image=99 (32 now)" in caplog.text
 
 
-def ninety_cells(settings: s.DetectionSettings) -> tuple[int, bool]:
+def ninety_cells(settings: DetectionSettings) -> tuple[int, bool]:
     """How many of 90 cells, each of three RoIs, are found, and whether more boxes were there than enter NMS."""
     x, y = np.meshgrid(np.arange(10), np.arange(9))
     corners = np.stack([x.ravel(), y.ravel()], axis=1) * 20.0
     rois = np.repeat(np.concatenate([corners, corners + 15], axis=1), 3, axis=0).astype(np.float32)
-    logits = jnp.tile(jnp.array([-3.0, 3.0]), (270, 1))
+    scores = jnp.tile(jnp.array([0.01, 0.99]), (270, 1))
     size, moves = jnp.array([200.0, 200.0]), jnp.zeros((270, 2, 4))
-    found = detect(logits, moves, jnp.asarray(rois), jnp.ones(270, bool), size, (10.0, 10.0, 5.0, 5.0), settings)
+    found = detect(scores, moves, jnp.asarray(rois), jnp.ones(270, bool), size, (10.0, 10.0, 5.0, 5.0), settings)
     return int(found[3].sum()), bool(found[4])
 
 
 def test_a_field_of_90_cells_gives_32_by_the_demonstrations_limits_and_all_by_those_that_it_needs():
     small, limits = smear_demo.get_config().model.detection, needed(90)
     per_image, candidates = limits["detection.per_image"], limits["detection.candidates"]
-    assert ninety_cells(s.DetectionSettings(per_image=small.per_image, candidates=small.candidates)) == (32, True)
-    assert ninety_cells(s.DetectionSettings(per_image=per_image, candidates=small.candidates)) == (67, True)
-    assert ninety_cells(s.DetectionSettings(per_image=per_image, candidates=candidates)) == (90, False)
+    assert ninety_cells(DetectionSettings(per_image=small.per_image, candidates=small.candidates)) == (32, True)
+    assert ninety_cells(DetectionSettings(per_image=per_image, candidates=small.candidates)) == (67, True)
+    assert ninety_cells(DetectionSettings(per_image=per_image, candidates=candidates)) == (90, False)
 
 
 @pytest.mark.parametrize(("per_level", "full"), [(True, [False, True]), (False, [True, True])])
 def test_the_rpn_is_full_where_it_takes_more_for_cells_than_it_keeps(per_level, full):
-    settings = s.RpnSettings(per_level=per_level, before_nms_test=3, proposals_test=2)
+    rpn = Rpn(per_level=per_level, before_nms_test=3, proposals_test=2)
     logits = [jnp.array([[1.0, 2, 3, -1], [1, 1, 1, 1]]), jnp.array([[4.0, -1], [-1, -1]])]
-    before, proposals = full_rpn(logits, jnp.array([[3.0, -0.5], [2.0, 0.5]]), settings)
+    before, proposals = rpn.full(RpnOutputs(logits, []), jnp.array([[3.0, -0.5], [2.0, 0.5]]))
     assert before.tolist() == full
     assert proposals.tolist() == [False, True]
 

@@ -17,13 +17,14 @@ from tests.models import small
 from wbcjax.input.augment import Augment
 from wbcjax.input.field_set import source
 from wbcjax.input.pipeline import Stream, train_batches
-from wbcjax.models import mask_rcnn
+from wbcjax.models import mask_head, mask_rcnn
 from wbcjax.models import settings as s
+from wbcjax.models.backbone import everything_trains, nothing_trains
 from wbcjax.models.box_head import BoxHead
-from wbcjax.models.norm import norm_layer
 from wbcjax.models.resnet import ResNet
 from wbcjax.models.rpn import Rpn
-from wbcjax.train.losses import mask_rcnn_losses
+from wbcjax.settings.older_runs import upgrade_model
+from wbcjax.settings.parts import as_values
 
 
 @functools.cache
@@ -33,18 +34,25 @@ def compiled(model, what):
     def predict(variables, batch):
         return model.apply(variables, batch.image, batch.size, method="predict")
 
-    def train_outputs(variables, batch, keys):
-        return model.apply(variables, batch, keys, method="train_outputs", mutable=["batch_stats"])[0]
+    def samples(variables, batch, keys):
+        """What the network is trained on: anchors, RoIs, and logits and targets of masks."""
+        _, kept = model.apply(
+            variables, batch, keys, everything_trains, method="losses", mutable=["batch_stats", "samples"]
+        )
+        of_network = kept["samples"]
+        return of_network["anchors"][0], of_network["rois"][0], *of_network["mask_head"]["masks"][0]
 
     def losses_and_gradient(variables, batch, keys):
         def total(params):
-            losses = mask_rcnn_losses(train_outputs(variables | {"params": params}, batch, keys), model.settings.loss)
+            losses, _ = model.apply(
+                variables | {"params": params}, batch, keys, everything_trains, method="losses", mutable=["batch_stats"]
+            )
             return sum(losses.values()), losses
 
         (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(variables["params"])
         return losses, gradient
 
-    return jax.jit({f.__name__: f for f in (predict, train_outputs, losses_and_gradient)}[what])
+    return jax.jit({f.__name__: f for f in (predict, samples, losses_and_gradient)}[what])
 
 
 def predict(model, variables, batch):
@@ -71,8 +79,8 @@ def network():
 @pytest.mark.parametrize(("depth", "count"), [(18, 11_176_512), (34, 21_284_672), (50, 23_508_032), (101, 42_500_160)])
 def test_a_resnet_has_as_many_weights_as_torchvision_publishes(depth, count):
     # https://pytorch.org/vision/stable/models.html, less the 1000-way classifier on top.
-    model = ResNet(s.BackboneSettings(depth=depth, norm="bn"))
-    params = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), False))["params"]
+    model = ResNet(depth=depth, norm="bn")
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), nothing_trains))["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
 
 
@@ -133,14 +141,14 @@ def test_an_image_is_found_the_same_alone_and_in_a_batch(network):
     batch = small.batch(2, seed=3)
     together = predict(model, variables, batch)
     alone = predict(model, variables, jax.tree.map(lambda x: x[1:], batch))
-    for a, b in zip(alone, together, strict=True):
+    for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
         np.testing.assert_allclose(a[0], b[1], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_masks_and_gradients_made_a_few_at_a_time_are_those_made_all_at_once(network, monkeypatch, share):
     model, variables = network
-    monkeypatch.setattr(mask_rcnn, "MASKS_AT_ONCE", 6)  # three of each image
+    monkeypatch.setattr(mask_head, "MASKS_AT_ONCE", 6)  # three of each image
     canvas, places = (64, 64), 8  # no multiple of three
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.integers(0, 256, (2, *canvas, 3), dtype=np.uint8))
@@ -151,8 +159,8 @@ def test_masks_and_gradients_made_a_few_at_a_time_are_those_made_all_at_once(net
 
     def loss(params, model):
         def masks(model):
-            features = model.features(image, jnp.full((2, 2), 64.0), False)
-            return model.masks(features, rois, labels, canvas)
+            features = model.features(image, jnp.full((2, 2), 64.0))
+            return model.mask_head.logits(lambda rois, bins: model.pool(features, rois, canvas, bins), rois, labels)
 
         logits = model.apply({**variables, "params": params}, method=masks)
         own = jnp.where(jnp.asarray(cell)[..., None, None], logits, 0.0)
@@ -222,17 +230,16 @@ def test_the_mask_loss_is_the_mean_over_rois_of_outlined_cells(network):
     batch = small.batch(2, seed=8)
     batch = batch._replace(outlined=batch.valid & (np.arange(small.CELLS) != 1))
     keys = jax.random.split(jax.random.key(0), 2)
-    outputs = jax.device_get(compiled(model, "train_outputs")(variables, batch, keys))
+    _, rois, logits, targets = jax.device_get(compiled(model, "samples")(variables, batch, keys))
     losses, _ = losses_and_gradient(model, variables, batch)
 
-    logits, targets = outputs.mask_logits, outputs.mask_targets
     per_roi = (np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))).mean(axis=(2, 3))
     known = [
         per_roi[image, row]
         for image, row in np.ndindex(per_roi.shape)
-        if outputs.rois.label[image, row] > 0 and outputs.rois.cell[image, row] != 1
+        if rois.label[image, row] > 0 and rois.cell[image, row] != 1
     ]
-    left_out = (outputs.rois.label[:, : per_roi.shape[1]] > 0).sum() - len(known)
+    left_out = (rois.label[:, : per_roi.shape[1]] > 0).sum() - len(known)
     assert len(known) > 0
     assert left_out > 0
     assert losses["mask"] == pytest.approx(np.mean(known), rel=1e-5)
@@ -253,11 +260,11 @@ def test_fields_without_cells_train_as_negatives_from_their_files_to_the_losses(
     assert losses["class"] > 0
     chex.assert_tree_all_finite((losses, gradient))
 
-    outputs = compiled(model, "train_outputs")(variables, batch, jax.random.split(jax.random.key(0), 2))
-    assert not np.any(outputs.anchors.positive)
-    assert not np.any(outputs.rois.label)
-    assert np.all(np.any(outputs.anchors.valid, axis=1))
-    assert np.all(np.any(outputs.rois.valid, axis=1))
+    anchors, rois, *_ = compiled(model, "samples")(variables, batch, jax.random.split(jax.random.key(0), 2))
+    assert not np.any(anchors.positive)
+    assert not np.any(rois.label)
+    assert np.all(np.any(anchors.valid, axis=1))
+    assert np.all(np.any(rois.valid, axis=1))
 
 
 def test_the_choice_of_rois_follows_each_images_own_key(network):
@@ -266,9 +273,9 @@ def test_the_choice_of_rois_follows_each_images_own_key(network):
     twins = jax.tree.map(lambda x: np.concatenate([x, x]), one)
     keys = jax.random.split(jax.random.key(0), 2)
 
-    outputs = compiled(model, "train_outputs")
-    different = outputs(variables, twins, keys).rois.boxes
-    same = outputs(variables, twins, keys[jnp.array([0, 0])]).rois.boxes
+    samples = compiled(model, "samples")
+    different = samples(variables, twins, keys)[1].boxes
+    same = samples(variables, twins, keys[jnp.array([0, 0])])[1].boxes
     assert not np.array_equal(different[0], different[1])
     np.testing.assert_array_equal(same[0], same[1])
 
@@ -288,13 +295,12 @@ def test_bfloat16_convolutions_keep_float32_geometry_and_nearby_losses():
 
 
 def test_bfloat16_ranks_anchors_and_classes_by_float32_scores():
-    settings = dataclasses.replace(s.TORCHVISION.rpn, channels=32, levels=(2,), anchor_sizes=(32.0,))
     features = {2: jax.random.normal(jax.random.key(0), (1, 48, 64, 32))}
-    rpn = Rpn(settings, jnp.bfloat16)
+    rpn = Rpn(channels=32, levels=(2,), anchor_sizes=(32.0,), dtype=jnp.bfloat16)
     (logits,), (deltas,) = jax.jit(rpn.init_with_output)(jax.random.key(1), features)[0]
     assert len(np.unique(logits)) > 0.99 * logits.size  # bfloat16 has 128 values between two powers of two
     assert len(np.unique(deltas)) > 0.99 * deltas.size
-    head = BoxHead(s.BoxHeadSettings(channels=32), 3, norm_layer("frozen_bn", 1e-5, jnp.bfloat16), jnp.bfloat16)
+    head = BoxHead(channels=32, num_classes=3, dtype=jnp.bfloat16)
     pooled = jax.random.normal(jax.random.key(2), (1000, 7, 7, 2))
     class_logits, box_deltas = jax.jit(head.init_with_output)(jax.random.key(3), pooled)[0]
     assert len(np.unique(class_logits)) > 0.99 * class_logits.size
@@ -302,20 +308,51 @@ def test_bfloat16_ranks_anchors_and_classes_by_float32_scores():
 
 
 def test_the_settings_of_a_run_are_read_back_from_json_as_they_were():
-    written = json.loads(json.dumps(dataclasses.asdict(s.MATTERPORT)))
+    written = json.loads(json.dumps(as_values(s.MATTERPORT)))
     assert s.from_dict(s.MaskRCNNSettings, written) == s.MATTERPORT
 
 
-def test_heads_of_runs_from_before_their_norms_had_a_kind_stay_frozen():
-    values = dataclasses.asdict(s.MATTERPORT)
-    del values["head_norm"]
-    assert s.from_dict(s.MaskRCNNSettings, values) == dataclasses.replace(s.MATTERPORT, head_norm="frozen_bn")
+def test_a_part_may_leave_out_what_has_a_default_and_a_group_may_not():
+    values = as_values(s.TORCHVISION)
+    values["rpn"] = {"part": "rpn", "channels": 8}
+    assert s.from_dict(s.MaskRCNNSettings, values).rpn == Rpn(channels=8)
+    del values["roi"]["samples"]
+    with pytest.raises(ValueError, match=r"^config\.model\.roi\.samples is missing: set it$"):
+        s.from_dict(s.MaskRCNNSettings, values)
+
+
+def test_runs_from_before_heads_had_kinds_of_norms_keep_frozen_ones_and_every_activation():
+    values = older(s.MATTERPORT)
+    del values["head_norm"], values["remat"]
+    frozen = {part: getattr(s.MATTERPORT, part).clone(norm="frozen_bn") for part in ("box_head", "mask_head")}
+    assert s.from_dict(s.MaskRCNNSettings, upgrade_model(values)) == dataclasses.replace(s.MATTERPORT, **frozen)
+
+
+def older(settings):
+    """`settings` as a run's config had them before its parts were parts."""
+    values = as_values(settings)
+    boxes, rpn = values["box_head"], values["rpn"]
+    loss = {"rpn_beta": rpn.pop("box_loss")["beta"], "box_beta": boxes.pop("box_loss")["beta"]}
+    loss |= {"per_positive": boxes.pop("per_positive")}
+    loss |= {"padding_is_background": boxes.pop("padding_is_background")}
+    del rpn["per_positive"], values["heads"], values["mask_head"]["class_agnostic"]
+    norms = [values[head].pop("norm") for head in ("box_head", "mask_head")]
+    for name in ("backbone", "fpn", "rpn", "box_head", "mask_head"):
+        del values[name]["part"]
+    for name in ("box_head", "mask_head"):
+        del values[name]["norm_epsilon"]
+        values[name]["norm"] = norms[0] != "none"
+    return values | {"loss": loss, "head_norm": norms[0] if norms[0] != "none" else "frozen_bn"}
+
+
+@pytest.mark.parametrize("dialect", [s.TORCHVISION, s.MATTERPORT], ids=["torchvision", "matterport"])
+def test_settings_of_runs_from_before_parts_are_read_as_they_were(dialect):
+    assert s.from_dict(s.MaskRCNNSettings, upgrade_model(older(dialect))) == dialect
+    assert upgrade_model(as_values(dialect)) == as_values(dialect)
 
 
 def test_an_unknown_setting_is_refused_by_its_full_name():
-    values = dataclasses.asdict(s.TORCHVISION)
+    values = as_values(s.TORCHVISION)
     values["rpn"]["anchor_size"] = values["rpn"].pop("anchor_sizes")
-    with pytest.raises(
-        ValueError, match=r"config\.model\.rpn\.anchor_size is unknown.*config\.model\.rpn\.anchor_sizes is missing"
-    ):
+    with pytest.raises(ValueError, match=r"config\.model\.rpn\.anchor_size is unknown: did you mean .*anchor_sizes\?"):
         s.from_dict(s.MaskRCNNSettings, values)

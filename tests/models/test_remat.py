@@ -14,18 +14,18 @@ from wbcjax.models import mask_rcnn
 from wbcjax.models import settings as s
 from wbcjax.models.efficientnet import EfficientNet
 from wbcjax.models.resnet import ResNet
-from wbcjax.train.layers import frozen_statistics
+from wbcjax.settings.older_runs import upgrade_model
+from wbcjax.settings.parts import as_values
 
 IMAGES = 2
 OPTIONS = {
     "xla_disable_hlo_passes": "cse_barrier_expander",  # after it a CPU's compiler joins what is to be computed twice
     "xla_backend_optimization_level": 0,  # LLVM's: it compiles in half the time without
 }
-LAST_STRIDES = "layer[34]_|block[4-7]_|top_"
 
 
 def resnet(remat: bool) -> ResNet:
-    return ResNet(s.BackboneSettings(depth=18, width=8, norm="bn"), jnp.float32, remat, cpu=True)
+    return ResNet(depth=18, width=8, norm="bn", remat=remat, cpu=True)
 
 
 def efficient_net(remat: bool) -> EfficientNet:
@@ -33,28 +33,30 @@ def efficient_net(remat: bool) -> EfficientNet:
     return EfficientNet(dataclasses.replace(settings, remat=remat), cpu=True)
 
 
-def arguments(model: Any) -> tuple[Any, Any]:
+def the_last_strides(stage: int) -> bool:
+    return stage >= 4
+
+
+def arguments(model: Any) -> tuple[Any, ...]:
     """Of a training call of `model`: images, and what makes it one."""
-    image = np.random.default_rng(0).uniform(0, 255, (IMAGES, 64, 96, 3)).astype(np.float32)
-    return jnp.asarray(image), True if isinstance(model, ResNet) else jax.random.split(jax.random.key(1), IMAGES)
+    image = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (IMAGES, 64, 96, 3)), jnp.float32)
+    if isinstance(model, ResNet):
+        return image, the_last_strides
+    return image, jax.random.split(jax.random.key(1), IMAGES), None, the_last_strides
 
 
 def fresh(model: Any) -> Any:
-    image, train = arguments(model)
-    wanted = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train))
+    wanted = jax.eval_shape(lambda: model.init(jax.random.key(0), *arguments(model)))
     rng = np.random.default_rng(1)
     return jax.tree.map(lambda leaf: rng.uniform(0.0, 0.2, leaf.shape).astype(np.float32), wanted)
 
 
 def step(model: Any) -> Any:
     """(params, batch_stats) to features and statistics, and to the gradient, compiled; the last strides train."""
-    image, train = arguments(model)
 
     def objective(params, batch_stats):
-        with frozen_statistics(LAST_STRIDES):
-            features, changed = model.apply(
-                {"params": params, "batch_stats": batch_stats}, image, train, mutable=["batch_stats"]
-            )
+        variables = {"params": params, "batch_stats": batch_stats}
+        features, changed = model.apply(variables, *arguments(model), mutable=["batch_stats"])
         total = sum(jnp.mean(jnp.sin(leaf)) for leaf in jax.tree.leaves(features))
         return total, (features, changed["batch_stats"])
 
@@ -105,24 +107,25 @@ def test_the_setting_reaches_every_block_of_either_model():
     detector = detector.clone(settings=dataclasses.replace(detector.settings, remat=True))
     variables = jax.eval_shape(lambda: mask_rcnn.init(detector, 0))
     keys = jax.random.split(jax.random.key(0), IMAGES)
-    traced = jax.make_jaxpr(lambda v, b: detector.apply(v, b, keys, method="train_outputs"))(variables, fields)
+    traced = jax.make_jaxpr(lambda v, b: detector.apply(v, b, keys, method="losses"))(variables, fields)
     assert str(traced).count(" remat2[") == 8  # two in each of ResNet-18's four stages
 
-    network, (image, train) = efficient_net(True), arguments(efficient_net(True))
-    variables = jax.eval_shape(lambda: network.init(jax.random.key(0), image, train))
-    traced = jax.make_jaxpr(lambda v: network.apply(v, image, train, mutable=["batch_stats"]))(variables)
+    network = efficient_net(True)
+    inputs = arguments(network)
+    variables = jax.eval_shape(lambda: network.init(jax.random.key(0), *inputs))
+    traced = jax.make_jaxpr(lambda v: network.apply(v, *inputs, mutable=["batch_stats"]))(variables)
     assert str(traced).count(" remat2[") == 8  # one in each of seven stages, and another in one of them
 
 
-@pytest.mark.parametrize("settings", [s.MATTERPORT, s.EFFICIENTNET_KERAS["b3"]])
-def test_configs_of_runs_from_before_there_was_a_choice_are_read_as_without(settings: Any):
-    values = dataclasses.asdict(settings)
+def test_configs_of_runs_from_before_there_was_a_choice_are_read_as_without():
+    settings = s.EFFICIENTNET_KERAS["b3"]
+    values = as_values(settings)
     del values["remat"]
-    assert s.from_dict(type(settings), values) == settings
+    assert s.from_dict(s.EfficientNetSettings, upgrade_model(values)) == settings
 
 
 def test_another_missing_setting_is_refused_still():
-    values = dataclasses.asdict(s.MATTERPORT)
+    values = as_values(s.MATTERPORT)
     del values["dtype"]
     with pytest.raises(ValueError, match=r"config\.model\.dtype is missing"):
         s.from_dict(s.MaskRCNNSettings, values)

@@ -17,18 +17,16 @@ from tests.parity.digest import roi_rows
 from tests.parity.scene import Scene
 from tests.weights.direct import detector_from_torchvision
 from wbcjax.batch import Batch
-from wbcjax.models import mask_rcnn
+from wbcjax.models import mask_head, mask_rcnn
 from wbcjax.models.settings import TORCHVISION
 from wbcjax.smear.paste import paste
-from wbcjax.train.losses import mask_rcnn_losses
 
 Arrays = dict[str, np.ndarray]
 
 MODEL = mask_rcnn.MaskRCNN(
     dataclasses.replace(
         TORCHVISION,
-        rpn=dataclasses.replace(
-            TORCHVISION.rpn,
+        rpn=TORCHVISION.rpn.clone(
             before_nms_train=settings.CANDIDATES,
             before_nms_test=settings.CANDIDATES,
             proposals_train=settings.PROPOSALS,
@@ -95,8 +93,7 @@ def predict(variables: dict[str, Any], scene: Scene) -> Arrays:
 def train(variables: dict[str, Any], scene: Scene) -> Arrays:
     """Samples, losses and gradients, named as in `reference.train`."""
     keys = jax.random.split(jax.random.key(0), len(scene.image))  # all is sampled: keys change only the order
-    outputs, losses, gradients = jax.tree.map(np.asarray, _train(variables, _batch(scene), keys))
-    anchors, rois = outputs.anchors, outputs.rois
+    anchors, rois, losses, gradients = jax.tree.map(np.asarray, _train(variables, _batch(scene), keys))
     results = {f"loss/{name}": loss for name, loss in losses.items()}
     results |= {f"gradient/{path}": gradient for path, gradient in flatten_dict(gradients, sep="/").items()}
     for name, chosen in (("positive", anchors.positive), ("negative", ~anchors.positive)):
@@ -134,7 +131,7 @@ def _predict(variables: dict[str, Any], image: jax.Array, size: jax.Array) -> An
     def is_stage(module: nn.Module, method: str) -> bool:
         return method in ("proposals", "pool") or (method == "__call__" and module.path in STAGES)
 
-    with patch.object(mask_rcnn, "MASKS_AT_ONCE", sys.maxsize):  # or the mask head's stages could not be seen
+    with patch.object(mask_head, "MASKS_AT_ONCE", sys.maxsize):  # or the mask head's stages could not be seen
         return MODEL.apply(
             variables, image, size, method="predict", capture_intermediates=is_stage, mutable=["intermediates"]
         )
@@ -150,9 +147,8 @@ def _anchors(variables: dict[str, Any]) -> list[np.ndarray]:
 @jax.jit
 def _train(variables: dict[str, Any], batch: Batch, keys: jax.Array) -> Any:
     def total(params: dict[str, Any]) -> Any:
-        outputs: Any = MODEL.apply({**variables, "params": params}, batch, keys, method="train_outputs")
-        losses = mask_rcnn_losses(outputs, MODEL.settings.loss)
-        return sum(losses.values()), (outputs, losses)
+        losses, kept = MODEL.apply({**variables, "params": params}, batch, keys, method="losses", mutable=["samples"])
+        return sum(losses.values()), (kept["samples"], losses)
 
-    gradients, (outputs, losses) = jax.grad(total, has_aux=True)(variables["params"])
-    return outputs, losses, gradients
+    gradients, (samples, losses) = jax.grad(total, has_aux=True)(variables["params"])
+    return samples["anchors"][0], samples["rois"][0], losses, gradients

@@ -22,8 +22,9 @@ from tests.weights import named
 from tests.weights.direct import efficientnet_from_keras
 from tests.weights.named import Sizes
 from wbcjax.models import efficientnet, mask_rcnn
+from wbcjax.models.backbone import nothing_trains
 from wbcjax.models.resnet import ResNet
-from wbcjax.models.settings import EFFICIENTNET_KERAS, MATTERPORT, TORCHVISION, BackboneSettings
+from wbcjax.models.settings import EFFICIENTNET_KERAS, MATTERPORT, TORCHVISION
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.settings import TrainSettings
 from wbcjax.weights.detectron2 import DETECTRON2
@@ -115,14 +116,14 @@ def test_a_saved_resnet_of_torchvision_has_the_features_it_had(tmp_path, depth):
             x = getattr(model, f"layer{level - 1}")(x)
             theirs[level] = x.permute(0, 2, 3, 1).numpy()
 
-    settings = dataclasses.replace(TORCHVISION, backbone=BackboneSettings(depth=depth, norm="bn"))
-    backbone = ResNet(settings.backbone)
-    shapes = jax.eval_shape(lambda: backbone.init(jax.random.key(0), jnp.asarray(image), False))
+    backbone = ResNet(depth=depth, norm="bn")
+    settings = dataclasses.replace(TORCHVISION, backbone=backbone)
+    shapes = jax.eval_shape(lambda: backbone.init(jax.random.key(0), jnp.asarray(image), nothing_trains))
     tree = {kind: {"backbone": fresh(tree)} for kind, tree in shapes.items()}
     found = initialise(tree, read_weights(tmp_path / "resnet.pth").arrays, settings)
     assert found.report.initial == ()
     variables = {kind: tree["backbone"] for kind, tree in found.variables.items()}
-    mine = parity.compiled(lambda variables, image: backbone.apply(variables, image, False))(variables, image)
+    mine = parity.compiled(lambda variables, image: backbone.apply(variables, image, nothing_trains))(variables, image)
     for level, values in theirs.items():
         close(mine[level], values, f"c{level}")
 
@@ -215,7 +216,7 @@ SIZES = Sizes(depth=50, width=8, channels=8, box=16, classes=3)
 
 def our_model(dialect: Any) -> mask_rcnn.MaskRCNN:
     model = small.model(dialect, SIZES.classes, depth=SIZES.depth, width=SIZES.width)
-    mask_head = dataclasses.replace(model.settings.mask_head, bins=14)
+    mask_head = model.settings.mask_head.clone(bins=14)
     return model.clone(settings=dataclasses.replace(model.settings, mask_head=mask_head))
 
 
@@ -225,7 +226,7 @@ def our_outputs(model: mask_rcnn.MaskRCNN, variables: Any, box_rois: np.ndarray,
     @parity.compiled
     def run(variables: Any, image: jax.Array) -> Any:
         def stages(net: Any) -> Any:
-            levels = net.features(image, jnp.array([CANVAS, CANVAS], jnp.float32), False)
+            levels = net.features(image, jnp.array([CANVAS, CANVAS], jnp.float32))
             masks = net.mask_head(jnp.asarray(mask_rois.reshape(-1, *mask_rois.shape[2:])))
             return levels, net.rpn(levels), net.box_head(jnp.asarray(box_rois)), masks
 

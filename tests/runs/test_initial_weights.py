@@ -181,7 +181,7 @@ def statistics(*parts: str, mean: float = 0.0) -> dict:
     return tree | {"base": tree.get("base", {}) | {"normalization": pixels}}
 
 
-SCRATCH = dataclasses.replace(TORCHVISION, backbone=dataclasses.replace(TORCHVISION.backbone, norm="bn"))
+SCRATCH = dataclasses.replace(TORCHVISION, backbone=TORCHVISION.backbone.clone(norm="bn"))
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,9 @@ SCRATCH = dataclasses.replace(TORCHVISION, backbone=dataclasses.replace(TORCHVIS
     ],
 )
 def test_frozen_norms_without_trained_statistics_are_found(settings, layers, found, expected):
-    assert unnormalised({"params": {}, "batch_stats": found}, settings, layers) == expected
-    assert unnormalised({"params": {}}, settings, layers) == []
+    beside = {part: {"bn1": {"scale": np.ones(2)}} for part in found if "bn1" in found[part]}
+    assert unnormalised({"params": beside, "batch_stats": found}, settings, layers) == expected
+    assert unnormalised({"params": beside}, settings, layers) == []
 
 
 def test_a_new_run_on_frozen_norms_without_weights_says_so_with_the_remedy(caplog):

@@ -3,6 +3,7 @@
 import jax
 from ml_collections import ConfigDict
 
+from wbcjax.train.layers import Layers
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel
 from wbcjax.train.plan import learning_rate, plan_run
@@ -21,8 +22,9 @@ def parameters_of_steps(task: Task, config: ConfigDict, steps: int, devices: int
     parallel = DataParallel(settings.parallel, jax.devices()[:devices])
     optimizer = make_optimizer(settings)
     schedule = learning_rate(settings, plan_run(settings, task.images))
-    step = parallel.compile(make_step(task, settings, optimizer, schedule, "all"))
-    state = init_state(task.init_variables(0), optimizer, "all", 0, ema=settings.ema_decay > 0)
+    layers = Layers("all", task.stage_of)
+    step = parallel.compile(make_step(task, settings, optimizer, schedule, layers))
+    state = init_state(task.init_variables(0), optimizer, layers, 0, ema=settings.ema_decay > 0)
     history = [state.params]
     state, batches = parallel.place_state(state), task.train_batches(0, 0, 1)
     try:

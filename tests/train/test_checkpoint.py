@@ -23,7 +23,7 @@ from wbcjax.train.state import TrainState, init_state
 def state(step: int, *, ema=True, optimizer="adamw", layers="all") -> TrainState:
     """A state whose every array differs from any other's, and from those of other steps."""
     settings = TrainSettings.from_config(toy.config(optimizer=optimizer).train)
-    fresh = init_state(toy.variables(3), make_optimizer(settings), layers, 3, ema=ema)
+    fresh = init_state(toy.variables(3), make_optimizer(settings), toy.layers(layers), 3, ema=ema)
     random = np.random.default_rng(step)
     noise = jax.tree.map(lambda leaf: np.asarray(100 * random.random(leaf.shape), leaf.dtype), fresh)
     return noise._replace(step=np.full((), step, np.int32))

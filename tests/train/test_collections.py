@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import signal
-from typing import Any
 
 import chex
 import flax.linen as nn
@@ -18,10 +17,11 @@ from tests.train.test_loop import killer
 from tests.train.test_step import run, settings
 from wbcjax.batch import CropBatch
 from wbcjax.models import efficientnet
+from wbcjax.models.backbone import HEADS, STEM, everything_trains
 from wbcjax.models.settings import EFFICIENTNET_KERAS
 from wbcjax.tasks.classification import crop_losses
 from wbcjax.train.checkpoint import load_variables
-from wbcjax.train.layers import frozen_statistics, keep_frozen
+from wbcjax.train.layers import Layers, keep_frozen
 from wbcjax.train.loop import train
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.state import init_state
@@ -31,47 +31,43 @@ from wbcjax.train.task import Task
 class Counting(nn.Module):
     """Its input less the mean of a batch, which it keeps, as it does a number that grows with the batches."""
 
-    axis_name: str | None
-
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, axis_name):
         mean = self.variable("own", "mean", jnp.zeros, x.shape[-1])
         seen = self.variable("counters", "seen", lambda: jnp.zeros((), jnp.int32))
         if not self.is_initializing():
             of_batch = jax.lax.stop_gradient(x.mean((0, 1, 2)))
-            mean.value = jax.lax.pmean(of_batch, self.axis_name) if self.axis_name else of_batch
+            mean.value = jax.lax.pmean(of_batch, axis_name) if axis_name else of_batch
             seen.value += 2**24 + 1  # which no float32 holds
         return x - jax.lax.stop_gradient(mean.value)
 
 
 class Backbone(nn.Module):
     counting: bool
-    axis_name: str | None
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, axis_name):
         x = nn.GroupNorm(1, name="norm")(x)
-        return Counting(self.axis_name, name="count")(x) if self.counting else x
+        return Counting(name="count")(x, axis_name) if self.counting else x
 
 
 class Net(nn.Module):
     """A network without any statistics, or, `counting`, with those of two collections of its own."""
 
     counting: bool
-    axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, image):
-        x = Backbone(self.counting, self.axis_name, name="backbone")(nn.Dense(4, name="stem")(image))
+    def __call__(self, image, axis_name=None):
+        x = Backbone(self.counting, name="backbone")(nn.Dense(4, name="stem")(image), axis_name)
         if self.counting:
             self.variable("own", "untouched", jnp.ones, (2,))
         return nn.Dense(4, name="box_head")(nn.relu(x).mean((1, 2)))
 
 
 def task(counting: bool, images=None, evaluate=None) -> Task:
-    def losses(params, collections, batch, keys, axis_name):
-        network, variables = Net(counting, axis_name), {"params": params, **collections}
-        output, changed = network.apply(variables, batch.image, mutable=list(collections))
+    def losses(variables, batch, keys, trains, axis_name):
+        collections = [name for name in variables if name != "params"]
+        output, changed = Net(counting).apply(variables, batch.image, axis_name, mutable=collections)
         return {"square": jnp.mean((output - batch.target) ** 2), "size": jnp.mean(jnp.abs(output))}, changed
 
     return dataclasses.replace(
@@ -133,8 +129,11 @@ def test_statistics_go_with_the_weights_beside_them_or_else_above():
     before = {"own": {"backbone": {"norm": {"mean": 1}, "other": {"mean": 2}}, "head": {"mean": 3}, "all": 4}}
     after = jax.tree.map(lambda number: -number, before)
 
+    def stage_of(path: tuple[str, ...]) -> int:
+        return STEM if path[0] == "backbone" else HEADS
+
     def moved(layers: str) -> list[int]:
-        kept = keep_frozen(after, before, params, layers)
+        kept = keep_frozen(after, before, params, Layers(layers, stage_of))
         return sorted(-leaf for leaf in jax.tree.leaves(kept) if leaf < 0)
 
     assert moved("all") == [1, 2, 3, 4]
@@ -143,26 +142,10 @@ def test_statistics_go_with_the_weights_beside_them_or_else_above():
     assert moved("backbone/stem") == [2, 4]
 
 
-@pytest.mark.parametrize("told", ["by its attribute", "by the call", "by place"])
-def test_a_frozen_batch_norm_of_flax_uses_and_keeps_its_stored_statistics(told):
-    x = jnp.asarray(np.random.default_rng(0).normal(3.0, 2.0, (50, 4)), jnp.float32)
-    norm: Any = nn.BatchNorm(use_running_average=False if told == "by its attribute" else None)
-    args: tuple = (False,) if told == "by place" else ()
-    kwargs: dict = {"use_running_average": False} if told == "by the call" else {}
-    fresh = nn.BatchNorm(use_running_average=True).init(jax.random.key(0), x)
-    with frozen_statistics("head/"):
-        frozen, kept = norm.apply(fresh, x, *args, **kwargs, mutable=["batch_stats"])
-    np.testing.assert_array_equal(frozen, nn.BatchNorm(use_running_average=True).apply(fresh, x))
-    chex.assert_trees_all_equal(kept["batch_stats"], fresh["batch_stats"])
-    with frozen_statistics("all"):
-        _, moved = norm.apply(fresh, x, *args, **kwargs, mutable=["batch_stats"])
-    assert np.abs(moved["batch_stats"]["mean"]).min() > 0.02
-
-
 def test_a_collection_called_as_what_a_checkpoint_has_beside_it_is_refused():
-    optimizer = make_optimizer(settings())
+    optimizer, variables = make_optimizer(settings()), {"params": {"head": np.zeros(2)}, "key": {"a": np.zeros(2)}}
     with pytest.raises(ValueError, match="called 'key': give it another name"):
-        init_state({"params": {"head": np.zeros(2)}, "key": {"a": np.zeros(2)}}, optimizer, "all", 0, ema=False)
+        init_state(variables, optimizer, toy.layers("all"), 0, ema=False)
 
 
 class Plain(efficientnet.Classifier):
@@ -171,7 +154,7 @@ class Plain(efficientnet.Classifier):
     def setup(self):
         self.dense = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
 
-    def __call__(self, image, keys=None, axis_name=None):
+    def __call__(self, image, keys=None, axis_name=None, trains=everything_trains):
         return self.dense(image.astype(jnp.float32).mean((1, 2)))
 
 
@@ -181,7 +164,7 @@ def test_a_classifier_without_statistics_has_its_losses():
     image, target = jnp.ones((2, 4, 4, 3), jnp.uint8), jnp.eye(3)[:2]
     batch = CropBatch(image, target, jnp.arange(2))  # pyright: ignore[reportArgumentType]
     model = Plain(EFFICIENTNET_KERAS["b0"], 3)
-    params = model.init(jax.random.key(0), batch.image)["params"]
-    losses, changed = crop_losses(model, config)(params, {}, batch, jax.random.split(jax.random.key(0), 2), "")  # pyright: ignore[reportArgumentType]
+    variables, keys = model.init(jax.random.key(0), batch.image), jax.random.split(jax.random.key(0), 2)
+    losses, changed = crop_losses(model, config)(variables, batch, keys, everything_trains, "")
     assert changed == {}
     assert float(losses["class"]) == pytest.approx(np.log(3))

@@ -11,8 +11,8 @@ import pytest
 from configs import smear_demo
 from wbcjax.batch import Batch
 from wbcjax.models import mask_rcnn
-from wbcjax.train.layers import split_weights
-from wbcjax.train.losses import mask_rcnn_losses
+from wbcjax.tasks.detection import detection_losses
+from wbcjax.train.layers import Layers, split_weights
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel
 from wbcjax.train.settings import TrainSettings
@@ -45,8 +45,8 @@ def collectives(program: str) -> list[Collective]:
     return found
 
 
-def compiled_step(norm: str, layers: str) -> tuple[str, dict]:
-    """The program of a training step of a small Mask R-CNN on four devices, and its parameters' shapes."""
+def compiled_step(norm: str, named: str) -> tuple[str, dict]:
+    """The program of a training step of a small Mask R-CNN on four devices, and the shapes of what it trains."""
     config = smear_demo.get_config()
     config.model.backbone.update({"width": 8, "norm": norm})
     config.train.ema_decay = 0.0
@@ -54,14 +54,16 @@ def compiled_step(norm: str, layers: str) -> tuple[str, dict]:
         part.channels = 16
     model = mask_rcnn.from_config(config.model, num_classes=3)
 
-    def losses(params, collections, batch, keys, axis_name):
-        variables = {"params": params, **collections}
-        outputs, changed = model.apply(
-            variables, batch, keys, axis_name, method="train_outputs", mutable=list(collections)
-        )
-        return mask_rcnn_losses(outputs, model.settings.loss, axis_name), changed
-
-    task = Task(8, lambda seed: {}, losses, lambda *_: iter(()), lambda _: {}, lambda _: [], "mask/AP")  # pyright: ignore[reportArgumentType]
+    task = Task(
+        images=8,
+        init_variables=lambda seed: {},
+        losses=detection_losses(model),
+        train_batches=lambda *_: iter(()),  # pyright: ignore[reportArgumentType]
+        evaluate=lambda _: {},
+        names=lambda _: [],
+        best_score="mask/AP",
+    )
+    layers = Layers(named, model.settings.stage_of)
     settings = TrainSettings.from_config(config.train)
     optimizer = make_optimizer(settings)
     step = DataParallel("shard_map", jax.devices()[:DEVICES]).compile(
@@ -89,25 +91,24 @@ def compiled_step(norm: str, layers: str) -> tuple[str, dict]:
         index=shape((DEVICES,), jnp.int32),
     )
     wishes = Wishes(*(shape((DEVICES,), jnp.float32) for _ in Wishes._fields))
-    return step.lower(state, batch, wishes).compile().as_text(), variables["params"]
+    return step.lower(state, batch, wishes).compile().as_text(), split_weights(variables["params"], layers)[0]
 
 
 @pytest.mark.parametrize("layers", ["all", "heads"])
 def test_gradients_and_metrics_go_in_one_all_reduce_as_large_as_the_trained_weights(layers):
-    program, params = compiled_step("frozen_bn", layers)
+    program, trained = compiled_step("frozen_bn", layers)
     sent = sorted(collectives(program), key=lambda one: one.bytes)
     assert {one.kind for one in sent} == {"all-reduce"}
-    trained = 4 * sum(weight.size for weight in jax.tree.leaves(split_weights(params, layers)[0]))
-    assert sent[-1].bytes == trained + 4 * METRICS
+    assert sent[-1].bytes == 4 * sum(weight.size for weight in jax.tree.leaves(trained)) + 4 * METRICS
     # Before it only what the losses are normalised by: five counts.
     assert sum(one.bytes for one in sent[:-1]) <= 4 * 5
 
 
 def test_batch_norm_adds_its_own_statistics_and_nothing_is_gathered():
-    program, params = compiled_step("bn", "all")
+    program, trained = compiled_step("bn", "all")
     sent = sorted(collectives(program), key=lambda one: one.bytes)
     assert {one.kind for one in sent} == {"all-reduce"}
-    scales = [leaf.size for path, leaf in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == "scale"]
-    trained = 4 * sum(weight.size for weight in jax.tree.leaves(params))
-    assert sent[-1].bytes == trained + 4 * METRICS + 4 * 2 * sum(scales)  # running mean and variance
+    scales = [leaf.size for path, leaf in jax.tree_util.tree_leaves_with_path(trained) if path[-1].key == "scale"]
+    weights = 4 * sum(weight.size for weight in jax.tree.leaves(trained))
+    assert sent[-1].bytes == weights + 4 * METRICS + 4 * 2 * sum(scales)  # running mean and variance
     assert sum(one.bytes for one in sent[:-1]) <= 4 * 5 + 4 * 4 * sum(scales)  # of the batch, and of their gradients

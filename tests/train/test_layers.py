@@ -1,40 +1,49 @@
-"""The naming of layers, and what freezing them means."""
+"""The naming of layers, what freezing them means, and what no phase trains."""
+
+import dataclasses
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.train import toy
-from wbcjax.models.norm import BatchNorm
-from wbcjax.train.layers import frozen_statistics, join_weights, split_weights
-from wbcjax.train.state import split_collections
+from tests.train.test_step import run, settings
+from wbcjax.models.backbone import HEADS, STEM, Backbone
+from wbcjax.models.settings import EFFICIENTNET_KERAS, TORCHVISION
+from wbcjax.settings.checked import ConfigError
+from wbcjax.train.layers import Layers, join_weights, never_trained, split_weights
+from wbcjax.train.loop import train
 
 TREE = {
     "backbone": {name: {"kernel": name} for name in ("stem", "layer1_0", "layer2_0", "layer3_22", "layer4_1")},
     "fpn": {"lateral3": {"kernel": "fpn"}},
     "rpn": {"kernel": "rpn"},
 }
+HEAD_WEIGHTS = {"fpn", "rpn"}
+
+
+def trained(tree, named, stage_of=TORCHVISION.stage_of):
+    return set(names(split_weights(tree, Layers(named, stage_of))[0]))
 
 
 @pytest.mark.parametrize(
     ("layers", "expected"),
     [
-        ("heads", {"fpn", "rpn"}),
-        ("5+", {"fpn", "rpn", "layer4_1"}),
-        ("4+", {"fpn", "rpn", "layer4_1", "layer3_22"}),
-        ("3+", {"fpn", "rpn", "layer4_1", "layer3_22", "layer2_0"}),
-        ("all", {"fpn", "rpn", "layer4_1", "layer3_22", "layer2_0", "layer1_0", "stem"}),
+        ("heads", HEAD_WEIGHTS),
+        ("5+", {*HEAD_WEIGHTS, "layer4_1"}),
+        ("4+", {*HEAD_WEIGHTS, "layer4_1", "layer3_22"}),
+        ("3+", {*HEAD_WEIGHTS, "layer4_1", "layer3_22", "layer2_0"}),
+        ("all", {*HEAD_WEIGHTS, "layer4_1", "layer3_22", "layer2_0", "layer1_0", "stem"}),
         ("backbone/(stem|layer1)", {"stem", "layer1_0"}),
         ("rpn", {"rpn"}),
     ],
 )
 def test_layers_are_those_of_matterport(layers, expected):
-    trained, frozen = split_weights(TREE, layers)
-    assert set(names(trained)) == expected
+    chosen, frozen = split_weights(TREE, Layers(layers, TORCHVISION.stage_of))
+    assert set(names(chosen)) == expected
     assert set(names(frozen)) == set(names(TREE)) - expected
-    assert join_weights(trained, frozen) == TREE
+    assert join_weights(chosen, frozen) == TREE
 
 
 def names(tree):
@@ -47,7 +56,7 @@ def names(tree):
 
 def test_layers_that_match_no_weight_are_refused():
     with pytest.raises(ValueError, match=r"layers 'fpm' of config.train.phases match no weight.*backbone, fpn, rpn"):
-        split_weights(TREE, "fpm")
+        split_weights(TREE, Layers("fpm", TORCHVISION.stage_of))
 
 
 @pytest.mark.parametrize(
@@ -62,32 +71,93 @@ def test_layers_that_match_no_weight_are_refused():
 def test_layers_of_an_efficientnet_are_those_of_the_same_strides(layers, expected):
     blocks = ("stem_conv", "block2_0", "block3_1", "block4_0", "block5_2", "block6_0", "block7_1", "top_conv")
     tree = {"base": {name: {"kernel": name} for name in blocks}, "head": {"logits": {"kernel": "logits"}}}
-    assert set(names(split_weights(tree, layers)[0])) == expected
+    assert trained(tree, layers, EFFICIENTNET_KERAS["b0"].stage_of) == expected
 
 
-def test_frozen_batch_norms_neither_use_nor_learn_the_statistics_of_a_batch():
-    norm = BatchNorm(train=True, momentum=0.9)
-    x = jnp.asarray(np.random.default_rng(0).normal(3.0, 2.0, (50, 4)), jnp.float32)
-    variables = norm.init(jax.random.key(0), x)
-    with frozen_statistics("head/"):
-        frozen, kept = norm.apply(variables, x, mutable=["batch_stats"])
-    with frozen_statistics("all"):
-        trained, moved = norm.apply(variables, x, mutable=["batch_stats"])
-    kept, moved = dict(kept), dict(moved)
-    np.testing.assert_array_equal(frozen, BatchNorm(train=False).apply(variables, x))
-    np.testing.assert_allclose(np.asarray(trained).mean(axis=0), np.zeros(4), atol=1e-6)
-    chex.assert_trees_all_equal(kept["batch_stats"], variables["batch_stats"])
-    assert np.abs(moved["batch_stats"]["mean"]).min() > 0.2
+class Silent(Backbone):
+    """A backbone that does not say its stages."""
 
 
-def test_a_phase_keeps_the_statistics_of_what_it_does_not_train():
+SILENT = dataclasses.replace(TORCHVISION, backbone=Silent())
+
+
+@pytest.mark.parametrize("layers", ["3+", "4+", "5+"])
+def test_stages_of_a_backbone_that_does_not_say_them_are_refused_in_one_line(layers):
+    with pytest.raises(ConfigError) as refused:
+        split_weights(TREE, Layers(layers, SILENT.stage_of))
+    told = str(refused.value)
+    assert told.startswith(f"layers {layers!r} of config.train.phases: the model does not say which stage backbone/")
+    assert "method stage_of(path)" in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [("all", set(names(TREE))), ("heads", HEAD_WEIGHTS), ("backbone/layer[34]|rpn", {"layer3_22", "layer4_1", "rpn"})],
+)
+def test_a_backbone_that_does_not_say_its_stages_is_trained_by_what_needs_none(layers, expected):
+    assert trained(TREE, layers, SILENT.stage_of) == expected
+
+
+@pytest.mark.parametrize(
+    ("layers", "stage_of", "expected"),
+    [
+        ("all", TORCHVISION.stage_of, {STEM, 2, 3, 4, 5, HEADS}),
+        ("4+", TORCHVISION.stage_of, {4, 5, HEADS}),
+        ("heads", TORCHVISION.stage_of, {HEADS}),
+        ("backbone/layer4|fpn", TORCHVISION.stage_of, {5}),  # of the heads, only a part of which trains, none does
+        ("all", SILENT.stage_of, {STEM, 2, 3, 4, 5, HEADS}),
+        ("heads", SILENT.stage_of, set()),
+    ],
+)
+def test_a_stage_trains_whose_weights_all_do(layers, stage_of, expected):
+    trains = Layers(layers, stage_of).stages(TREE)
+    assert {stage for stage in range(STEM, HEADS + 1) if trains(stage)} == expected
+
+
+@pytest.mark.parametrize(("layers", "moves"), [("heads", False), ("5+", False), ("backbone", True), ("all", True)])
+def test_batch_norms_of_a_stage_that_does_not_train_neither_use_nor_learn_statistics(layers, moves):
     variables, batch = toy.variables(0), next(toy.batches(toy.Images(), 8, seed=0))
+    variables["batch_stats"]["backbone"]["norm"]["mean"] = np.full(5, 0.5, np.float32)
     keys = jax.random.split(jax.random.key(0), 8)
-    results = {}
-    for layers in ("heads", "all"):
-        with frozen_statistics(layers):
-            _, after = toy.losses(*split_collections(variables), batch, keys, None)
-            results[layers] = after["batch_stats"]["backbone"]["norm"]["mean"]
-    before = variables["batch_stats"]["backbone"]["norm"]["mean"]
-    np.testing.assert_array_equal(results["heads"], before)
-    assert np.abs(results["all"] - before).max() > 0
+    found, after = {}, {}
+    for stored in (1.0, 9.0):
+        variables["batch_stats"]["backbone"]["norm"]["var"] = np.full(5, stored, np.float32)
+        trains = toy.layers(layers).stages(variables["params"])
+        found[stored], after[stored] = toy.losses(variables, batch, keys, trains, None)
+    kept = after[9.0]["batch_stats"]["backbone"]["norm"]
+    assert np.any(kept["mean"] != 0.5) == np.any(kept["var"] != 9.0) == moves
+    assert (found[1.0]["square"] == found[9.0]["square"]) == moves
+
+
+def test_a_step_of_a_phase_keeps_the_statistics_of_what_it_does_not_train():
+    before = toy.variables(3)["batch_stats"]
+    moved = {layers: run(settings(), 1, layers=layers)[0][-1].collections["batch_stats"] for layers in ("heads", "all")}
+    chex.assert_trees_all_equal(moved["heads"], before)
+    assert np.abs(moved["all"]["backbone"]["norm"]["mean"] - before["backbone"]["norm"]["mean"]).max() > 0
+
+
+def test_weights_of_no_phase_are_counted_by_their_module():
+    params = toy.variables(0)["params"]
+    assert never_trained(params, [toy.layers("heads")]) == {
+        "backbone/stem": 3 * 5 + 5,
+        "backbone/layer3_0": 5 * 5 + 5,
+        "backbone/layer4_0": 5 * 5 + 5,
+        "backbone/norm": 5 + 5,
+    }
+    assert never_trained(params, [toy.layers("heads"), toy.layers("5+"), toy.layers("backbone/stem")]) == {
+        "backbone/layer3_0": 5 * 5 + 5,
+        "backbone/norm": 5 + 5,
+    }
+    assert never_trained(params, [toy.layers("heads"), toy.layers("all")]) == {}
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [("5+", "backbone/layer3_0 (30), backbone/norm (10), backbone/stem (20)"), ("all", "")],
+)
+def test_weights_that_no_phase_trains_are_told_at_the_start(tmp_path, capfd, second, told):
+    phases = ({"layers": "heads", "epochs": 0.4}, {"layers": second, "epochs": 0.4})
+    train(toy.config(steps=0, phases=phases), toy.task(), tmp_path)
+    said = f"no phase of config.train.phases trains these weights, which keep their first values: {told}"
+    assert (said in capfd.readouterr().err) == bool(told)

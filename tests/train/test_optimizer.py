@@ -110,5 +110,6 @@ def test_matterports_l2_term_leaves_what_a_phase_does_not_train():
 def test_the_papers_configs_train_as_their_libraries_do():
     for config in (all_mask_rcnn.get_config(), myeloma_mask_rcnn.get_config()):
         assert TrainSettings.from_config(config.train).l2_per_array
-        assert (config.model.backbone.norm, config.model.head_norm) == ("bn_frozen_stats", "bn_frozen_stats")
+        parts = (config.model[name] for name in ("backbone", "box_head", "mask_head"))
+        assert {part.norm for part in parts} == {"bn_frozen_stats"}
     assert TrainSettings.from_config(myeloma_efficientnet_b3.get_config().train).adam_epsilon == 1e-7  # Keras's

@@ -11,6 +11,8 @@ from flax.traverse_util import flatten_dict
 
 from tests.train import toy
 from tests.train.steps import NO_WISHES
+from wbcjax.models.backbone import everything_trains
+from wbcjax.train.layers import Layers
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel, check_batch_size
 from wbcjax.train.plan import learning_rate, plan_run
@@ -26,7 +28,7 @@ def run(settings: TrainSettings, devices: int = 8, *, task=None, layers="all", b
     """The states, in host memory, and the metrics after each of three steps on `devices` of the devices present."""
     task = task or toy.task()
     parallel = DataParallel(settings.parallel, jax.devices()[:devices])
-    optimizer = make_optimizer(settings)
+    optimizer, layers = make_optimizer(settings), Layers(layers, task.stage_of)
     schedule = learning_rate(settings, plan_run(settings, task.images))
     step = make_step(task, settings, optimizer, schedule, layers)
     step, wishes = parallel.compile(step), parallel.place_wishes(NO_WISHES)
@@ -71,7 +73,8 @@ def test_the_step_is_that_of_sgd_written_out_for_the_whole_batch_or_its_parts(pa
         keys = jax.vmap(lambda place: jax.random.fold_in(jax.random.fold_in(jax.random.key(3), step), place))
 
         def total(params):
-            losses, moved = toy.losses(params, collections, batch, keys(places), None)
+            variables = {"params": params, **collections}
+            losses, moved = toy.losses(variables, batch, keys(places), everything_trains, None)
             return losses["square"] + 0.5 * losses["size"], moved
 
         return jax.grad(total, has_aux=True)(params)
@@ -143,8 +146,8 @@ def test_a_step_that_is_not_finite_is_skipped_and_the_next_one_counts(parts):
 def test_a_wish_of_one_device_is_heard_by_all(parallel):
     devices = DataParallel(parallel)
     optimizer = make_optimizer(settings())
-    step = devices.compile(make_step(toy.task(), settings(), optimizer, lambda step: 0.1, "all"))
-    state = init_state(toy.variables(3), optimizer, "all", 3, ema=False)
+    step = devices.compile(make_step(toy.task(), settings(), optimizer, lambda step: 0.1, toy.layers("all")))
+    state = init_state(toy.variables(3), optimizer, toy.layers("all"), 3, ema=False)
     none, of_one = np.zeros(8, np.float32), np.eye(8, dtype=np.float32)[5]
     batch = devices.place_batch(next(toy.batches(toy.Images(), 8, 3)))
     wishes = devices.place_batch(Wishes(stop=none, end=of_one, save=none))
@@ -168,9 +171,9 @@ def test_a_batch_that_the_devices_cannot_share_is_refused():
 def test_every_image_draws_its_own_numbers():
     seen = []
 
-    def spy(params, collections, batch, keys, axis_name):
+    def spy(variables, batch, keys, trains, axis_name):
         jax.debug.callback(lambda data: seen.extend(map(tuple, data)), jax.random.key_data(keys))
-        return toy.losses(params, collections, batch, keys, axis_name)
+        return toy.losses(variables, batch, keys, trains, axis_name)
 
     task = toy.task()
     run(settings(), task=dataclasses.replace(task, losses=spy))

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from wbcjax.models.backbone import HEADS, STEM, Trains, everything_trains
 from wbcjax.models.norm import BatchNorm
+from wbcjax.train.layers import Layers
 from wbcjax.train.task import Task
 
 IMAGES = 20
@@ -25,23 +27,30 @@ class ToyBatch(NamedTuple):
     index: np.ndarray  # (n,) int32
 
 
-class Backbone(nn.Module):
-    axis_name: str | None
+STAGES = {"stem": STEM, "norm": STEM, "layer3_0": 4, "layer4_0": 5}
 
+
+def stage_of(path: tuple[str, ...]) -> int:
+    return STAGES[path[1]] if path[0] == "backbone" else HEADS
+
+
+def layers(named: str) -> Layers:
+    return Layers(named, stage_of)
+
+
+class Backbone(nn.Module):
     @nn.compact
-    def __call__(self, image):
+    def __call__(self, image, trains: Trains, axis_name: str | None):
         for name in ("stem", "layer3_0", "layer4_0"):
             image = nn.Dense(5, name=name)(image)
-        image = BatchNorm(train=True, momentum=0.9, axis_name=self.axis_name, name="norm")(image)
+        image = BatchNorm(train=trains(STEM), momentum=0.9, axis_name=axis_name, name="norm")(image)
         return jnp.mean(nn.relu(image), axis=(1, 2))
 
 
 class Toy(nn.Module):
-    axis_name: str | None = None
-
     @nn.compact
-    def __call__(self, image):
-        return nn.Dense(4, name="box_head")(Backbone(self.axis_name, name="backbone")(image))
+    def __call__(self, image, trains: Trains = everything_trains, axis_name: str | None = None):
+        return nn.Dense(4, name="box_head")(Backbone(name="backbone")(image, trains, axis_name))
 
 
 @functools.cache
@@ -49,11 +58,9 @@ def variables(seed: int) -> dict:
     return jax.device_get(jax.jit(Toy().init)(jax.random.key(seed), jnp.zeros((1, 6, 6, 3))))
 
 
-def losses(params, collections, batch, keys, axis_name):
+def losses(variables, batch, keys, trains, axis_name):
     noise = jax.vmap(lambda key: jax.random.normal(key, (6, 6, 3)))(keys)
-    output, updates = Toy(axis_name).apply(
-        {"params": params, **collections}, batch.image + 0.3 * noise, mutable=list(collections)
-    )
+    output, updates = Toy().apply(variables, batch.image + 0.3 * noise, trains, axis_name, mutable=["batch_stats"])
     count = jnp.sum(batch.valid).astype(jnp.float32)
     if axis_name:
         count = jax.lax.pmean(count, axis_name)
@@ -99,6 +106,7 @@ def task(images: Images | None = None, evaluate=None, batch_size=8) -> Task:
         evaluate=evaluate or (lambda variables: {"mask AP": 0.5, "box AP": 0.6}),
         names=lambda index: [f"image_{i}.png" for i in index],
         best_score="mask AP",
+        stage_of=stage_of,
     )
 
 

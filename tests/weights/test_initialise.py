@@ -6,6 +6,7 @@ import re
 import shlex
 from typing import Any
 
+import flax.linen as nn
 import jax
 import ml_dtypes
 import numpy as np
@@ -17,6 +18,7 @@ from tests.parity import fill
 from tests.weights import named
 from tests.weights.named import Sizes
 from wbcjax.models import mask_rcnn
+from wbcjax.models.backbone import Backbone
 from wbcjax.models.settings import (
     MATTERPORT,
     TORCHVISION,
@@ -264,6 +266,7 @@ def test_a_depth_that_we_have_not_is_refused_by_its_stages():
         initialise(variables, named.random(named.torchvision_resnet(Sizes(depth=152))), settings)
 
 
+PARTS = {"backbone", "fpn", "rpn", "roi", "box_head", "mask_head"}
 OTHER = {
     "pixel_mean": (0.0, 0.0, 0.0),
     "pixel_std": (2.0, 2.0, 2.0),
@@ -281,14 +284,14 @@ def test_every_setting_that_contradicts_the_weights_is_named_with_the_value_they
     arrays = named.random(named.ALL[kind]())
     settings, variables = detector(DETECTORS.get(kind, TORCHVISION))
     source = sources.recognise(arrays)
-    fields = (*source.fields, "backbone.norm")
-    assert fields
+    fields = [field for field in sources.needed(source, settings, PARTS) if not field.endswith(".part")]
+    assert set(fields) >= set(source.fields) - {"box_head.norm_epsilon", "mask_head.norm_epsilon"}
     for field in fields:
         right = sources.setting(settings, field)
         if field in OTHER:
             wrong: Any = OTHER[field]
-        elif field == "roi.convention":
-            wrong = "legacy" if right != "legacy" else "aligned"
+        elif field in ("roi.convention", "box_head.norm", "mask_head.norm"):
+            wrong = {"legacy": "aligned", "none": "frozen_bn", "bn_frozen_stats": "none"}.get(right, "legacy")
         else:
             wrong = not right if isinstance(right, bool) else right + 1
         with pytest.raises(ValueError, match="in 1 fields") as refusal:
@@ -301,7 +304,28 @@ def test_every_setting_that_contradicts_the_weights_is_named_with_the_value_they
 
 def _with(settings: Any, field: str, value: Any) -> Any:
     part, _, rest = field.partition(".")
-    return dataclasses.replace(settings, **{part: _with(getattr(settings, part), rest, value) if rest else value})
+    change = {part: _with(getattr(settings, part), rest, value) if rest else value}
+    return settings.clone(**change) if isinstance(settings, nn.Module) else dataclasses.replace(settings, **change)
+
+
+class Other(Backbone):
+    """A backbone that no published weights are of."""
+
+
+def test_weights_for_a_backbone_of_another_class_are_refused_by_its_name_alone():
+    settings, variables = detector()
+    others = dataclasses.replace(settings, backbone=Other())
+    arrays = named.random(named.torchvision_resnet())
+    with pytest.raises(ValueError, match=r"in 1 fields:\n  config.model.backbone.part is '.*:Other'; .* need 'resnet'"):
+        initialise(variables, arrays, others)
+    with pytest.raises(ValueError, match=r"backbone\.part is 'resnet'; these weights need '.*:Other'"):
+        initialise_from_ours(variables, ours(0), settings, others)
+
+
+def test_norms_of_heads_are_told_by_the_kinds_that_heads_have():
+    needs = sources.needed(sources.recognise(named.random(named.matterport())), MATTERPORT, PARTS)
+    assert needs["backbone.norm"] == ("bn_frozen_stats", "frozen_bn", "bn")
+    assert needs["box_head.norm"] == needs["mask_head.norm"] == ("bn_frozen_stats", "frozen_bn")
 
 
 @pytest.mark.parametrize("kind", DETECTORS)

@@ -1,26 +1,55 @@
-"""Box head: the class of each RoI and, per class, its deltas to the cell (Fast R-CNN paper; two layers as in FPN's)."""
+"""Box head: the class of each RoI and, per class, its deltas (Fast R-CNN paper; two layers as in FPN's)."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Key
 
-from wbcjax.models.settings import BoxHeadSettings, DetectionSettings, Weights
+from wbcjax.models.box_losses import SMOOTH_L1, BoxLossPart
+from wbcjax.models.norm import FROZEN, norm_layer
+from wbcjax.models.rois import Cells, Found, Pool, RoiSamples, RoiSettings, Weights, sample_rois
 from wbcjax.ops import boxes
+from wbcjax.ops.losses import Mean, box_regression
 from wbcjax.ops.nms import nms
+from wbcjax.settings.checked import Count, NotNegative, Share
+
+HeadNorm = Literal["none", "frozen_bn", "bn_frozen_stats"]
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """From class scores and boxes to detections."""
+
+    score_threshold: Share = 0.05
+    nms_iou: Share = 0.5
+    per_image: Count = 100
+    candidates: Count = 2000  # the most boxes over the threshold that enter NMS
+    one_class_per_roi: bool = False  # an RoI is its best class only (Matterport), or every class over the threshold
+    min_size: NotNegative = 1e-2  # pixels
 
 
 class BoxHead(nn.Module):
     """Two fully connected layers, then class logits and class-specific deltas."""
 
-    settings: BoxHeadSettings
-    num_classes: int
-    norm: Callable[..., nn.Module]  # makes a layer by its name
+    bins: Count = 7
+    channels: Count = 1024
+    norm: HeadNorm = "none"  # batch normalisation after both layers (Matterport)
+    norm_epsilon: NotNegative = 1e-5
+    box_loss: BoxLossPart = SMOOTH_L1
+    per_positive: bool = False  # its mean over the positives' coordinates (Matterport), or over all samples of the sum
+    padding_is_background: bool = False  # places left empty for want of RoIs train the class (Matterport)
+    num_classes: int = 2
+    roi: RoiSettings = RoiSettings()
+    detection: DetectionSettings = DetectionSettings()
     dtype: DTypeLike = jnp.float32
+
+    LOSSES: ClassVar = ("class", "box")
 
     @nn.compact
     def __call__(
@@ -28,11 +57,9 @@ class BoxHead(nn.Module):
     ) -> tuple[Float[Array, "*r classes"], Float[Array, "*r classes 4"]]:
         x = pooled.reshape(*pooled.shape[:-3], -1)  # rows, columns, channels
         for layer in ("fc6", "fc7"):
-            x = nn.Dense(self.settings.channels, dtype=self.dtype, kernel_init=nn.initializers.he_normal(), name=layer)(
-                x
-            )
-            if self.settings.norm:
-                x = self.norm(name=f"{layer}_bn")(x)
+            x = nn.Dense(self.channels, dtype=self.dtype, kernel_init=nn.initializers.he_normal(), name=layer)(x)
+            if self.norm != "none":
+                x = norm_layer(self.norm, self.norm_epsilon, self.dtype)(name=f"{layer}_bn")(x)
             x = nn.relu(x)
         small, smaller = nn.initializers.normal(0.01), nn.initializers.normal(0.001)  # Fast R-CNN paper, section 4.2
         # In float32 whatever the rest is in, as the RPN's: scores are compared, and equal ones would go by their place.
@@ -40,9 +67,42 @@ class BoxHead(nn.Module):
         deltas = nn.Dense(self.num_classes * 4, dtype=jnp.float32, kernel_init=smaller, name="box_deltas")(x)
         return logits, deltas.reshape(*deltas.shape[:-1], self.num_classes, 4)
 
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether its norms use stored statistics also while they train."""
+        return self.norm in FROZEN
+
+    def sample(
+        self, keys: Key[Array, " n"], proposals: Float[Array, "n p 4"], real: Bool[Array, "n p"], cells: Cells
+    ) -> RoiSamples:
+        """The RoIs of each image to train all heads on."""
+        return sample_rois(keys, proposals, real, cells, self.roi)
+
+    def losses(self, pool: Pool, rois: RoiSamples, cells: Cells, mean: Mean) -> dict[str, Float[Array, ""]]:
+        """Losses of what is said of the RoIs (Fast R-CNN paper, eq. 1)."""
+        logits, deltas = self(pool(rois.boxes, self.bins))
+        own = of_label(deltas, rois.label)
+        positive = (rois.label > 0) & rois.valid
+        per_roi = optax.softmax_cross_entropy_with_integer_labels(logits, rois.label)
+        per_box = box_regression(self.box_loss, own, rois.target, rois.boxes, positive, self.roi.box_weights)
+        return {
+            "class": mean(per_roi, rois.valid | self.padding_is_background),
+            "box": mean(per_box / 4.0, positive) if self.per_positive else mean(per_box, rois.valid),
+        }
+
+    def detect(
+        self, pool: Pool, proposals: Float[Array, "n p 4"], real: Bool[Array, "n p"], size: Float[Array, "n 2"]
+    ) -> Found:
+        """The cells that the proposals of each image are of; boxes are clipped to `size` (height, width)."""
+        logits, deltas = self(pool(proposals, self.bins))
+        found = jax.vmap(detect, in_axes=(0, 0, 0, 0, 0, None, None))(
+            nn.softmax(logits), deltas, proposals, real, size, self.roi.box_weights, self.detection
+        )
+        return Found(*found)
+
 
 def detect(
-    logits: Float[Array, "r classes"],
+    scores: Float[Array, "r classes"],
     deltas: Float[Array, "r classes 4"],
     proposals: Float[Array, "r 4"],
     valid: Bool[Array, " r"],
@@ -55,8 +115,7 @@ def detect(
     Follows torchvision's postprocess_detections, or Matterport's refine_detections with `one_class_per_roi`. The last
     result tells whether more boxes were over the threshold than there is room for among `settings.candidates`.
     """
-    r, classes = logits.shape
-    scores = jax.nn.softmax(logits)
+    r, classes = scores.shape
     if settings.one_class_per_roi:
         best = jnp.argmax(scores, axis=1, keepdims=True)
         scores = jnp.where(jnp.arange(classes) == best, scores, 0.0)
@@ -78,3 +137,8 @@ def detect(
         real,
         more,
     )
+
+
+def of_label(deltas: Float[Array, "n r classes 4"], label: Int[Array, "n r"]) -> Float[Array, "n r 4"]:
+    """The deltas of each RoI's own class."""
+    return jnp.take_along_axis(deltas, label[..., None, None], axis=2)[:, :, 0]

@@ -12,6 +12,7 @@ from jax import Array
 from jaxtyping import Float, Key, UInt8
 from ml_collections import ConfigDict
 
+from wbcjax.models.backbone import Trains, everything_trains
 from wbcjax.models.conv import Conv, DepthwiseConv
 from wbcjax.models.initial import drawn, he_normal, initial_values
 from wbcjax.models.norm import BatchNorm
@@ -60,11 +61,15 @@ class Classifier(nn.Module):
         self.head = Head(self.settings, self.num_classes)
 
     def __call__(
-        self, image: Image, keys: Key[Array, " n"] | None = None, axis_name: str | None = None
+        self,
+        image: Image,
+        keys: Key[Array, " n"] | None = None,
+        axis_name: str | None = None,
+        trains: Trains = everything_trains,
     ) -> Float[Array, "n classes"]:
         """Logits. With `keys`, one PRNG key per image, as in training: see `EfficientNet`; and with dropout."""
         base_keys, head_keys = (None, None) if keys is None else jax.vmap(jax.random.split, out_axes=1)(keys)
-        return self.head(self.base(image, base_keys, axis_name), head_keys)
+        return self.head(self.base(image, base_keys, axis_name, trains), head_keys)
 
 
 class EfficientNet(nn.Module):
@@ -75,32 +80,41 @@ class EfficientNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, image: Image, keys: Key[Array, " n"] | None = None, axis_name: str | None = None
+        self,
+        image: Image,
+        keys: Key[Array, " n"] | None = None,
+        axis_name: str | None = None,
+        trains: Trains = everything_trains,
     ) -> Float[Array, "n h2 w2 c"]:
         """Features. With `keys`, one PRNG key per image, as in training: residual branches are left out by chance
-        (stochastic depth, Huang et al. 2016), and statistics are those of the batch, over all devices of `axis_name`.
+        (stochastic depth, Huang et al. 2016), and the statistics of stages that train are those of the batch, over all
+        devices of `axis_name`.
         """
         s = self.settings
         dtype = jnp.dtype(s.dtype)
         conv = functools.partial(Conv, kernel_init=KERNEL_INIT, dtype=dtype, cpu=self.cpu)
-        norm = _batch_norm(s, keys is not None, axis_name)
-        mb_conv = functools.partial(nn.remat(MBConv) if s.remat else MBConv, s, norm, cpu=self.cpu)
+        mb_conv = nn.remat(MBConv) if s.remat else MBConv
+
+        def norm_of(name: str) -> Callable[..., nn.Module]:
+            return _batch_norm(s, keys is not None and trains(s.stage_of(("base", name))), axis_name)
+
         x = (image.astype(jnp.float32) - jnp.array(s.pixel_mean)) / jnp.array(s.pixel_std)
         if s.stored_normalization:
             x = StoredNormalization(name="normalization")(x)
         x = conv(scaled_channels(STEM, s.width), 3, 2, use_bias=False, same=s.same_padding, name="stem_conv")(x)
-        x = norm(name="stem_bn", swish=True)(x)  # (n, h/2, w/2, c)
+        x = norm_of("stem")(name="stem_bn", swish=True)(x)  # (n, h/2, w/2, c)
 
         repeats = [math.ceil(s.depth * stage.blocks) for stage in STAGES]
         weights = _branch_weights(keys, s.stochastic_depth, sum(repeats))
         for number, (stage, blocks) in enumerate(zip(STAGES, repeats, strict=True), start=1):
-            width = scaled_channels(stage.channels, s.width)
+            width, norm = scaled_channels(stage.channels, s.width), norm_of(f"block{number}")
             for i in range(blocks):
                 stride = stage.stride if i == 0 else 1
-                block = mb_conv(stage.expansion, stage.kernel, stride, width, name=f"block{number}_{i}")
+                name = f"block{number}_{i}"
+                block = mb_conv(s, norm, stage.expansion, stage.kernel, stride, width, cpu=self.cpu, name=name)
                 x = block(x, weights.pop(0))
         x = conv(scaled_channels(TOP, s.width), 1, use_bias=False, name="top_conv")(x)
-        return norm(name="top_bn", swish=True)(x)  # (n, h/32, w/32, c)
+        return norm_of("top")(name="top_bn", swish=True)(x)  # (n, h/32, w/32, c)
 
 
 class MBConv(nn.Module):

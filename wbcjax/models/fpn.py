@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from wbcjax.models.conv import Conv
+from wbcjax.settings.checked import Count
 
 CANVAS_UNIT = 32  # pixels: the stride of C5, which is doubled exactly on its way up
 
@@ -18,7 +19,7 @@ LECUN = nn.initializers.lecun_normal()
 class Fpn(nn.Module):
     """Features of equal channels at strides 4 to 64; P6 is every second pixel of P5 (FPN paper, footnote 2)."""
 
-    channels: int
+    channels: Count = 256
     dtype: DTypeLike = jnp.float32
     cpu: bool = False
 

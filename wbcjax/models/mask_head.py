@@ -1,40 +1,101 @@
 """Mask head: the outline of the cell in each RoI, per class (Mask R-CNN paper, figure 4, right)."""
 
-from collections.abc import Callable
+from typing import ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import optax
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from wbcjax.batch import Batch
+from wbcjax.models.box_head import HeadNorm
 from wbcjax.models.conv import Conv
-from wbcjax.models.settings import MaskHeadSettings
+from wbcjax.models.norm import FROZEN, norm_layer
+from wbcjax.models.rois import Found, Pool, RoiSamples, RoiSettings
+from wbcjax.models.rpn import of_samples
+from wbcjax.ops.cpu.in_parts import in_parts
+from wbcjax.ops.losses import Mean
+from wbcjax.ops.roi_align import crop_masks
+from wbcjax.settings.checked import Count, NotNegative
+
+MASKS_AT_ONCE = 32  # RoIs of a batch that get their masks together on a CPU
 
 
 class MaskHead(nn.Module):
-    """Four 3x3 convolutions, a twofold upsampling, and one mask of logits per class."""
+    """Four 3x3 convolutions, a twofold upsampling, and one mask of logits per class, or one for all."""
 
-    settings: MaskHeadSettings
-    num_classes: int
-    norm: Callable[..., nn.Module]  # makes a layer by its name
+    bins: Count = 14  # the mask has twice as many
+    channels: Count = 256
+    norm: HeadNorm = "none"
+    norm_epsilon: NotNegative = 1e-5
+    class_agnostic: bool = False
+    num_classes: int = 2
+    roi: RoiSettings = RoiSettings()
     dtype: DTypeLike = jnp.float32
     cpu: bool = False
 
+    LOSSES: ClassVar = ("mask",)
+
     @nn.compact
-    def __call__(self, pooled: Float[Array, "r bins bins c"]) -> Float[Array, "r 2*bins 2*bins classes"]:
-        channels = self.settings.channels
+    def __call__(self, pooled: Float[Array, "r bins bins c"]) -> Float[Array, "r 2*bins 2*bins masks"]:
         x = pooled
         for i in range(1, 5):
-            x = Conv(channels, 3, dtype=self.dtype, cpu=self.cpu, name=f"conv{i}")(x)
-            if self.settings.norm:
-                x = self.norm(name=f"bn{i}")(x)
+            x = Conv(self.channels, 3, dtype=self.dtype, cpu=self.cpu, name=f"conv{i}")(x)
+            if self.norm != "none":
+                x = norm_layer(self.norm, self.norm_epsilon, self.dtype)(name=f"bn{i}")(x)
             x = nn.relu(x)
-        x = nn.relu(Deconv2x2(channels, self.dtype, name="deconv")(x))  # (r, bins, bins, 4, channels)
+        x = nn.relu(Deconv2x2(self.channels, self.dtype, name="deconv")(x))  # (r, bins, bins, 4, channels)
         # Pointwise, so it may come before the 2x2 blocks are laid out: far less to move.
-        init = nn.initializers.normal(0.001)
-        logits = nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=init, name="logits")(x)
+        init, masks = nn.initializers.normal(0.001), 1 if self.class_agnostic else self.num_classes
+        logits = nn.Dense(masks, dtype=self.dtype, kernel_init=init, name="logits")(x)
         return lay_out_blocks(logits.astype(jnp.float32))
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether its norms use stored statistics also while they train."""
+        return self.norm in FROZEN
+
+    def losses(self, pool: Pool, rois: RoiSamples, batch: Batch, mean: Mean) -> dict[str, Float[Array, ""]]:
+        """The loss of the outlines of RoIs whose cell is outlined (Mask R-CNN paper, section 3)."""
+        targets = jax.vmap(crop_masks, in_axes=(0, 0, 0, None, None))(
+            batch.masks, rois.boxes, rois.cell, 2 * self.bins, self.roi.convention
+        )
+        if self.roi.convention == "crop_and_resize":  # Matterport rounds; torchvision trains on the averages
+            targets = jnp.round(targets)
+        logits = self.logits(pool, rois.boxes, rois.label)
+        self.sow("samples", "masks", (logits, targets))
+        per_mask = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, targets), axis=(2, 3))
+        return {"mask": mean(per_mask, (rois.label > 0) & of_samples(batch.outlined, rois.cell))}
+
+    def detect(self, pool: Pool, found: Found) -> Float[Array, "n d s s"]:
+        """The probability, inside the box of each cell that was found, that a place is of the cell."""
+        return nn.sigmoid(self.logits(pool, found.boxes, found.labels))
+
+    def logits(self, pool: Pool, rois: Float[Array, "n r 4"], labels: Int[Array, "n r"]) -> Float[Array, "n r s s"]:
+        """Mask logits of each RoI for its own class; RoIs of class 0, which come last, get any.
+
+        With `cpu` a few at a time, as long as there are some with a cell: an image has far fewer than there is room
+        for, and masks for all the room would take as long as the backbone.
+        """
+        if not self.cpu or self.is_initializing():
+            return self.own_logits(pool(rois, self.bins), labels)
+        head, variables = self.unbind()  # flax lets no bound module into JAX's loops
+
+        def some(rois: Array, labels: Array) -> Array:
+            return head.apply(variables, pool(rois, self.bins), labels, method="own_logits")  # type: ignore[return-value]
+
+        return in_parts(some, labels > 0, MASKS_AT_ONCE, rois, labels)
+
+    def own_logits(self, pooled: Float[Array, "n r bins bins c"], labels: Int[Array, "n r"]) -> Float[Array, "n r s s"]:
+        """Mask logits of pooled RoIs for their own classes, all at once."""
+        n, r = pooled.shape[:2]
+        logits = self(pooled.reshape(n * r, *pooled.shape[2:]))  # (n * r, s, s, masks)
+        which = jnp.zeros_like(labels) if self.class_agnostic else labels
+        own = jnp.take_along_axis(logits, which.reshape(-1, 1, 1, 1), axis=-1)[..., 0]
+        return own.reshape(n, r, *own.shape[1:])
 
 
 class Deconv2x2(nn.Module):

@@ -1,4 +1,4 @@
-"""Mask R-CNN: ResNet, FPN, RPN, RoIAlign, box head and mask head, put together (He et al. 2017)."""
+"""Mask R-CNN: backbone, FPN, RPN, RoIAlign, box head, mask head and others, put together (He et al. 2017)."""
 
 from typing import Any, NamedTuple
 
@@ -6,24 +6,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int, Key, PRNGKeyArray, UInt8
+from jaxtyping import Bool, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
 from wbcjax.batch import Batch
-from wbcjax.models.box_head import BoxHead, detect
-from wbcjax.models.fpn import Fpn
-from wbcjax.models.mask_head import MaskHead
-from wbcjax.models.norm import norm_layer
-from wbcjax.models.resnet import ResNet
-from wbcjax.models.rpn import Rpn, full_rpn, propose, sample_anchors
-from wbcjax.models.settings import MaskRCNNSettings, RoiSettings, from_dict
-from wbcjax.ops import assign, boxes
-from wbcjax.ops.anchors import pyramid_anchors
+from wbcjax.models.backbone import Trains, given, nothing_trains
+from wbcjax.models.rois import Cells
+from wbcjax.models.rpn import RpnOutputs
+from wbcjax.models.settings import MaskRCNNSettings, from_dict
 from wbcjax.ops.cpu import on_cpu
-from wbcjax.ops.cpu.in_parts import in_parts
-from wbcjax.ops.roi_align import crop_masks, fpn_level, roi_align
-
-MASKS_AT_ONCE = 32  # RoIs of a batch that get their masks together on a CPU
+from wbcjax.ops.losses import mean_over_devices
+from wbcjax.ops.roi_align import fpn_level, roi_align
 
 
 class Detections(NamedTuple):
@@ -36,39 +29,7 @@ class Detections(NamedTuple):
     valid: Bool[Array, "n d"]
     # Which of `wbcjax.models.limits.LIMITS` each image fills; None of a model that was exported before it told.
     full: Bool[Array, "n 4"] | None = None
-
-
-class AnchorSamples(NamedTuple):
-    """Anchors of each image that the RPN is trained on."""
-
-    index: Int[Array, "n s"]
-    positive: Bool[Array, "n s"]
-    valid: Bool[Array, "n s"]
-    target: Float[Array, "n s 4"]  # the deltas to the cell
-
-
-class RoiSamples(NamedTuple):
-    """RoIs of each image that the heads are trained on; positives lie in the first places."""
-
-    boxes: Float[Array, "n r 4"]
-    cell: Int[Array, "n r"]  # the annotated cell of a positive
-    label: Int[Array, "n r"]  # 0 for background
-    valid: Bool[Array, "n r"]
-    target: Float[Array, "n r 4"]  # the deltas to the cell
-
-
-class TrainOutputs(NamedTuple):
-    """What the network said of the samples, beside what it should have said; `losses.py` compares the two."""
-
-    anchors: AnchorSamples
-    anchor_logits: Float[Array, "n s"]
-    anchor_deltas: Float[Array, "n s 4"]
-    rois: RoiSamples
-    class_logits: Float[Array, "n r classes"]
-    box_deltas: Float[Array, "n r 4"]  # of the RoI's own class
-    mask_logits: Float[Array, "n p s s"]  # of the RoI's own class, for the first p RoIs
-    mask_targets: Float[Array, "n p s s"]
-    mask_known: Bool[Array, "n p"]  # the RoI is of a cell that is outlined: else there is nothing to compare
+    said: dict[str, Array] | None = None  # by further heads, of each cell (n, d, ...)
 
 
 class MaskRCNN(nn.Module):
@@ -80,68 +41,81 @@ class MaskRCNN(nn.Module):
 
     def setup(self) -> None:
         s = self.settings
-        dtype = jnp.dtype(s.dtype)
-        head_norm = norm_layer(s.head_norm, s.backbone.norm_epsilon, dtype)
-        self.backbone = ResNet(s.backbone, dtype, s.remat, self.cpu)
-        self.fpn = Fpn(s.fpn.channels, dtype, self.cpu)
-        self.rpn = Rpn(s.rpn, dtype, self.cpu)
-        self.box_head = BoxHead(s.box_head, self.num_classes, head_norm, dtype)
-        self.mask_head = MaskHead(s.mask_head, self.num_classes, head_norm, dtype, self.cpu)
+        shared: dict[str, Any] = {
+            "num_classes": self.num_classes,
+            "roi": s.roi,
+            "detection": s.detection,
+            "dtype": jnp.dtype(s.dtype),
+            "remat": s.remat,
+            "cpu": self.cpu,
+        }
+        self.backbone = given(s.backbone, **shared)
+        self.fpn = given(s.fpn, **shared)
+        self.rpn = given(s.rpn, **shared)
+        self.box_head = given(s.box_head, **shared)
+        self.mask_head = given(s.mask_head, **shared)
+        for name, head in s.heads.items():
+            setattr(self, name, given(head, **shared))
 
     def predict(self, image: UInt8[Array, "n h w 3"], size: Float[Array, "n 2"]) -> Detections:
         """Cells found in each image of a batch; `size` is the (height, width) of each field, whole canvas pixels."""
         canvas = canvas_of(image)
-        features = self.features(image, size, False)
-        logits, deltas = self.rpn(features)
-        proposals, scores = self.proposals(logits, deltas, canvas, size, train=False)
-        pooled = self.pool(features, proposals, canvas, self.settings.box_head.bins)
-        class_logits, box_deltas = self.box_head(pooled)
-        s = self.settings
-        limit = size + self._frame()[2]
-        found, labels, score, valid, crowded = jax.vmap(detect, in_axes=(0, 0, 0, 0, 0, None, None))(
-            class_logits, box_deltas, proposals, jnp.isfinite(scores), limit, s.roi.box_weights, s.detection
+        features = self.features(image, size)
+        said = self.rpn(features)
+        proposals, scores = self.proposals(said, canvas, size, train=False)
+
+        def pool(rois: Array, bins: int) -> Array:
+            return self.pool(features, rois, canvas, bins)
+
+        found = self.box_head.detect(pool, proposals, jnp.isfinite(scores), size + self._frame()[2])
+        return Detections(
+            boxes=(found.boxes - self._frame()) * found.valid[..., None],
+            labels=found.labels,
+            scores=found.scores,
+            masks=self.mask_head.detect(pool, found),
+            valid=found.valid,
+            full=jnp.stack([*self.rpn.full(said, scores), found.crowded, found.valid.all(axis=1)], axis=1),
+            said={name: getattr(self, name).detect(pool, found) for name in self.settings.heads} or None,
         )
-        masks = nn.sigmoid(self.masks(features, found, labels, canvas))
-        full = jnp.stack([*full_rpn(logits, scores, s.rpn), crowded, valid.all(axis=1)], axis=1)
-        return Detections((found - self._frame()) * valid[..., None], labels, score, masks, valid, full)
 
-    def train_outputs(self, batch: Batch, keys: Key[Array, " n"], axis_name: str | None = None) -> TrainOutputs:
-        """The network's answers on sampled anchors and RoIs, and the targets; `keys` has one PRNG key per image.
+    def losses(
+        self,
+        batch: Batch,
+        keys: Key[Array, " n"],
+        trains: Trains = nothing_trains,
+        axis_name: str | None = None,
+    ) -> dict[str, Float[Array, ""]]:
+        """Losses by name, of sampled anchors and RoIs; `keys` has one PRNG key per image.
 
-        Trained batch normalisation takes its statistics over all devices of `axis_name`.
+        `trains` says of which stages the batch norms take the batch's statistics, over all devices of `axis_name`.
         """
         canvas = canvas_of(batch.image)
-        features = self.features(batch.image, batch.size, True, axis_name)
-        logits, deltas = self.rpn(features)
-        cells = (batch.boxes + self._frame()) * batch.valid[..., None]
-        proposals, scores = self.proposals(logits, deltas, canvas, batch.size, train=True)
-        anchors, rois = jax.lax.stop_gradient(self._sample(keys, proposals, jnp.isfinite(scores), cells, batch, canvas))
+        features = self.features(batch.image, batch.size, trains, axis_name)
+        said = self.rpn(features)
+        cells = Cells((batch.boxes + self._frame()) * batch.valid[..., None], batch.labels, batch.valid, batch.crowd)
+        proposals, scores = self.proposals(said, canvas, batch.size, train=True)
+        anchor_keys, roi_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+        anchors = jax.lax.stop_gradient(self.rpn.sample(anchor_keys, self.anchors(canvas), cells))
+        rois = jax.lax.stop_gradient(self.box_head.sample(roi_keys, proposals, jnp.isfinite(scores), cells))
+        self.sow("samples", "anchors", anchors)
+        self.sow("samples", "rois", rois)
 
-        pooled = self.pool(features, rois.boxes, canvas, self.settings.box_head.bins)
-        class_logits, box_deltas = self.box_head(pooled)
-        positives = assign.max_positives(rois.boxes.shape[1], self.settings.roi.positive_fraction)
-        first = jax.tree.map(lambda x: x[:, :positives], rois)
-        convention = self.settings.roi.convention
-        mask_size = 2 * self.settings.mask_head.bins
-        targets = jax.vmap(crop_masks, in_axes=(0, 0, 0, None, None))(
-            batch.masks, first.boxes, first.cell, mask_size, convention
-        )
-        if convention == "crop_and_resize":  # Matterport rounds; torchvision trains on the averages
-            targets = jnp.round(targets)
-        return TrainOutputs(
-            anchors=anchors,
-            anchor_logits=_take(jnp.concatenate(logits, axis=1), anchors.index),
-            anchor_deltas=_take(jnp.concatenate(deltas, axis=1), anchors.index),
-            rois=rois,
-            class_logits=class_logits,
-            box_deltas=_of_label(box_deltas, rois.label),
-            mask_logits=self.masks(features, first.boxes, first.label, canvas),
-            mask_targets=targets,
-            mask_known=(first.label > 0) & _take(batch.outlined, first.cell),
-        )
+        def pool(rois: Array, bins: int) -> Array:
+            return self.pool(features, rois, canvas, bins)
+
+        mean = mean_over_devices(axis_name)
+        losses = self.rpn.losses(said, anchors, mean) | self.box_head.losses(pool, rois, cells, mean)
+        positives = rois.positives(self.settings.roi.positive_fraction)
+        for head in (self.mask_head, *(getattr(self, name) for name in self.settings.heads)):
+            losses |= head.losses(pool, positives, batch, mean)
+        return losses
 
     def features(
-        self, image: UInt8[Array, "n h w 3"], size: Float[Array, "n 2"], train: bool, axis_name: str | None = None
+        self,
+        image: UInt8[Array, "n h w 3"],
+        size: Float[Array, "n 2"],
+        trains: Trains = nothing_trains,
+        axis_name: str | None = None,
     ) -> dict[int, Float[Array, "n _ _ c"]]:
         """FPN levels of a batch of images."""
         s = self.settings
@@ -150,34 +124,19 @@ class MaskRCNN(nn.Module):
             rows, columns = jnp.arange(x.shape[1]), jnp.arange(x.shape[2])
             inside = (rows < size[:, :1])[:, :, None] & (columns < size[:, 1:])[:, None, :]  # (n, h, w)
             x = jnp.where(inside[..., None], x, 0.0)
-        return self.fpn(self.backbone(x, train, axis_name))
+        return self.fpn(self.backbone(x, trains, axis_name))
 
     def anchors(self, canvas: tuple[int, int]) -> list[Float[Array, "_ 4"]]:
         """Anchors of each RPN level, in the network's own frame."""
-        s = self.settings.rpn
-        levels = pyramid_anchors(
-            tuple((-(-canvas[0] // 2**k), -(-canvas[1] // 2**k)) for k in s.levels),
-            tuple(2**k for k in s.levels),
-            tuple((size,) for size in s.anchor_sizes),
-            s.aspect_ratios,
-            s.rounded_anchors,
-        )
-        return [jnp.asarray(a) + self._frame() for a in levels]
+        return [level + self._frame() for level in self.rpn.anchors(canvas)]
 
     def proposals(
-        self,
-        logits: list[Float[Array, "n _"]],
-        deltas: list[Float[Array, "n _ 4"]],
-        canvas: tuple[int, int],
-        size: Float[Array, "n 2"],
-        train: bool,
+        self, said: RpnOutputs, canvas: tuple[int, int], size: Float[Array, "n 2"], train: bool
     ) -> tuple[Float[Array, "n p 4"], Float[Array, "n p"]]:
         """Proposals of each image and their log-odds (-inf in padding)."""
         if self.settings.normalized_boxes:  # Matterport lets proposals reach into the padding
             size = jnp.broadcast_to(jnp.array(canvas, jnp.float32) - 1.0, size.shape)
-        return jax.vmap(lambda lg, d, z: propose(lg, d, self.anchors(canvas), z, self.settings.rpn, train))(
-            *jax.lax.stop_gradient((logits, deltas)), size
-        )
+        return self.rpn.propose(jax.lax.stop_gradient(said), self.anchors(canvas), size, train)
 
     def pool(
         self, features: dict[int, Array], rois: Float[Array, "n r 4"], canvas: tuple[int, int], bins: int
@@ -196,83 +155,9 @@ class MaskRCNN(nn.Module):
 
         return jax.vmap(pool_image)(used, rois)
 
-    def masks(
-        self,
-        features: dict[int, Array],
-        rois: Float[Array, "n r 4"],
-        labels: Int[Array, "n r"],
-        canvas: tuple[int, int],
-    ) -> Float[Array, "n r s s"]:
-        """Mask logits of each RoI for its own class; RoIs of class 0, which come last, get any.
-
-        With `cpu` a few at a time, as long as there are some with a cell: an image has far fewer than there is room
-        for, and masks for all the room would take as long as the backbone.
-        """
-        if not self.cpu or self.is_initializing():
-            return self._masks_at_once(features, rois, labels, canvas)
-        model, variables = self.unbind()  # flax lets no bound module into JAX's loops
-
-        def some(rois: Array, labels: Array) -> Array:
-            return model.apply(variables, features, rois, labels, canvas, method="_masks_at_once")  # type: ignore[return-value]
-
-        return in_parts(some, labels > 0, MASKS_AT_ONCE, rois, labels)
-
-    def _masks_at_once(
-        self,
-        features: dict[int, Array],
-        rois: Float[Array, "n r 4"],
-        labels: Int[Array, "n r"],
-        canvas: tuple[int, int],
-    ) -> Float[Array, "n r s s"]:
-        """Mask logits of all RoIs for their own classes, whatever these are."""
-        pooled = self.pool(features, rois, canvas, self.settings.mask_head.bins)
-        n, r = pooled.shape[:2]
-        logits = self.mask_head(pooled.reshape(n * r, *pooled.shape[2:]))  # (n * r, s, s, classes)
-        own = jnp.take_along_axis(logits, labels.reshape(-1, 1, 1, 1), axis=-1)[..., 0]
-        return own.reshape(n, r, *own.shape[1:])
-
-    def _sample(
-        self, keys: Key[Array, " n"], proposals: Array, real: Array, cells: Array, batch: Batch, canvas: tuple[int, int]
-    ) -> tuple[AnchorSamples, RoiSamples]:
-        s = self.settings
-        anchors = jnp.concatenate(self.anchors(canvas))
-
-        def sample_image(key, proposals, real, cells, labels, valid, crowd):
-            anchor_key, roi_key = jax.random.split(key)
-            anchor_samples = sample_anchors(anchor_key, anchors, cells, valid, crowd, s.rpn)
-            roi_samples = sample_rois(roi_key, proposals, real, cells, labels, valid, crowd, s.roi)
-            return AnchorSamples(**anchor_samples), roi_samples
-
-        return jax.vmap(sample_image)(keys, proposals, real, cells, batch.labels, batch.valid, batch.crowd)
-
     def _frame(self) -> Float[Array, "4"]:
         """What takes pixel boxes into the network's own frame: Matterport's x2 and y2 are one pixel less."""
         return jnp.array([0.0, 0.0, -1.0, -1.0] if self.settings.normalized_boxes else [0.0] * 4)
-
-
-def sample_rois(
-    key: PRNGKeyArray,
-    proposals: Float[Array, "p 4"],
-    real: Bool[Array, " p"],
-    cells: Float[Array, "m 4"],
-    labels: Int[Array, " m"],
-    valid: Bool[Array, " m"],
-    crowd: Bool[Array, " m"],
-    settings: RoiSettings,
-) -> RoiSamples:
-    """Proposals of one image to train the heads on, with their cells, labels and deltas."""
-    s = settings
-    if s.append_cells:
-        proposals = jnp.concatenate([proposals, cells])
-        real = jnp.concatenate([real, valid & ~crowd])
-    found = assign.match(proposals, cells, valid, crowd, s.positive_iou, s.negative_iou, keep_best=False)
-    index, positive, chosen = assign.sample(
-        key, found.positive & real, found.negative & real, s.samples, s.positive_fraction, s.keep_ratio
-    )
-    boxes_ = proposals[index] * chosen[:, None]
-    cell = found.cell[index]
-    target = boxes.encode(cells[cell], boxes_, s.box_weights)
-    return RoiSamples(boxes_, cell, jnp.where(positive, labels[cell], 0), chosen, target)
 
 
 def from_config(config: ConfigDict, num_classes: int, cpu: bool | None = None) -> MaskRCNN:
@@ -293,12 +178,3 @@ def init(model: MaskRCNN, seed: int) -> dict[str, Any]:
 def canvas_of(image: UInt8[Array, "n h w 3"]) -> tuple[int, int]:
     """Height and width of the canvas that a batch of images lies on."""
     return image.shape[1], image.shape[2]
-
-
-def _take(x: Array, index: Int[Array, "n s"]) -> Array:
-    """Entries `index` of the second axis of `x`, image by image."""
-    return jax.vmap(lambda a, i: a[i])(x, index)
-
-
-def _of_label(deltas: Float[Array, "n r classes 4"], label: Int[Array, "n r"]) -> Float[Array, "n r 4"]:
-    return jnp.take_along_axis(deltas, label[..., None, None], axis=2)[:, :, 0]

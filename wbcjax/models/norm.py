@@ -13,6 +13,7 @@ from jaxtyping import Float
 from wbcjax.ops.batch_norm import normalize, normalize_by_batch
 
 GROUPS = 32  # GroupNorm paper, section 3
+FROZEN = ("frozen_bn", "bn_frozen_stats")  # kinds that use stored statistics also in training
 
 
 class FrozenBatchNorm(nn.Module):
@@ -33,7 +34,7 @@ class FrozenBatchNorm(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation, in training by the statistics of the batch. `wbcjax.train.layers` can overrule the call.
+    """Batch normalisation, with `train` by the statistics of the batch.
 
     With `swish`, that of what it gives. With `axis_name`, the statistics are those of the batches of all its devices.
     """
@@ -45,17 +46,14 @@ class BatchNorm(nn.Module):
     swish: bool = False
     axis_name: str | None = None
 
-    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-        return self.normalize(x, use_stored=not self.train)
-
     @nn.compact
-    def normalize(self, x: Float[Array, "*b c"], use_stored: bool) -> Float[Array, "*b c"]:
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         shape = x.shape[-1:]
         ones, zeros = nn.initializers.ones, nn.initializers.zeros
         scale, bias = (jnp.asarray(self.param(*one, shape)) for one in (("scale", ones), ("bias", zeros)))
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
-        if use_stored:
+        if not self.train:
             stored = jnp.asarray(mean.value), jnp.asarray(var.value)
             return normalize(x, *stored, scale, bias, self.epsilon, self.swish).astype(self.dtype)
         y, *of_batch = tuple(normalize_by_batch(x, scale, bias, self.epsilon, self.swish, self.axis_name))
@@ -80,6 +78,4 @@ def norm_layer(
         "bn": functools.partial(batch_norm, train=train, axis_name=axis_name if train else None),
         "gn": functools.partial(nn.GroupNorm, num_groups=GROUPS, epsilon=epsilon, dtype=dtype),
     }
-    if kind not in layers:
-        raise ValueError(f"config.model.backbone.norm is {kind!r}; choose one of {', '.join(layers)}")
     return layers[kind]

@@ -1,111 +1,174 @@
 """Region proposal network: which anchors hold a cell, and its deltas (Faster R-CNN paper, section 3.1)."""
 
 import functools
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Float, PRNGKeyArray
+from jaxtyping import Bool, Float, Int, Key, PRNGKeyArray
 
+from wbcjax.models.box_losses import SMOOTH_L1, BoxLossPart
 from wbcjax.models.conv import Conv
-from wbcjax.models.settings import RpnSettings
+from wbcjax.models.rois import Cells, Weights
 from wbcjax.ops import assign, boxes
+from wbcjax.ops.anchors import pyramid_anchors
+from wbcjax.ops.losses import Mean, box_regression
 from wbcjax.ops.nms import nms
+from wbcjax.settings.checked import Count, NotEmpty, NotNegative, Positive, Share
 
 SMALL = nn.initializers.normal(0.01)  # Faster R-CNN paper, section 3.1.3
+RpnLevel = Literal[2, 3, 4, 5, 6]  # of strides 4 to 64
+
+
+class RpnOutputs(NamedTuple):
+    """What the RPN says of the anchors of each level, ordered by row, column, anchor shape."""
+
+    logits: list[Float[Array, "n _"]]  # log-odds of holding a cell
+    deltas: list[Float[Array, "n _ 4"]]
+
+
+class AnchorSamples(NamedTuple):
+    """Anchors of each image that the RPN is trained on."""
+
+    index: Int[Array, "n s"]
+    boxes: Float[Array, "n s 4"]
+    positive: Bool[Array, "n s"]
+    valid: Bool[Array, "n s"]
+    target: Float[Array, "n s 4"]  # the deltas to the cell
 
 
 class Rpn(nn.Module):
-    """One small network slid over every level: per anchor a score of holding a cell, and deltas."""
+    """One small network slid over every level: for each anchor a score of holding a cell, and deltas."""
 
-    settings: RpnSettings
+    channels: Count = 256
+    levels: Annotated[tuple[RpnLevel, ...], NotEmpty()] = (2, 3, 4, 5, 6)
+    anchor_sizes: tuple[Positive, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)  # one per level, pixels
+    aspect_ratios: Annotated[tuple[Positive, ...], NotEmpty()] = (0.5, 1.0, 2.0)  # height / width
+    rounded_anchors: bool = True
+    softmax: bool = False  # two logits per anchor (Matterport) or one
+    box_weights: Weights = (1.0, 1.0, 1.0, 1.0)
+    positive_iou: Share = 0.7
+    negative_iou: Share = 0.3
+    samples: Count = 256  # of an image, as all counts below
+    positive_fraction: Share = 0.5
+    per_level: bool = True  # choose and suppress proposals within each level, or over all of them
+    before_nms_train: Count = 2000  # per level, or over all of them
+    before_nms_test: Count = 1000
+    proposals_train: Count = 2000
+    proposals_test: Count = 1000
+    nms_iou: Share = 0.7
+    min_size: NotNegative = 1e-3  # pixels
+    box_loss: BoxLossPart = SMOOTH_L1
+    per_positive: bool = False  # its mean over the positives' coordinates (Matterport), or over all samples of the sum
     dtype: DTypeLike = jnp.float32
     cpu: bool = False
 
+    LOSSES: ClassVar = ("rpn_objectness", "rpn_box")
+
     def setup(self) -> None:
-        s = self.settings
-        shapes = len(s.aspect_ratios)
+        shapes = len(self.aspect_ratios)
         conv = functools.partial(Conv, kernel_init=SMALL, cpu=self.cpu)
-        self.conv = conv(s.channels, 3, dtype=self.dtype)
+        self.conv = conv(self.channels, 3, dtype=self.dtype)
         # In float32 whatever the rest is in: bfloat16 has a thousand log-odds for a hundred thousand anchors, and among
         # equals the top k are those of the upper rows.
-        self.objectness = conv(shapes * (2 if s.softmax else 1), 1)
+        self.objectness = conv(shapes * (2 if self.softmax else 1), 1)
         self.deltas = conv(shapes * 4, 1)
 
-    def __call__(
-        self, features: dict[int, Float[Array, "n _ _ c"]]
-    ) -> tuple[list[Float[Array, "n _"]], list[Float[Array, "n _ 4"]]]:
-        """Log-odds and deltas of the anchors of each level, ordered by row, column, anchor shape."""
+    def __call__(self, features: dict[int, Float[Array, "n _ _ c"]]) -> RpnOutputs:
+        """What is said of the anchors of `self.levels`."""
         logits, deltas = [], []
-        for level in self.settings.levels:
+        for level in self.levels:
             x = nn.relu(self.conv(features[level]))
             n = x.shape[0]
             score = self.objectness(x)
-            if self.settings.softmax:  # background, cell: the softmax of two is the sigmoid of their difference
+            if self.softmax:  # background, cell: the softmax of two is the sigmoid of their difference
                 score = score.reshape(n, -1, 2)
                 score = score[..., 1] - score[..., 0]
             logits.append(score.reshape(n, -1))
             deltas.append(self.deltas(x).reshape(n, -1, 4))
-        return logits, deltas
+        return RpnOutputs(logits, deltas)
+
+    def anchors(self, canvas: tuple[int, int]) -> list[Float[Array, "_ 4"]]:
+        """Anchors of each level on a canvas (height, width), in its pixels."""
+        levels = pyramid_anchors(
+            tuple((-(-canvas[0] // 2**k), -(-canvas[1] // 2**k)) for k in self.levels),
+            tuple(2**k for k in self.levels),
+            tuple((size,) for size in self.anchor_sizes),
+            self.aspect_ratios,
+            self.rounded_anchors,
+        )
+        return [jnp.asarray(level) for level in levels]
+
+    def propose(
+        self, said: RpnOutputs, anchors: list[Float[Array, "_ 4"]], size: Float[Array, "n 2"], train: bool
+    ) -> tuple[Float[Array, "n p 4"], Float[Array, "n p"]]:
+        """The best boxes of each image with their log-odds, overlapping ones suppressed; padding has log-odds -inf.
+
+        `size` is the (height, width) that boxes are clipped to. Follows torchvision's filter_proposals (per level), or
+        Matterport's ProposalLayer (all levels as one).
+        """
+        before = self.before_nms_train if train else self.before_nms_test
+        after = self.proposals_train if train else self.proposals_test
+
+        def of_image(logits: list[Array], deltas: list[Array], size: Array) -> tuple[Array, Array]:
+            levels = (logits, deltas, anchors)
+            if not self.per_level:
+                levels = tuple([jnp.concatenate(level)] for level in levels)
+            candidates, scores, groups = [], [], []
+            for group, (level_logits, level_deltas, level_anchors) in enumerate(zip(*levels, strict=True)):
+                score, index = jax.lax.top_k(level_logits, min(before, level_logits.shape[0]))
+                box = boxes.clip(boxes.decode(level_deltas[index], level_anchors[index], self.box_weights), size)
+                big = jnp.all(box[:, 2:] - box[:, :2] >= self.min_size, axis=1)
+                candidates.append(box)
+                scores.append(jnp.where(big, score, -jnp.inf))
+                groups.append(jnp.full(score.shape, group))
+            box, score, group = (jnp.concatenate(x) for x in (candidates, scores, groups))
+            kept, valid = nms(box, score, group, self.nms_iou, after)
+            return jnp.where(valid[:, None], box[kept], 0.0), jnp.where(valid, score[kept], -jnp.inf)
+
+        return jax.vmap(of_image)(said.logits, said.deltas, size)
+
+    def full(self, said: RpnOutputs, scores: Float[Array, "n p"]) -> tuple[Bool[Array, " n"], Bool[Array, " n"]]:
+        """Whether more is taken for cells than there is room for, by the anchors before NMS and by the proposals.
+
+        The RPN takes for a cell what has log-odds over 0. `scores` are the log-odds of the proposals of a prediction.
+        """
+        groups = said.logits if self.per_level else [jnp.concatenate(said.logits, axis=1)]
+        before = jnp.stack([(group > 0).sum(axis=1) > self.before_nms_test for group in groups])  # (levels, n)
+        return before.any(axis=0), (scores > 0).sum(axis=1) >= self.proposals_test
+
+    def sample(self, keys: Key[Array, " n"], anchors: list[Float[Array, "_ 4"]], cells: Cells) -> AnchorSamples:
+        """The anchors of each image to train on."""
+        candidates = jnp.concatenate(anchors)
+
+        def of_image(key: PRNGKeyArray, cells: Cells) -> AnchorSamples:
+            found = assign.match(
+                candidates, cells.boxes, cells.valid, cells.crowd, self.positive_iou, self.negative_iou, keep_best=True
+            )
+            index, positive, real = assign.sample(
+                key, found.positive, found.negative, self.samples, self.positive_fraction, False
+            )
+            target = boxes.encode(cells.boxes[found.cell[index]], candidates[index], self.box_weights)
+            return AnchorSamples(index, candidates[index], positive, real, target)
+
+        return jax.vmap(of_image)(keys, cells)
+
+    def losses(self, said: RpnOutputs, samples: AnchorSamples, mean: Mean) -> dict[str, Float[Array, ""]]:
+        """Losses of what is said of the samples (Faster R-CNN paper, eq. 1)."""
+        logits, deltas = (of_samples(jnp.concatenate(x, axis=1), samples.index) for x in said)
+        positive = samples.positive & samples.valid
+        per_anchor = optax.sigmoid_binary_cross_entropy(logits, samples.positive.astype(jnp.float32))
+        per_box = box_regression(self.box_loss, deltas, samples.target, samples.boxes, positive, self.box_weights)
+        return {
+            "rpn_objectness": mean(per_anchor, samples.valid),
+            "rpn_box": mean(per_box / 4.0, positive) if self.per_positive else mean(per_box, samples.valid),
+        }
 
 
-def propose(
-    logits: list[Float[Array, "_"]],
-    deltas: list[Float[Array, "_ 4"]],
-    anchors: list[Float[Array, "_ 4"]],
-    size: Float[Array, "2"],
-    settings: RpnSettings,
-    train: bool,
-) -> tuple[Float[Array, "p 4"], Float[Array, " p"]]:
-    """The best boxes of one image with their log-odds, overlapping ones suppressed; padding has log-odds -inf.
-
-    `size` is the (height, width) that boxes are clipped to. Follows torchvision's filter_proposals (per level), or
-    Matterport's ProposalLayer (all levels as one).
-    """
-    before = settings.before_nms_train if train else settings.before_nms_test
-    after = settings.proposals_train if train else settings.proposals_test
-    if not settings.per_level:
-        logits, deltas, anchors = ([jnp.concatenate(x)] for x in (logits, deltas, anchors))
-    candidates, scores, groups = [], [], []
-    for group, (level_logits, level_deltas, level_anchors) in enumerate(zip(logits, deltas, anchors, strict=True)):
-        score, index = jax.lax.top_k(level_logits, min(before, level_logits.shape[0]))
-        box = boxes.decode(level_deltas[index], level_anchors[index], settings.box_weights)
-        box = boxes.clip(box, size)
-        big = jnp.all(box[:, 2:] - box[:, :2] >= settings.min_size, axis=1)
-        candidates.append(box)
-        scores.append(jnp.where(big, score, -jnp.inf))
-        groups.append(jnp.full(score.shape, group))
-    box, score, group = (jnp.concatenate(x) for x in (candidates, scores, groups))
-    kept, valid = nms(box, score, group, settings.nms_iou, after)
-    return jnp.where(valid[:, None], box[kept], 0.0), jnp.where(valid, score[kept], -jnp.inf)
-
-
-def full_rpn(
-    logits: list[Float[Array, "n _"]], scores: Float[Array, "n p"], settings: RpnSettings
-) -> tuple[Bool[Array, " n"], Bool[Array, " n"]]:
-    """Whether the RPN takes more for cells than it has room for, by its anchors before NMS and by its proposals.
-
-    It takes for a cell what has log-odds over 0. `logits` are of all anchors of each level, `scores` the log-odds of
-    the proposals that are left of them in prediction.
-    """
-    groups = logits if settings.per_level else [jnp.concatenate(logits, axis=1)]
-    before = jnp.stack([(group > 0).sum(axis=1) > settings.before_nms_test for group in groups])  # (levels, n)
-    return before.any(axis=0), (scores > 0).sum(axis=1) >= settings.proposals_test
-
-
-def sample_anchors(
-    key: PRNGKeyArray,
-    anchors: Float[Array, "a 4"],
-    cells: Float[Array, "m 4"],
-    valid: Array,
-    crowd: Array,
-    settings: RpnSettings,
-) -> dict[str, Array]:
-    """The anchors of one image to train on: their index, which are positive, which are real, and their deltas."""
-    s = settings
-    found = assign.match(anchors, cells, valid, crowd, s.positive_iou, s.negative_iou, keep_best=True)
-    index, positive, real = assign.sample(key, found.positive, found.negative, s.samples, s.positive_fraction, False)
-    target = boxes.encode(cells[found.cell[index]], anchors[index], s.box_weights)
-    return {"index": index, "positive": positive, "valid": real, "target": target}
+def of_samples(x: Array, index: Int[Array, "n s"]) -> Array:
+    """Entries `index` of the second axis of `x`, image by image."""
+    return jax.vmap(lambda a, i: a[i])(x, index)

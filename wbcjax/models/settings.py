@@ -1,135 +1,45 @@
 """Every choice that makes one Mask R-CNN or EfficientNet differ from another, and the two published dialects of each.
 
-`config.model` is one of these dialects as a dict, overridden where an experiment differs.
+`config.model` is one of these dialects, overridden where an experiment differs. What stands in a place may be another
+class, which the config names by its import path: see `wbcjax.settings.parts`.
 """
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from wbcjax.ops.roi_align import Convention
+import flax.linen as nn
+
+from wbcjax.models.backbone import HEADS, STEM, Backbone
+from wbcjax.models.box_head import BoxHead, DetectionSettings
+from wbcjax.models.fpn import Fpn
+from wbcjax.models.mask_head import MaskHead
+from wbcjax.models.resnet import ResNet
+from wbcjax.models.rois import RoiSettings
+from wbcjax.models.rpn import Rpn
+from wbcjax.ops.losses import smooth_l1
 from wbcjax.settings.checked import (
     Complete,
     ConfigError,
-    Count,
-    NotEmpty,
-    NotNegative,
     Positive,
-    Share,
     ShareBelow1,
     build,
     problems,
 )
+from wbcjax.settings.parts import Bound, PartOf
 
-Weights = tuple[Positive, Positive, Positive, Positive]
 Pixel = tuple[float, float, float]
 Spread = tuple[Positive, Positive, Positive]
-RpnLevel = Literal[2, 3, 4, 5, 6]  # of strides 4 to 64
-RoiLevel = Literal[2, 3, 4, 5]
 
+# Short names of what is shipped.
+BACKBONES = {"resnet": "wbcjax.models.resnet:ResNet"}
+NECKS = {"fpn": "wbcjax.models.fpn:Fpn"}
+RPNS = {"rpn": "wbcjax.models.rpn:Rpn"}
+BOX_HEADS = {"box_head": "wbcjax.models.box_head:BoxHead"}
+MASK_HEADS = {"mask_head": "wbcjax.models.mask_head:MaskHead"}
 
-@dataclasses.dataclass(frozen=True)
-class BackboneSettings:
-    """ResNet: `norm` "frozen_bn" and "bn_frozen_stats" keep stored statistics (pretrained weights), the second trains
-    scale and bias; "bn" and "gn" train from scratch.
-    """
-
-    depth: Literal[18, 34, 50, 101] = 50
-    width: Count = 64  # channels of the stem; 64 in the paper
-    norm: Literal["frozen_bn", "bn_frozen_stats", "bn", "gn"] = "frozen_bn"
-    norm_epsilon: NotNegative = 1e-5  # 0 in torchvision's published detectors
-    stride_in_1x1: bool = False  # where a bottleneck block halves the resolution: its 1x1 (Matterport) or its 3x3
-    conv_bias: bool = False
-    same_pool: bool = False  # the stem's pooling padded right and below only, as TensorFlow's SAME
-
-
-@dataclasses.dataclass(frozen=True)
-class FpnSettings:
-    """Feature pyramid network."""
-
-    channels: Count = 256
-
-
-@dataclasses.dataclass(frozen=True)
-class RpnSettings:
-    """Region proposal network; counts are per image."""
-
-    channels: Count = 256
-    levels: Annotated[tuple[RpnLevel, ...], NotEmpty()] = (2, 3, 4, 5, 6)
-    anchor_sizes: tuple[Positive, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)  # one per level, pixels
-    aspect_ratios: Annotated[tuple[Positive, ...], NotEmpty()] = (0.5, 1.0, 2.0)  # height / width
-    rounded_anchors: bool = True
-    softmax: bool = False  # two logits per anchor (Matterport) or one
-    box_weights: Weights = (1.0, 1.0, 1.0, 1.0)
-    positive_iou: Share = 0.7
-    negative_iou: Share = 0.3
-    samples: Count = 256
-    positive_fraction: Share = 0.5
-    per_level: bool = True  # choose and suppress proposals within each level, or over all of them
-    before_nms_train: Count = 2000  # per level, or over all of them
-    before_nms_test: Count = 1000
-    proposals_train: Count = 2000
-    proposals_test: Count = 1000
-    nms_iou: Share = 0.7
-    min_size: NotNegative = 1e-3  # pixels
-
-
-@dataclasses.dataclass(frozen=True)
-class RoiSettings:
-    """How proposals become RoIs to train on, and how features are cut out for them."""
-
-    samples: Count = 512
-    positive_fraction: Share = 0.25
-    keep_ratio: bool = False  # fewer negatives where there are fewer positives
-    positive_iou: Share = 0.5
-    negative_iou: Share = 0.5
-    append_cells: bool = True  # annotated boxes join the proposals
-    levels: Annotated[tuple[RoiLevel, ...], NotEmpty()] = (2, 3, 4, 5)
-    canonical_size: Positive = 224.0  # pixels of a box that is pooled from P4
-    rounded_level: bool = False
-    convention: Convention = "legacy"
-    sampling_ratio: Count = 2
-    box_weights: Weights = (10.0, 10.0, 5.0, 5.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class BoxHeadSettings:
-    """The head that names an RoI and moves its box."""
-
-    bins: Count = 7
-    channels: Count = 1024
-    norm: bool = False  # batch normalisation after both layers (Matterport): of the kind `head_norm`
-
-
-@dataclasses.dataclass(frozen=True)
-class MaskHeadSettings:
-    """The head that outlines the cell in an RoI."""
-
-    bins: Count = 14  # the mask has twice as many
-    channels: Count = 256
-    norm: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class DetectionSettings:
-    """From class scores and boxes to detections."""
-
-    score_threshold: Share = 0.05
-    nms_iou: Share = 0.5
-    per_image: Count = 100
-    candidates: Count = 2000  # the most boxes over the threshold that enter NMS
-    one_class_per_roi: bool = False  # an RoI is its best class only (Matterport), or every class over the threshold
-    min_size: NotNegative = 1e-2  # pixels
-
-
-@dataclasses.dataclass(frozen=True)
-class LossSettings:
-    """How the five losses are measured and averaged."""
-
-    rpn_beta: Positive = 1.0 / 9.0  # where smooth L1 turns from square to straight
-    box_beta: Positive = 1.0 / 9.0
-    padding_is_background: bool = False  # places left empty for want of RoIs train the class (Matterport)
-    per_positive: bool = False  # box losses averaged over positives' coordinates, or summed and divided by all samples
+# What a network gives to those of its parts that have such fields, and a config therefore does not.
+GIVEN = ("num_classes", "roi", "detection", "dtype", "remat", "cpu")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,27 +52,44 @@ class MaskRCNNSettings:
     normalized_boxes: bool = False  # x2 and y2 inclusive inside the network, as Matterport's normalised boxes imply
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; geometry and losses are float32
     remat: bool = False  # compute the backbone's blocks again for the gradient, keeping only what enters each
-    head_norm: Literal["frozen_bn", "bn_frozen_stats"] = "frozen_bn"  # of heads with norms; see BackboneSettings
-    backbone: BackboneSettings = BackboneSettings()
-    fpn: FpnSettings = FpnSettings()
-    rpn: RpnSettings = RpnSettings()
+    backbone: Annotated[Backbone, PartOf(BACKBONES, GIVEN, base=Backbone)] = ResNet()
+    fpn: Annotated[nn.Module, PartOf(NECKS, GIVEN, base=nn.Module)] = Fpn()
+    rpn: Annotated[Rpn, PartOf(RPNS, GIVEN, base=Rpn)] = Rpn()
     roi: RoiSettings = RoiSettings()
-    box_head: BoxHeadSettings = BoxHeadSettings()
-    mask_head: MaskHeadSettings = MaskHeadSettings()
+    box_head: Annotated[nn.Module, PartOf(BOX_HEADS, GIVEN, base=nn.Module)] = BoxHead()
+    mask_head: Annotated[nn.Module, PartOf(MASK_HEADS, GIVEN, base=nn.Module)] = MaskHead()
+    # More heads, by names of one's own: each says something of every cell.
+    heads: dict[str, Annotated[nn.Module, PartOf({}, GIVEN, base=nn.Module)]] = dataclasses.field(
+        default_factory=dict, hash=False
+    )
     detection: DetectionSettings = DetectionSettings()
-    loss: LossSettings = LossSettings()
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """What the network is made of, by the names that its variables have."""
+        named = ("backbone", "fpn", "rpn", "box_head", "mask_head")
+        return {name: getattr(self, name) for name in named} | self.heads
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """The names of what it is trained on."""
+        return tuple(name for part in self.parts.values() for name in getattr(part, "LOSSES", ()))
+
+    def stage_of(self, path: tuple[str, ...]) -> int | None:
+        """The stage of a weight by its path: the backbone's own, else the heads'."""
+        return self.backbone.stage_of(path[1:]) if path[0] == "backbone" else HEADS
 
 
 TORCHVISION = MaskRCNNSettings()
 
-# https://github.com/matterport/Mask_RCNN, mrcnn/config.py and model.py: constants and behaviour.
+# https://github.com/matterport/Mask_RCNN, mrcnn/config.py and model.py: constants and behaviour. As TRAIN_BN is False,
+# gamma and beta of its norms train, and the statistics are fixed.
 MATTERPORT = MaskRCNNSettings(
     pixel_mean=(123.7, 116.8, 103.9),
     pixel_std=(1.0, 1.0, 1.0),
     black_padding=True,
     normalized_boxes=True,
-    head_norm="bn_frozen_stats",  # TRAIN_BN is False: gamma and beta train, the statistics are fixed
-    backbone=BackboneSettings(
+    backbone=ResNet(
         depth=101,
         norm="bn_frozen_stats",
         norm_epsilon=1e-3,
@@ -170,7 +97,7 @@ MATTERPORT = MaskRCNNSettings(
         conv_bias=True,
         same_pool=True,
     ),
-    rpn=RpnSettings(
+    rpn=Rpn(
         channels=512,
         aspect_ratios=(2.0, 1.0, 0.5),  # 0.5, 1, 2 there: its ratio is width / height
         rounded_anchors=False,
@@ -182,6 +109,8 @@ MATTERPORT = MaskRCNNSettings(
         proposals_train=2000,
         proposals_test=1000,
         min_size=0.0,
+        box_loss=Bound(smooth_l1, beta=1.0),
+        per_positive=True,
     ),
     roi=RoiSettings(
         samples=200,
@@ -191,10 +120,15 @@ MATTERPORT = MaskRCNNSettings(
         rounded_level=True,
         convention="crop_and_resize",
     ),
-    box_head=BoxHeadSettings(norm=True),
-    mask_head=MaskHeadSettings(norm=True),
+    box_head=BoxHead(
+        norm="bn_frozen_stats",
+        norm_epsilon=1e-3,
+        box_loss=Bound(smooth_l1, beta=1.0),
+        per_positive=True,
+        padding_is_background=True,
+    ),
+    mask_head=MaskHead(norm="bn_frozen_stats", norm_epsilon=1e-3),
     detection=DetectionSettings(score_threshold=0.7, nms_iou=0.3, one_class_per_roi=True, min_size=0.0),
-    loss=LossSettings(rpn_beta=1.0, box_beta=1.0, padding_is_background=True, per_positive=True),
 )
 
 
@@ -217,6 +151,14 @@ class EfficientNetSettings:
     stored_normalization: bool = True  # a second mean and variance of the pixels, stored with the weights
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; the dense layer is float32
     remat: bool = False  # compute the blocks again for the gradient, keeping only what enters each
+
+    def stage_of(self, path: tuple[str, ...]) -> int:
+        """The stage of a weight by its path: of the base the level of the features that its block makes."""
+        return _LEVELS.get(path[1].partition("_")[0], STEM) if path[0] == "base" else HEADS
+
+
+# Of EfficientNet's blocks, the level of the features that they make; others have a stride of 2.
+_LEVELS = {"block2": 2, "block3": 3, "block4": 4, "block5": 4, "block6": 5, "block7": 5, "top": 5}
 
 
 # Width, depth and dropout of each member of the family, and the side of the images it was published with, pixels:
@@ -251,15 +193,9 @@ EFFICIENTNET_TORCHVISION = {
 
 _Settings = TypeVar("_Settings")
 
-# Settings that came when there were runs already, whose configs lack them: those runs had what is now the default.
-LATER = frozenset({"remat", "head_norm"})
-
 
 def from_dict(kind: type[_Settings], values: Mapping[str, Any], where: str = "config.model") -> _Settings:
-    """Settings of one `kind` from a dict such as `config.model`. Raises ConfigError that names every key in error.
-
-    What is newer than the first runs (`LATER`) may be missing and is then the default.
-    """
-    if found := problems(kind, values, where, Complete(LATER)):
+    """Settings of one `kind` from a dict such as `config.model`. Raises ConfigError that names every key in error."""
+    if found := problems(kind, values, where, Complete()):
         raise ConfigError("; ".join(found))
     return build(kind, values)

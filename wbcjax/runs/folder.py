@@ -7,8 +7,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from wbcjax.runs.model_file import read_settings
+from wbcjax.settings.older_runs import upgrade
 from wbcjax.system import run_files
-from wbcjax.train.workdir import upgrade
 
 DETECTION, CLASSIFICATION = "detection", "classification"  # the tasks: cells of fields, classes of crops
 

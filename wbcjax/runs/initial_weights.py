@@ -10,10 +10,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from wbcjax.models.backbone import STEM
 from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings, from_dict
 from wbcjax.runs.folder import CLASSIFICATION, load_config, task_of
 from wbcjax.train.checkpoint import load_variables
-from wbcjax.train.layers import layers_pattern
+from wbcjax.train.layers import Layers
 from wbcjax.weights.files import read_weights
 from wbcjax.weights.initialise import Initialised, initialise, initialise_from_ours
 from wbcjax.weights.ours import TRAINED_WITH, noted_settings
@@ -80,8 +81,8 @@ def _compare_classes(place: str, theirs: list[str], ours: list[str]) -> None:
 _REMEDY = "let the first of config.train.phases train these layers"
 _REMEDIES = {
     "backbone": "set --config.model.backbone.norm=gn (or bn, all of it trained from the first phase on)",
-    "box_head": "--config.model.box_head.norm=False",
-    "mask_head": "--config.model.mask_head.norm=False",
+    "box_head": "--config.model.box_head.norm=none",
+    "mask_head": "--config.model.mask_head.norm=none",
 }
 
 
@@ -90,16 +91,14 @@ def unnormalised(variables: Variables, settings: Settings, layers: str) -> list[
 
     layers: as in `wbcjax.train.layers`. Norms of frozen layers use what is stored, whatever their kind.
     """
-    frozen = set()
-    if isinstance(settings, MaskRCNNSettings):
-        frozen |= {"backbone"} if settings.backbone.norm in ("frozen_bn", "bn_frozen_stats") else set()
-        frozen |= {part for part in ("box_head", "mask_head") if getattr(settings, part).norm}
+    modules = settings.parts if isinstance(settings, MaskRCNNSettings) else {}
+    frozen = {name for name, part in modules.items() if getattr(part, "keeps_statistics", False)}
     stored: dict[tuple[str, ...], Any] = flatten_dict(variables.get("batch_stats", {}))
-    trained, parts = layers_pattern(layers), set()
+    trains, parts = Layers(layers, settings.stage_of).stages(variables["params"]), set()
     for (*module, name), var in stored.items():
         if name != "var" or (*module, "count") in stored:  # the latter is of pixels: Keras's Normalization
             continue
-        uses_stored = module[0] in frozen or not trained.match("/".join((*module, "scale")))
+        uses_stored = module[0] in frozen or not trains(settings.stage_of((*module, "scale")) or STEM)
         if uses_stored and np.all(var == 1) and not np.any(stored[*module, "mean"]):
             parts.add(module[0])
     return sorted(parts)

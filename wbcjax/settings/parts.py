@@ -45,10 +45,23 @@ def part(path: str, /, **arguments: Any) -> ConfigDict:
     return ConfigDict({"part": path, **arguments})
 
 
+class Bound(functools.partial):
+    """A function with some of its arguments; equal to another of the same."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bound) and self._whole() == other._whole()
+
+    def __hash__(self) -> int:
+        return hash(self._whole())
+
+    def _whole(self) -> tuple[Any, ...]:
+        return self.func, self.args, tuple(sorted(self.keywords.items()))
+
+
 @dataclass(frozen=True)
 class PartOf(Chosen):
     """The rule of a field that holds a part: an instance of the class that the config names, or, of a function,
-    `functools.partial` with its arguments."""
+    the function with its arguments (`Bound`)."""
 
     names: Mapping[str, str] = field(default_factory=dict, hash=False)  # short names of some paths
     given: tuple[str, ...] = ()  # arguments that the program gives, and a config must not
@@ -98,9 +111,9 @@ class PartOf(Chosen):
         return self.names.get(named, named) if isinstance(named, str) else ""
 
     def make(self, values: Mapping[str, Any]) -> Any:
-        """The part of checked and built values: an instance of a class, or a function with its arguments."""
+        """The part of checked and built values: an instance of a class, or a function with its arguments, `Bound`."""
         target, arguments = self.target(values["part"]), {name: values[name] for name in values if name != "part"}
-        return target(**arguments) if isinstance(target, type) else functools.partial(target, **arguments)
+        return target(**arguments) if isinstance(target, type) else Bound(target, **arguments)
 
     def values(self, made: Any) -> dict[str, Any]:
         """What a config holds of a part that is made: what `make` makes it of.

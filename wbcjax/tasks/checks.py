@@ -3,6 +3,7 @@
 Each problem is one line: the key, its value, the remedy.
 """
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from ml_collections import ConfigDict
 from wbcjax.input.settings import SYNTHETIC, dataset_problems
 from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.models.fpn import CANVAS_UNIT
+from wbcjax.models.mask_rcnn import MaskRCNN
 from wbcjax.models.norm import GROUPS
+from wbcjax.models.resnet import ResNet
 from wbcjax.models.settings import MaskRCNNSettings
 from wbcjax.ops.assign import max_positives
 from wbcjax.runs.data_note import PLACES
@@ -25,8 +28,7 @@ from wbcjax.system import run_files
 from wbcjax.system.runtime import device_count
 from wbcjax.tasks.settings import ClassificationConfig, DetectionConfig, dataset_of
 from wbcjax.train.classification_losses import LOSSES as CROP_LOSSES
-from wbcjax.train.layers import LAYERS, split_weights
-from wbcjax.train.losses import LOSSES as FIELD_LOSSES
+from wbcjax.train.layers import LAYERS, Layers, StageOf, split_weights
 from wbcjax.train.parallel import check_batch_size, check_parallel
 from wbcjax.train.plan import check_length
 from wbcjax.train.settings import PhaseSetting, TrainSettings
@@ -82,9 +84,9 @@ def config_problems(config: ConfigDict) -> list[str]:
     whole: Any = build(KINDS[task], values)
     found = [*dataset_problems(whole.dataset)]
     if task == DETECTION:
-        found += _of_detector(whole.model, whole.dataset.canvas)
-    found += _of_training(whole.train, FIELD_LOSSES if task == DETECTION else CROP_LOSSES)
-    return found or list(_of_phases(whole.train.phases, config))
+        found += [*_of_detector(whole.model, whole.dataset.canvas), *_of_parts(whole.model, whole.init_parts)]
+    found += _of_training(whole.train, whole.model.losses if task == DETECTION else CROP_LOSSES)
+    return found or list(_of_phases(whole.train.phases, config, whole.model.stage_of))
 
 
 def _of_detector(model: MaskRCNNSettings, canvas: tuple[int, int]) -> Iterator[str]:
@@ -111,11 +113,24 @@ def _of_detector(model: MaskRCNNSettings, canvas: tuple[int, int]) -> Iterator[s
                 f"config.model.{name}.samples is {part.samples} and positive_fraction {part.positive_fraction}, which "
                 "leaves no room for a cell: give more samples, or a larger fraction"
             )
-    if model.backbone.norm == "gn" and model.backbone.width % GROUPS:
+    if isinstance(model.backbone, ResNet) and model.backbone.norm == "gn" and model.backbone.width % GROUPS:
         yield (
             f"config.model.backbone.width is {model.backbone.width}: give a multiple of {GROUPS}, the groups of norm "
             "'gn', or another norm"
         )
+
+
+def _of_parts(model: MaskRCNNSettings, init_parts: tuple[str, ...]) -> Iterator[str]:
+    for name in model.heads:
+        if hasattr(MaskRCNN, name) or name in (field.name for field in dataclasses.fields(model)):
+            yield f"config.model.heads.{name}: the network has something else of that name; give the head another"
+    for name, count in Counter(model.losses).items():
+        if count > 1:
+            yield f"config.model has {count} parts with a loss {name!r}: give each loss a name of its own"
+    for number, part in enumerate(init_parts):
+        if part not in model.parts:
+            known = ", ".join(map(repr, model.parts))
+            yield f"config.init_parts[{number}] is {part!r}: give one of {known}"
 
 
 def _of_training(train: TrainSettings, losses: tuple[str, ...]) -> Iterator[str]:
@@ -137,13 +152,13 @@ def _of_training(train: TrainSettings, losses: tuple[str, ...]) -> Iterator[str]
         yield str(error)
 
 
-def _of_phases(phases: tuple[PhaseSetting, ...], config: ConfigDict) -> Iterator[str]:
-    """Of those that choose weights by a pattern of their own."""
+def _of_phases(phases: tuple[PhaseSetting, ...], config: ConfigDict, stage_of: StageOf) -> Iterator[str]:
+    """Of those that choose weights by a pattern of their own, or by stages that a backbone may not know."""
     for number, phase in enumerate(phases):
-        if phase.layers in LAYERS:
+        if phase.layers in ("all", "heads"):
             continue
         try:
-            split_weights(_shapes(config), phase.layers)
+            split_weights(_shapes(config), Layers(phase.layers, stage_of))
         except ConfigError as error:
             yield f"config.train.phases[{number}]: {error}"
         except re.error as error:

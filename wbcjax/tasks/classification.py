@@ -23,6 +23,7 @@ from wbcjax.input.mix import Mix
 from wbcjax.input.pipeline import Stream
 from wbcjax.input.settings import CropSetSettings, SplitSettings
 from wbcjax.models import efficientnet
+from wbcjax.models.backbone import Trains
 from wbcjax.models.efficientnet import Classifier
 from wbcjax.predict.classifier import CropClassifier, crop_classifier, live_network, load_classifier
 from wbcjax.report.classification_figures import (
@@ -85,6 +86,7 @@ def classification_task(config: ConfigDict, workdir: Path | None = None) -> Task
         check_workdir=functools.partial(refuse_forgotten, facts),
         complete=functools.partial(completed, ClassificationConfig),
         start=starting_weights(config, model.settings),
+        stage_of=model.settings.stage_of,
         watched=("accuracy",),
     )
 
@@ -98,10 +100,10 @@ def crop_losses(model: Classifier, config: ConfigDict) -> Callable:
     """What `model` is trained on; it needs no data set."""
 
     def losses(
-        params: Tree, collections: Tree, batch: CropBatch, keys: jax.Array, axis_name: str
+        variables: dict[str, Tree], batch: CropBatch, keys: jax.Array, trains: Trains, axis_name: str
     ) -> tuple[dict[str, jax.Array], Tree]:
-        variables = {"params": params, **collections}
-        logits, changed = model.apply(variables, batch.image, keys, axis_name, mutable=list(collections))
+        collections = [name for name in variables if name != "params"]
+        logits, changed = model.apply(variables, batch.image, keys, axis_name, trains, mutable=collections)
         return classification_losses(logits, batch.target, config.loss.label_smoothing), changed
 
     return losses

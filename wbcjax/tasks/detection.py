@@ -25,6 +25,7 @@ from wbcjax.input.field_set import Source, part_of, source, sources
 from wbcjax.input.pipeline import Stream, train_batches
 from wbcjax.input.settings import SYNTHETIC, FieldSetSettings, SplitSettings
 from wbcjax.models import mask_rcnn
+from wbcjax.models.backbone import Trains
 from wbcjax.models.limits import check_room
 from wbcjax.models.mask_rcnn import MaskRCNN
 from wbcjax.predict.detector import Predictor, load, predictor
@@ -43,7 +44,6 @@ from wbcjax.tasks.class_counts import tell_classes
 from wbcjax.tasks.reported_run import reported_run
 from wbcjax.tasks.scored_part import other_part, own_part, scored_note
 from wbcjax.tasks.settings import DetectionConfig
-from wbcjax.train.losses import mask_rcnn_losses
 from wbcjax.train.task import Task, Tree
 
 
@@ -82,6 +82,7 @@ def detection_task(config: ConfigDict, workdir: Path | None = None) -> Task:
         check_workdir=functools.partial(refuse_forgotten, facts),
         complete=functools.partial(completed, DetectionConfig),
         start=starting_weights(config, model.settings),
+        stage_of=model.settings.stage_of,
     )
 
 
@@ -94,13 +95,10 @@ def detection_losses(model: MaskRCNN) -> Callable:
     """What `model` is trained on; it needs no data set."""
 
     def losses(
-        params: Tree, collections: Tree, batch: Batch, keys: jax.Array, axis_name: str
+        variables: dict[str, Tree], batch: Batch, keys: jax.Array, trains: Trains, axis_name: str
     ) -> tuple[dict[str, jax.Array], Tree]:
-        variables = {"params": params, **collections}
-        outputs, changed = model.apply(
-            variables, batch, keys, axis_name, method="train_outputs", mutable=list(collections)
-        )
-        return mask_rcnn_losses(outputs, model.settings.loss, axis_name), changed
+        collections = [name for name in variables if name != "params"]
+        return model.apply(variables, batch, keys, trains, axis_name, method="losses", mutable=collections)  # type: ignore[return-value]
 
     return losses
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from wbcjax.input.augment import Augment
 from wbcjax.input.mix import Mix
 from wbcjax.input.settings import CropSetSettings, DatasetSettings, FieldSetSettings
-from wbcjax.models.settings import LATER, EfficientNetSettings, MaskRCNNSettings
+from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings
 from wbcjax.runs.folder import CLASSIFICATION, task_of
 from wbcjax.settings.checked import (
     Complete,
@@ -59,10 +59,11 @@ class DetectionConfig:
     dataset: FieldSetSettings
     augment: Augment
     evaluate: DetectionEvaluation
-    model: Annotated[MaskRCNNSettings, Complete(LATER)]
+    model: Annotated[MaskRCNNSettings, Complete()]
     train: TrainSettings
     init_from: str = ""
-    init_parts: tuple[Literal["backbone", "fpn", "rpn", "box_head", "mask_head"], ...] = ()
+    init_parts: tuple[Name, ...] = ()
+    version: Literal[2] = 2
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class ClassificationConfig:
     mix: Mix
     loss: ClassificationLoss
     evaluate: ClassificationEvaluation
-    model: Annotated[EfficientNetSettings, Complete(LATER)]
+    model: Annotated[EfficientNetSettings, Complete()]
     train: TrainSettings
     init_from: str = ""
     init_parts: tuple[Literal["base", "head"], ...] = ()
+    version: Literal[2] = 2

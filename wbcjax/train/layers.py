@@ -2,42 +2,65 @@
 
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
-import flax.linen as nn
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from wbcjax.models.norm import BatchNorm
+from wbcjax.models.backbone import HEADS, STEM, Trains
 from wbcjax.settings.checked import ConfigError
 
-# Layers by the names of Matterport's Mask R-CNN (`train(layers=...)`): its ResNet stages 3, 4, 5 are torchvision's
-# layer2, layer3, layer4; of EfficientNet the blocks at strides 8, 16, 32. Regular expressions, matched from the start
-# of a weight's path.
-_STAGES = (r"layer2_|block3_", r"layer3_|block[45]_", r"layer4_|block[67]_|top_")
-LAYERS = {
-    "all": "",
-    "heads": r"(?!backbone/|base/)",
-    "3+": rf"(?!backbone/|base/)|(?:backbone|base)/(?:{'|'.join(_STAGES)})",
-    "4+": rf"(?!backbone/|base/)|(?:backbone|base)/(?:{'|'.join(_STAGES[1:])})",
-    "5+": rf"(?!backbone/|base/)|(?:backbone|base)/(?:{_STAGES[2]})",
-}
+# The lowest stage that is trained, by the names of Matterport's Mask R-CNN (`train(layers=...)`).
+LAYERS = {"all": STEM, "3+": 3, "4+": 4, "5+": 5, "heads": HEADS}
+
+Path = tuple[str, ...]
+StageOf = Callable[[Path], int | None]  # of a weight by its path; None where the model does not say
 
 
-def split_weights(params: Any, layers: str) -> tuple[dict, dict]:
-    """Two trees that make up `params`: the weights that `layers` names, and the frozen rest.
+@dataclass(frozen=True)
+class Layers:
+    """The weights that a phase trains: those of stages, or those whose path a regular expression matches.
 
-    layers: a name of LAYERS, or a regular expression matched from the start of paths like "box_head/fc1/kernel".
-    Raises ConfigError when no weight matches.
+    named: a name of `LAYERS`, or a regular expression matched from the start of paths like "box_head/fc6/kernel".
+    stage_of: asked for the stages, see `wbcjax.models.backbone.Backbone.stage_of`.
     """
-    pattern = layers_pattern(layers)
+
+    named: str
+    stage_of: StageOf
+
+    def __contains__(self, path: Path) -> bool:
+        """Whether the weight of this path is trained. Raises ConfigError where its stage counts and is not known."""
+        if self.named not in LAYERS:
+            return re.match(self.named, "/".join(path)) is not None
+        lowest, stage = LAYERS[self.named], self.stage_of(path)
+        if stage is None and lowest not in (STEM, HEADS):
+            raise ConfigError(
+                f"layers {self.named!r} of config.train.phases: the model does not say which stage {'/'.join(path)} is "
+                'of. Give its class a method stage_of(path), or train "all", "heads" or what a regular expression names'
+            )
+        return lowest == STEM or (stage or STEM) >= lowest
+
+    def stages(self, params: Any) -> Trains:
+        """Whether a stage trains: all of its weights. Of others batch norms use and keep their stored statistics.
+
+        Those of the batch would shift what frozen weights were trained to give.
+        """
+        frozen = {self.stage_of(path) for path in flatten_dict(params) if path not in self}
+        return lambda stage: not frozen & {stage, None}
+
+
+def split_weights(params: Any, layers: Layers) -> tuple[dict, dict]:
+    """Two trees that make up `params`: the weights that `layers` holds, and the frozen rest.
+
+    Raises ConfigError when it holds none.
+    """
     flat = flatten_dict(params)
-    trained = {path: weight for path, weight in flat.items() if pattern.match("/".join(path))}
+    trained = {path: weight for path, weight in flat.items() if path in layers}
     if not trained:
         raise ConfigError(
-            f"layers {layers!r} of config.train.phases match no weight: give one of {', '.join(LAYERS)} or a regular "
-            f"expression matched from the start of paths under {', '.join(sorted(params))}"
+            f"layers {layers.named!r} of config.train.phases match no weight: give one of {', '.join(LAYERS)} or a "
+            f"regular expression matched from the start of paths under {', '.join(sorted(params))}"
         )
     frozen = {path: weight for path, weight in flat.items() if path not in trained}
     return unflatten_dict(trained), unflatten_dict(frozen)
@@ -48,37 +71,18 @@ def join_weights(trained: dict, frozen: dict) -> dict:
     return unflatten_dict(flatten_dict(trained) | flatten_dict(frozen))
 
 
-def frozen_statistics(layers: str) -> AbstractContextManager:
-    """While it is entered, batch norms whose scale `layers` does not name use and keep their stored statistics.
-
-    Others of the batch would shift what frozen weights were trained to give. Of this package's batch norm, and flax's.
-    """
-    trained = layers_pattern(layers)
-
-    def keep_stored(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        norm = context.module
-        if not isinstance(norm, BatchNorm | nn.BatchNorm) or trained.match("/".join((*norm.path, "scale"))):
-            return call(*args, **kwargs)
-        if isinstance(norm, nn.BatchNorm):  # told by its attribute or by the call, and both together it refuses
-            object.__setattr__(norm, "use_running_average", None)
-            return call(args[0], **kwargs | {"use_running_average": True})
-        return call(*args, **kwargs | ({"use_stored": True} if "use_stored" in kwargs else {}))
-
-    return nn.intercept_methods(keep_stored)
-
-
-def keep_frozen(after: dict, before: dict, params: dict, layers: str) -> dict:
+def keep_frozen(after: dict, before: dict, params: dict, layers: Layers) -> dict:
     """Collections as they are `after` a step, those of modules that `layers` does not train as `before`.
 
     A module without parameters goes with the next one above it that has some.
     """
-    pattern, weights = layers_pattern(layers), list(flatten_dict(params))
+    weights = list(flatten_dict(params))
 
-    def is_trained(module: tuple[str, ...]) -> bool:
+    def is_trained(module: Path) -> bool:
         below = [weight for weight in weights if weight[: len(module)] == module]
         if not below and module:
             return is_trained(module[:-1])
-        return any(pattern.match("/".join(weight)) for weight in below)
+        return any(weight in layers for weight in below)
 
     def choose(path: tuple[Any, ...], new: Any, old: Any) -> Any:
         return new if is_trained(tuple(key.key for key in path[1:-1])) else old
@@ -86,6 +90,12 @@ def keep_frozen(after: dict, before: dict, params: dict, layers: str) -> dict:
     return jax.tree_util.tree_map_with_path(choose, after, before)
 
 
-def layers_pattern(layers: str) -> re.Pattern:
-    """What matches, from the start of their paths, the weights that `layers` names."""
-    return re.compile(LAYERS.get(layers, layers))
+def never_trained(params: Any, phases: list[Layers]) -> dict[str, int]:
+    """How many weights of each module, by its first two names, no phase trains."""
+    counts: dict[str, int] = {}
+    weights: dict[Path, Any] = flatten_dict(params)
+    for path, weight in weights.items():
+        if not any(path in layers for layers in phases):
+            module = "/".join(path[:-1][:2])
+            counts[module] = counts.get(module, 0) + weight.size
+    return counts

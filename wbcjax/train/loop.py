@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import grain
@@ -19,6 +20,7 @@ from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory
 from wbcjax.train.evaluation import Evaluation
 from wbcjax.train.guard import Guard
 from wbcjax.train.in_flight import InFlight, Launched, mean_metrics
+from wbcjax.train.layers import Layers, never_trained
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel, check_batch_size
 from wbcjax.train.plan import Phase, Plan, learning_rate, plan_run
@@ -26,7 +28,7 @@ from wbcjax.train.progress import RunLog
 from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import TrainState, init_optimizer, init_state, prediction_variables
 from wbcjax.train.step import make_step
-from wbcjax.train.task import Task
+from wbcjax.train.task import Task, Tree
 from wbcjax.train.wishes import Agreement
 from wbcjax.train.workdir import listed, settle_config
 from wbcjax.train.workdir_lock import lock_workdir
@@ -66,6 +68,7 @@ def train(
 
         optimizer = make_optimizer(settings)
         step_of = functools.partial(make_step, task, settings, optimizer, learning_rate(settings, plan))
+        _tell_never_trained(log, task, state.params, plan.phases)
         wishes = Agreement(signals, settings)
         guard = Guard(settings.max_skipped_in_a_row, workdir, log, fresh_batches)
         in_flight = InFlight(parallel, wishes, guard, task.names)
@@ -90,7 +93,7 @@ def train(
             return reason
 
         evaluated = step > 0 and checkpoints.evaluated(step)
-        train_step = parallel.compile(step_of(phase.layers))
+        train_step = parallel.compile(step_of(Layers(phase.layers, task.stage_of)))
         state = parallel.place_state(state)
         while True:
             finished = step >= plan.steps  # above where the plan has become shorter since the run began
@@ -118,9 +121,10 @@ def train(
                 save(state)
             if plan.phase(step) != phase:
                 phase = plan.phase(step)
-                state = _with_new_optimizer(jax.device_get(parallel.local(state)), optimizer, phase)
+                layers = Layers(phase.layers, task.stage_of)
+                state = _with_new_optimizer(jax.device_get(parallel.local(state)), optimizer, layers)
                 state = parallel.place_state(state)
-                train_step = parallel.compile(step_of(phase.layers))
+                train_step = parallel.compile(step_of(layers))
                 log.say(f"step {step}: training layers {phase.layers!r}")
             place, batch = batches.get_state(), next(batches)
             state, metrics = train_step(state, parallel.place_batch(batch), parallel.place_wishes(wishes.own()))
@@ -159,20 +163,28 @@ def _start_or_resume(
     if step is None and task.start is not None:
         variables = task.start(variables)
     optimizer = make_optimizer(settings)
-    state = init_state(variables, optimizer, phase.layers, seed, ema=settings.ema_decay > 0)
+    layers = Layers(phase.layers, task.stage_of)
+    state = init_state(variables, optimizer, layers, seed, ema=settings.ema_decay > 0)
     if step is None:
         return state, phase
     # Phases are of epochs: with a set of another size they meet at another step than the checkpoint's run had it.
     for other in (phase, *plan.phases):
-        like = _with_new_optimizer(state, optimizer, other)
+        like = _with_new_optimizer(state, optimizer, Layers(other.layers, task.stage_of))
         if not checkpoints.misfit(step, like):
             return checkpoints.restore(step, like, batches), other
     return checkpoints.restore(step, state, batches), phase
 
 
-def _with_new_optimizer(state: TrainState, optimizer: optax.GradientTransformation, phase: Phase) -> TrainState:
-    """`state`, in host memory, as `phase` starts: momentum is dropped, also of weights that it goes on training."""
-    return state._replace(opt_state=init_optimizer(state.params, optimizer, phase.layers))
+def _with_new_optimizer(state: TrainState, optimizer: optax.GradientTransformation, layers: Layers) -> TrainState:
+    """`state`, in host memory, as a phase starts: momentum is dropped, also of weights that it goes on training."""
+    return state._replace(opt_state=init_optimizer(state.params, optimizer, layers))
+
+
+def _tell_never_trained(log: RunLog, task: Task, params: Tree, phases: Sequence[Phase]) -> None:
+    """Say which weights keep their first values in all phases."""
+    if found := never_trained(params, [Layers(phase.layers, task.stage_of) for phase in phases]):
+        each = ", ".join(f"{module} ({count:,})" for module, count in found.items())
+        log.say(f"no phase of config.train.phases trains these weights, which keep their first values: {each}")
 
 
 def _tell_resumed(log: RunLog, workdir: Path, step: int, steps: int, changes: dict[str, list]) -> None:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 
-from wbcjax.train.layers import split_weights
+from wbcjax.train.layers import Layers, split_weights
 
 
 class TrainState(NamedTuple):
@@ -21,7 +21,7 @@ class TrainState(NamedTuple):
 
 
 def init_state(
-    variables: dict, optimizer: optax.GradientTransformation, layers: str, seed: int, *, ema: bool
+    variables: dict, optimizer: optax.GradientTransformation, layers: Layers, seed: int, *, ema: bool
 ) -> TrainState:
     """The state before the first step, in host memory, from a model's variables {"params", other collections}.
 
@@ -41,8 +41,8 @@ def init_state(
     )
 
 
-def init_optimizer(params: dict, optimizer: optax.GradientTransformation, layers: str) -> Any:
-    """A fresh optimizer state, in host memory, for the weights that `layers` names."""
+def init_optimizer(params: dict, optimizer: optax.GradientTransformation, layers: Layers) -> Any:
+    """A fresh optimizer state, in host memory, for the weights of `layers`."""
     return jax.device_get(optimizer.init(split_weights(params, layers)[0]))
 
 

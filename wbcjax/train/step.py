@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-from wbcjax.train.layers import frozen_statistics, join_weights, keep_frozen, split_weights
+from wbcjax.train.layers import Layers, join_weights, keep_frozen, split_weights
 from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import TrainState, trained_variables
 from wbcjax.train.task import Batch, Task, Tree
@@ -19,7 +19,7 @@ AXIS = "data"  # the mesh axis over which the images of a batch are spread
 
 
 def make_step(
-    task: Task, settings: TrainSettings, optimizer: optax.GradientTransformation, schedule: Callable, layers: str
+    task: Task, settings: TrainSettings, optimizer: optax.GradientTransformation, schedule: Callable, layers: Layers
 ) -> Callable:
     """The function (state, batch, wishes) -> (state, metrics) to run under shard_map or pmap over the axis `data`.
 
@@ -35,11 +35,11 @@ def make_step(
     def step(state: TrainState, batch: Batch, wishes: Tree) -> tuple[TrainState, dict[str, Any]]:
         keys = image_keys(state.key, state.step, len(batch.index))
         trained, frozen = split_weights(state.params, layers)
+        trains = layers.stages(state.params)
 
         def objective(trained: Tree, collections: Tree, batch: Batch, keys: Key[Array, " n"]) -> tuple:
-            params = join_weights(trained, frozen)
-            with frozen_statistics(layers):
-                losses, changed = task.losses(params, collections, batch, keys, AXIS)
+            variables = {"params": join_weights(trained, frozen), **collections}
+            losses, changed = task.losses(variables, batch, keys, trains, AXIS)
             return _weighted_sum(losses, weights), (losses, {**collections, **changed})
 
         # Told that the weights differ per device, jax.grad leaves the sum over devices to the pmean below.

@@ -10,6 +10,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from wbcjax.models.backbone import HEADS, Trains
+from wbcjax.train.layers import StageOf
+
 Tree = Any  # nested dictionaries of arrays
 Batch = (
     Any  # a NamedTuple of arrays with the images first, one of its fields called `index`, such as wbcjax.batch.Batch
@@ -22,11 +25,12 @@ class Task:
 
     images: fields (or crops) in the training set; an epoch shows each of them once.
     init_variables: seed -> the model's variables {"params", and any other collections of flax, such as "batch_stats"}.
-    losses: (params, collections, batch, keys, axis_name) -> (losses by name, collections as the batch left them).
-        `collections` are those beside "params", by name. Called inside the data-parallel step with one device's share
-        of the batch and one PRNG key per image. What is normalised by a count must take the count's `pmean` over
-        axis_name: the mean over devices is then the loss of the whole batch. Statistics that are no floats, such as
-        counters, must come out the same on every device.
+    losses: (variables, batch, keys, trains, axis_name) -> (losses by name, collections as the batch left them), the
+        collections being those of the variables beside "params". Called inside the data-parallel step with one device's
+        share of the batch and one PRNG key per image. `trains` tells which stages train, and take the batch's
+        statistics. What is normalised by a count must take the count's `pmean` over axis_name: the mean over devices is
+        then the loss of the whole batch. Statistics that are no floats, such as counters, must come out the same on
+        every device.
     train_batches: (seed, process_index, process_count) -> endless iterator of this process's share of each batch.
     evaluate: variables -> scores by name, on the validation set. May take its time and show its own progress.
     names: `batch.index` -> names of the images, for messages.
@@ -34,13 +38,14 @@ class Task:
     watched: names among the losses that are logged and not trained on, such as an accuracy.
     best_score: the score by which the best checkpoint is kept, larger is better.
     facts: about the training data, which prediction will need; kept as data.json in the workdir.
+    stage_of: the stage of a weight, for phases such as "4+"; by default all are heads.
     check_workdir: raises ValueError where the run in a workdir must not go on with this task's data.
     complete: the config of an older run -> with the defaults that it left out.
     """
 
     images: int
     init_variables: Callable[[int], dict[str, Tree]]
-    losses: Callable[[Tree, Tree, Batch, jax.Array, str], tuple[dict[str, Float[Array, ""]], Tree]]
+    losses: Callable[[dict[str, Tree], Batch, jax.Array, Trains, str], tuple[dict[str, Float[Array, ""]], Tree]]
     train_batches: Callable[[int, int, int], grain.DatasetIterator]
     evaluate: Callable[[dict[str, Tree]], dict[str, float]]
     names: Callable[[Int[np.ndarray, " n"]], list[str]]
@@ -49,4 +54,5 @@ class Task:
     start: Callable[[dict[str, Tree]], dict[str, Tree]] | None = None
     watched: tuple[str, ...] = ()
     check_workdir: Callable[[Path], None] = lambda _: None
+    stage_of: StageOf = lambda _: HEADS
     complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config

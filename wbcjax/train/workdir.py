@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from wbcjax.settings.older_runs import upgrade
 from wbcjax.system.run_files import CONFIG
 
 # What the weights of a run mean: with another order of the classes, say, every row of the heads is another class.
@@ -16,11 +17,12 @@ NOT_OF_WEIGHTS = (
     "model.dtype",
     "model.remat",
     "model.detection.",
-    "model.loss.",
     *(f"model.rpn.{key}" for key in ("positive_iou", "negative_iou", "samples", "positive_fraction", "per_level")),
     *(f"model.rpn.{key}" for key in ("before_nms_", "proposals_", "nms_iou", "min_size")),
     *(f"model.roi.{key}" for key in ("samples", "positive_fraction", "keep_ratio", "positive_iou", "negative_iou")),
     "model.roi.append_cells",
+    *(f"model.{part}.{key}" for part in ("rpn", "box_head") for key in ("box_loss.", "per_positive")),
+    "model.box_head.padding_is_background",
     "model.dropout",
     "model.stochastic_depth",
     "model.norm_momentum",
@@ -52,7 +54,7 @@ def settle_config(
     now = json.loads(config_json(config))
     changes = {}
     if started and path.exists():
-        before, now = (json.loads(json.dumps(complete(values))) for values in (upgrade(_read(path)), now))
+        before, now = (json.loads(json.dumps(complete(upgrade(values)))) for values in (_read(path), now))
         changes = _differences(before, now)
         if changes and not allow_change:
             raise ConfigChanged(
@@ -71,22 +73,6 @@ def settle_config(
         unfinished.write_text(config_json(config) + "\n")
         unfinished.replace(path)
     return changes
-
-
-def upgrade(config: dict[str, Any]) -> dict[str, Any]:
-    """The config of a run, as its config.json has it, with the settings that came since, as the run had them."""
-    dataset = config.get("dataset", {})
-    if "split" in dataset:
-        dataset["split"] = {"test_fraction": 0.0, "test_names": []} | dataset["split"]
-    if dataset.get("name") == "crops":
-        dataset.setdefault("test_crops", "")
-    if isinstance(dataset.get("class_of"), dict):  # before it was a tuple of pairs, which takes names with dots
-        dataset["class_of"] = [list(pair) for pair in dataset["class_of"].items()]
-    if "train" in config:
-        config["train"] = {"adam_epsilon": 1e-8, "l2_per_array": False} | config["train"]
-    if "model" in config and config.get("task", "detection") == "detection":  # runs from before there was a choice
-        config["model"] = {"head_norm": "frozen_bn"} | config["model"]
-    return config
 
 
 def listed(changes: dict[str, list]) -> str:

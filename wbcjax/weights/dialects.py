@@ -90,4 +90,4 @@ def efficientnet(family: Mapping[str, EfficientNetSettings], placed: Mapping[str
 
 def _changed(settings: MaskRCNNSettings, field: str, value: Any) -> MaskRCNNSettings:
     part, _, leaf = field.partition(".")
-    return dataclasses.replace(settings, **{part: dataclasses.replace(getattr(settings, part), **{leaf: value})})
+    return dataclasses.replace(settings, **{part: getattr(settings, part).clone(**{leaf: value})})

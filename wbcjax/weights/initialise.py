@@ -118,12 +118,16 @@ def _refuse_contradictions(settings: Settings, dialect: Settings, source: Source
     if not isinstance(settings, type(dialect)):
         model = "a Mask R-CNN" if isinstance(settings, MaskRCNNSettings) else "an EfficientNet"
         raise ValueError(f"these are weights of {source.name}, but config.model is {model}")
-    found, remedy = [], []
+    found, remedy, others = [], [], set()
     for field, values in needed(source, dialect, parts).items():
+        part, _, leaf = field.rpartition(".")
+        if part in others:  # another class, which has fields of its own
+            continue
         value = setting(settings, field)
         if not any(_equal(value, wanted) for wanted in values):
             found.append(f"config.model.{field} is {value!r}; these weights need {' or '.join(map(repr, values))}")
             remedy.append(shlex.quote(f"--config.model.{field}={str(values[0]).replace(' ', '')}"))
+            others |= {part} if leaf == "part" else set()
     if found:
         listing = "\n  ".join(found)
         raise ValueError(

@@ -1,10 +1,11 @@
 """What a weights file of our own says of the model it is of: its settings, in the file's metadata."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
 
 from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings, from_dict
+from wbcjax.settings.older_runs import upgrade_model
+from wbcjax.settings.parts import as_values
 from wbcjax.weights.dialects import Settings
 
 TRAINED_WITH = "trained_with"  # the entry of the metadata
@@ -13,13 +14,13 @@ KINDS = {kind.__name__: kind for kind in (MaskRCNNSettings, EfficientNetSettings
 
 def note_settings(settings: Settings) -> dict[str, str]:
     """The metadata from which `noted_settings` has the settings back."""
-    return {TRAINED_WITH: json.dumps({"kind": type(settings).__name__, "settings": dataclasses.asdict(settings)})}
+    return {TRAINED_WITH: json.dumps({"kind": type(settings).__name__, "settings": as_values(settings)})}
 
 
 def noted_settings(metadata: Mapping[str, str]) -> Settings:
     """The settings that the weights of a file were trained with. Raises ValueError when they are not whole."""
     try:
         noted = json.loads(metadata[TRAINED_WITH])
-        return from_dict(KINDS[noted["kind"]], noted["settings"], TRAINED_WITH)
+        return from_dict(KINDS[noted["kind"]], upgrade_model(noted["settings"]), TRAINED_WITH)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the file's note {TRAINED_WITH!r} is not whole ({error!r}); convert it anew") from error

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from wbcjax.models.norm import FROZEN
 from wbcjax.models.settings import EFFICIENTNET_KERAS, EFFICIENTNET_TORCHVISION, MaskRCNNSettings
+from wbcjax.settings.parts import as_values
 from wbcjax.weights import detectron2, dialects, efficientnet, matterport, torchvision
 from wbcjax.weights.dialects import Arrays, Settings
 from wbcjax.weights.names import Leaves, Modules, Placed, same
@@ -63,20 +65,33 @@ def dialect_of(source: Source, placed: Mapping[str, Placed], arrays: Arrays) -> 
 
 def needed(source: Source, dialect: Settings, parts: set[str]) -> dict[str, tuple[Any, ...]]:
     """Fields of `config.model` for weights of the given parts of a model, and the values each may have, first best."""
-    needs = {}
+    needs: dict[str, tuple[Any, ...]] = {}
+    if isinstance(dialect, MaskRCNNSettings):
+        values = as_values(dialect)
+        needs |= {f"{part}.part": (values[part]["part"],) for part in _PARTS if part in parts}
     for field in source.fields:
         part = "box_head" if field in _OF_BOXES else field.partition(".")[0]
+        value = setting(dialect, field)
+        if value is None or (field.endswith("norm_epsilon") and setting(dialect, f"{part}.norm") == "none"):
+            continue
         if part in parts or part == field:
-            needs[field] = tuple(dict.fromkeys((setting(dialect, field), *source.also.get(field, ()))))
-    if isinstance(dialect, MaskRCNNSettings):
-        own, stored = dialect.backbone.norm, ("frozen_bn", "bn_frozen_stats", "bn")  # what batch normalisation stores
-        needs["backbone.norm"] = (own, *(kind for kind in stored if own in stored and kind != own))
+            needs[field] = tuple(dict.fromkeys((value, *source.also.get(field, ()))))
+    for field, kinds in _NORMS.items():  # a norm of one kind stores what another does
+        if needs.get(field, ("",))[0] in kinds:
+            needs[field] = tuple(dict.fromkeys((*needs[field], *kinds)))
     return needs
 
 
 def setting(settings: Settings, field: str) -> Any:
-    """The value of a field such as `backbone.same_pool`."""
-    return functools.reduce(getattr, field.split("."), settings)
+    """The value of a field such as `backbone.same_pool`; None where the part has no such field."""
+    if field.endswith(".part"):
+        return as_values(settings)[field.removesuffix(".part")]["part"]
+    return functools.reduce(lambda part, name: getattr(part, name, None), field.split("."), settings)
+
+
+_PARTS = ("backbone", "fpn", "rpn", "box_head", "mask_head")
+# Kinds of batch normalisation, which store the same.
+_NORMS = {"backbone.norm": (*FROZEN, "bn"), "box_head.norm": FROZEN, "mask_head.norm": FROZEN}
 
 
 def _signed(arrays: Arrays, source: Source) -> bool:
@@ -108,6 +123,7 @@ def _prefixed(arrays: Arrays) -> list[Source]:
 
 _COUNTERS = {r".*num_batches_tracked": "counts batches of training"}
 _BACKBONE_FIELDS = (
+    "backbone.norm",
     "pixel_mean",
     "pixel_std",
     "backbone.depth",
@@ -129,8 +145,11 @@ _DETECTOR_FIELDS = (
     "box_head.bins",
     "box_head.channels",
     "box_head.norm",
+    "box_head.norm_epsilon",
     "mask_head.channels",
     "mask_head.norm",
+    "mask_head.norm_epsilon",
+    "mask_head.class_agnostic",
 )
 _EFFICIENTNET_FIELDS = (
     "width",

@@ -14,7 +14,7 @@ from wbcjax.commands.plan.flops import work_of
 from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.runs.folder import CLASSIFICATION, task_of
 from wbcjax.train.in_flight import STEPS_IN_FLIGHT
-from wbcjax.train.layers import split_weights
+from wbcjax.train.layers import Layers, split_weights
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel, check_batch_size
 from wbcjax.train.settings import TrainSettings
@@ -62,7 +62,7 @@ def step_cost(config: ConfigDict, devices: int, compile_for: Sequence[Any] | Non
     settings = TrainSettings.from_config(config.train)
     check_batch_size(settings.batch_size, devices, settings.accumulate)
     task = _task_without_data(config)
-    layers = settings.phases[0].layers if settings.phases else "all"
+    layers = Layers(settings.phases[0].layers if settings.phases else "all", task.stage_of)
     optimizer = make_optimizer(settings)
     variables = task.init_variables(0)
     params, collections = split_collections(variables)
@@ -110,13 +110,13 @@ def _task_without_data(config: ConfigDict) -> Task:
 
         of_crops = classifier(config, cpu=False)
         variables = efficientnet.shapes(of_crops, tuple(config.dataset.canvas))
-        losses, watched = crop_losses(of_crops, config), ("accuracy",)
+        losses, watched, stage_of = crop_losses(of_crops, config), ("accuracy",), of_crops.settings.stage_of
     else:
         from wbcjax.tasks.detection import detection_losses, detector
 
         of_fields = detector(config, cpu=False)
         variables = jax.eval_shape(lambda: mask_rcnn.init(of_fields, 0))
-        losses, watched = detection_losses(of_fields), ()
+        losses, watched, stage_of = detection_losses(of_fields), (), of_fields.settings.stage_of
     return Task(
         images=0,
         init_variables=lambda seed: variables,
@@ -126,6 +126,7 @@ def _task_without_data(config: ConfigDict) -> Task:
         names=_no_data,
         best_score="",
         watched=watched,
+        stage_of=stage_of,
     )
 
 

@@ -1,0 +1,72 @@
+"""Configs of runs from before their settings became what they are: brought up to date, as those runs had them.
+
+A config has a `version`; one without is of version 1. What each version changed is one function, applied in turn.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+VERSION = 2
+
+Values = dict[str, Any]
+
+
+def upgrade(config: Values) -> Values:
+    """The config of a run, as its config.json has it, as of this version."""
+    for version in range(config.get("version", 1), VERSION):
+        config = {**_TO_NEXT[version](config), "version": version + 1}
+    return config
+
+
+def upgrade_model(model: Values) -> Values:
+    """`config.model` of a run of any version, or the settings that are noted in a file of weights."""
+    if "backbone" not in model:
+        return {"remat": False} | model
+    return model if "part" in model["backbone"] else _parts_of(model)
+
+
+def _to_version_2(config: Values) -> Values:
+    """Runs of version 1 lack what came while there was no version; then the model's settings became parts."""
+    config = {"task": "detection", "init_from": "", "init_parts": []} | config
+    dataset = dict(config.get("dataset", {}))
+    if "split" in dataset:
+        dataset["split"] = {"test_fraction": 0.0, "test_names": []} | dataset["split"]
+    if dataset.get("name") == "crops":
+        dataset.setdefault("test_crops", "")
+    if isinstance(dataset.get("class_of"), dict):  # before it was a tuple of pairs, which takes names with dots
+        dataset["class_of"] = [list(pair) for pair in dataset["class_of"].items()]
+    config["dataset"] = dataset
+    if "train" in config:
+        config["train"] = {"adam_epsilon": 1e-8, "l2_per_array": False} | config["train"]
+    if "model" in config:
+        config["model"] = upgrade_model(config["model"])
+    return config
+
+
+def _parts_of(model: Values) -> Values:
+    """A detector's settings as parts; losses and norms of the heads were told for all of them at once."""
+    model = {"remat": False, "head_norm": "frozen_bn", "heads": {}} | model
+    loss, norm = model.pop("loss"), model.pop("head_norm")
+    per_positive = loss["per_positive"]
+
+    def head(name: str) -> Values:
+        own = norm if model[name].get("norm") else "none"
+        return {**model[name], "part": name, "norm": own, "norm_epsilon": model["backbone"]["norm_epsilon"]}
+
+    def smooth_l1(beta: float) -> Values:
+        return {"box_loss": {"part": "smooth_l1", "beta": beta}, "per_positive": per_positive}
+
+    return model | {
+        "backbone": {"part": "resnet", **model["backbone"]},
+        "fpn": {"part": "fpn", **model["fpn"]},
+        "rpn": {"part": "rpn", **model["rpn"], **smooth_l1(loss["rpn_beta"])},
+        "box_head": {
+            **head("box_head"),
+            **smooth_l1(loss["box_beta"]),
+            "padding_is_background": loss["padding_is_background"],
+        },
+        "mask_head": {**head("mask_head"), "class_agnostic": False},
+    }
+
+
+_TO_NEXT: dict[int, Callable[[Values], Values]] = {1: _to_version_2}
