@@ -1,4 +1,4 @@
-"""Box head: the class of each RoI and, per class, its deltas (Fast R-CNN paper; two layers as in FPN's)."""
+"""Box head: the class of each RoI, and its deltas per class or for all alike (Fast R-CNN; two layers as in FPN's)."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -35,12 +35,13 @@ class DetectionSettings:
 
 
 class BoxHead(nn.Module):
-    """Two fully connected layers, then class logits and class-specific deltas."""
+    """Two fully connected layers, then class logits, and deltas of each class or of all."""
 
     bins: Count = 7
     channels: Count = 1024
     norm: HeadNorm = "none"  # batch normalisation after both layers (Matterport)
     norm_epsilon: NotNegative = 1e-5
+    class_agnostic: bool = False  # the same deltas whatever the class
     box_loss: BoxLossPart = SMOOTH_L1
     per_positive: bool = False  # its mean over the positives' coordinates (Matterport), or over all samples of the sum
     padding_is_background: bool = False  # places left empty for want of RoIs train the class (Matterport)
@@ -54,7 +55,7 @@ class BoxHead(nn.Module):
     @nn.compact
     def __call__(
         self, pooled: Float[Array, "*r bins bins c"]
-    ) -> tuple[Float[Array, "*r classes"], Float[Array, "*r classes 4"]]:
+    ) -> tuple[Float[Array, "*r classes"], Float[Array, "*r boxes 4"]]:
         x = pooled.reshape(*pooled.shape[:-3], -1)  # rows, columns, channels
         for layer in ("fc6", "fc7"):
             x = nn.Dense(self.channels, dtype=self.dtype, kernel_init=nn.initializers.he_normal(), name=layer)(x)
@@ -64,8 +65,9 @@ class BoxHead(nn.Module):
         small, smaller = nn.initializers.normal(0.01), nn.initializers.normal(0.001)  # Fast R-CNN paper, section 4.2
         # In float32 whatever the rest is in, as the RPN's: scores are compared, and equal ones would go by their place.
         logits = nn.Dense(self.num_classes, dtype=jnp.float32, kernel_init=small, name="class_logits")(x)
-        deltas = nn.Dense(self.num_classes * 4, dtype=jnp.float32, kernel_init=smaller, name="box_deltas")(x)
-        return logits, deltas.reshape(*deltas.shape[:-1], self.num_classes, 4)
+        boxes_each = 1 if self.class_agnostic else self.num_classes
+        deltas = nn.Dense(boxes_each * 4, dtype=jnp.float32, kernel_init=smaller, name="box_deltas")(x)
+        return logits, deltas.reshape(*deltas.shape[:-1], boxes_each, 4)
 
     @property
     def keeps_statistics(self) -> bool:
@@ -80,8 +82,13 @@ class BoxHead(nn.Module):
 
     def losses(self, pool: Pool, rois: RoiSamples, cells: Cells, mean: Mean) -> dict[str, Float[Array, ""]]:
         """Losses of what is said of the RoIs (Fast R-CNN paper, eq. 1)."""
-        logits, deltas = self(pool(rois.boxes, self.bins))
-        own = of_label(deltas, rois.label)
+        return self.losses_of(*self(pool(rois.boxes, self.bins)), rois, mean)
+
+    def losses_of(
+        self, logits: Float[Array, "n r classes"], deltas: Float[Array, "n r boxes 4"], rois: RoiSamples, mean: Mean
+    ) -> dict[str, Float[Array, ""]]:
+        """Losses of logits and deltas of the RoIs."""
+        own = deltas[:, :, 0] if self.class_agnostic else of_label(deltas, rois.label)
         positive = (rois.label > 0) & rois.valid
         per_roi = optax.softmax_cross_entropy_with_integer_labels(logits, rois.label)
         per_box = box_regression(self.box_loss, own, rois.target, rois.boxes, positive, self.roi.box_weights)
@@ -95,15 +102,26 @@ class BoxHead(nn.Module):
     ) -> Found:
         """The cells that the proposals of each image are of; boxes are clipped to `size` (height, width)."""
         logits, deltas = self(pool(proposals, self.bins))
+        return self.found(nn.softmax(logits), deltas, proposals, real, size)
+
+    def found(
+        self,
+        scores: Float[Array, "n r classes"],
+        deltas: Float[Array, "n r boxes 4"],
+        rois: Float[Array, "n r 4"],
+        real: Bool[Array, "n r"],
+        size: Float[Array, "n 2"],
+    ) -> Found:
+        """The cells that RoIs of these scores and deltas are of."""
         found = jax.vmap(detect, in_axes=(0, 0, 0, 0, 0, None, None))(
-            nn.softmax(logits), deltas, proposals, real, size, self.roi.box_weights, self.detection
+            scores, deltas, rois, real, size, self.roi.box_weights, self.detection
         )
         return Found(*found)
 
 
 def detect(
     scores: Float[Array, "r classes"],
-    deltas: Float[Array, "r classes 4"],
+    deltas: Float[Array, "r #classes 4"],
     proposals: Float[Array, "r 4"],
     valid: Bool[Array, " r"],
     size: Float[Array, "2"],
@@ -119,7 +137,8 @@ def detect(
     if settings.one_class_per_roi:
         best = jnp.argmax(scores, axis=1, keepdims=True)
         scores = jnp.where(jnp.arange(classes) == best, scores, 0.0)
-    found = boxes.clip(boxes.decode(deltas, proposals[:, None], box_weights), size)  # (r, classes, 4)
+    found = boxes.clip(boxes.decode(deltas, proposals[:, None], box_weights), size)
+    found = jnp.broadcast_to(found, (r, classes, 4))
     big = jnp.all(found[..., 2:] - found[..., :2] >= settings.min_size, axis=-1)
     scores = jnp.where(big & valid[:, None] & (scores > settings.score_threshold), scores, -jnp.inf)
     # Without the background, as one list of candidates.

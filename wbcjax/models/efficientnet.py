@@ -91,30 +91,48 @@ class EfficientNet(nn.Module):
         devices of `axis_name`.
         """
         s = self.settings
-        dtype = jnp.dtype(s.dtype)
-        conv = functools.partial(Conv, kernel_init=KERNEL_INIT, dtype=dtype, cpu=self.cpu)
-        mb_conv = nn.remat(MBConv) if s.remat else MBConv
 
-        def norm_of(name: str) -> Callable[..., nn.Module]:
-            return _batch_norm(s, keys is not None and trains(s.stage_of(("base", name))), axis_name)
+        def norm_of(stage: int) -> Callable[..., nn.Module]:
+            return batch_norm(s, keys is not None and trains(stage), axis_name)
 
         x = (image.astype(jnp.float32) - jnp.array(s.pixel_mean)) / jnp.array(s.pixel_std)
         if s.stored_normalization:
             x = StoredNormalization(name="normalization")(x)
-        x = conv(scaled_channels(STEM, s.width), 3, 2, use_bias=False, same=s.same_padding, name="stem_conv")(x)
-        x = norm_of("stem")(name="stem_bn", swish=True)(x)  # (n, h/2, w/2, c)
-
-        repeats = [math.ceil(s.depth * stage.blocks) for stage in STAGES]
-        weights = _branch_weights(keys, s.stochastic_depth, sum(repeats))
-        for number, (stage, blocks) in enumerate(zip(STAGES, repeats, strict=True), start=1):
-            width, norm = scaled_channels(stage.channels, s.width), norm_of(f"block{number}")
-            for i in range(blocks):
-                stride = stage.stride if i == 0 else 1
-                name = f"block{number}_{i}"
-                block = mb_conv(s, norm, stage.expansion, stage.kernel, stride, width, cpu=self.cpu, name=name)
-                x = block(x, weights.pop(0))
+        x = features(s, x, norm_of, keys, self.cpu)[5]
+        conv = functools.partial(Conv, kernel_init=KERNEL_INIT, dtype=jnp.dtype(s.dtype), cpu=self.cpu)
         x = conv(scaled_channels(TOP, s.width), 1, use_bias=False, name="top_conv")(x)
-        return norm_of("top")(name="top_bn", swish=True)(x)  # (n, h/32, w/32, c)
+        return norm_of(5)(name="top_bn", swish=True)(x)  # (n, h/32, w/32, c)
+
+
+def features(
+    settings: EfficientNetSettings,
+    x: Float[Array, "n h w 3"],
+    norm_of: Callable[[int], Callable[..., nn.Module]],
+    keys: Key[Array, " n"] | None = None,
+    cpu: bool = False,
+) -> dict[int, Float[Array, "n _ _ _"]]:
+    """Features of normalised pixels at levels 1 to 5, each by the last block of its resolution; of no top.
+
+    Its layers are those of the module whose compact method calls it. `norm_of` gives the constructor of a stage's norm.
+    With `keys` there is stochastic depth.
+    """
+    s = settings
+    mb_conv = nn.remat(MBConv) if s.remat else MBConv
+    conv = functools.partial(Conv, kernel_init=KERNEL_INIT, dtype=jnp.dtype(s.dtype), cpu=cpu)
+    x = conv(scaled_channels(STEM, s.width), 3, 2, use_bias=False, same=s.same_padding, name="stem_conv")(x)
+    x = norm_of(s.stage_of(("base", "stem")))(name="stem_bn", swish=True)(x)  # (n, h/2, w/2, c)
+    repeats = [math.ceil(s.depth * stage.blocks) for stage in STAGES]
+    weights = _branch_weights(keys, s.stochastic_depth, sum(repeats))
+    levels = {}
+    for number, (stage, blocks) in enumerate(zip(STAGES, repeats, strict=True), start=1):
+        level = s.stage_of(("base", f"block{number}"))
+        width, norm = scaled_channels(stage.channels, s.width), norm_of(level)
+        for i in range(blocks):
+            stride = stage.stride if i == 0 else 1
+            name = f"block{number}_{i}"
+            x = mb_conv(s, norm, stage.expansion, stage.kernel, stride, width, cpu, name=name)(x, weights.pop(0))
+        levels[level] = x  # (n, h/2^level, w/2^level, c)
+    return levels
 
 
 class MBConv(nn.Module):
@@ -209,7 +227,8 @@ def _image(canvas: tuple[int, int]) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((1, *canvas, 3), jnp.float32)
 
 
-def _batch_norm(settings: EfficientNetSettings, train: bool, axis_name: str | None) -> Callable[..., nn.Module]:
+def batch_norm(settings: EfficientNetSettings, train: bool, axis_name: str | None) -> Callable[..., nn.Module]:
+    """The constructor of a norm, with `train` by the statistics of the batches of all devices of `axis_name`."""
     return functools.partial(
         BatchNorm,
         train=train,

@@ -85,9 +85,7 @@ def sample_rois(
         if s.append_cells:
             proposals = jnp.concatenate([proposals, cells.boxes])
             real = jnp.concatenate([real, cells.valid & ~cells.crowd])
-        found = assign.match(
-            proposals, cells.boxes, cells.valid, cells.crowd, s.positive_iou, s.negative_iou, keep_best=False
-        )
+        found = _match(proposals, cells, s)
         index, positive, chosen = assign.sample(
             key, found.positive & real, found.negative & real, s.samples, s.positive_fraction, s.keep_ratio
         )
@@ -97,3 +95,24 @@ def sample_rois(
         return RoiSamples(rois, cell, jnp.where(positive, cells.labels[cell], 0), chosen, target)
 
     return jax.vmap(of_image)(keys, proposals, real, cells)
+
+
+def match_rois(
+    rois: Float[Array, "n r 4"], real: Bool[Array, "n r"], cells: Cells, settings: RoiSettings
+) -> RoiSamples:
+    """All of these RoIs to train a head on, in their places, with their cells, labels and deltas."""
+
+    def of_image(rois: Array, real: Array, cells: Cells) -> RoiSamples:
+        found = _match(rois, cells, settings)
+        label = jnp.where(found.positive, cells.labels[found.cell], 0)
+        target = boxes.encode(cells.boxes[found.cell], rois, settings.box_weights)
+        return RoiSamples(rois, found.cell, label, real & (found.positive | found.negative), target)
+
+    return jax.vmap(of_image)(rois, real, cells)
+
+
+def _match(rois: Float[Array, "r 4"], cells: Cells, settings: RoiSettings) -> assign.Match:
+    """Of one image."""
+    return assign.match(
+        rois, cells.boxes, cells.valid, cells.crowd, settings.positive_iou, settings.negative_iou, keep_best=False
+    )

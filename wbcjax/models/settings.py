@@ -32,10 +32,14 @@ Pixel = tuple[float, float, float]
 Spread = tuple[Positive, Positive, Positive]
 
 # Short names of what is shipped.
-BACKBONES = {"resnet": "wbcjax.models.resnet:ResNet"}
+BACKBONES = {
+    "resnet": "wbcjax.models.resnet:ResNet",
+    "convnext": "wbcjax.models.convnext:ConvNeXt",
+    "efficientnet": "wbcjax.models.efficientnet_backbone:EfficientNetBackbone",
+}
 NECKS = {"fpn": "wbcjax.models.fpn:Fpn"}
 RPNS = {"rpn": "wbcjax.models.rpn:Rpn"}
-BOX_HEADS = {"box_head": "wbcjax.models.box_head:BoxHead"}
+BOX_HEADS = {"box_head": "wbcjax.models.box_head:BoxHead", "cascade": "wbcjax.models.cascade:Cascade"}
 MASK_HEADS = {"mask_head": "wbcjax.models.mask_head:MaskHead"}
 
 # What a network gives to those of its parts that have such fields, and a config therefore does not.

@@ -12,9 +12,13 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Shaped
 
+from wbcjax.ops import boxes
+
 Weights = tuple[float, float, float, float]
 BoxLoss = Callable[[Array, Array, Array, Weights], Array]
 Mean = Callable[[Array, Array], Array]
+
+SMALLEST = 1e-7  # square pixels: what areas are divided by at least, as torchvision's `generalized_box_iou_loss`
 
 
 def smooth_l1(
@@ -27,6 +31,21 @@ def smooth_l1(
     """The sum of the deltas' errors, squared below `beta`, straight above (Fast R-CNN, eq. 3; detectron's beta)."""
     size = jnp.abs(deltas - target)
     return jnp.sum(jnp.where(size < beta, 0.5 * size**2 / beta, size - 0.5 * beta), axis=-1)
+
+
+def giou(
+    deltas: Float[Array, "*n 4"], target: Float[Array, "*n 4"], references: Float[Array, "*n 4"], weights: Weights
+) -> Float[Array, "*n"]:
+    """1 - GIoU of the boxes that the deltas and the targets make of the references, 0 to 2 (Rezatofighi et al. 2019).
+
+    1 for boxes without area.
+    """
+    a, b = boxes.decode(deltas, references, weights), boxes.decode(target, references, weights)
+    low, high = jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])
+    shared = jnp.prod(jnp.maximum(high - low, 0.0), axis=-1)
+    union = boxes.area(a) + boxes.area(b) - shared
+    hull = jnp.prod(jnp.maximum(a[..., 2:], b[..., 2:]) - jnp.minimum(a[..., :2], b[..., :2]), axis=-1)
+    return 1.0 - shared / jnp.maximum(union, SMALLEST) + (hull - union) / jnp.maximum(hull, SMALLEST)
 
 
 def mean_over_devices(axis_name: str | None) -> Mean:

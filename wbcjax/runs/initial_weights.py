@@ -56,14 +56,15 @@ def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variab
         except (OSError, ValueError) as error:
             raise UnusableWeights(f"config.init_from is {place!r}: {error}") from error
         log.info("starting from %s: %s", place, started.report.text())
-        if any(path.endswith(_CLASS_KERNELS) for path in started.report.loaded.values()):
+        flat = flatten_dict(started.variables, sep="/")
+        if any(path.endswith(_CLASS_KERNELS) and flat[path].shape[-1] > 1 for path in started.report.loaded.values()):
             _compare_classes(place, _classes(Path(place)), list(config.dataset.classes))
         return started.variables
 
     return start
 
 
-_CLASS_KERNELS = "logits/kernel"  # the ends of the paths of kernels with an output for each class
+_CLASS_KERNELS = "logits/kernel"  # the ends of the paths of kernels with an output for each class, or one for all
 
 
 def _compare_classes(place: str, theirs: list[str], ours: list[str]) -> None:

@@ -63,6 +63,7 @@ def _parts_of(model: Values) -> Values:
         "box_head": {
             **head("box_head"),
             **smooth_l1(loss["box_beta"]),
+            "class_agnostic": False,
             "padding_is_background": loss["padding_is_background"],
         },
         "mask_head": {**head("mask_head"), "class_agnostic": False},

@@ -77,15 +77,10 @@ def _initialise(
         parts = set(only)
     _refuse_contradictions(settings, dialect, source, parts)
     flat: FlatTree = flatten_dict(dict(variables))
-    reason = _why_anew(placed, flat, source)
-    if reason:
-        of_heads = [path for path in placed if _module(path) in source.heads]
-        left_out |= {placed.pop(path).name: reason for path in of_heads}
-    wanted = {
-        path: leaf
-        for path, leaf in flat.items()
-        if path[1] in parts and not (reason and _module(_short(path)) in source.heads)
-    }
+    anew = _anew(placed, flat, source)
+    of_heads = [path for path in placed if _module(path) in anew]
+    left_out |= {placed.pop(path).name: anew[_module(path)] for path in of_heads}
+    wanted = {path: leaf for path, leaf in flat.items() if path[1] in parts and _module(_short(path)) not in anew}
     filled: FlatTree = flatten_dict(fill(placed, unflatten_dict(wanted), problems))
     report = Report(
         source=source.name,
@@ -124,6 +119,8 @@ def _refuse_contradictions(settings: Settings, dialect: Settings, source: Source
         if part in others:  # another class, which has fields of its own
             continue
         value = setting(settings, field)
+        if value is None:  # of another part, which is told by its own name
+            continue
         if not any(_equal(value, wanted) for wanted in values):
             found.append(f"config.model.{field} is {value!r}; these weights need {' or '.join(map(repr, values))}")
             remedy.append(shlex.quote(f"--config.model.{field}={str(values[0]).replace(' ', '')}"))
@@ -142,16 +139,20 @@ def _equal(value: Any, wanted: Any) -> bool:
     return math.isclose(value, wanted, rel_tol=1e-6) if isinstance(wanted, float) else value == wanted
 
 
-def _why_anew(placed: Mapping[str, Placed], flat: FlatTree, source: Source) -> str | None:
-    """Why the heads that depend on the classes cannot be taken over, if they cannot."""
+def _anew(placed: Mapping[str, Placed], flat: FlatTree, source: Source) -> dict[str, str]:
+    """Of what may depend on the classes, the modules that cannot be taken over, and why. What is the same for all
+    classes has the same shape in both."""
+    reasons = {}
     wanted = {_short(path): leaf.shape for path, leaf in flat.items() if path[-1] == "kernel"}
     for path in (f"{module}/kernel" for module in source.heads):
         if path in placed and path in wanted and placed[path].array.shape != wanted[path]:
             (*_, theirs), (*_, ours) = placed[path].array.shape, wanted[path]
-            if theirs != ours:
-                return f"for {theirs} classes, here {ours}: they start anew"
-            return f"for {placed[path].array.shape[0]} features, here {wanted[path][0]}: they start anew"
-    return None
+            reasons[_module(path)] = (
+                f"for {theirs} classes, here {ours}: they start anew"
+                if theirs != ours
+                else f"for {placed[path].array.shape[0]} features, here {wanted[path][0]}: they start anew"
+            )
+    return reasons
 
 
 def _short(path: tuple[str, ...]) -> str:

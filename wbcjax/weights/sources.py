@@ -146,6 +146,7 @@ _DETECTOR_FIELDS = (
     "box_head.channels",
     "box_head.norm",
     "box_head.norm_epsilon",
+    "box_head.class_agnostic",
     "mask_head.channels",
     "mask_head.norm",
     "mask_head.norm_epsilon",
@@ -162,6 +163,7 @@ _EFFICIENTNET_FIELDS = (
 )
 _DETECTOR_PARTS = ("backbone", "fpn", "rpn", "box_head")
 _DETECTOR_HEADS = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
+_CLASS_LAYERS = ("class_logits", "box_deltas", "logits")  # what may have outputs for each class, in heads of ours
 
 SOURCES = (
     Source(
@@ -247,6 +249,7 @@ def ours(trained_with: Settings, arrays: Arrays) -> Source:
     """Variables of a model of this package, named by their paths, which do not tell the settings of it."""
     leaves: Leaves = {leaf: (leaf, same) for leaf in (path.rpartition("/")[2] for path in arrays)}
     of_detector = isinstance(trained_with, MaskRCNNSettings)
+    modules = {path.partition("/")[2].rpartition("/")[0] for path in arrays}
     return Source(
         name="a Mask R-CNN of this package" if of_detector else "an EfficientNet of this package",
         signs=(),
@@ -254,7 +257,7 @@ def ours(trained_with: Settings, arrays: Arrays) -> Source:
         dotted=lambda path: ".".join(path.rsplit("/", 1)),
         ignored={},
         required=("backbone",) if of_detector else ("base",),
-        heads=_DETECTOR_HEADS if of_detector else ("head/logits",),
+        heads=tuple(sorted(module for module in modules if module.rpartition("/")[2] in _CLASS_LAYERS)),
         fields=_DETECTOR_FIELDS if of_detector else _EFFICIENTNET_FIELDS,
         dialect=lambda placed, arrays: trained_with,
         also={},
