@@ -4,7 +4,9 @@ Features of an RoI are waves of its own coordinates, so that no backbone is need
 """
 
 import dataclasses
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,10 +66,14 @@ def params(rois) -> dict:
     return jax.tree_util.tree_map_with_path(lambda path, x: x * larger.get(path[1].key, 1), tree)
 
 
+def run(model: nn.Module, params: dict, method: str, *arguments: Any) -> Any:
+    return model.apply({"params": params}, *arguments, method=method)
+
+
 def stage(params, number, rois):
     """Logits and deltas of a box head that has the weights of a stage."""
     head = HEAD.clone(num_classes=CLASSES)
-    logits, deltas = head.apply({"params": params[f"stages_{number}"]}, pool(rois, HEAD.bins))
+    logits, deltas = run(head, params[f"stages_{number}"], "__call__", pool(rois, HEAD.bins))
     return np.asarray(logits), np.asarray(deltas)[:, :, 0]
 
 
@@ -82,16 +88,16 @@ def moved(rois, deltas, weights):
 def test_one_stage_is_a_class_agnostic_box_head(params, rois, cells):
     one = cascade(later=())
     head = HEAD.clone(num_classes=CLASSES, roi=ROI, detection=EVERYTHING)
-    inside, plain = {"params": {"stages_0": params["stages_0"]}}, {"params": params["stages_0"]}
-    losses = one.apply(inside, pool, rois, cells, MEAN, method="losses")
-    assert losses == head.apply(plain, pool, rois, cells, MEAN, method="losses")
+    inside, plain = {"stages_0": params["stages_0"]}, params["stages_0"]
+    losses = run(one, inside, "losses", pool, rois, cells, MEAN)
+    assert losses == run(head, plain, "losses", pool, rois, cells, MEAN)
     assert all(loss > 0 for loss in losses.values())
     assert one.LOSSES == head.LOSSES == tuple(losses)
     detect = pool, rois.boxes, rois.valid, SIZE
-    found, expected = one.apply(inside, *detect, method="detect"), head.apply(plain, *detect, method="detect")
+    found, expected = run(one, inside, "detect", *detect), run(head, plain, "detect", *detect)
     jax.tree.map(np.testing.assert_array_equal, found, expected)
     keys = jax.random.split(jax.random.key(0), 2)
-    chosen, expected = (m.apply({}, keys, rois.boxes, rois.valid, cells, method="sample") for m in (one, head))
+    chosen, expected = (run(model, {}, "sample", keys, rois.boxes, rois.valid, cells) for model in (one, head))
     jax.tree.map(np.testing.assert_array_equal, chosen, expected)
 
 
@@ -102,7 +108,7 @@ def test_later_stages_are_trained_on_the_boxes_before_at_their_own_overlap(param
         seen.append(np.asarray(rois))
         return pool(rois, bins)
 
-    losses = cascade().apply({"params": params}, watched, rois, cells, MEAN, method="losses")
+    losses = run(cascade(), params, "losses", watched, rois, cells, MEAN)
     assert tuple(losses) == cascade().LOSSES == ("class", "box", "class_2", "box_2", "class_3", "box_3")
     boxes, weights, positives = np.asarray(rois.boxes), ROI.box_weights, [int((rois.label > 0).sum())]
     for number, later in enumerate(cascade().later, start=1):
@@ -117,8 +123,8 @@ def test_later_stages_are_trained_on_the_boxes_before_at_their_own_overlap(param
             label = int(cells.labels[image, cell]) if overlap[cell] >= later.iou else 0
             of_class.append(np.log(np.exp(logit).sum()) - logit[label])
             if label:
-                goal = moved(boxes[image, place], deltas[image, place], weights), np.asarray(cells.boxes[image, cell])
-                of_box.append(smooth_l1(*(encoded(one, boxes[image, place], weights) for one in goal)))
+                both = moved(boxes[image, place], deltas[image, place], weights), np.asarray(cells.boxes[image, cell])
+                of_box.append(smooth_l1(*(encoded(box, boxes[image, place], weights) for box in both)))
         positives.append(len(of_box))
         np.testing.assert_allclose(losses[f"class_{number + 1}"], np.mean(of_class), rtol=1e-3)
         np.testing.assert_allclose(losses[f"box_{number + 1}"], np.sum(of_box) / len(of_class), rtol=1e-3)
@@ -131,14 +137,14 @@ def encoded(box, roi, weights):
     return np.concatenate([shift, np.log(size / roi_size)]) * weights
 
 
-def smooth_l1(found, wanted, beta=1 / 9):
-    error = np.abs(found - wanted)
+def smooth_l1(found, wanted):
+    error, beta = np.abs(found - wanted), 1 / 9
     return np.where(error < beta, error**2 / (2 * beta), error - beta / 2).sum()
 
 
 def test_no_gradient_goes_from_a_stage_to_the_one_before(params, rois, cells):
     def later(params):
-        losses = cascade().apply({"params": params}, pool, rois, cells, MEAN, method="losses")
+        losses = run(cascade(), params, "losses", pool, rois, cells, MEAN)
         return losses["class_2"] + losses["box_2"]
 
     gradient = jax.grad(later)(params)
@@ -147,7 +153,7 @@ def test_no_gradient_goes_from_a_stage_to_the_one_before(params, rois, cells):
 
 
 def test_a_cell_found_has_the_mean_score_of_the_stages_and_the_box_of_the_last(params, rois):
-    found = cascade().apply({"params": params}, pool, rois.boxes, rois.valid, SIZE, method="detect")
+    found = run(cascade(), params, "detect", pool, rois.boxes, rois.valid, SIZE)
     boxes, scores = np.asarray(rois.boxes), []
     for number, weights in enumerate((ROI.box_weights, *(later.box_weights for later in cascade().later))):
         logits, deltas = stage(params, number, jnp.asarray(boxes, jnp.float32))
@@ -171,7 +177,7 @@ def test_a_crowd_trains_no_stage(params, rois, cells):
     everywhere = cells._replace(boxes=jnp.zeros_like(cells.boxes) + jnp.array([0, 0, 64.0, 64]), crowd=cells.valid)
     ignored = rois._replace(valid=jnp.zeros_like(rois.valid))
     for samples in (rois, ignored):
-        losses = cascade().apply({"params": params}, pool, samples, everywhere, MEAN, method="losses")
+        losses = run(cascade(), params, "losses", pool, samples, everywhere, MEAN)
         assert losses["class_2"] == losses["box_2"] == losses["class_3"] == losses["box_3"] == 0
 
 

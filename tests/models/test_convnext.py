@@ -1,6 +1,7 @@
 """ConvNeXt: counts of its weights, their stages, and what must not change its values."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,8 @@ def shapes(model: ConvNeXt) -> dict[tuple[str, ...], tuple[int, ...]]:
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     found = jax.eval_shape(lambda image: model.init(jax.random.key(0), image, nothing_trains), image)
     assert found.keys() == {"params"}
-    return {path: leaf.shape for path, leaf in flatten_dict(found["params"]).items()}
+    flat: dict[tuple[str, ...], Any] = flatten_dict(found["params"])
+    return {path: leaf.shape for path, leaf in flat.items()}
 
 
 def test_the_tiny_one_has_as_many_weights_as_torchvision_publishes():
@@ -43,7 +45,11 @@ def test_every_weight_is_of_the_stage_that_makes_its_level():
     assert found.pop("stem") == found.pop("stem_norm") == 1
     assert found == {name: int(name[5]) for name in found}
     assert set(found.values()) == {2, 3, 4, 5}
-    assert [ConvNeXt(size=size).title[-1] for size in SIZES] == ["A", "F", "P", "N", "T"]
+
+
+def test_its_title_names_the_size_as_the_papers_do():
+    titles = [ConvNeXt().clone(size=size).title for size in SIZES]
+    assert titles == ["ConvNeXt-A", "ConvNeXt-F", "ConvNeXt-P", "ConvNeXt-N", "ConvNeXt-T"]
 
 
 def test_cpu_forms_and_remat_change_no_value_and_no_gradient():

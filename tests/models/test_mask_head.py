@@ -1,5 +1,7 @@
 """Masks of one channel for all classes."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,7 @@ def test_class_agnostic_masks_are_the_same_whatever_the_label(class_agnostic):
     head = MaskHead(bins=2, channels=4, num_classes=4, class_agnostic=class_agnostic)
     rois = jnp.tile(jnp.array([4.0, 6, 20, 30]), (1, 4, 1))
     found = Found(rois, LABELS, jnp.ones((1, 4)), LABELS > 0, jnp.zeros(1, bool))
-    variables = head.init(jax.random.key(0), pool, found, method="detect")
+    variables: Any = head.init(jax.random.key(0), pool, found, method="detect")
     kernel = variables["params"]["logits"]["kernel"]
     assert kernel.shape == (4, 1 if class_agnostic else 4)
     variables["params"]["logits"]["kernel"] = 1e4 * kernel

@@ -1,6 +1,7 @@
 """Weights of ours in a model of other parts: what is of all classes alike goes over, and what does not fit is told."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -30,7 +31,7 @@ def variables(settings: MaskRCNNSettings, classes: int, value: float) -> dict:
 
 def started(theirs: MaskRCNNSettings, ours: MaskRCNNSettings, classes: tuple[int, int]) -> Initialised:
     """A model of `ours`, which has zeros, from ones of `theirs`, each of so many classes."""
-    arrays = flatten_dict(variables(theirs, classes[0], 1.0), sep="/")
+    arrays: dict[str, Any] = flatten_dict(variables(theirs, classes[0], 1.0), sep="/")
     return initialise_from_ours(variables(ours, classes[1], 0.0), arrays, ours, theirs)
 
 
@@ -42,7 +43,7 @@ def kept(result: Initialised) -> set[str]:
 def test_of_other_classes_only_the_logits_of_a_class_agnostic_model_start_anew():
     result = started(AGNOSTIC, AGNOSTIC, (4, 3))
     assert kept(result) == {f"box_head/stages_{number}/class_logits" for number in range(3)}
-    flat = flatten_dict(result.variables["params"], sep="/")
+    flat: dict[str, Any] = flatten_dict(result.variables["params"], sep="/")
     assert np.all(flat["mask_head/logits/kernel"] == 1)
     assert np.all(flat["box_head/stages_2/box_deltas/kernel"] == 1)
     assert not np.any(flat["box_head/stages_2/class_logits/kernel"])

@@ -88,7 +88,7 @@ class Cascade(nn.Module):
             logits, deltas = head(pool(rois, head.bins))
             scores.append(nn.softmax(logits))
             refined = refine(head, deltas, rois)
-        return head.found(sum(scores) / len(scores), deltas, rois, real, size)
+        return head.found(jnp.mean(jnp.stack(scores), axis=0), deltas, rois, real, size)
 
 
 def refine(head: BoxHead, deltas: Float[Array, "n r 1 4"], rois: Float[Array, "n r 4"]) -> Float[Array, "n r 4"]:

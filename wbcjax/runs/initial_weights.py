@@ -56,7 +56,7 @@ def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variab
         except (OSError, ValueError) as error:
             raise UnusableWeights(f"config.init_from is {place!r}: {error}") from error
         log.info("starting from %s: %s", place, started.report.text())
-        flat = flatten_dict(started.variables, sep="/")
+        flat: dict[str, Any] = flatten_dict(started.variables, sep="/")
         if any(path.endswith(_CLASS_KERNELS) and flat[path].shape[-1] > 1 for path in started.report.loaded.values()):
             _compare_classes(place, _classes(Path(place)), list(config.dataset.classes))
         return started.variables

@@ -21,8 +21,8 @@ NOT_OF_WEIGHTS = (
     *(f"model.rpn.{key}" for key in ("before_nms_", "proposals_", "nms_iou", "min_size")),
     *(f"model.roi.{key}" for key in ("samples", "positive_fraction", "keep_ratio", "positive_iou", "negative_iou")),
     "model.roi.append_cells",
-    *(f"model.{part}.{key}" for part in ("rpn", "box_head") for key in ("box_loss.", "per_positive")),
-    "model.box_head.padding_is_background",
+    *(f"model.{part}.{key}" for part in ("rpn", "box_head", "box_head.head") for key in ("box_loss.", "per_positive")),
+    *(f"model.{part}.padding_is_background" for part in ("box_head", "box_head.head")),  # the latter of a cascade
     "model.dropout",
     "model.stochastic_depth",
     "model.norm_momentum",
