@@ -11,7 +11,8 @@ from wbcjax.input.mix import Mix
 from wbcjax.input.settings import CropSetSettings, FieldSetSettings
 from wbcjax.models.settings import EFFICIENTNET_KERAS, TORCHVISION, EfficientNetSettings, MaskRCNNSettings
 from wbcjax.settings.older_runs import VERSION
-from wbcjax.settings.parts import as_values
+from wbcjax.settings.parts import as_values, part
+from wbcjax.train.settings import TrainSettings
 
 FLIPS = Augment(flip_horizontal=True, flip_vertical=True)  # a cell has no upper side
 
@@ -31,7 +32,7 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
 
     config.model = ConfigDict(as_values(dialect))
 
-    config.train = _train()
+    config.train = ConfigDict(as_values(TrainSettings()))  # described there
     return config
 
 
@@ -51,7 +52,7 @@ def classifier(dialect: EfficientNetSettings = EFFICIENTNET_KERAS["b3"]) -> Conf
     config.evaluate = ConfigDict({"bootstrap": 1000})  # resamplings that intervals come from
 
     config.model = ConfigDict(as_values(dialect))
-    config.train = _train()
+    config.train = ConfigDict(as_values(TrainSettings()))  # described there
     return config
 
 
@@ -81,42 +82,10 @@ def from_scratch(config: ConfigDict) -> None:
     config.model.backbone.norm = "bn"
     config.model.roi.convention = "aligned"
     config.train.batch_size = 4
-    config.train.optimizer = "adamw"
+    config.train.optimizer = part("adamw")
     config.train.learning_rate = 1e-3
     config.train.weight_decay = 0.05
     config.train.clip_norm = 1.0
     config.train.warmup_steps = 100
     config.train.schedule = "cosine"
     config.train.ema_decay = 0.998
-
-
-def _train() -> ConfigDict:
-    return ConfigDict(
-        {
-            "batch_size": 2,  # over all devices
-            "accumulate": 1,  # parts in which each device sees its share, where all of it at once needs too much memory
-            "epochs": 0.0,  # the length of the run: epochs, or steps, or the phases' epochs together
-            "steps": 0,
-            "max_minutes": 0.0,  # stop after so much time, 0: never
-            "phases": (),  # {"layers": "heads" | "3+" | "4+" | "5+" | "all" | regex, "epochs", "learning_rate_scale"}
-            "optimizer": "sgd",  # or "adamw"
-            "learning_rate": 0.001,
-            "learning_rate_batch": 0,  # the batch size that the rate is meant for: others scale it; 0: it is as given
-            "momentum": 0.9,
-            "adam_epsilon": 1e-8,  # torch's; Keras's is 1e-7
-            "weight_decay": 1e-4,  # not of norms and biases
-            "l2_per_array": False,  # True: Matterport's decay, of biases too and divided by the size of each array
-            "clip_norm": 0.0,  # of all gradients together, 0: off
-            "warmup_steps": 0,
-            "schedule": "step",  # or "cosine"
-            "boundaries": (),  # epochs after which the learning rate is multiplied by gamma
-            "gamma": 0.1,
-            "ema_decay": 0.0,  # predict with an exponential average of the weights, 0: off
-            "loss_weights": {},  # 1 where not given; --config.train.loss_weights.mask=2, for one
-            "log_every": 10,  # steps
-            "eval_every_epochs": 1.0,  # 0: only at the end
-            "max_skipped_in_a_row": 10,  # steps whose loss or gradient is not finite; then the run stops
-            "checkpoint_minutes": 10.0,  # saved so often between evaluations too, 0: only at evaluations
-            "parallel": "shard_map",  # or "pmap"
-        }
-    )

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 from wbcjax.models.settings import EFFICIENTNET_KERAS
+from wbcjax.settings.parts import part
 
 VARIANTS = ("b3", "b0_small")
 
@@ -34,10 +35,9 @@ def get_config(variant: str = "b3") -> ConfigDict:
     config.augment.flip_vertical = False
     config.train.batch_size = 32
     config.train.epochs = 30.0
-    config.train.optimizer = "adamw"  # without decay: Adam
+    config.train.optimizer = part("adamw", eps=1e-7)  # Keras's; without decay: Adam
     config.train.weight_decay = 0.0
     config.train.learning_rate = 2e-4
-    config.train.adam_epsilon = 1e-7  # Keras's
     if variant == "b0_small":
         small(config)
     return config
@@ -65,7 +65,7 @@ def small(config: ConfigDict) -> None:
     config.train.max_minutes = 55.0
     config.train.weight_decay = 0.05
     config.train.learning_rate = 2e-3
-    config.train.adam_epsilon = 1e-8
+    config.train.optimizer = part("adamw")
     config.train.clip_norm = 1.0
     config.train.warmup_steps = 200
     config.train.schedule = "cosine"

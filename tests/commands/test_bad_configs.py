@@ -29,14 +29,39 @@ VALUES = [
     ("--config.train.batch_size=True", "config.train.batch_size is True: give a whole number"),
     ("--config.train.batch_size=many", "config.train.batch_size is 'many': give a whole number"),
     ("--config.train.batch_size=", "config.train.batch_size is '': give a whole number"),
-    ("--config.train.optimizer=adam", "config.train.optimizer is 'adam': give one of 'sgd', 'adamw'"),
+    (
+        "--config.train.optimizer=sgd",
+        "is a part: name its class, as --config.train.optimizer.part=sgd",
+    ),
+    ("--config.train.optimizer.part=adam", "config.train.optimizer.part is 'adam': did you mean 'adamw'?"),
+    ("--config.train.optimizer.part=optax:lyon", "is 'optax:lyon': optax has no lyon: did you mean lion?"),
+    ("--config.train.optimizer.part=optax:lbfgs", "config.train.optimizer cannot be used (TypeError: "),
+    ("--config.train.optimizer.eps=-1", "config.train.optimizer.eps is -1.0: give a number of at least 0"),
+    (
+        "--config.train.optimizer.momentum=0.9",
+        "is unknown. adamw has: part, b1, b2, eps",
+    ),
+    ("--config.train.optimizer.weight_decay=1", "config.train.optimizer.weight_decay is "),
+    (
+        "--config.train.rules=({'paths':'neck/'},)",
+        "config.train.rules[0].paths is 'neck/', which matches no we",
+    ),
+    (
+        "--config.train.rules=({'paths':'fpn/'},{'paths':'fpn'})",
+        "config.train.rules[1].paths is 'fpn', which m",
+    ),
+    ("--config.train.rules=({'paths':'['},)", "config.train.rules[0].paths is '[', no regular expression"),
+    (
+        "--config.train.rules=({'paths':'fpn','learning_rate':-1},)",
+        "config.train.rules[0].learning_rate is -1: give",
+    ),
     ("--config.train.parallel=pjit", "config.train.parallel is 'pjit': give one of 'shard_map', 'pmap'"),
     ("--config.seed=-1", "config.seed is -1: give a whole number from 0 to 4294967295"),
     ("--config.seed=4294967296", "config.seed is 4294967296: give a whole number from 0 to 4294967295"),
     ("--config.train.learning_rate=nan", "config.train.learning_rate is nan: give a number of at least 0"),
     ("--config.train.learning_rate=inf", "config.train.learning_rate is inf: give a number of at least 0"),
     ("--config.train.learning_rate=-0.1", "config.train.learning_rate is -0.1: give a number of at least 0"),
-    ("--config.train.momentum=1", "config.train.momentum is 1.0: give a number of at least 0 and below 1"),
+    ("--config.train.optimizer.b1=1", "config.train.optimizer.b1 is 1.0: give a number of at least 0 and below 1"),
     ("--config.train.gamma=0", "config.train.gamma is 0.0: give a number above 0"),
     ("--config.train.steps=-3", "config.train.steps is -3: give a whole number from 0 to 2147483647"),
     ("--config.train.steps=2147483648", "config.train.steps is 2147483648: give a whole number from 0 to 2147483647"),
@@ -253,7 +278,8 @@ def test_a_config_that_cannot_be_is_refused_in_words(refused, program, arguments
         ("def get_config(variant):\n    pass", "this config has variants only: give one, --config="),
         (CHANGED.format("config.train.steps = 1.5"), "line 4: TypeError"),
         (CHANGED.format("config.train.stepz = 1"), "config.train.stepz is unknown: did you mean config.train.steps?"),
-        (CHANGED.format("del config.train.gamma"), "config.train.gamma is missing"),
+        (CHANGED.format("config.train.optimizer = 'adamw'"), "line 4: TypeError"),
+        (CHANGED.format("del config.train"), "config.train is missing"),
         (CHANGED.format("del config.model.rpn.samples"), "config.model.rpn.samples is missing"),
     ],
 )
@@ -349,6 +375,7 @@ def test_of_a_flag_given_twice_the_last_one_counts():
         ("--config.dataset.group_attribute=None", None),
         ("--config.train.learning_rate=1e-3", 1e-3),
         ("--config.train.learning_rate=1", 1.0),
+        ("--config.train.optimizer.b1=0.95", 0.95),
         ("--config.train.boundaries=[1, 2]", [1, 2]),
         ("--noconfig.augment.flip_vertical", False),
         ("--config.augment.rotate", True),
@@ -370,6 +397,11 @@ def test_every_key_that_the_config_may_have_can_be_set(override, expected):
     plain = value.to_dict() if hasattr(value, "to_dict") else value
     assert (list(plain) if isinstance(expected, list) else plain) == expected
     assert type(plain) is type(expected) or isinstance(expected, list)
+
+
+def test_an_optimizer_of_optax_is_named_on_the_line_with_its_arguments():
+    optimizer = load("--config.train.optimizer.b1=0.95", "--config.train.optimizer.part=optax:lion").train.optimizer
+    assert optimizer.to_dict() == {"part": "optax:lion", "b1": 0.95, "b2": 0.99, "mu_dtype": None}
 
 
 def test_a_config_outside_the_checkout_finds_the_shipped_ones(tmp_path):

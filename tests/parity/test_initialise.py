@@ -289,7 +289,7 @@ def test_matterports_box_head_learns_as_kerass_does_with_its_optimizer_and_l2_te
         return sum(jnp.mean(output**2) for output in outputs)
 
     settings = toy.config(
-        optimizer="sgd", momentum=0.9, weight_decay=decay, clip_norm=clip, l2_per_array=True, learning_rate=rate
+        optimizer={"part": "sgd"}, weight_decay=decay, clip_norm=clip, l2_per_array=True, learning_rate=rate
     )
     optimizer = make_optimizer(TrainSettings.from_config(settings.train))
     params = {"box_head": jax.tree.map(jnp.asarray, before["params"]["box_head"])}

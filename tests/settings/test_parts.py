@@ -433,6 +433,11 @@ def test_paths_from_outside_are_found_wherever_they_are():
     assert outside(config.to_dict()) == found
     assert outside({"task": "detection", "dataset": "what"}) == {}
     assert outside({"a": {"part": "wbcjax_evil:A"}}) == {"config.a.part": "wbcjax_evil:A"}
+    assert outside({"a": {"part": "optax_evil:A"}}) == {"config.a.part": "optax_evil:A"}
+
+
+def test_optimizers_of_optax_count_as_inside():
+    assert outside({"train": {"optimizer": part("optax:lion"), "other": part("optax.contrib:muon")}}) == {}
 
 
 def test_a_strangers_run_is_refused_unless_it_is_trusted():

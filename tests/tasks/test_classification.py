@@ -23,6 +23,7 @@ from wbcjax.evaluate.predictions import Predictions, load_predictions
 from wbcjax.input.settings import CropSetSettings
 from wbcjax.models import efficientnet
 from wbcjax.predict.classifier import crop_classifier, live_network, load_classifier
+from wbcjax.settings.parts import part
 from wbcjax.smear.crops import resize
 from wbcjax.smear.field import read_image
 from wbcjax.smear.read import read
@@ -305,7 +306,8 @@ def test_a_classifier_of_crops_of_unknown_cut_names_no_cells(run, tmp_path):
 def test_a_classifier_trains_on_eight_devices_as_on_one(tmp_path):
     """Batch statistics, dropout and stochastic depth included."""
     config = toy_config(write_crops(tmp_path / "crops", 10))
-    config.train.update({"optimizer": "sgd", "learning_rate": 0.05, "steps": 2})
+    config.train.optimizer = part("sgd")
+    config.train.update({"learning_rate": 0.05, "steps": 2})
     one, eight = (parameters_of_steps(classification_task(config), config, 2, devices) for devices in (1, 8))
     moved = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[0], one[-1])
     apart = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[-1], eight[-1])

@@ -30,6 +30,7 @@ from wbcjax.models import mask_rcnn
 from wbcjax.predict.detector import predictor
 from wbcjax.runs.data_note import note_in, refuse_forgotten
 from wbcjax.runs.folder import load_config, load_facts
+from wbcjax.settings.parts import part
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import read_image
 from wbcjax.system.files import write_png
@@ -47,8 +48,8 @@ def toy_config() -> ConfigDict:
     config.dataset.synthetic.update({"count": 12, "height": 96, "width": 128})
     config.dataset.canvas = CANVAS
     config.model.backbone.width = 8
-    for part in (config.model.fpn, config.model.rpn, config.model.box_head, config.model.mask_head):
-        part.channels = 16
+    for module in (config.model.fpn, config.model.rpn, config.model.box_head, config.model.mask_head):
+        module.channels = 16
     config.model.mask_head.bins = 7
     config.train.update({"batch_size": 8, "epochs": 0.0, "steps": 2, "log_every": 1})
     return config
@@ -367,9 +368,8 @@ def test_mask_rcnn_trains_on_eight_devices_as_on_one(parallel):
     """The figure of the issue: SGD, three steps, parameters within 1e-5, the same step under pmap."""
     config = toy_config()
     config.dataset.synthetic.seed = 5000  # with seed 0 rounding decides which RoI is drawn in step 3 (1.5e-5 apart)
-    config.train.update(
-        {"optimizer": "sgd", "learning_rate": 0.02, "warmup_steps": 0, "parallel": parallel, "steps": 3}
-    )
+    config.train.optimizer = part("sgd")
+    config.train.update({"learning_rate": 0.02, "warmup_steps": 0, "parallel": parallel, "steps": 3})
     one, eight = (parameters_of_steps(detection_task(config), config, 3, devices) for devices in (1, 8))
     moved = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[0], one[-1])
     apart = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[-1], eight[-1])

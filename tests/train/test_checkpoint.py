@@ -22,7 +22,7 @@ from wbcjax.train.state import TrainState, init_state
 
 def state(step: int, *, ema=True, optimizer="adamw", layers="all") -> TrainState:
     """A state whose every array differs from any other's, and from those of other steps."""
-    settings = TrainSettings.from_config(toy.config(optimizer=optimizer).train)
+    settings = TrainSettings.from_config(toy.config(optimizer={"part": optimizer}).train)
     fresh = init_state(toy.variables(3), make_optimizer(settings), toy.layers(layers), 3, ema=ema)
     random = np.random.default_rng(step)
     noise = jax.tree.map(lambda leaf: np.asarray(100 * random.random(leaf.shape), leaf.dtype), fresh)
@@ -45,6 +45,20 @@ def test_a_state_and_the_place_in_the_data_come_back(tmp_path):
         assert (checkpoints.latest, checkpoints.best, checkpoints.evaluated(5)) == (5, 5, True)
         chex.assert_trees_all_equal(checkpoints.restore(5, state(0), resumed), state(5))
     chex.assert_trees_all_equal(next(resumed), expected)
+
+
+@pytest.mark.parametrize("named", ["sgd", "optax:lion"])
+def test_the_state_of_weights_with_decays_of_their_own_comes_back(tmp_path, named):
+    rules = ({"paths": "backbone", "weight_decay": 0.5}, {"paths": "box_head", "weight_decay": 0.0})
+    settings = TrainSettings.from_config(toy.config(optimizer={"part": named}, rules=rules).train)
+    before = init_state(toy.variables(3), make_optimizer(settings), toy.layers("all"), 3, ema=False)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(before, batches(), 0.5)
+        after = checkpoints.restore(0, before, batches())
+    chex.assert_trees_all_equal(after, before)
+    assert sum(leaf.size for leaf in jax.tree.leaves(after.opt_state) if leaf.ndim) == sum(
+        leaf.size for leaf in jax.tree.leaves(after.params)
+    )
 
 
 def test_the_two_latest_and_the_best_are_kept_and_no_other(tmp_path):

@@ -32,7 +32,7 @@ from tests.train import toy
 
 def get_config():
     config = smear_demo.get_config()  # of which the toy takes the seed and the training
-    config.train.update(toy.config(loss_weights={}).train)
+    config.train = toy.config(loss_weights={}).train
     return config
 """
 

@@ -61,11 +61,13 @@ def test_pmap_gives_what_shard_map_gives():
     chex.assert_trees_all_close(pmap[-1].params, shard_map[-1].params, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("parts", "devices"), [(1, 8), (2, 1), (4, 1)])
-def test_the_step_is_that_of_sgd_written_out_for_the_whole_batch_or_its_parts(parts, devices):
-    plain = settings(momentum=0.9, weight_decay=0.01, clip_norm=0.0, warmup_steps=0, schedule="step", accumulate=parts)
-    variables = toy.variables(3)
-    params, collections = split_collections(variables)
+def written_out(parts: int, rates: dict[str, float], decays: dict[str, float]) -> tuple[dict, dict]:
+    """The toy's parameters and statistics after three steps of SGD in NumPy; rates and decays by layer, 1 not named."""
+    params, collections = split_collections(toy.variables(3))
+    rate, decay = (
+        jax.tree_util.tree_map_with_path(lambda path, _, by_layer=by_layer: by_layer.get(path[-2].key, 1.0), params)
+        for by_layer in (rates, decays)
+    )
     velocity = jax.tree.map(np.zeros_like, params)
 
     @jax.jit
@@ -87,12 +89,31 @@ def test_the_step_is_that_of_sgd_written_out_for_the_whole_batch_or_its_parts(pa
             grads, collections = jax.device_get(gradient(params, collections, part, step, places))
             of_parts.append(grads)
         grads = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *of_parts)
-        grads = jax.tree.map(lambda g, w: g + 0.01 * w if w.ndim > 1 else g, grads, params)
+        grads = jax.tree.map(lambda g, w, d: g + d * 0.01 * w if w.ndim > 1 else g, grads, params, decay)
         velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, grads)
-        params = jax.tree.map(lambda w, v: w - 0.1 * v, params, velocity)
-    states, _ = run(plain, devices)
+        params = jax.tree.map(lambda w, v, r: w - r * 0.1 * v, params, velocity, rate)
+    return params, collections
+
+
+PLAIN = {"weight_decay": 0.01, "clip_norm": 0.0, "warmup_steps": 0, "schedule": "step"}
+
+
+@pytest.mark.parametrize(("parts", "devices"), [(1, 8), (2, 1), (4, 1)])
+def test_the_step_is_that_of_sgd_written_out_for_the_whole_batch_or_its_parts(parts, devices):
+    params, collections = written_out(parts, {}, {})
+    states, _ = run(settings(**PLAIN, accumulate=parts), devices)
     chex.assert_trees_all_close(states[-1].params, params, rtol=0, atol=1e-5)
     chex.assert_trees_all_close(states[-1].collections, collections, rtol=0, atol=1e-5)
+
+
+def test_rates_that_fall_layer_by_layer_are_those_of_sgd_written_out():
+    rules = (
+        {"paths": "backbone/stem", "learning_rate": 0.25, "weight_decay": 0.0},
+        {"paths": "backbone/(stem|layer3)", "learning_rate": 0.5, "weight_decay": 20.0},
+    )
+    params, _ = written_out(1, {"stem": 0.25, "layer3_0": 0.5}, {"stem": 0.0, "layer3_0": 20.0})
+    states, _ = run(settings(**PLAIN, rules=rules), 1)
+    chex.assert_trees_all_close(states[-1].params, params, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("parallel", ["shard_map", "pmap"])

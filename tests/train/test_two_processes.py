@@ -61,6 +61,7 @@ runpy.run_path("train.py", run_name="__main__")
 """
 DETECTOR_CONFIG = """
 from configs import smear_demo
+from wbcjax.settings.parts import part
 
 def get_config():
     config = smear_demo.get_config()
@@ -68,12 +69,13 @@ def get_config():
     config.dataset.split.train_fraction = 0.4
     config.dataset.canvas = (64, 64)
     config.model.backbone.width = 8
-    for part in (config.model.fpn, config.model.rpn, config.model.box_head, config.model.mask_head):
-        part.channels = 8
+    for module in (config.model.fpn, config.model.rpn, config.model.box_head, config.model.mask_head):
+        module.channels = 8
     config.model.mask_head.bins = 7
     config.model.detection.score_threshold = 0.0
     config.train.update({"batch_size": 4, "epochs": 0.0, "steps": 4, "log_every": 1, "warmup_steps": 0})
-    config.train.update({"optimizer": "sgd", "learning_rate": 1e-3})
+    config.train.optimizer = part("sgd")
+    config.train.learning_rate = 1e-3
     return config
 """
 

@@ -115,11 +115,19 @@ def test_a_config_that_holds_an_object_is_refused(tmp_path):
 def test_a_run_from_before_a_setting_came_goes_on_with_what_it_had(tmp_path):
     settle_config(toy.config(), tmp_path, started=True, allow_change=False)
     older = json.loads((tmp_path / "config.json").read_text())
-    del older["train"]["adam_epsilon"], older["train"]["l2_per_array"]
+    del older["version"], older["train"]["l2_per_array"]
+    older["train"] |= {"optimizer": "sgd", "momentum": 0.9}
     (tmp_path / "config.json").write_text(json.dumps(older))
-    assert settle_config(toy.config(), tmp_path, started=True, allow_change=False) == {}
+
+    def settle(config: ConfigDict) -> dict:
+        config.update({"task": "detection", "init_from": "", "init_parts": ()})  # which came without a version, too
+        return settle_config(config, tmp_path, started=True, allow_change=False)
+
+    assert settle(toy.config()) == {}
     with pytest.raises(ConfigChanged, match="l2_per_array: False in the workdir, True now"):
-        settle_config(toy.config(l2_per_array=True), tmp_path, started=True, allow_change=False)
+        settle(toy.config(l2_per_array=True))
+    with pytest.raises(ConfigChanged, match=r"optimizer\.momentum: 0\.9 in the workdir, 0\.8 now"):
+        settle(toy.config(optimizer={"part": "sgd", "momentum": 0.8}))
 
 
 def test_defaults_that_an_older_run_left_out_are_no_difference(tmp_path):

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from wbcjax.models.backbone import HEADS, STEM, Trains, everything_trains
 from wbcjax.models.norm import BatchNorm
+from wbcjax.settings.older_runs import VERSION
 from wbcjax.train.layers import Layers
 from wbcjax.train.task import Task
 
@@ -117,13 +118,12 @@ def config(**train) -> ConfigDict:
         "steps": 6,
         "epochs": 0.0,
         "phases": (),
-        "optimizer": "sgd",
+        "optimizer": {"part": "sgd", "momentum": 0.9},
         "learning_rate": 0.1,
         "learning_rate_batch": 0,
-        "momentum": 0.9,
-        "adam_epsilon": 1e-8,
         "weight_decay": 1e-2,
         "l2_per_array": False,
+        "rules": (),
         "clip_norm": 1.0,
         "schedule": "cosine",
         "warmup_steps": 2,
@@ -139,7 +139,7 @@ def config(**train) -> ConfigDict:
         "parallel": "shard_map",
     }
     assert set(train) <= set(settings)
-    return ConfigDict({"seed": 3, "dataset": {"name": "toy"}, "train": settings | train})
+    return ConfigDict({"version": VERSION, "seed": 3, "dataset": {"name": "toy"}, "train": settings | train})
 
 
 def records(workdir: Path, kind: str | None = None) -> list[dict]:

@@ -118,8 +118,9 @@ def _apply(override: str, config: ConfigDict) -> list[str]:
     if field is None:
         return [unknown(key, kind, "config", config)]
     if is_group(field.kind) and (text != "None" or read_text(field.kind, text) is not None):
-        if is_part(field.kind):
-            return [f"{key} is a part: name its class, as --{key}.part={text if ':' in text else 'module:Name'}"]
+        if rule := rule_of(field.kind):
+            path = text if ":" in text or text in rule.names else "module:Name"
+            return [f"{key} is a part: name its class, as --{key}.part={path}"]
         return [f"{key} is a group of settings: set one of it, as --{key}.NAME=VALUE"]
     if found["value"] is None and field.kind is not bool:
         return [f"{key} is given no value: give --{key}=VALUE"]

@@ -3,7 +3,7 @@
     batch_size: Count
     nms_iou: Share
     anchor_sizes: tuple[Positive, ...]
-    optimizer: Literal["sgd", "adamw"]
+    schedule: Literal["cosine", "step"]
 
 `problems` tells everything that is wrong, `build` makes the dataclass, `read_text` reads what a command line says.
 A field that holds a part, whose class the config names, has a rule of `wbcjax.settings.parts`.

@@ -37,10 +37,18 @@ def _to_version_2(config: Values) -> Values:
         dataset["class_of"] = [list(pair) for pair in dataset["class_of"].items()]
     config["dataset"] = dataset
     if "train" in config:
-        config["train"] = {"adam_epsilon": 1e-8, "l2_per_array": False} | config["train"]
+        config["train"] = _with_optimizer(config["train"])
     if "model" in config:
         config["model"] = upgrade_model(config["model"])
     return config
+
+
+def _with_optimizer(train: Values) -> Values:
+    """`config.train` with its optimizer as a part; each had the arguments of both."""
+    train = {"adam_epsilon": 1e-8, "l2_per_array": False} | train
+    sgd, adamw = {"momentum": train.pop("momentum")}, {"eps": train.pop("adam_epsilon")}
+    name = train["optimizer"]
+    return {**train, "optimizer": {"part": name, **(sgd if name == "sgd" else adamw)}}
 
 
 def _parts_of(model: Values) -> Values:

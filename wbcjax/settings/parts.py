@@ -184,14 +184,17 @@ def default_values(one: Field) -> Any:
 
 
 def outside(values: Mapping[str, Any] | ConfigDict) -> dict[str, str]:
-    """The import paths of a whole config, key by key, that are not of wbcjax: those of its parts, task and data set."""
+    """The import paths of a whole config, key by key, that are not of wbcjax or optax: of its parts, task and data set.
+
+    What optax has by names is harmless to import, and is called in training only.
+    """
     return {
         key: path
         for key, path in _leaves(values, "config")
         if (key.endswith(".part") or key in ("config.task", "config.dataset.name"))
         and isinstance(path, str)
         and ":" in path
-        and not path.startswith("wbcjax.")
+        and not path.startswith(("wbcjax.", "optax:", "optax.contrib:"))
     }
 
 

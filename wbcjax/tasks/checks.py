@@ -29,9 +29,12 @@ from wbcjax.system.runtime import device_count
 from wbcjax.tasks.settings import ClassificationConfig, DetectionConfig, dataset_of
 from wbcjax.train.classification_losses import LOSSES as CROP_LOSSES
 from wbcjax.train.layers import LAYERS, Layers, StageOf, split_weights
+from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import check_batch_size, check_parallel
 from wbcjax.train.plan import check_length
-from wbcjax.train.settings import PhaseSetting, TrainSettings
+from wbcjax.train.rules import rule_problems
+from wbcjax.train.settings import PhaseSetting, RuleSetting, TrainSettings
+from wbcjax.train.transformations import adamw, sgd
 
 KINDS = {DETECTION: DetectionConfig, CLASSIFICATION: ClassificationConfig}
 SHOWN = 12  # problems of one config
@@ -86,7 +89,11 @@ def config_problems(config: ConfigDict) -> list[str]:
     if task == DETECTION:
         found += [*_of_detector(whole.model, whole.dataset.canvas), *_of_parts(whole.model, whole.init_parts)]
     found += _of_training(whole.train, whole.model.losses if task == DETECTION else CROP_LOSSES)
-    return found or list(_of_phases(whole.train.phases, config, whole.model.stage_of))
+    return found or [
+        *_of_phases(whole.train.phases, config, whole.model.stage_of),
+        *_of_rules(whole.train.rules, config),
+        *_of_optimizer(whole.train, config),
+    ]
 
 
 def _of_detector(model: MaskRCNNSettings, canvas: tuple[int, int]) -> Iterator[str]:
@@ -166,6 +173,26 @@ def _of_phases(phases: tuple[PhaseSetting, ...], config: ConfigDict, stage_of: S
                 f"config.train.phases[{number}].layers is {phase.layers!r}, no regular expression ({error}): give one, "
                 f"or one of {', '.join(LAYERS)}"
             )
+
+
+def _of_rules(rules: tuple[RuleSetting, ...], config: ConfigDict) -> Iterator[str]:
+    if rules:
+        yield from rule_problems(_shapes(config), rules)
+
+
+def _of_optimizer(train: TrainSettings, config: ConfigDict) -> Iterator[str]:
+    """Of one that is not ours: of its arguments only it can judge."""
+    if getattr(train.optimizer, "func", None) in (sgd, adamw):
+        return
+    weights = _shapes(config)
+    try:
+        optimizer = make_optimizer(train)
+        jax.eval_shape(optimizer.update, weights, jax.eval_shape(optimizer.init, weights), weights)
+    except Exception as error:  # whatever a function of the user's does
+        yield (
+            f"config.train.optimizer cannot be used ({type(error).__name__}: {' '.join(str(error).split())}): correct "
+            "its arguments, or name another one"
+        )
 
 
 def _shapes(config: ConfigDict) -> Any:

@@ -1,7 +1,7 @@
 """The `train` part of a config as plain, checked values."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ml_collections import ConfigDict
 
@@ -17,9 +17,14 @@ from wbcjax.settings.checked import (
     build,
     problems,
 )
+from wbcjax.settings.parts import Bound, PartOf
+from wbcjax.train.transformations import sgd
 
 MOST_STEPS = 2**31 - 1  # steps are counted in int32
 Steps = Annotated[int, Range(0, MOST_STEPS)]
+
+OPTIMIZERS = {"sgd": "wbcjax.train.transformations:sgd", "adamw": "wbcjax.train.transformations:adamw"}
+GIVEN = ("learning_rate", "weight_decay", "mask", "weight_decay_mask")  # see `wbcjax.train.optimizer`
 
 
 @dataclass(frozen=True)
@@ -32,38 +37,51 @@ class PhaseSetting:
 
 
 @dataclass(frozen=True)
+class RuleSetting:
+    """What some weights have in place of the common learning rate and decay: the first rule that matches one counts."""
+
+    paths: Name  # a regular expression, matched from the start of paths like "backbone/layer1_0/conv1/kernel"
+    learning_rate: NotNegative = 1.0  # times the common one
+    weight_decay: NotNegative = 1.0  # times the common one
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """`config.train`, key by key."""
 
-    batch_size: Count  # images per step, over all devices
-    accumulate: Count  # parts in which each device sees its share of a batch, one after the other; 1: at once
-    steps: Steps  # length of the run; 0: by epochs
-    epochs: NotNegative  # length of the run; 0: by the phases
-    phases: tuple[PhaseSetting, ...]  # none: all layers throughout
-    optimizer: Literal["sgd", "adamw"]
-    learning_rate: NotNegative
-    learning_rate_batch: Number  # the batch size the rate is meant for: others scale it linearly; 0: it is as given
-    momentum: ShareBelow1  # of sgd
-    adam_epsilon: NotNegative  # of adamw
-    weight_decay: NotNegative
-    l2_per_array: bool  # the decay is Matterport's: of biases too, of each array divided by its size
-    clip_norm: NotNegative  # the longest gradient; 0: any
-    schedule: Literal["cosine", "step"]
-    warmup_steps: Steps
-    boundaries: tuple[NotNegative, ...]  # of "step", in epochs
-    gamma: Positive  # of "step": the factor at each boundary
-    loss_weights: dict[str, NotNegative] = field(hash=False)  # losses not named count fully
-    ema_decay: ShareBelow1  # of averages of weights and batch statistics, predicted with in their place; 0: none
-    log_every: Count  # steps
-    eval_every_epochs: NotNegative  # 0: only at the end
-    checkpoint_minutes: NotNegative  # save without evaluating after so long without a save; 0: never
-    max_skipped_in_a_row: Count  # steps with a loss or gradient that is not finite, which change nothing; then stop
-    max_minutes: NotNegative  # stop, evaluate and save after so long in this process; 0: never
-    parallel: Literal["shard_map", "pmap"]
+    batch_size: Count = 2  # images per step, over all devices
+    # Parts in which each device sees its share of a batch, where all of it at once needs too much memory
+    accumulate: Count = 1
+    epochs: NotNegative = 0.0  # length of the run: epochs, or steps, or the phases' epochs together
+    steps: Steps = 0
+    max_minutes: NotNegative = 0.0  # stop, evaluate and save after so long in this process; 0: never
+    phases: tuple[PhaseSetting, ...] = ()  # none: all layers throughout
+    # A function that gives an optax.GradientTransformation: part("sgd", momentum=0.9), part("adamw", eps=1e-7),
+    # part("optax:lion", b1=0.95). Its updates must grow with its `learning_rate`, if it has one: it is given 1, and the
+    # schedule comes after.
+    optimizer: Annotated[Any, PartOf(OPTIMIZERS, given=GIVEN)] = Bound(sgd, momentum=0.9)  # noqa: RUF009
+    learning_rate: NotNegative = 0.001
+    learning_rate_batch: Number = 0  # the batch size the rate is meant for: others scale it linearly; 0: it is as given
+    weight_decay: NotNegative = 1e-4  # not of norms and biases
+    l2_per_array: bool = False  # the decay is Matterport's: of biases too, of each array divided by its size
+    rules: tuple[RuleSetting, ...] = ()  # other learning rates and decays for some weights
+    clip_norm: NotNegative = 0.0  # the longest gradient, of all weights together; 0: any
+    warmup_steps: Steps = 0
+    schedule: Literal["cosine", "step"] = "step"
+    boundaries: tuple[NotNegative, ...] = ()  # of "step", in epochs
+    gamma: Positive = 0.1  # of "step": the factor at each boundary
+    ema_decay: ShareBelow1 = 0.0  # of averages of weights and batch statistics, predicted with in their place; 0: none
+    # Losses not named count fully; --config.train.loss_weights.mask=2, for one
+    loss_weights: dict[str, NotNegative] = field(default_factory=dict, hash=False)
+    log_every: Count = 10  # steps
+    eval_every_epochs: NotNegative = 1.0  # 0: only at the end
+    max_skipped_in_a_row: Count = 10  # steps whose loss or gradient is not finite: they change nothing; then stop
+    checkpoint_minutes: NotNegative = 10.0  # save without evaluating after so long without a save; 0: never
+    parallel: Literal["shard_map", "pmap"] = "shard_map"
 
     @staticmethod
     def from_config(config: ConfigDict) -> "TrainSettings":
-        """Check `config.train`. Raises ConfigError that names every key that is missing, unknown or out of range."""
+        """Check `config.train`. Raises ConfigError that names every key that is unknown or out of range."""
         if found := problems(TrainSettings, config.to_dict(), "config.train"):
             raise ConfigError("; ".join(found))
         return build(TrainSettings, config.to_dict())
