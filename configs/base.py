@@ -26,8 +26,8 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     config.init_from = ""  # weights to start from: a file of another library's or ours, or the folder of a run
     config.init_parts = ()  # of these: ("backbone", "fpn"), say; empty: all that fit the classes
 
-    config.dataset = ConfigDict(dataclasses.asdict(FieldSetSettings()))
-    config.augment = ConfigDict(dataclasses.asdict(FLIPS))
+    config.dataset = ConfigDict(as_values(FieldSetSettings()))
+    config.augment = ConfigDict(as_values(FLIPS))
     config.evaluate = ConfigDict({"score_threshold": 0.5})  # of the papers' mAP, and what is drawn
 
     config.model = ConfigDict(as_values(dialect))
@@ -45,9 +45,9 @@ def classifier(dialect: EfficientNetSettings = EFFICIENTNET_KERAS["b3"]) -> Conf
     config.init_from = ""  # weights to start from: a file of another library's or ours, or the folder of a run
     config.init_parts = ()  # of these: ("backbone", "fpn"), say; empty: all that fit the classes
 
-    config.dataset = ConfigDict(dataclasses.asdict(CropSetSettings()))
-    config.augment = ConfigDict(dataclasses.asdict(FLIPS))
-    config.mix = ConfigDict(dataclasses.asdict(Mix()))
+    config.dataset = ConfigDict(as_values(CropSetSettings()))
+    config.augment = ConfigDict(as_values(FLIPS))
+    config.mix = ConfigDict(as_values(Mix()))
     config.loss = ConfigDict({"label_smoothing": 0.0})
     config.evaluate = ConfigDict({"bootstrap": 1000})  # resamplings that intervals come from
 
