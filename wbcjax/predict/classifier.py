@@ -1,6 +1,6 @@
 """Name cells with a trained classifier of crops: `load_classifier("runs/b3").probabilities(crops)`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path

@@ -6,6 +6,7 @@ Each problem is one line: the key, its value, the remedy.
 import dataclasses
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -15,6 +15,7 @@ from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings
 from wbcjax.runs.folder import CLASSIFICATION, task_of
 from wbcjax.settings.checked import (
     Complete,
+    Name,
     Number,
     Seed,
     Share,
