@@ -65,7 +65,7 @@ def predict(variables: dict[str, Any], scene: Scene) -> Arrays:
     proposals, scores = seen["proposals"][0]
     box_features, mask_features = seen["pool"]
     class_logits, box_deltas = seen["box_head"]["__call__"][0]
-    mask_logits = seen["mask_head"]["__call__"][0].reshape(*mask_features.shape[:2], 28, 28, settings.CLASSES + 1)
+    mask_logits = np.asarray(_mask_logits(variables, mask_features))
     real = np.isfinite(scores)
 
     stages = {f"backbone/c{level}": values for level, values in features[0].items()}
@@ -131,13 +131,24 @@ def _predict(variables: dict[str, Any], image: jax.Array, size: jax.Array) -> An
     def is_stage(module: nn.Module, method: str) -> bool:
         return method in ("proposals", "pool") or (method == "__call__" and module.path in STAGES)
 
-    with patch.object(mask_head, "MASKS_AT_ONCE", sys.maxsize):  # or the mask head's stages could not be seen
+    with patch.object(mask_head, "MASKS_AT_ONCE", sys.maxsize):  # or what it pools could not be seen
         return MODEL.apply(
             variables, image, size, method="predict", capture_intermediates=is_stage, mutable=["intermediates"]
         )
 
 
-STAGES = {("backbone",), ("fpn",), ("rpn",), ("box_head",), ("mask_head",)}
+STAGES = {("backbone",), ("fpn",), ("rpn",), ("box_head",)}
+
+
+@jax.jit
+def _mask_logits(variables: dict[str, Any], pooled: jax.Array) -> Any:
+    """What the mask head makes of pooled RoIs (n, r, bins, bins, c): of each class, as its prediction keeps one alone."""
+
+    def of_head(model: mask_rcnn.MaskRCNN, rois: jax.Array) -> jax.Array:
+        return model.mask_head(rois)
+
+    logits: Any = MODEL.apply(variables, pooled.reshape(-1, *pooled.shape[2:]), method=of_head)
+    return logits.reshape(*pooled.shape[:2], *logits.shape[1:])
 
 
 def _anchors(variables: dict[str, Any]) -> list[np.ndarray]:
