@@ -146,12 +146,12 @@ def _anew(placed: Mapping[str, Placed], flat: FlatTree, source: Source) -> dict[
     wanted = {_short(path): leaf.shape for path, leaf in flat.items() if path[-1] == "kernel"}
     for path in (f"{module}/kernel" for module in source.heads):
         if path in placed and path in wanted and placed[path].array.shape != wanted[path]:
-            (*_, theirs), (*_, ours) = placed[path].array.shape, wanted[path]
-            reasons[_module(path)] = (
-                f"for {theirs} classes, here {ours}: they start anew"
-                if theirs != ours
-                else f"for {placed[path].array.shape[0]} features, here {wanted[path][0]}: they start anew"
-            )
+            (first, *_, theirs), (ours_first, *_, ours) = placed[path].array.shape, wanted[path]
+            outputs = 4 if path.endswith("box_deltas/kernel") else 1  # of a class
+            told = f"{theirs // outputs} classes, here {ours // outputs}"
+            if theirs == ours:
+                told = f"{first} features, here {ours_first}"
+            reasons[_module(path)] = f"for {told}: they start anew"
     return reasons
 
 
