@@ -48,8 +48,13 @@ class Cascade(nn.Module):
         for stage in self.later:
             matched = {"positive_iou": stage.iou, "negative_iou": stage.iou}
             rois.append(replace(self.roi, **matched, box_weights=stage.box_weights))
-        own = {"num_classes": self.num_classes, "detection": self.detection, "dtype": self.dtype}
-        self.stages = [given(self.head, name=None, roi=roi, class_agnostic=True, **own) for roi in rois]
+        own = {
+            "num_classes": self.num_classes,
+            "detection": self.detection,
+            "dtype": self.dtype,
+            "class_agnostic": True,
+        }
+        self.stages = [given(self.head, name=None, roi=roi, **own) for roi in rois]  # else all had the field's name
 
     @property
     def LOSSES(self) -> tuple[str, ...]:
