@@ -20,16 +20,18 @@ class Size(NamedTuple):
     blocks: tuple[int, int, int, int]
 
 
-SIZES = {  # the paper, section 3; the smaller ones are timm's (timm/models/convnext.py) and ConvNeXt V2's, table 11
+# The paper, section 3. The smaller ones are of timm/models/convnext.py, and of ConvNeXt V2 (Woo et al. 2023).
+SIZES = {
     "atto": Size(40, (2, 2, 6, 2)),
     "femto": Size(48, (2, 2, 6, 2)),
     "pico": Size(64, (2, 2, 6, 2)),
     "nano": Size(80, (2, 2, 8, 2)),
     "tiny": Size(96, (3, 3, 9, 3)),
 }
-LAYER_SCALE = 1e-6  # appendix A.1
+# As github.com/facebookresearch/ConvNeXt, models/convnext.py.
+LAYER_SCALE = 1e-6
 NORM_EPSILON = 1e-6
-INIT = nn.initializers.truncated_normal(0.02)  # appendix A.1
+INIT = nn.initializers.truncated_normal(0.02)
 
 
 class ConvNeXt(Backbone):
