@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from wbcjax.commands import config_file
 from wbcjax.settings.checked import ConfigError, Count, Positive, Share, build, problems
-from wbcjax.settings.parts import PartOf, as_values, check_trusted, completed, outside, part
+from wbcjax.settings.parts import PartOf, Untrusted, as_values, check_trusted, completed, outside, part
 
 HERE = __name__
 
@@ -442,11 +442,14 @@ def test_optimizers_of_optax_count_as_inside():
 
 def test_a_strangers_run_is_refused_unless_it_is_trusted():
     values = {"model": {"backbone": part("my_lab.convnext:ConvNeXt")}}
-    check_trusted(values, "runs/a", trusted=True)
-    check_trusted({"model": {"backbone": part("wbcjax.models.resnet:ResNet")}}, "runs/a", trusted=False)
-    with pytest.raises(ConfigError) as said:
-        check_trusted(values, "runs/a", trusted=False)
+    check_trusted(values, "runs/a", trust_parts=True)
+    check_trusted(values, "runs/a", trust_parts={"my_lab.convnext:ConvNeXt"})
+    check_trusted({"model": {"backbone": part("wbcjax.models.resnet:ResNet")}}, "runs/a", trust_parts=False)
+    with pytest.raises(Untrusted, match="my_lab"):
+        check_trusted(values, "runs/a", trust_parts={"my_lab.convnext:Other"})
+    with pytest.raises(Untrusted) as said:
+        check_trusted(values, "runs/a", trust_parts=False)
     assert str(said.value) == (
         "runs/a uses parts from outside of wbcjax: config.model.backbone.part is 'my_lab.convnext:ConvNeXt': if you "
-        "trust it, give --trust-parts (trust_parts=True in Python)"
+        "trust it, give --trust-parts (trust_parts=True in Python, --config.init_trust_parts=True for config.init_from)"
     )

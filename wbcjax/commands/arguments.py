@@ -29,6 +29,15 @@ def add_max_pixels(parser: argparse.ArgumentParser, default: int | None = MAX_PI
     )
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """The argument that says whether to run code that a run's config names."""
+    parser.add_argument(
+        "--trust-parts",
+        action="store_true",
+        help="run the code from outside of wbcjax that the model's config names: that of whom you trust",
+    )
+
+
 def max_pixels(text: str) -> int:
     if not text.isdecimal() or len(text) > 10 or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text} is no number of pixels; give a whole number above 0")

@@ -20,6 +20,7 @@ from wbcjax.models.fold import fold, folded
 from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
 from wbcjax.runs.folder import CLASSIFICATION, check_task, load_config, load_facts
 from wbcjax.runs.stablehlo import ExportedNetwork, load_network
+from wbcjax.settings.parts import Trust
 from wbcjax.smear.crops import annotated_crops, cut_crop, resize
 from wbcjax.smear.field import Cell, SmearField, as_rgb
 from wbcjax.train.checkpoint import load_variables
@@ -129,13 +130,16 @@ def _classify_exported(exported: ExportedNetwork, weights: Any, crops: jax.Array
     return exported(weights, crops)["probabilities"]
 
 
-def load_classifier(place: str | Path, which: str = "best") -> CropClassifier:
+def load_classifier(place: str | Path, which: str = "best", trust_parts: Trust = False) -> CropClassifier:
     """The classifier of a training run, with its best or latest weights, or the exported one of a file, as it is.
 
-    Raises FileNotFoundError when `place` holds no run and is no file, ValueError for a run or file of another kind.
+    trust_parts: whether to run code from outside of wbcjax that the run's config names.
+
+    Raises FileNotFoundError when `place` holds no run and is no file, ValueError for a run or file of another kind,
+    Untrusted as `load_config`.
     """
     place = Path(place)
-    config = load_config(place)
+    config = load_config(place, trust_parts)
     check_task(config, CLASSIFICATION, place)
     dataset, cut = CropSetSettings.from_config(config.dataset), load_facts(place).get("cut")
     if place.is_file():

@@ -32,6 +32,7 @@ from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
 from wbcjax.predict.tiles import View, merge, tiles
 from wbcjax.runs.folder import DETECTION, check_task, load_config, load_facts
 from wbcjax.runs.stablehlo import ExportedNetwork, load_network
+from wbcjax.settings.parts import Trust
 from wbcjax.smear.field import as_rgb
 from wbcjax.smear.paste import Library
 from wbcjax.system import run_files
@@ -220,12 +221,15 @@ class _Piece(NamedTuple):
     last: bool  # of its image
 
 
-def load(place: str | Path, which: str = "best") -> Predictor:
+def load(place: str | Path, which: str = "best", trust_parts: Trust = False) -> Predictor:
     """The model of a training run, with its best or latest weights, or the exported model of a file, as it is.
 
-    Raises FileNotFoundError when `place` holds no run and is no file, ValueError for a run or file of another kind.
+    trust_parts: whether to run code from outside of wbcjax that the run's config names.
+
+    Raises FileNotFoundError when `place` holds no run and is no file, ValueError for a run or file of another kind,
+    Untrusted as `load_config`.
     """
-    config = load_config(place)
+    config = load_config(place, trust_parts)
     check_task(config, DETECTION, place)
     dataset = FieldSetSettings.from_config(config.dataset)
     scales = _scales(load_facts(place), place)

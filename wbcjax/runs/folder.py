@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from wbcjax.runs.model_file import read_settings
 from wbcjax.settings.older_runs import upgrade
+from wbcjax.settings.parts import Trust, check_trusted
 from wbcjax.system import run_files
 
 DETECTION, CLASSIFICATION = "detection", "classification"  # the tasks: cells of fields, classes of crops
@@ -24,11 +25,17 @@ def report_path(workdir: Path, evaluation: Path) -> Path:
     return (workdir if of_run else evaluation) / run_files.REPORT
 
 
-def load_config(place: str | Path) -> ConfigDict:
+def load_config(place: str | Path, trust_parts: Trust = False) -> ConfigDict:
     """The config that a run was trained with, or an exported model's run.
 
-    Raises FileNotFoundError without one, ValueError for a broken file.
+    Raises FileNotFoundError without one, ValueError for a broken file, Untrusted for parts from outside of wbcjax.
     """
+    config = _config_of(place)
+    check_trusted(config, place, trust_parts)
+    return config
+
+
+def _config_of(place: str | Path) -> ConfigDict:
     if Path(place).is_file():
         return ConfigDict(upgrade(read_settings(Path(place))["config"]))
     path = Path(place) / run_files.CONFIG

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from wbcjax.models.backbone import STEM
 from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings, from_dict
 from wbcjax.runs.folder import CLASSIFICATION, load_config, task_of
+from wbcjax.settings.parts import Trust, outside
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.layers import Layers
 from wbcjax.weights.files import read_weights
@@ -33,11 +34,14 @@ class UnusableWeights(ValueError):
 def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variables], Variables]:
     """What puts the weights of `config.init_from`, where it names some, into fresh variables of a model of `settings`.
 
-    `init_from` is a weights file, or the folder of a run, and `init_parts` the parts to take over. What was loaded,
+    `init_from` is a weights file, or the folder of a run, and `init_parts` the parts to take over. Their model may have
+    parts from outside of wbcjax that `config` has too, and others where `init_trust_parts` is True. What was loaded,
     what was left out and why, and what kept its initial value is told in the log. What is returned raises
     UnusableWeights for weights that do not fit. Norms that nothing has given statistics to are told of too.
     """
     place = config.get("init_from", "")  # runs from before there was a choice have none
+
+    trust_parts = bool(config.get("init_trust_parts", False)) or tuple(outside(config).values())
 
     def start(variables: Variables) -> Variables:
         started = load(variables) if place else variables
@@ -52,13 +56,13 @@ def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variab
 
     def load(variables: Variables) -> Variables:
         try:
-            started = start_from(Path(place), variables, settings, tuple(config.get("init_parts", ())))
+            started = start_from(Path(place), variables, settings, tuple(config.get("init_parts", ())), trust_parts)
         except (OSError, ValueError) as error:
             raise UnusableWeights(f"config.init_from is {place!r}: {error}") from error
         log.info("starting from %s: %s", place, started.report.text())
         flat: dict[str, Any] = flatten_dict(started.variables, sep="/")
         if any(path.endswith(_CLASS_KERNELS) and flat[path].shape[-1] > 1 for path in started.report.loaded.values()):
-            _compare_classes(place, _classes(Path(place)), list(config.dataset.classes))
+            _compare_classes(place, _classes(Path(place), trust_parts), list(config.dataset.classes))
         return started.variables
 
     return start
@@ -105,28 +109,31 @@ def unnormalised(variables: Variables, settings: Settings, layers: str) -> list[
     return sorted(parts)
 
 
-def start_from(place: Path, variables: Variables, settings: Settings, only: Sequence[str] = ()) -> Initialised:
+def start_from(
+    place: Path, variables: Variables, settings: Settings, only: Sequence[str] = (), trust_parts: Trust = False
+) -> Initialised:
     """`variables` of a model of `settings` with the weights of a file, or of a run's best checkpoint, in their places.
 
     `only` names the parts of the model to take over (`backbone`, `fpn`, ...); all of them when it is empty. Raises
-    OSError or ValueError for what cannot be read or does not fit.
+    OSError or ValueError for what cannot be read or does not fit, Untrusted as `load_config`.
     """
     if place.is_dir():
-        trained_with = settings_of(load_config(place))
+        trained_with = settings_of(load_config(place, trust_parts))
         found, _ = load_variables(place)
         arrays: dict[str, Any] = flatten_dict(found, sep="/")
         return initialise_from_ours(variables, arrays, settings, trained_with, only)
     weights = read_weights(place)
     if TRAINED_WITH in weights.metadata:
-        return initialise_from_ours(variables, weights.arrays, settings, noted_settings(weights.metadata), only)
+        trained_with = noted_settings(weights.metadata, trust_parts)
+        return initialise_from_ours(variables, weights.arrays, settings, trained_with, only)
     variables, report = initialise(variables, weights.arrays, settings, only)
     return Initialised(variables, report._replace(entry=weights.metadata.get(ENTRY, "")))
 
 
-def _classes(place: Path) -> list[str]:
+def _classes(place: Path, trust_parts: Trust) -> list[str]:
     """The classes that weights of ours were trained on; [] where that is not known."""
     if place.is_dir():
-        return list(load_config(place).dataset.classes)
+        return list(load_config(place, trust_parts).dataset.classes)
     metadata = read_weights(place).metadata
     return json.loads(metadata["classes"]) if TRAINED_WITH in metadata and "classes" in metadata else []
 

@@ -14,7 +14,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,11 @@ from wbcjax.settings.fields import (
 
 PATH = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
 EXAMPLE = "'my_lab.convnext:ConvNeXt'"
+Trust = bool | Collection[str]  # in all parts from outside of wbcjax, or in those of some import paths
+
+
+class Untrusted(ConfigError):
+    """A config of somebody else's that would have code from outside of wbcjax run."""
 
 
 def part(path: str, /, **arguments: Any) -> ConfigDict:
@@ -198,13 +203,14 @@ def outside(values: Mapping[str, Any] | ConfigDict) -> dict[str, str]:
     }
 
 
-def check_trusted(values: Mapping[str, Any] | ConfigDict, place: str | Path, trusted: bool) -> None:
-    """Raise ConfigError where the config of `place` would have code imported from outside of wbcjax, unless trusted."""
-    found = [] if trusted else [f"{key} is {path!r}" for key, path in outside(values).items()]
-    if found:
-        raise ConfigError(
+def check_trusted(values: Mapping[str, Any] | ConfigDict, place: str | Path, trust_parts: Trust) -> None:
+    """Raise Untrusted where the config of `place` would have code imported from outside of wbcjax, unless trusted."""
+    trusted = () if isinstance(trust_parts, bool) else trust_parts
+    found = [f"{key} is {path!r}" for key, path in outside(values).items() if path not in trusted]
+    if found and trust_parts is not True:
+        raise Untrusted(
             f"{place} uses parts from outside of wbcjax: {', '.join(found)}: if you trust it, give --trust-parts "
-            "(trust_parts=True in Python)"
+            "(trust_parts=True in Python, --config.init_trust_parts=True for config.init_from)"
         )
 
 

@@ -38,15 +38,17 @@ def evaluate(
     drawn_seed: int | None = None,
     crops: str | None = None,
     out: str | None = None,
+    trust_parts: bool = False,
 ) -> str:
     """Score a run, and return what is to be told of it: tables, and where the rest is written.
 
     `split` None is "test" where the run has such a part, else "val". See `evaluate_run` and `evaluate_classifier` for
     what is scored. The rest is written into `out`, a new or an empty folder, or else into one in the run's
     `evaluation`, of which there is one for each checkpoint and all that was scored; there it replaces what the same
-    call has written before. Raises OSError or ValueError for what cannot be.
+    call has written before. `trust_parts` says whether to run code from outside of wbcjax that the run's config names.
+    Raises OSError or ValueError for what cannot be, Untrusted as `load_config`.
     """
-    config = load_config(workdir)
+    config = load_config(workdir, trust_parts)
     classifies, split = task_of(config) == CLASSIFICATION, split or default_part(dataset_of(config))
     if bool(annotations) != bool(images):
         raise ValueError("--annotations and --images go together")
@@ -61,12 +63,14 @@ def evaluate(
         from wbcjax.evaluate.classification_table import classification_table
         from wbcjax.tasks.classification import evaluate_classifier
 
-        found = evaluate_classifier(workdir, split, checkpoint, place, crops)
+        found = evaluate_classifier(workdir, split, checkpoint, place, crops, trust_parts)
         told = classification_table(found)
     else:
         from wbcjax.tasks.detection import all_tables, evaluate_run
 
-        found = evaluate_run(workdir, split, checkpoint, place, annotations, images, drawn_seed)
+        found = evaluate_run(
+            workdir, split, checkpoint, place, annotations, images, drawn_seed, trust_parts=trust_parts
+        )
         told = all_tables(found)
     places = f"The report is {report_path(workdir, place)}; {run_files.SCORES} and what it rests on are in {place}"
     return f"{found['scored']['sentence']}\n\n{told}\n\n{places}"

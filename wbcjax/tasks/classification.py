@@ -41,7 +41,7 @@ from wbcjax.runs.folder import CLASSIFICATION, check_task, load_config, load_fac
 from wbcjax.runs.initial_weights import starting_weights
 from wbcjax.runs.log import read_log
 from wbcjax.settings.checked import checked
-from wbcjax.settings.parts import completed
+from wbcjax.settings.parts import Trust, completed
 from wbcjax.system import run_files
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, process_share
@@ -110,7 +110,7 @@ def crop_losses(model: Classifier, config: ConfigDict) -> Callable:
 
 
 def evaluate_classifier(
-    workdir: Path, split: str, checkpoint: str, out: Path, crops: str | None = None
+    workdir: Path, split: str, checkpoint: str, out: Path, crops: str | None = None, trust_parts: Trust = False
 ) -> ClassificationScores:
     """Scores of a training run's classifier on a part of its crops, "train", "val" or "test", or on another folder's.
 
@@ -121,10 +121,10 @@ def evaluate_classifier(
     figures confusion, roc, precision_recall and reliability, curves.png of the training, mistakes.png with the crops
     that were mistaken most confidently, and the report, see `report_path`.
     """
-    config, note = load_config(workdir), note_in(load_facts(workdir), workdir)
+    config, note = load_config(workdir, trust_parts), note_in(load_facts(workdir), workdir)
     check_task(config, CLASSIFICATION, workdir)
     trained_on, moved = in_noted_folder(CropSetSettings.from_config(config.dataset), note)
-    model = load_classifier(workdir, checkpoint)
+    model = load_classifier(workdir, checkpoint, trust_parts)
     dataset, scored = trained_on, split if crops is None else out.name
     if crops is not None:
         none = SplitSettings(train_fraction=0.0)

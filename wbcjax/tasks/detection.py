@@ -36,7 +36,7 @@ from wbcjax.runs.data_note import NOTE, in_noted_folder, note_in, refuse_forgott
 from wbcjax.runs.folder import load_config, load_facts, report_path
 from wbcjax.runs.initial_weights import starting_weights
 from wbcjax.settings.checked import checked
-from wbcjax.settings.parts import completed
+from wbcjax.settings.parts import Trust, completed
 from wbcjax.system import run_files
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, process_share
@@ -111,6 +111,8 @@ def evaluate_run(
     annotations: str | None = None,
     images: str | None = None,
     drawn_seed: int | None = None,
+    *,
+    trust_parts: Trust = False,
 ) -> Scores:
     """Scores of a training run's model on a part of its data, "train", "val" or "test", written into the folder `out`.
 
@@ -124,9 +126,9 @@ def evaluate_run(
     whether the fields are drawn ones. Writes scores.json, detections.json (from which the scores can be computed
     again), contact_sheet.png (the worst fields first) and the report, see `report_path`.
     """
-    config, note = load_config(workdir), note_in(load_facts(workdir), workdir)
+    config, note = load_config(workdir, trust_parts), note_in(load_facts(workdir), workdir)
     dataset, moved = in_noted_folder(FieldSetSettings.from_config(config.dataset), note)
-    model = load(workdir, checkpoint)
+    model = load(workdir, checkpoint, trust_parts)
     others = _other_fields(dataset, workdir, annotations, images, drawn_seed)
     scored = out.name if others else split
     if others is not None:

@@ -64,6 +64,7 @@ class DetectionConfig:
     train: TrainSettings
     init_from: str = ""
     init_parts: tuple[Name, ...] = ()
+    init_trust_parts: bool = False
     version: Literal[2] = 2
 
 
@@ -82,4 +83,5 @@ class ClassificationConfig:
     train: TrainSettings
     init_from: str = ""
     init_parts: tuple[Literal["base", "head"], ...] = ()
+    init_trust_parts: bool = False
     version: Literal[2] = 2

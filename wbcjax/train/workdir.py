@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from wbcjax.settings.older_runs import upgrade
+from wbcjax.settings.parts import outside
 from wbcjax.system.run_files import CONFIG
 
 # What the weights of a run mean: with another order of the classes, say, every row of the heads is another class.
@@ -54,7 +55,9 @@ def settle_config(
     now = json.loads(config_json(config))
     changes = {}
     if started and path.exists():
-        before, now = (json.loads(json.dumps(complete(upgrade(values)))) for values in (_read(path), now))
+        before, now = upgrade(_read(path)), _plain_json(complete(upgrade(now)))
+        if set(outside(before).values()) <= set(outside(now).values()):  # else code that nobody has named would be run
+            before = _plain_json(complete(before))
         changes = _differences(before, now)
         if changes and not allow_change:
             raise ConfigChanged(
@@ -87,6 +90,11 @@ def _is_of_weights(key: str) -> bool:
 def config_json(config: ConfigDict) -> str:
     """The config as JSON, keys sorted; tuples become lists."""
     return json.dumps(config.to_dict(), indent=2, sort_keys=True, default=_plain)
+
+
+def _plain_json(config: dict[str, Any]) -> dict[str, Any]:
+    """As JSON has it: tuples are lists."""
+    return json.loads(json.dumps(config))
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,10 @@ IMAGES = flags.DEFINE_string("images", None, "and their image folder")
 DRAWN_SEED = flags.DEFINE_integer("drawn_seed", None, "score on other drawn fields, as many, from this seed on")
 CROPS = flags.DEFINE_string("crops", None, "score on all crops of another folder of class folders")
 CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "weights to score")
+TRUST_PARTS = flags.DEFINE_bool(
+    "trust_parts", False, "run the code from outside of wbcjax that the run's config names: that of whom you trust"
+)
+flags.DEFINE_alias("trust-parts", "trust_parts")
 OUT = flags.DEFINE_string("out", None, "folder for what is written, new or empty (default: in the run's folder)")
 
 
@@ -32,9 +36,10 @@ def run() -> None:
     runtime.quiet_libraries()
     heap.tune_malloc()
     other = {"annotations": ANNOTATIONS.value, "images": IMAGES.value, "crops": CROPS.value, "out": OUT.value}
+    more = {"drawn_seed": DRAWN_SEED.value, "trust_parts": TRUST_PARTS.value}
     try:
         runtime.use_compilation_cache()
-        tables = evaluate(Path(WORKDIR.value), SPLIT.value, CHECKPOINT.value, drawn_seed=DRAWN_SEED.value, **other)
+        tables = evaluate(Path(WORKDIR.value), SPLIT.value, CHECKPOINT.value, **other, **more)
     except (OSError, ValueError) as error:
         sys.exit(f"evaluate.py: {told(error)}")
     sys.stdout.write(f"{tables}\n")

@@ -178,7 +178,7 @@ def _evaluate(method: str, run: Path, part: str) -> dict[str, Any]:
     """What `contrast_tables` takes of a trained run. Raises Interrupted when a signal broke the evaluation off."""
     log.info("%s: evaluating %s", method, run)
     with breakable():
-        evaluate_run(run, part, CHECKPOINT, _scores(run, part).parent)
+        evaluate_run(run, part, CHECKPOINT, _scores(run, part).parent, trust_parts=True)
     scores, stop = _read_json(_scores(run, part)), _stop(run)
     assert stop is not None
     return {

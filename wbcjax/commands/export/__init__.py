@@ -4,12 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from wbcjax.commands.arguments import add_trust
+
 
 def add(commands: argparse._SubParsersAction) -> None:
     export = commands.add_parser("export", help="write a trained model as files that need neither run nor wbcjax")
     export.add_argument("workdir", type=Path, help="folder of a training run, such as runs/demo")
     export.add_argument("--out", type=Path, required=True, help="a new folder, or a file X.stablehlo in one")
     export.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="(default: best)")
+    add_trust(export)
     export.set_defaults(run=_export)
 
 
@@ -18,5 +21,5 @@ def _export(options: argparse.Namespace) -> None:
     from wbcjax.system import runtime
 
     runtime.use_cpu()  # whose form of the network serves accelerators too, not the other way round
-    for path in export_run(options.workdir, options.out, options.checkpoint):
+    for path in export_run(options.workdir, options.out, options.checkpoint, options.trust_parts):
         sys.stdout.write(f"{path}, {path.stat().st_size / 1e6:.3g} MB\n")

@@ -18,6 +18,7 @@ from wbcjax.runs.folder import CLASSIFICATION, evaluation_folder, load_config, l
 from wbcjax.runs.initial_weights import settings_of
 from wbcjax.runs.model_file import PARAMETERS, write_model_file
 from wbcjax.runs.stablehlo import PLATFORMS, Input, Network, serialise
+from wbcjax.settings.parts import Trust
 from wbcjax.system.files import write_atomically
 from wbcjax.system.places import check_writable
 from wbcjax.system.run_files import SCORES
@@ -38,7 +39,7 @@ class Exported(NamedTuple):
     card: Path
 
 
-def export_run(workdir: Path, out: Path, which: str = "best") -> Exported:
+def export_run(workdir: Path, out: Path, which: str = "best", trust_parts: Trust = False) -> Exported:
     """Write the model of a training run, with its best or latest weights, as three files side by side:
 
     - X.stablehlo: network, weights and settings: what `wbcjax.load`, `load_classifier` and `wbcjax predict` take in
@@ -50,13 +51,13 @@ def export_run(workdir: Path, out: Path, which: str = "best") -> Exported:
     is in it twice: as it is fast on CPUs, and for accelerators.
 
     Raises FileNotFoundError without a run or checkpoint; ValueError when one of the files is there already, for weights
-    that are not finite, and for a damaged run.
+    that are not finite, and for a damaged run; Untrusted as `load_config`.
     """
     workdir, places = Path(workdir), _places(Path(out))
     if existing := [path for path in places if path.exists()]:
         raise ValueError(f"{existing[0]} is there already: choose another folder for --out, or remove it")
     check_writable(places.model.parent)
-    config, evaluation = load_config(workdir), _evaluation(workdir, which)
+    config, evaluation = load_config(workdir, trust_parts), _evaluation(workdir, which)
     facts = {name: fact for name, fact in load_facts(workdir).items() if name != NOTE}  # nobody's file names
     variables, step = load_variables(workdir, which)
     weights = {name: as_written(array) for name, array in flatten_dict(variables, sep="/").items()}

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wbcjax.commands.arguments import add_max_pixels, pixel_size, scale, score
+from wbcjax.commands.arguments import add_max_pixels, add_trust, pixel_size, scale, score
 from wbcjax.commands.telling import count, exit_for_failed
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "says that the magnification is another)",
     )
     add_max_pixels(predict, default=None)
+    add_trust(predict)
     predict.set_defaults(run=_predict)
 
 
@@ -49,12 +50,15 @@ def _predict(options: argparse.Namespace) -> None:
 
     heap.tune_malloc()
     runtime.use_compilation_cache()
-    config = load_config(options.workdir)
-    model = load(options.workdir, options.checkpoint)
+    config = load_config(options.workdir, options.trust_parts)
+    model = load(options.workdir, options.checkpoint, options.trust_parts)
     dataset = FieldSetSettings.from_config(config.dataset)
     if options.scale is not None:
         model.scales = (options.scale, options.scale)
     min_score = config.evaluate.score_threshold if options.min_score is None else options.min_score
+    classifier = None
+    if options.classifier:
+        classifier = load_classifier(options.classifier, options.checkpoint, options.trust_parts)
     outcome = predict_folder(
         model,
         options.images,
@@ -62,7 +66,7 @@ def _predict(options: argparse.Namespace) -> None:
         min_score,
         dataset.class_attribute,
         _pixel_size_of(options, dataset.pixel_size),
-        load_classifier(options.classifier, options.checkpoint) if options.classifier else None,
+        classifier,
         options.max_pixels or dataset.max_pixels,
     )
     if outcome.searched:

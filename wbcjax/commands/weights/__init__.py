@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from wbcjax.commands.arguments import add_trust
+
 
 def add(commands: argparse._SubParsersAction) -> None:
     weights = commands.add_parser("weights", help="look at trained weights, and make files to start from of them")
@@ -11,6 +13,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     show = actions.add_parser("show", help="tell whose weights a file has, and what config.model they need")
     show.add_argument("file", type=Path, help="a weights file of torch, Keras, detectron2 or ours")
     show.add_argument("--all", action="store_true", help="list every array, not the first alone")
+    add_trust(show)
     show.set_defaults(run=_show_weights)
     convert = actions.add_parser("convert", help="write the weights of a file or of a run as a file of ours")
     convert.add_argument("source", type=Path, help="a weights file, or the folder of a training run: its best weights")
@@ -19,13 +22,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     convert.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="(default: float32)")
     convert.add_argument("--parts", nargs="+", default=(), help="of the model: backbone fpn, say (default: all)")
+    add_trust(convert)
     convert.set_defaults(run=_convert_weights)
 
 
 def _show_weights(options: argparse.Namespace) -> None:
     from wbcjax.commands.weights.files import show
 
-    sys.stdout.write(f"{show(options.file, options.all)}\n")
+    sys.stdout.write(f"{show(options.file, options.all, options.trust_parts)}\n")
 
 
 def _convert_weights(options: argparse.Namespace) -> None:
@@ -33,4 +37,5 @@ def _convert_weights(options: argparse.Namespace) -> None:
     from wbcjax.system import runtime
 
     runtime.quiet_libraries()
-    sys.stdout.write(f"{convert_weights(options.source, options.out, options.dtype, options.parts)}\n")
+    told = convert_weights(options.source, options.out, options.dtype, options.parts, options.trust_parts)
+    sys.stdout.write(f"{told}\n")

@@ -13,6 +13,7 @@ from jaxtyping import Shaped
 from wbcjax.report.tables import Table, printable, table_text
 from wbcjax.runs.folder import load_config
 from wbcjax.runs.initial_weights import settings_of
+from wbcjax.settings.parts import Trust
 from wbcjax.system.places import check_writable
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.weights.convert import Converted, convert
@@ -27,7 +28,7 @@ SHOWN = 20  # arrays, and characters of a note times five
 Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
 
 
-def show(path: Path, every: bool = False) -> str:
+def show(path: Path, every: bool = False, trust_parts: Trust = False) -> str:
     """What a weights file holds, in lines: whose weights, the settings they need, and the first or `every` array.
 
     Weights that are not known here, or not whole, are shown with the reason. Raises OSError and ValueError as
@@ -37,7 +38,7 @@ def show(path: Path, every: bool = False) -> str:
         raise ValueError(f"{path} is a folder; give a weights file, or convert the run that it is of to one")
     file = read_weights(path)
     try:
-        use = _converted(file).text()
+        use = _converted(file, trust_parts).text()
     except ValueError as error:
         use = f"of no use here: {error}"
     lines = [f"{path}: {file.kind}, {path.stat().st_size / 1e6:.3g} MB", _count(file.arrays)]
@@ -47,14 +48,18 @@ def show(path: Path, every: bool = False) -> str:
 
 
 def convert_weights(
-    place: Path, out: Path, dtype: Literal["float32", "bfloat16"] = "float32", parts: Sequence[str] = ()
+    place: Path,
+    out: Path,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    parts: Sequence[str] = (),
+    trust_parts: Trust = False,
 ) -> str:
     """Write the weights of a file, or the best of the run in a folder, to a file that `config.init_from` takes.
 
     Its arrays have our paths for names; its metadata has the settings that the weights were trained with, where they
     are from, and a run's classes. Of the model it has these `parts` (`backbone`, `fpn`, ...), all where none are named.
     Returns what was written, in lines. Raises OSError; ValueError as `read_weights` and `convert`, for an unknown part,
-    when `out` is there already, and when its name has another ending.
+    when `out` is there already, and when its name has another ending; Untrusted as `load_config`.
     """
     if out.suffix != SUFFIX:
         raise ValueError(f"{out}: the name of the file to write must end in {SUFFIX}")
@@ -62,7 +67,7 @@ def convert_weights(
         raise ValueError(f"{out} is there already; give another name")
     check_writable(out.parent)
     try:
-        converted, origin = _of_run(place) if place.is_dir() else _of_file(place)
+        converted, origin = _of_run(place, trust_parts) if place.is_dir() else _of_file(place, trust_parts)
     except ValueError as error:
         raise ValueError(str(error) if str(error).startswith(str(place)) else f"{place}: {error}") from error
     arrays = _of_parts(converted.arrays, parts)
@@ -72,21 +77,22 @@ def convert_weights(
     return "\n".join(map(printable, [*converted.text().splitlines(), written]))
 
 
-def _converted(file: WeightsFile) -> Converted:
-    converted = convert(file.arrays, noted_settings(file.metadata) if TRAINED_WITH in file.metadata else None)
+def _converted(file: WeightsFile, trust_parts: Trust) -> Converted:
+    trained_with = noted_settings(file.metadata, trust_parts) if TRAINED_WITH in file.metadata else None
+    converted = convert(file.arrays, trained_with)
     return converted._replace(report=converted.report._replace(entry=file.metadata.get(ENTRY, "")))
 
 
-def _of_file(path: Path) -> tuple[Converted, dict[str, str]]:
+def _of_file(path: Path, trust_parts: Trust) -> tuple[Converted, dict[str, str]]:
     file = read_weights(path)
-    converted = _converted(file)
+    converted = _converted(file, trust_parts)
     if TRAINED_WITH in file.metadata:
         return converted, file.metadata
     return converted, {"origin": f"weights of {converted.report.source}, from {path.name}"}
 
 
-def _of_run(workdir: Path) -> tuple[Converted, dict[str, str]]:
-    config = load_config(workdir)
+def _of_run(workdir: Path, trust_parts: Trust) -> tuple[Converted, dict[str, str]]:
+    config = load_config(workdir, trust_parts)
     variables, step = load_variables(workdir)
     arrays: dict[str, Any] = flatten_dict(variables, sep="/")
     converted = convert(arrays, settings_of(config))
