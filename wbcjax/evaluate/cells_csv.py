@@ -13,6 +13,7 @@
 - in_cell, nuclei, nc_ratio, nucleus_share, where a class is called nucleus: of a nucleus, the number of its cell; of
   other cells, how many nuclei they have, the area of these over that of the cytoplasm (inf: there is none), and over
   that of the cell. Empty where there is nothing to tell
+- a column for each further head of the network, by its name: what it says of the cell; of several numbers NAME_1, ...
 
 Lengths and areas are in pixels where the name does not say micrometres (um).
 """
@@ -39,12 +40,17 @@ NUCLEAR = ("in_cell", "nuclei", "nc_ratio", "nucleus_share")
 Row = dict[str, Any]  # by column; one that is absent is left empty
 
 
-def columns(classes: Sequence[str], pixel_size: float, named: bool = False) -> tuple[str, ...]:
-    """The columns of the table of a model with these classes, and of a classifier's too; see this module's text."""
+def columns(
+    classes: Sequence[str], pixel_size: float, named: bool = False, said: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """The columns of the table of a model with these classes, and of a classifier's too; see this module's text.
+
+    said: those of further heads.
+    """
     described = (name for name in Morphology._fields if name not in FOUND and (pixel_size or name not in MICROMETRES))
     second = RUNNER_UP if len(cell_labels(classes)) > 1 else ()
     nuclear = NUCLEAR if nucleus_label(classes) else ()
-    return (*FOUND, *second, *(NAMED if named else ()), *described, *nuclear)
+    return (*FOUND, *second, *(NAMED if named else ()), *described, *nuclear, *said)
 
 
 def cell_rows(
@@ -59,7 +65,8 @@ def cell_rows(
     for index, rle in enumerate(cells.rles):
         described = morphology(rle, image, pixel_size, white)._asdict()
         known = {name: _text(value) for name, value in described.items() if value is not None}
-        rows.append(_found(cells, index, classes) | known)
+        said = {name: _text(float(values[index])) for name, values in cells.said.items()}
+        rows.append(_found(cells, index, classes) | known | said)
     if nucleus_label(classes):
         _add_nuclei(rows, cells, classes)
     return rows
@@ -78,10 +85,12 @@ def add_names(rows: Sequence[Row], named: FieldDetections, classes: Sequence[str
         row |= {"named": classes[label - 1], "probability": f"{score:.4f}"}
 
 
-def cells_csv(rows: Iterable[Row], classes: Sequence[str], pixel_size: float, named: bool = False) -> bytes:
+def cells_csv(
+    rows: Iterable[Row], classes: Sequence[str], pixel_size: float, named: bool = False, said: Iterable[str] = ()
+) -> bytes:
     """The whole table as a file's bytes; `classes` and `pixel_size` as its rows were made with."""
     table = io.StringIO()
-    writer = csv.DictWriter(table, columns(classes, pixel_size, named), lineterminator="\n")
+    writer = csv.DictWriter(table, columns(classes, pixel_size, named, said), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return table.getvalue().encode()

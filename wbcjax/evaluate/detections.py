@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,17 +53,23 @@ class FieldDetections:
     labels: Int[np.ndarray, " d"]  # 1..C
     scores: Float[np.ndarray, " d"]
     rles: list[Any]
+    # What further heads say of each, by column of cells.csv.
+    said: dict[str, Float[np.ndarray, " d"]] = dataclass_field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
-        _check(self, {"boxes": self.boxes, "labels": self.labels, "scores": self.scores, "rles": self.rles})
+        parts = {"boxes": self.boxes, "labels": self.labels, "scores": self.scores, "rles": self.rles}
+        _check(self, parts | self.said)
         if not (np.isfinite(self.scores).all() and np.isfinite(self.boxes).all()):
             raise ValueError(f"{self.name}: a detection's score or box is not finite; has the training diverged?")
+        if wrong := [name for name, values in self.said.items() if not np.isfinite(values).all()]:
+            raise ValueError(f"{self.name}: what {wrong[0]} says of a cell is not finite; has the training diverged?")
 
     def select(self, rows: Int[np.ndarray, " k"]) -> "FieldDetections":
         """The detections of these rows alone, in this order."""
         rles = [self.rles[row] for row in rows]
         boxes, labels, scores = self.boxes[rows], self.labels[rows], self.scores[rows]
-        return FieldDetections(self.name, self.height, self.width, boxes, labels, scores, rles)
+        said = {name: values[rows] for name, values in self.said.items()}
+        return FieldDetections(self.name, self.height, self.width, boxes, labels, scores, rles, said=said)
 
 
 def annotate(name: str, height: int, width: int, cells: Sequence[Cell]) -> FieldAnnotations:
@@ -108,8 +115,9 @@ def save(
     """Write annotations and detections of a set as one JSON file, in COCO's terms.
 
     `images`, `categories` and `annotations` are a COCO ground truth; `detections` is a COCO result list. An annotation
-    of a cell whose box alone is known has `"outlined": false`, and the filled box for its mask. The file is replaced at
-    once: an interrupted save leaves the previous file whole. Raises as `check_pairs` does.
+    of a cell whose box alone is known has `"outlined": false`, and the filled box for its mask; a detection has "said",
+    what further heads say of it, if there are any. The file is replaced at once: an interrupted save leaves the
+    previous file whole. Raises as `check_pairs` does.
     """
     check_pairs(annotations, detections)
     data = _fields(classes, annotations) | {
@@ -159,6 +167,7 @@ def load(path: Path) -> tuple[tuple[str, ...], list[FieldAnnotations], list[Fiel
                 *_common(image, found[image["id"]]),
                 scores=np.array([entry["score"] for entry in found[image["id"]]], np.float32),
                 rles=[entry["segmentation"] for entry in found[image["id"]]],
+                said=_said(found[image["id"]]),
             )
             for image in data["images"]
         ]
@@ -206,7 +215,18 @@ def _fields(classes: Sequence[str], fields: Sequence[FieldAnnotations] | Sequenc
 
 
 def _results(detections: Sequence[FieldDetections]) -> list[dict[str, Any]]:
-    return [_entry(field, image, row) | {"score": float(field.scores[row])} for image, field, row in _rows(detections)]
+    return [
+        _entry(field, image, row)
+        | {"score": float(field.scores[row])}
+        | ({"said": {name: float(values[row]) for name, values in field.said.items()}} if field.said else {})
+        for image, field, row in _rows(detections)
+    ]
+
+
+def _said(entries: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """What `_results` wrote of further heads."""
+    names = entries[0].get("said", ()) if entries else ()
+    return {name: np.array([entry["said"][name] for entry in entries], np.float32) for name in names}
 
 
 def _rows(fields: Sequence[Field]) -> Iterator[tuple[int, Field, int]]:

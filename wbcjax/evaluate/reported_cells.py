@@ -35,6 +35,9 @@ class ReportedCells(FieldDetections):
         return [(classes[int(label) - 1], float(score)) if label else None for label, score in pairs]
 
 
+_PARTS = ("name", "height", "width", "boxes", "labels", "scores", "rles", "said")
+
+
 def reported_cells(found: FieldDetections, min_score: float, classes: Sequence[str]) -> ReportedCells:
     """The cells of a field that score at least `min_score`; those below may still come second.
 
@@ -45,7 +48,7 @@ def reported_cells(found: FieldDetections, min_score: float, classes: Sequence[s
     rows, seconds = rows[confident], seconds[confident]
     cells, known = found.select(rows), seconds >= 0
     return ReportedCells(
-        **{part: getattr(cells, part) for part in ("name", "height", "width", "boxes", "labels", "scores", "rles")},
+        **{part: getattr(cells, part) for part in _PARTS},
         runner_up=np.where(known, np.append(found.labels, 0)[seconds], 0),
         runner_up_scores=np.where(known, np.append(found.scores, 0)[seconds], 0),
     )

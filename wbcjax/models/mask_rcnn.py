@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from wbcjax.batch import Batch
 from wbcjax.models.backbone import Trains, given, nothing_trains
-from wbcjax.models.rois import Cells
+from wbcjax.models.rois import Cells, Found, Pool
 from wbcjax.models.rpn import RpnOutputs
 from wbcjax.models.settings import MaskRCNNSettings, from_dict
 from wbcjax.ops.cpu import on_cpu
@@ -29,7 +29,7 @@ class Detections(NamedTuple):
     valid: Bool[Array, "n d"]
     # Which of `wbcjax.models.limits.LIMITS` each image fills; None of a model that was exported before it told.
     full: Bool[Array, "n 4"] | None = None
-    said: dict[str, Array] | None = None  # by further heads, of each cell (n, d, ...)
+    said: dict[str, Array] | None = None  # by further heads, of each cell: (n, d) or (n, d, k)
 
 
 class MaskRCNN(nn.Module):
@@ -75,7 +75,7 @@ class MaskRCNN(nn.Module):
             masks=self.mask_head.detect(pool, found),
             valid=found.valid,
             full=jnp.stack([*self.rpn.full(said, scores), found.crowded, found.valid.all(axis=1)], axis=1),
-            said={name: getattr(self, name).detect(pool, found) for name in self.settings.heads} or None,
+            said={name: self._said(name, pool, found) for name in self.settings.heads} or None,
         )
 
     def losses(
@@ -154,6 +154,16 @@ class MaskRCNN(nn.Module):
             return roi_align(used, rois, level, canvas, bins, s.sampling_ratio, s.convention, self.cpu)
 
         return jax.vmap(pool_image)(used, rois)
+
+    def _said(self, name: str, pool: Pool, found: Found) -> Float[Array, "n d *k"]:
+        """What one of the further heads says of each cell. Raises ValueError for anything but numbers of each."""
+        said = getattr(self, name).detect(pool, found)
+        if said.ndim > 3 or said.shape[:2] != found.labels.shape:
+            raise ValueError(
+                f"config.model.heads.{name} detects {said.shape} of {found.labels.shape} cells: give a number of each, "
+                "(n, d), or k of them, (n, d, k)"
+            )
+        return said
 
     def _frame(self) -> Float[Array, "4"]:
         """What takes pixel boxes into the network's own frame: Matterport's x2 and y2 are one pixel less."""

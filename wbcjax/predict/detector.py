@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import grain
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
 from wbcjax.enhance import METHODS
@@ -188,7 +188,9 @@ class Predictor:
         x1, y1, x2, y2 = piece.view
         boxes = np.asarray(found.boxes[row])[real] / np.float32(piece.scale) + np.array([x1, y1, x1, y1], np.float32)
         boxes = np.minimum(boxes, np.array([x2, y2, x2, y2], np.float32))
-        return paste_detections(piece.name, piece.height, piece.width, boxes, labels, scores, masks, self.library)
+        pasted = paste_detections(piece.name, piece.height, piece.width, boxes, labels, scores, masks, self.library)
+        said = {name: np.asarray(values[row], np.float32)[real] for name, values in (found.said or {}).items()}
+        return replace(pasted, said=_columns(said))
 
 
 def ahead(items: Iterable[Item], most: int = AHEAD) -> Generator[Item, None, None]:
@@ -199,6 +201,15 @@ def ahead(items: Iterable[Item], most: int = AHEAD) -> Generator[Item, None, Non
         while (item := waiting.popleft().result()) is not end:
             waiting.append(thread.submit(next, iterator, end))
             yield item
+
+
+def _columns(said: Mapping[str, Float[np.ndarray, "d ..."]]) -> dict[str, Float[np.ndarray, " d"]]:
+    """What further heads say of each cell, by column of cells.csv: NAME, or of several numbers NAME_1, NAME_2, ..."""
+    columns = {}
+    for name, values in said.items():
+        numbered = {f"{name}_{number}": column for number, column in enumerate(values.T, start=1)}
+        columns |= {name: values} if values.ndim == 1 else numbered
+    return columns
 
 
 def _full(found: Detections, row: int) -> list[str]:

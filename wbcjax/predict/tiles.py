@@ -42,7 +42,8 @@ def merge(found: Sequence[FieldDetections], views: Sequence[View], margin: float
     - Of a cell that several tiles see whole, the surest detection of each class stays.
     - A cut view of a cell that another tile sees whole is dropped, whatever its class, where the whole view holds most
       of it.
-    - Cut views of a cell that no tile sees whole are united; class and score are those of the surest.
+    - Cut views of a cell that no tile sees whole are united; class, score and what further heads say are those of the
+      surest.
 
     A view with less than `COMPARABLE` of a cell's score changes nothing of it: where most of the view lies in the cell
     it is dropped, and elsewhere it is a cell by itself. So what is found at a low score never hides, cuts or alters
@@ -141,6 +142,7 @@ def _together(found: Sequence[FieldDetections]) -> FieldDetections:
         labels=np.concatenate([one.labels for one in found]),
         scores=np.concatenate([one.scores for one in found]),
         rles=[rle for one in found for rle in one.rles],
+        said={name: np.concatenate([one.said[name] for one in found]) for name in found[0].said},
     )
 
 

@@ -206,7 +206,7 @@ def _write_lists(
     write_results(out / "predictions.json", classes, [image.found for image in searched])
     rows = [row for image in searched for row in image.rows]
     named = any(image.named for image in searched)
-    write_atomically(out / "cells.csv", cells_csv(rows, classes, pixel_size, named))
+    write_atomically(out / "cells.csv", cells_csv(rows, classes, pixel_size, named, searched[0].found.said))
     fields = [_as_field(image.cells, image.path) for image in searched]
     scores = [image.cells.scores.tolist() for image in searched]
     seconds = [image.cells.runners_up(classes) for image in searched]
