@@ -297,7 +297,7 @@ def test_all_that_is_wrong_is_told_at_once_a_line_each(refused):
     said = refused("train", DEMO, *wrong).strip().splitlines()
     assert said[0] == f"train.py: {DEMO}: 3 problems"
     keys = [line.partition("config.")[2].partition(" ")[0] for line in said[1:]]
-    assert keys == ["seed", "model.detection.nms_iou", "train.batch_size"]
+    assert keys == ["seed", "train.batch_size", "model.detection.nms_iou"]
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from wbcjax.commands.command_line import OVERRIDE
-from wbcjax.runs.folder import DETECTION
 from wbcjax.settings.checked import ConfigError, read_text, unknown
 from wbcjax.settings.fields import Field, field_at, is_group, is_part
 from wbcjax.settings.parts import completed, default_values, rule_of
-from wbcjax.tasks.checks import KINDS, check_config, listed
+from wbcjax.tasks.checks import check_config, listed
+from wbcjax.tasks.choose import experiment_class
+from wbcjax.tasks.experiment import ExperimentSettings
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -30,11 +31,11 @@ def load_config_file(file: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """
     config = _from_file(file)
     config.unlock()
-    found = [problem for override in sorted(overrides, key=_depth_of_part) for problem in _apply(override, config)]
+    found = [problem for override in sorted(overrides, key=_order) for problem in _apply(override, config)]
     if found:
         raise ConfigError(listed(file, list(dict.fromkeys(found))))
     check_config(config, file)
-    return ConfigDict(completed(KINDS[config.task], config.to_dict())).lock()
+    return ConfigDict(completed(experiment_class(config).Settings, config.to_dict())).lock()
 
 
 def _from_file(file: str) -> ConfigDict:
@@ -90,11 +91,11 @@ def _told(error: Exception, path: str) -> str:
     return f"{path}, line {lines[-1]}: {type(error).__name__}: {words}"
 
 
-def _depth_of_part(override: str) -> int:
-    """What to sort by for that parts are named before their arguments, and the outer ones first."""
+def _order(override: str) -> int:
+    """What to sort by for that the task is named first, then the outer parts, the inner ones, and their arguments."""
     found = OVERRIDE.fullmatch(override)
     names = found["key"].split(".") if found else []
-    return len(names) if names[-1:] == ["part"] else sys.maxsize
+    return len(names) if names[-1:] == ["part"] or names == ["task"] else sys.maxsize
 
 
 def _apply(override: str, config: ConfigDict) -> list[str]:
@@ -103,9 +104,10 @@ def _apply(override: str, config: ConfigDict) -> list[str]:
     if not found:
         return [f"unrecognized arguments: {override}; settings are given as --config.a.b=c"]
     *sections, name = found["key"].split(".")
-    key, kind = f"config.{found['key']}", KINDS.get(config.get("task", DETECTION), KINDS[DETECTION])
+    key = f"config.{found['key']}"
     text = found["value"] if found["value"] is not None else str(not found["no"])
     try:
+        kind = ExperimentSettings if key == "config.task" else experiment_class(config).Settings
         group = _group(config, sections, kind)
         parent = field_at(kind, sections, config)
         if name == "part" and found["value"] is not None:

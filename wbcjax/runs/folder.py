@@ -60,15 +60,8 @@ def load_facts(place: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: no notes ({error!r}); restore the file, or delete it to do without") from error
 
 
-def task_of(config: ConfigDict) -> str:
-    """DETECTION or CLASSIFICATION. Raises ValueError for anything else."""
-    task = config.get("task", DETECTION)  # runs from before there was a choice have none
-    if task not in (DETECTION, CLASSIFICATION):
-        raise ValueError(f"config.task is {task!r}; give {DETECTION!r} or {CLASSIFICATION!r}")
-    return task
-
-
 def check_task(config: ConfigDict, task: str, place: str | Path) -> None:
     """Raise ValueError unless the run in the folder, or of the exported model, `place` is one of `task`."""
-    if task_of(config) != task:
-        raise ValueError(f"{place} is a run of {task_of(config)}; give one of {task}")
+    found = config.get("task", DETECTION)  # runs from before there was a choice have none
+    if found != task:
+        raise ValueError(f"{place} is a run of {found}; give one of {task}")

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from wbcjax.models.backbone import STEM
 from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings, from_dict
-from wbcjax.runs.folder import CLASSIFICATION, load_config, task_of
+from wbcjax.runs.folder import CLASSIFICATION, DETECTION, load_config
 from wbcjax.settings.parts import Trust, outside
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.layers import Layers
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 Variables = dict[str, Any]
 Settings = MaskRCNNSettings | EfficientNetSettings
+_MODELS = {DETECTION: MaskRCNNSettings, CLASSIFICATION: EfficientNetSettings}  # whose weights another run can take over
 
 
 class UnusableWeights(ValueError):
@@ -139,6 +140,10 @@ def _classes(place: Path, trust_parts: Trust) -> list[str]:
 
 
 def settings_of(config: ConfigDict) -> Settings:
-    """The settings of the model of a whole experiment's `config`."""
-    kind = EfficientNetSettings if task_of(config) == CLASSIFICATION else MaskRCNNSettings
-    return from_dict(kind, config.model.to_dict())
+    """The settings of the model of a whole experiment's `config`. Raises ValueError for a task of others."""
+    task = config.get("task", DETECTION)  # runs from before there was a choice have none
+    if task not in _MODELS:
+        raise ValueError(
+            f"config.task is {task!r}, of whose model nothing is known: give a run of {' or '.join(_MODELS)}"
+        )
+    return from_dict(_MODELS[task], config.model.to_dict())

@@ -1,15 +1,41 @@
-"""Training and evaluation of the task that a config asks for; what it runs on is imported when it is known."""
+"""The experiment that a config asks for; what it runs on is imported when it is known."""
 
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from wbcjax.runs.folder import CLASSIFICATION, evaluation_folder, load_config, report_path, task_of
+from wbcjax.runs.folder import CLASSIFICATION, DETECTION, evaluation_folder, load_config, report_path
+from wbcjax.settings.checked import ConfigError
+from wbcjax.settings.parts import imported
 from wbcjax.system import run_files
-from wbcjax.system.places import check_out, check_writable, name_of
-from wbcjax.tasks.scored_part import default_part
-from wbcjax.tasks.settings import dataset_of
+from wbcjax.system.places import check_out, check_writable
+from wbcjax.tasks.experiment import Experiment, ExperimentSettings, Scored
 from wbcjax.train.task import Task
+
+EXPERIMENTS = {  # short names of `config.task`, and the classes that they stand for
+    DETECTION: "wbcjax.tasks.detection:Detection",
+    CLASSIFICATION: "wbcjax.tasks.classification:Classification",
+}
+
+
+def experiment_class(config: ConfigDict) -> type[Experiment]:
+    """The class that `config.task` names, by a short name or a path. Raises ConfigError for what is none."""
+    named = config.get("task", DETECTION)  # runs from before there was a choice have none
+    is_this, path = f"config.task is {named!r}", EXPERIMENTS.get(named, named) if isinstance(named, str) else ""
+    if ":" not in path:
+        raise ConfigError(f"{is_this}: give one of {', '.join(map(repr, EXPERIMENTS))}, or a path module:Class")
+    found = imported(path, is_this)
+    if not isinstance(found, type) or not issubclass(found, Experiment):
+        raise ConfigError(f"{is_this}, no wbcjax.tasks.experiment.Experiment: name a class that derives from it")
+    settings = getattr(found, "Settings", None)
+    if not isinstance(settings, type) or not issubclass(settings, ExperimentSettings):
+        raise ConfigError(f"{is_this}, which has no Settings: give it a dataclass that derives from ExperimentSettings")
+    return found
+
+
+def experiment_of(config: ConfigDict) -> Experiment:
+    """The experiment that a whole config describes. Raises ConfigError for settings that cannot be."""
+    return experiment_class(config)(config)
 
 
 def make_task(config: ConfigDict, workdir: Path | None = None) -> Task:
@@ -19,13 +45,7 @@ def make_task(config: ConfigDict, workdir: Path | None = None) -> Task:
 
     Raises OSError or ValueError for settings or data that cannot be used.
     """
-    if task_of(config) == CLASSIFICATION:
-        from wbcjax.tasks.classification import classification_task
-
-        return classification_task(config, workdir)
-    from wbcjax.tasks.detection import detection_task
-
-    return detection_task(config, workdir)
+    return experiment_of(config).task(workdir)
 
 
 def evaluate(
@@ -48,32 +68,14 @@ def evaluate(
     call has written before. `trust_parts` says whether to run code from outside of wbcjax that the run's config names.
     Raises OSError or ValueError for what cannot be, Untrusted as `load_config`.
     """
-    config = load_config(workdir, trust_parts)
-    classifies, split = task_of(config) == CLASSIFICATION, split or default_part(dataset_of(config))
-    if bool(annotations) != bool(images):
-        raise ValueError("--annotations and --images go together")
-    if classifies and (annotations or drawn_seed is not None):
-        raise ValueError(f"{workdir} is a run of classification: score it on other crops, by --crops")
-    if crops and not classifies:
-        raise ValueError(f"{workdir} is a run of detection: score it on other fields, by --annotations and --images")
-    scored = _name_of_scored(split, annotations, images, drawn_seed, crops)
-    place = Path(out) if out else evaluation_folder(workdir, scored, checkpoint)
+    experiment = experiment_of(load_config(workdir, trust_parts))
+    scored = Scored(split or experiment.part_to_score(), annotations, images, drawn_seed, crops)
+    experiment.check_scored(scored, workdir)
+    place = Path(out) if out else evaluation_folder(workdir, scored.name, checkpoint)
     _check_place(place, workdir, given=bool(out))
-    if classifies:
-        from wbcjax.evaluate.classification_table import classification_table
-        from wbcjax.tasks.classification import evaluate_classifier
-
-        found = evaluate_classifier(workdir, split, checkpoint, place, crops, trust_parts)
-        told = classification_table(found)
-    else:
-        from wbcjax.tasks.detection import all_tables, evaluate_run
-
-        found = evaluate_run(
-            workdir, split, checkpoint, place, annotations, images, drawn_seed, trust_parts=trust_parts
-        )
-        told = all_tables(found)
-    places = f"The report is {report_path(workdir, place)}; {run_files.SCORES} and what it rests on are in {place}"
-    return f"{found['scored']['sentence']}\n\n{told}\n\n{places}"
+    told, report = experiment.evaluate(workdir, checkpoint, scored, place), report_path(workdir, place)
+    page = f"The report is {report}; " if report.is_file() else ""
+    return f"{told}\n\n{page}{run_files.SCORES} and what it rests on are in {place}"
 
 
 def _check_place(place: Path, workdir: Path, given: bool) -> None:
@@ -89,14 +91,3 @@ def _check_place(place: Path, workdir: Path, given: bool) -> None:
         raise ValueError(
             f"{error.filename}: results cannot be written there ({error.strerror}): give another folder by --out"
         ) from error
-
-
-def _name_of_scored(
-    split: str, annotations: str | None, images: str | None, drawn_seed: int | None, crops: str | None
-) -> str:
-    """What is scored, as the name of a folder, which no other data have."""
-    if drawn_seed is not None:
-        return f"drawn_{drawn_seed}"
-    if others := [place for place in (annotations, images, crops) if place]:
-        return name_of(*others)
-    return split

@@ -3,16 +3,18 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from wbcjax.batch import CropBatch
 from wbcjax.evaluate.classification import ClassificationScores, classification_scores
+from wbcjax.evaluate.classification_table import classification_table
 from wbcjax.evaluate.predictions import Predictions, save_predictions
 from wbcjax.evaluate.scores import write_json
 from wbcjax.input.augment import Augment
@@ -21,7 +23,7 @@ from wbcjax.input.crop_pipeline import crop_batches
 from wbcjax.input.crop_set import CropSource, crop_part_of, crop_sources
 from wbcjax.input.mix import Mix
 from wbcjax.input.pipeline import Stream
-from wbcjax.input.settings import CropSetSettings, SplitSettings
+from wbcjax.input.settings import CropSetSettings, SplitSettings, dataset_problems
 from wbcjax.models import efficientnet
 from wbcjax.models.backbone import Trains
 from wbcjax.models.efficientnet import Classifier
@@ -46,13 +48,78 @@ from wbcjax.system import run_files
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, process_share
 from wbcjax.tasks.class_counts import tell_classes
+from wbcjax.tasks.experiment import Experiment, Exportable, Scored, Step
 from wbcjax.tasks.reported_run import reported_run
-from wbcjax.tasks.scored_part import other_part, own_part, scored_note
+from wbcjax.tasks.rules import loss_problems, missing_data, missing_weights
+from wbcjax.tasks.scored_part import default_part, other_part, own_part, scored_note
 from wbcjax.tasks.settings import ClassificationConfig
-from wbcjax.train.classification_losses import classification_losses
+from wbcjax.train.classification_losses import LOSSES, classification_losses
 from wbcjax.train.task import Task, Tree
 
 LEAST_PROBABILITY = 1e-7  # that the loss of a validation crop is taken of, as in Keras's crossentropy
+WATCHED = ("accuracy",)
+
+
+class Classification(Experiment):
+    """The class of the cell in a crop, which an EfficientNet says."""
+
+    Settings = ClassificationConfig
+
+    @property
+    def title(self) -> str:
+        return "EfficientNet"
+
+    def problems(self) -> Iterator[str]:
+        yield from dataset_problems(self.settings.dataset)
+        yield from loss_problems(self.settings.train, LOSSES)
+
+    def missing(self) -> Iterator[str]:
+        yield from missing_weights(self.settings.init_from)
+        yield from missing_data(self.settings.dataset)
+
+    def task(self, workdir: Path | None = None) -> Task:
+        return classification_task(self.config, workdir)
+
+    def step(self) -> Step:
+        dataset, model = self.settings.dataset, classifier(self.config, cpu=False)
+
+        def batch(images: int) -> CropBatch:
+            return CropBatch(
+                image=jax.ShapeDtypeStruct((images, *dataset.canvas, 3), jnp.uint8),
+                target=jax.ShapeDtypeStruct((images, len(dataset.classes)), jnp.float32),
+                index=jax.ShapeDtypeStruct((images,), jnp.int32),
+            )
+
+        return Step(
+            variables=efficientnet.shapes(model, dataset.canvas),
+            losses=crop_losses(model, self.config),
+            batch=batch,
+            stage_of=model.settings.stage_of,
+            watched=WATCHED,
+            dtype=self.settings.model.dtype,
+        )
+
+    def exportable(self) -> Exportable:
+        dataset = self.settings.dataset
+
+        def network(cpu: bool) -> Callable[..., dict[str, jax.Array]]:
+            name = live_network(self.config.model, dataset.classes, cpu)
+            return lambda variables, crops: {"probabilities": name(variables, crops)}
+
+        return Exportable(CLASSIFICATION, network, [((*dataset.canvas, 3), np.uint8)], self.settings.model)
+
+    def part_to_score(self) -> str:
+        return default_part(self.settings.dataset)
+
+    def check_scored(self, scored: Scored, workdir: Path) -> None:
+        if scored.is_other and not scored.crops:
+            raise ValueError(f"{workdir} is a run of classification: score it on other crops, by --crops")
+
+    def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> str:
+        found = evaluate_classifier(
+            workdir, scored.split, checkpoint, out, scored.crops, trust_parts=True
+        )  # as this was
+        return f"{found['scored']['sentence']}\n\n{classification_table(found)}"
 
 
 def classification_task(config: ConfigDict, workdir: Path | None = None) -> Task:
@@ -87,7 +154,7 @@ def classification_task(config: ConfigDict, workdir: Path | None = None) -> Task
         complete=functools.partial(completed, ClassificationConfig),
         start=starting_weights(config, model.settings),
         stage_of=model.settings.stage_of,
-        watched=("accuracy",),
+        watched=WATCHED,
     )
 
 
@@ -152,7 +219,7 @@ def evaluate_classifier(
     ):
         write_figure(out / name, figure)
     write_png(out / run_files.MISTAKES, mistake_sheet(source.image, predictions))
-    run = reported_run(workdir, config, dataset, scored, splits)
+    run = reported_run(workdir, Classification(config).title, config, dataset, scored, splits)
     write_classification_report(report_path(Path(workdir), out), run, source.image, predictions, found, source.cut)
     return found
 

@@ -3,10 +3,13 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -23,17 +26,17 @@ from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.input.augment import Augment, fit_scale
 from wbcjax.input.field_set import Source, part_of, source, sources
 from wbcjax.input.pipeline import Stream, train_batches
-from wbcjax.input.settings import SYNTHETIC, FieldSetSettings, SplitSettings
+from wbcjax.input.settings import SYNTHETIC, FieldSetSettings, SplitSettings, dataset_problems
 from wbcjax.models import mask_rcnn
 from wbcjax.models.backbone import Trains
 from wbcjax.models.limits import check_room
 from wbcjax.models.mask_rcnn import MaskRCNN
-from wbcjax.predict.detector import Predictor, load, predictor
+from wbcjax.predict.detector import Predictor, live_network, load, predictor
 from wbcjax.report.contact_sheet import contact_sheet
 from wbcjax.report.run_pictures import Fields, ImageOf
 from wbcjax.report.run_report import write_report
 from wbcjax.runs.data_note import NOTE, in_noted_folder, note_in, refuse_forgotten, settle_parts
-from wbcjax.runs.folder import load_config, load_facts, report_path
+from wbcjax.runs.folder import DETECTION, load_config, load_facts, report_path
 from wbcjax.runs.initial_weights import starting_weights
 from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import Trust, completed
@@ -41,10 +44,73 @@ from wbcjax.system import run_files
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, process_share
 from wbcjax.tasks.class_counts import tell_classes
+from wbcjax.tasks.experiment import Experiment, Exportable, Scored, Step
 from wbcjax.tasks.reported_run import reported_run
-from wbcjax.tasks.scored_part import other_part, own_part, scored_note
+from wbcjax.tasks.rules import detector_problems, loss_problems, missing_data, missing_weights, part_problems
+from wbcjax.tasks.scored_part import default_part, other_part, own_part, scored_note
 from wbcjax.tasks.settings import DetectionConfig
 from wbcjax.train.task import Task, Tree
+
+
+class Detection(Experiment):
+    """Cells of annotated fields, which a Mask R-CNN finds."""
+
+    Settings = DetectionConfig
+
+    @property
+    def title(self) -> str:
+        return f"Mask R-CNN on {self.settings.model.backbone.title}"
+
+    def problems(self) -> Iterator[str]:
+        yield from dataset_problems(self.settings.dataset)
+        yield from detector_problems(self.settings.model, self.settings.dataset.canvas)
+        yield from part_problems(self.settings.model, self.settings.init_parts)
+        yield from loss_problems(self.settings.train, self.settings.model.losses)
+
+    def missing(self) -> Iterator[str]:
+        yield from missing_weights(self.settings.init_from)
+        yield from missing_data(self.settings.dataset)
+
+    def task(self, workdir: Path | None = None) -> Task:
+        return detection_task(self.config, workdir)
+
+    def step(self) -> Step:
+        model = detector(self.config, cpu=False)
+        return Step(
+            variables=jax.eval_shape(lambda: mask_rcnn.init(model, 0)),
+            losses=detection_losses(model),
+            batch=lambda images: batch_shapes(self.settings.dataset, images),
+            stage_of=model.settings.stage_of,
+            dtype=self.settings.model.dtype,
+        )
+
+    def exportable(self) -> Exportable:
+        dataset = self.settings.dataset
+
+        def network(cpu: bool) -> Callable[..., dict[str, jax.Array]]:
+            find = live_network(self.config.model, dataset.classes, cpu)
+            return lambda variables, images, sizes: find(variables, images, sizes)._asdict()
+
+        inputs = [((*dataset.canvas, 3), np.uint8), ((2,), np.float32)]
+        return Exportable(DETECTION, network, inputs, self.settings.model)
+
+    def part_to_score(self) -> str:
+        return default_part(self.settings.dataset)
+
+    def check_scored(self, scored: Scored, workdir: Path) -> None:
+        if scored.crops:
+            raise ValueError(
+                f"{workdir} is a run of detection: score it on other fields, by --annotations and --images"
+            )
+        if bool(scored.annotations) != bool(scored.images):
+            raise ValueError("--annotations and --images go together")
+
+    def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> str:
+        others = {"annotations": scored.annotations, "images": scored.images, "drawn_seed": scored.drawn_seed}
+        found = evaluate_run(
+            workdir, scored.split, checkpoint, out, **others, trust_parts=True
+        )  # as this experiment was
+        return f"{found['scored']['sentence']}\n\n{all_tables(found)}"
 
 
 def detection_task(config: ConfigDict, workdir: Path | None = None) -> Task:
@@ -103,6 +169,26 @@ def detection_losses(model: MaskRCNN) -> Callable:
     return losses
 
 
+def batch_shapes(dataset: FieldSetSettings, images: int) -> Batch:
+    """A batch of so many fields, as the pipeline gives it, as shapes."""
+
+    def shape(of_image: tuple[int, ...], dtype: Any) -> Any:
+        return jax.ShapeDtypeStruct((images, *of_image), dtype)
+
+    cells, canvas = dataset.max_cells, dataset.canvas
+    return Batch(
+        image=shape((*canvas, 3), jnp.uint8),
+        size=shape((2,), jnp.float32),
+        boxes=shape((cells, 4), jnp.float32),
+        labels=shape((cells,), jnp.int32),
+        valid=shape((cells,), bool),
+        crowd=shape((cells,), bool),
+        outlined=shape((cells,), bool),
+        masks=shape((cells, *canvas), jnp.uint8),
+        index=shape((), jnp.int32),
+    )
+
+
 def evaluate_run(
     workdir: Path,
     split: str,
@@ -156,7 +242,7 @@ def evaluate_run(
     shown = Fields(_images(fields), original_of, annotated, detections, fields.classes, min_score)
     sheet = contact_sheet(_images(fields), annotated, detections, fields.classes, min_score)
     write_png(out / run_files.CONTACT_SHEET, sheet)
-    run = reported_run(workdir, config, dataset, scored, splits)
+    run = reported_run(workdir, Detection(config).title, config, dataset, scored, splits)
     rows = _rows(shown, originals, dataset.pixel_size)
     write_report(report_path(Path(workdir), out), run, shown, found, rows)
     return found

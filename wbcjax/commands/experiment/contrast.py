@@ -20,13 +20,13 @@ from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.input.array_records import cache_root, digests_of
 from wbcjax.input.contents import fingerprint
 from wbcjax.input.settings import FieldSetSettings
-from wbcjax.runs.folder import DETECTION, task_of
 from wbcjax.runs.log import read_log
 from wbcjax.settings.parts import completed
 from wbcjax.system import run_files
 from wbcjax.system.files import write_atomically
 from wbcjax.system.interrupt import Interrupted, breakable
-from wbcjax.tasks.detection import detection_task, evaluate_run
+from wbcjax.tasks.choose import experiment_class
+from wbcjax.tasks.detection import Detection, detection_task, evaluate_run
 from wbcjax.tasks.settings import DetectionConfig
 from wbcjax.train.loop import train
 from wbcjax.train.workdir import config_json, settle_config
@@ -82,8 +82,8 @@ def _check(config: ConfigDict, methods: Sequence[str], protocol: str) -> None:
         raise ValueError(f"no method of enhancement is called {unknown[0]!r}; give some of {', '.join(METHODS)}")
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol is {protocol!r}; give one of {', '.join(PROTOCOLS)}")
-    if task_of(config) != DETECTION:
-        raise ValueError(f"config.task is {config.task!r}; the experiment is one of {DETECTION}")
+    if not issubclass(experiment_class(config), Detection):
+        raise ValueError(f"config.task is {config.task!r}; the experiment is one of detection")
     if missing := [name for name in SUBTYPES if name not in config.dataset.classes]:
         raise ValueError(
             f"config.dataset.classes is {tuple(config.dataset.classes)}, without {', '.join(missing)}: the experiment "

@@ -7,23 +7,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from wbcjax.predict import classifier, detector
 from wbcjax.report.model_card import Evaluation, TrainedModel, model_card
 from wbcjax.runs.data_note import NOTE
-from wbcjax.runs.folder import CLASSIFICATION, evaluation_folder, load_config, load_facts, task_of
-from wbcjax.runs.initial_weights import settings_of
+from wbcjax.runs.folder import evaluation_folder, load_config, load_facts
 from wbcjax.runs.model_file import PARAMETERS, write_model_file
-from wbcjax.runs.stablehlo import PLATFORMS, Input, Network, serialise
+from wbcjax.runs.stablehlo import PLATFORMS, Network, serialise
+from wbcjax.settings.checked import ConfigError
 from wbcjax.settings.parts import Trust
 from wbcjax.system.files import write_atomically
 from wbcjax.system.places import check_writable
 from wbcjax.system.run_files import SCORES
 from wbcjax.system.runtime import versions
-from wbcjax.tasks.reported_run import title
+from wbcjax.tasks.choose import experiment_of
+from wbcjax.tasks.experiment import Exportable
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.weights.ours import note_settings
 from wbcjax.weights.safetensors_file import as_written, write_safetensors
@@ -57,15 +56,21 @@ def export_run(workdir: Path, out: Path, which: str = "best", trust_parts: Trust
     if existing := [path for path in places if path.exists()]:
         raise ValueError(f"{existing[0]} is there already: choose another folder for --out, or remove it")
     check_writable(places.model.parent)
-    config, evaluation = load_config(workdir, trust_parts), _evaluation(workdir, which)
+    experiment, evaluation = experiment_of(load_config(workdir, trust_parts)), _evaluation(workdir, which)
+    config, of_task = experiment.config, experiment.exportable()
+    if of_task is None:
+        raise ConfigError(
+            f"config.task is {config.task!r}, which cannot be exported: give {type(experiment).__name__} a method "
+            "exportable"
+        )
     facts = {name: fact for name, fact in load_facts(workdir).items() if name != NOTE}  # nobody's file names
     variables, step = load_variables(workdir, which)
     weights = {name: as_written(array) for name, array in flatten_dict(variables, sep="/").items()}
-    program = serialise(_network(config), _inputs(config), weights)
+    program = serialise(_in_both_forms(of_task), of_task.inputs, weights)
     made = _made(which, step)
-    exported = TrainedModel(title(config), task_of(config), config.to_dict(), facts)
+    exported = TrainedModel(experiment.title, of_task.kind, config.to_dict(), facts)
     card = model_card(exported, evaluation, made, places.model.name)
-    write_safetensors(places.parameters, variables, _metadata(config, made))
+    write_safetensors(places.parameters, variables, _metadata(of_task, config, made))
     settings = {"config": config.to_dict(), "facts": facts, "made": made}
     write_model_file(places.model, settings, program, places.parameters.read_bytes())
     write_atomically(places.card, card.encode())
@@ -77,32 +82,14 @@ def _places(out: Path) -> Exported:
     return Exported(model, model.with_name(PARAMETERS), model.with_name(CARD))
 
 
-def _network(config: ConfigDict) -> Network:
-    """The network of a run, of weights by their paths, in the form for the platform that it is run on."""
-    for_cpu, for_accelerators = _network_in_form(config, cpu=True), _network_in_form(config, cpu=False)
+def _in_both_forms(of_task: Exportable) -> Network:
+    """The network of weights by their paths, in the form for the platform that it is run on."""
+    for_cpu, for_accelerators = (_of_weights(of_task.network(cpu)) for cpu in (True, False))
     return partial(jax.lax.platform_dependent, cpu=for_cpu, default=for_accelerators)
 
 
-def _network_in_form(config: ConfigDict, cpu: bool) -> Network:
-    if task_of(config) == CLASSIFICATION:
-        name = classifier.live_network(config.model, config.dataset.classes, cpu)
-
-        def probabilities(weights: dict[str, Any], crops: jax.Array) -> dict[str, jax.Array]:
-            return {"probabilities": name(unflatten_dict(weights, sep="/"), crops)}
-
-        return probabilities
-    find = detector.live_network(config.model, config.dataset.classes, cpu)
-
-    def detections(weights: dict[str, Any], images: jax.Array, sizes: jax.Array) -> dict[str, jax.Array]:
-        return find(unflatten_dict(weights, sep="/"), images, sizes)._asdict()
-
-    return detections
-
-
-def _inputs(config: ConfigDict) -> list[Input]:
-    """What the network of a run is given beside its weights."""
-    image: Input = ((*config.dataset.canvas, 3), np.uint8)
-    return [image] if task_of(config) == CLASSIFICATION else [image, ((2,), np.float32)]
+def _of_weights(network: Network) -> Network:
+    return lambda weights, *arrays: network(unflatten_dict(weights, sep="/"), *arrays)
 
 
 def _evaluation(workdir: Path, which: str) -> Evaluation | None:
@@ -119,10 +106,10 @@ def _evaluation(workdir: Path, which: str) -> Evaluation | None:
         raise ValueError(f"{path}: no scores ({error!r}); evaluate the run again, or delete the file") from error
 
 
-def _metadata(config: ConfigDict, made: dict[str, Any]) -> dict[str, str]:
+def _metadata(of_task: Exportable, config: ConfigDict, made: dict[str, Any]) -> dict[str, str]:
     """What `config.init_from` needs to start another run from the weights, and what they are."""
     origin = f"the {made['checkpoint']} checkpoint of a run, of step {made['step']}"
-    return note_settings(settings_of(config)) | {"origin": origin, "classes": json.dumps(list(config.dataset.classes))}
+    return note_settings(of_task.settings) | {"origin": origin, "classes": json.dumps(list(config.dataset.classes))}
 
 
 def _made(which: str, step: int) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def _plan(options: argparse.Namespace) -> None:
     memory = options.memory or (given.memory if given else 0.0)
     if memory:
         rematerialised = None
-        if cost.memory > 1e9 * memory and not config.model.remat:
+        if cost.memory > 1e9 * memory and config.get("model", {}).get("remat") is False:
             config.model.remat = True
             rematerialised = step_cost(config, cost.devices)
         sys.stdout.write(f"\n{fit_text(cost, memory, rematerialised, config.train.accumulate)}\n")

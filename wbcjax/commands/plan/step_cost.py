@@ -9,10 +9,10 @@ from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from wbcjax.batch import Batch, CropBatch
 from wbcjax.commands.plan.flops import work_of
-from wbcjax.models import efficientnet, mask_rcnn
-from wbcjax.runs.folder import CLASSIFICATION, task_of
+from wbcjax.settings.checked import ConfigError
+from wbcjax.tasks.choose import experiment_of
+from wbcjax.tasks.experiment import Step
 from wbcjax.train.in_flight import STEPS_IN_FLIGHT
 from wbcjax.train.layers import Layers, split_weights
 from wbcjax.train.optimizer import make_optimizer
@@ -61,7 +61,8 @@ def step_cost(config: ConfigDict, devices: int, compile_for: Sequence[Any] | Non
     """
     settings = TrainSettings.from_config(config.train)
     check_batch_size(settings.batch_size, devices, settings.accumulate)
-    task = _task_without_data(config)
+    of_task = _step_of(config)
+    task = _without_data(of_task)
     layers = Layers(settings.phases[0].layers if settings.phases else "all", task.stage_of)
     optimizer = make_optimizer(settings)
     variables = task.init_variables(0)
@@ -79,23 +80,23 @@ def step_cost(config: ConfigDict, devices: int, compile_for: Sequence[Any] | Non
     images = settings.batch_size // devices
     two = AbstractMesh((2,), (AXIS,))  # one has nothing to reduce
     mapped = jax.shard_map(step, mesh=two, in_specs=(P(), P(AXIS), P(AXIS)), out_specs=P(), check_vma=False)
-    work = work_of(jax.make_jaxpr(mapped)(state, _batch(config, 2 * images), _wishes(2)).jaxpr)
+    work = work_of(jax.make_jaxpr(mapped)(state, of_task.batch(2 * images), _wishes(2)).jaxpr)
     alike = (compile_for or jax.devices())[: min(devices, 2)]
     compiled = DataParallel("shard_map", alike).compile(step)
-    lowered = compiled.lower(state, _batch(config, images * len(alike)), _wishes(len(alike)))
+    lowered = compiled.lower(state, of_task.batch(images * len(alike)), _wishes(len(alike)))
     on_cpu = alike[0].platform == "cpu"
     memory = lowered.compile(_CPU_OPTIONS if on_cpu else None).memory_analysis()
     return StepCost(
         devices=devices,
         images=images,
-        dtype=config.model.dtype,
+        dtype=of_task.dtype,
         parameters=_count(params),
         trained=_count(trained),
         flops=work.flops,
         bytes_moved=work.bytes_moved,
         bytes_reduced=work.bytes_reduced,
         arguments=memory.argument_size_in_bytes,
-        batch=_bytes(_batch(config, images)),
+        batch=_bytes(of_task.batch(images)),
         outputs=memory.output_size_in_bytes,
         aliased=memory.alias_size_in_bytes,
         temporaries=memory.temp_size_in_bytes,
@@ -103,55 +104,34 @@ def step_cost(config: ConfigDict, devices: int, compile_for: Sequence[Any] | Non
     )
 
 
-def _task_without_data(config: ConfigDict) -> Task:
+def _step_of(config: ConfigDict) -> Step:
+    """Raises ConfigError for a task whose step is not known without its data."""
+    experiment = experiment_of(config)
+    step = experiment.step()
+    if step is None:
+        raise ConfigError(
+            f"config.task is {config.task!r}, which cannot be planned: give {type(experiment).__name__} a method step"
+        )
+    return step
+
+
+def _without_data(step: Step) -> Task:
     """As much of a task as a step is made of; its variables are shapes only."""
-    if task_of(config) == CLASSIFICATION:
-        from wbcjax.tasks.classification import classifier, crop_losses
-
-        of_crops = classifier(config, cpu=False)
-        variables = efficientnet.shapes(of_crops, tuple(config.dataset.canvas))
-        losses, watched, stage_of = crop_losses(of_crops, config), ("accuracy",), of_crops.settings.stage_of
-    else:
-        from wbcjax.tasks.detection import detection_losses, detector
-
-        of_fields = detector(config, cpu=False)
-        variables = jax.eval_shape(lambda: mask_rcnn.init(of_fields, 0))
-        losses, watched, stage_of = detection_losses(of_fields), (), of_fields.settings.stage_of
     return Task(
         images=0,
-        init_variables=lambda seed: variables,
-        losses=losses,
+        init_variables=lambda seed: step.variables,
+        losses=step.losses,
         train_batches=_no_data,
         evaluate=_no_data,
         names=_no_data,
         best_score="",
-        watched=watched,
-        stage_of=stage_of,
+        watched=step.watched,
+        stage_of=step.stage_of,
     )
 
 
 def _no_data(*_: Any) -> Any:
     raise NotImplementedError("this task knows its network only")
-
-
-def _batch(config: ConfigDict, images: int) -> Batch | CropBatch:
-    """What the pipelines of `wbcjax.input` give, as shapes."""
-    canvas = tuple(config.dataset.canvas)
-    image, index = _shape((images, *canvas, 3), jnp.uint8), _shape((images,), jnp.int32)
-    if task_of(config) == CLASSIFICATION:
-        return CropBatch(image, _shape((images, len(config.dataset.classes)), jnp.float32), index)
-    cells = (images, config.dataset.max_cells)
-    return Batch(
-        image=image,
-        size=_shape((images, 2), jnp.float32),
-        boxes=_shape((*cells, 4), jnp.float32),
-        labels=_shape(cells, jnp.int32),
-        valid=_shape(cells, bool),
-        crowd=_shape(cells, bool),
-        outlined=_shape(cells, bool),
-        masks=_shape((*cells, *canvas), jnp.uint8),
-        index=index,
-    )
 
 
 def _wishes(devices: int) -> Wishes:
