@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import flax.linen as nn
@@ -344,7 +345,7 @@ def test_a_completed_config_holds_every_default():
 @pytest.fixture
 def load(tmp_path, monkeypatch) -> Callable[..., ConfigDict]:
     """Reads a config file of `Whole` and a command line."""
-    monkeypatch.setitem(config_file.KINDS, "detection", Whole)
+    monkeypatch.setattr(config_file, "experiment_class", lambda config: SimpleNamespace(Settings=Whole))
     monkeypatch.setattr(config_file, "check_config", lambda config, file: _check(config, file))
 
     def run(*overrides: str, lines: str = "") -> ConfigDict:

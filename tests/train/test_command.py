@@ -13,16 +13,21 @@ DRIVER = """
 import os, runpy, signal, sys, types
 from tests.train import toy
 from tests.train.test_loop import killer
+from wbcjax.tasks.experiment import Experiment
+from wbcjax.tasks.settings import DetectionConfig
 
 images = killer(12, signal.SIGTERM) if sys.argv.pop(1) == "killed" else toy.Images()
 
-def task(config, workdir):
-    if config.dataset.max_cells == 4:
-        raise ValueError("dataset.max_cells is 4; set it to 8 or more")
-    return toy.task(images)
+class Detection(Experiment):
+    Settings = DetectionConfig
+
+    def task(self, workdir):
+        if self.settings.dataset.max_cells == 4:
+            raise ValueError("dataset.max_cells is 4; set it to 8 or more")
+        return toy.task(images)
 
 stub = types.ModuleType("detection")
-stub.detection_task = task
+stub.Detection = Detection
 sys.modules["wbcjax.tasks.detection"] = stub
 runpy.run_path("train.py", run_name="__main__")
 """

@@ -26,10 +26,19 @@ STOPPED_WITHIN = 30  # seconds, in which the others end when one process is kill
 TOY = """
 import runpy, sys, time, types
 from tests.train import toy
+from wbcjax.tasks.experiment import Experiment
+from wbcjax.tasks.settings import DetectionConfig
 
 pause = float(sys.argv.pop(1))  # seconds for each image
+
+class Detection(Experiment):
+    Settings = DetectionConfig
+
+    def task(self, workdir):
+        return toy.task(toy.Images(on_read=lambda _: time.sleep(pause)))
+
 stub = types.ModuleType("detection")
-stub.detection_task = lambda config, workdir: toy.task(toy.Images(on_read=lambda _: time.sleep(pause)))
+stub.Detection = Detection
 sys.modules["wbcjax.tasks.detection"] = stub
 runpy.run_path("train.py", run_name="__main__")
 """

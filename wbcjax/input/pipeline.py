@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from pycocotools import mask as coco_mask
 
-from wbcjax.batch import Batch, CropBatch
+from wbcjax.batch import Batch
 from wbcjax.input.augment import Augment, extent, fit_scale, pixels_before, random_matrix, recolour, warp
 from wbcjax.input.field_set import Source
 from wbcjax.input.sample import MIN_AREA, DrawnCell, augment_field
@@ -20,7 +20,7 @@ from wbcjax.smear.field import Cell, SmearField
 READ_THREADS = 2  # cv2 releases the interpreter lock: threads beat worker processes on two cores
 PREFETCH = 4  # batches
 
-Batches = TypeVar("Batches", Batch, CropBatch)
+Batches = TypeVar("Batches", bound=tuple)  # a NamedTuple of arrays with the images first
 
 
 class Stream(NamedTuple):
