@@ -16,7 +16,7 @@ from wbcjax.train.loop import train
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder outside of the package, with the example in it."""
-    text = Path(__file__).with_name("optimizer.py").read_text()
+    text = Path(__file__).with_name("my_optimizer.py").read_text()
     (tmp_path / "my_optimizer.py").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))

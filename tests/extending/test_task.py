@@ -32,7 +32,7 @@ def get_config():
 def lab(tmp_path_factory) -> Path:
     """A working folder outside of the package, with the example and a config in it."""
     folder = tmp_path_factory.mktemp("lab")
-    (folder / "counting.py").write_text(Path(__file__).with_name("task.py").read_text())
+    (folder / "counting.py").write_text(Path(__file__).with_name("counting.py").read_text())
     (folder / "count.py").write_text(CONFIG)
     return folder
 

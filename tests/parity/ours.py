@@ -142,7 +142,7 @@ STAGES = {("backbone",), ("fpn",), ("rpn",), ("box_head",)}
 
 @jax.jit
 def _mask_logits(variables: dict[str, Any], pooled: jax.Array) -> Any:
-    """What the mask head makes of pooled RoIs (n, r, bins, bins, c): of each class, as its prediction keeps one alone."""
+    """What the mask head makes of pooled RoIs (n, r, bins, bins, c): of each class, not of one alone."""
 
     def of_head(model: mask_rcnn.MaskRCNN, rois: jax.Array) -> jax.Array:
         return model.mask_head(rois)

@@ -116,9 +116,8 @@ class Classification(Experiment):
             raise ValueError(f"{workdir} is a run of classification: score it on other crops, by --crops")
 
     def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> str:
-        found = evaluate_classifier(
-            workdir, scored.split, checkpoint, out, scored.crops, trust_parts=True
-        )  # as this was
+        trusted = True  # as this experiment was
+        found = evaluate_classifier(workdir, scored.split, checkpoint, out, scored.crops, trusted)
         return f"{found['scored']['sentence']}\n\n{classification_table(found)}"
 
 

@@ -1,4 +1,3 @@
-# counting.py
 from dataclasses import dataclass, field
 from typing import NamedTuple
 

@@ -1,4 +1,3 @@
-# my_optimizer.py
 import jax
 import jax.numpy as jnp
 import optax
