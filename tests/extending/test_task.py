@@ -77,7 +77,7 @@ def test_an_own_task_trains_on_its_loss_and_goes_on(run):
 
 def test_an_own_task_is_evaluated_by_the_scores_of_its_training(run):
     *_, kept = toy.records(run(), "eval")
-    told = evaluate(run(), None, "latest")
+    told = evaluate(run(), None, "latest", trust_parts=True)
     scores = json.loads((run() / "evaluation/val_latest/scores.json").read_text())
     assert scores == pytest.approx({name: kept[name] for name in ("right", "error")})
     assert f"error {scores['error']:>14.4f}" in told
@@ -94,13 +94,13 @@ def test_settings_of_an_own_task_are_checked_and_set_by_the_command_line():
 
 def test_what_an_own_task_cannot_do_is_refused_in_one_line(run, tmp_path):
     with pytest.raises(ValueError, match=r"run is a run of counting:Counting; give one of detection$"):
-        wbcjax.load(run())
+        wbcjax.load(run(), trust_parts=True)
     with pytest.raises(ConfigError, match=r"'counting:Counting', which cannot be exported: give Counting a method exp"):
-        export_run(run(), tmp_path / "out")
+        export_run(run(), tmp_path / "out", trust_parts=True)
     with pytest.raises(SystemExit, match=r"'counting:Counting', which cannot be planned: give Counting a method step"):
         cli.main(["plan", "--config", "count.py"])
     with pytest.raises(ValueError, match="is a run of counting:Counting: it is scored on its own part val alone"):
-        evaluate(run(), "test", "best")
+        evaluate(run(), "test", "best", trust_parts=True)
 
 
 @pytest.mark.parametrize(
