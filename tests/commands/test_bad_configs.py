@@ -280,7 +280,7 @@ def test_a_config_that_cannot_be_is_refused_in_words(refused, program, arguments
         (CHANGED.format("config.train.stepz = 1"), "config.train.stepz is unknown: did you mean config.train.steps?"),
         (CHANGED.format("config.train.optimizer = 'adamw'"), "line 4: TypeError"),
         (CHANGED.format("del config.train"), "config.train is missing"),
-        (CHANGED.format("del config.model.rpn.samples"), "config.model.rpn.samples is missing"),
+        (CHANGED.format("del config.model.roi.samples"), "config.model.roi.samples is missing"),
     ],
 )
 def test_a_file_that_is_no_config_is_refused_at_its_line(refused, tmp_path_factory, content, told):
