@@ -12,6 +12,7 @@ import wbcjax
 from wbcjax.commands.config_file import load_config_file
 from wbcjax.models.settings import MaskRCNNSettings, from_dict
 from wbcjax.runs.folder import load_config
+from wbcjax.tasks.choose import experiment_of
 from wbcjax.tasks.detection import detection_task
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.loop import train
@@ -72,7 +73,7 @@ def test_a_detector_of_named_parts_resumes_to_the_bit_and_records_every_loss(run
     for record in steps:
         assert record["loss"] == pytest.approx(sum(record[name] for name in settings.losses), rel=1e-5)
         assert 0 < record["rpn_box"] < 2, "GIoU of a box is from 0 to 2"
-    assert settings.backbone.title == "ConvNeXt-A"
+    assert experiment_of(load_config(run)).title == "Mask R-CNN on ConvNeXt-A"
 
 
 def test_a_detector_of_named_parts_trains_all_of_them(run):
