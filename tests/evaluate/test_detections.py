@@ -2,6 +2,7 @@
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,18 @@ def test_selected_detections_keep_their_parts_together():
     np.testing.assert_array_equal(some.scores, np.array([0.7, 0.5], np.float32))
     assert some.rles == [rle((1, 1, 4, 4)), rle((0, 0, 5, 5))]
     assert found.select(np.zeros(0, int)).rles == []
+
+
+def test_what_further_heads_say_is_selected_saved_and_read_with_its_cell(tmp_path: Path):
+    found = detected([((0, 0, 9, 9), 1, 0.9), ((20, 0, 30, 9), 2, 0.8), ((40, 0, 50, 9), 1, 0.7)])
+    found = replace(found, said={"roundness": np.array([0.5, 0.25, 1.5], np.float32)})
+    np.testing.assert_array_equal(found.select(np.array([2, 0])).said["roundness"], [1.5, 0.5])
+    save(tmp_path / "a.json", CLASSES, [annotated([]), annotated([], name="b.png")], [found, detected([], "b.png")])
+    again, without = load(tmp_path / "a.json")[2]
+    np.testing.assert_array_equal(again.said["roundness"], found.said["roundness"])
+    assert without.said == {}
+    write_results(tmp_path / "b.json", CLASSES, [detected([((0, 0, 9, 9), 1, 0.9)])])
+    assert "said" not in json.loads((tmp_path / "b.json").read_text())["detections"][0]
 
 
 def test_a_failed_save_leaves_the_previous_file_whole(tmp_path: Path, monkeypatch):
@@ -182,6 +195,8 @@ def test_no_detections_are_a_valid_result():
     ("change", "message"),
     [
         ({"scores": np.array([np.nan])}, "f.png: a detection's score or box is not finite"),
+        ({"said": {"roundness": np.array([np.inf])}}, "f.png: what roundness says of a cell is not finite"),
+        ({"said": {"roundness": np.zeros(2)}}, "f.png: every cell needs all its parts, found .*'roundness': 2"),
         ({"labels": np.array([0])}, "f.png: class 0 found; classes count from 1"),
         ({"labels": np.array([1, 1])}, "f.png: every cell needs all its parts, found .*'labels': 2"),
         ({"boxes": np.zeros((1, 5))}, r"f.png: boxes must be \(n, 4\), found \(1, 5\)"),

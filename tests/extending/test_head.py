@@ -16,6 +16,7 @@ from configs import smear_demo
 from wbcjax import cli
 from wbcjax.commands.config_file import load_config_file
 from wbcjax.evaluate.reported_cells import reported_cells
+from wbcjax.settings.checked import ConfigError
 from wbcjax.settings.parts import Untrusted
 from wbcjax.smear import synthetic
 from wbcjax.system.files import write_png
@@ -73,6 +74,12 @@ def run(lab: Path) -> Path:
     """A run of two steps, begun and resumed."""
     trained(1, lab / "run")
     return trained(2, lab / "run")
+
+
+def test_a_head_named_as_a_column_of_cells_csv_is_refused(lab):
+    given = ["--config.model.heads.area.part=roundness:RoundnessHead"]
+    with pytest.raises(ConfigError, match=r"config\.model\.heads\.area: cells\.csv has a column of that name"):
+        load_config_file(smear_demo.__file__, given)
 
 
 def test_the_head_has_its_own_loss_in_the_log(run):

@@ -138,3 +138,10 @@ def test_a_broken_config_of_a_run_is_refused_naming_the_file(tmp_path: Path):
     (tmp_path / "config.json").write_text('{"dataset"')
     with pytest.raises(ValueError, match=r"config\.json: broken JSON"):
         load_config(tmp_path)
+
+
+def test_several_numbers_of_a_head_are_numbered_columns_also_of_no_cell():
+    said = {"roundness": np.array([1.0, 2.0]), "stain": np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])}
+    found = {name: values.tolist() for name, values in predict._columns(said).items()}
+    assert found == {"roundness": [1, 2], "stain_1": [1, 4], "stain_2": [2, 5], "stain_3": [3, 6]}
+    assert {name: len(of) for name, of in predict._columns({"a": np.zeros((0, 2))}).items()} == {"a_1": 0, "a_2": 0}

@@ -191,6 +191,7 @@ def seen(box: tuple[int, int, int, int], label: int, score: float) -> FieldDetec
     )
 
 
+ONE = [((20, 10, 60, 30), 0.8), ((40, 10, 80, 30), 0.9)]  # a cell that goes on beyond either tile
 NOTHING = seen((0, 0, 1, 1), 1, 0.5).select(np.zeros(0, np.int64))
 LEFT, RIGHT = (0.0, 0.0, 60.0, 60.0), (40.0, 0.0, 100.0, 60.0)
 
@@ -311,6 +312,13 @@ def test_cells_whose_outlines_overlap_a_little_stay_apart():
 
 def test_cut_views_are_united_under_the_surest_ones_class_and_score():
     assert merged(seen((30, 10, 60, 30), 1, 0.6), seen((40, 9, 70, 30), 2, 0.8)) == [([30, 9, 70, 30], 2, 0.8)]
+
+
+def test_what_further_heads_say_of_a_united_cell_is_said_by_its_surest_view():
+    views = [replace(seen(box, 1, score), said={"roundness": np.array([score / 2], np.float32)}) for box, score in ONE]
+    found = merge(views, [LEFT, RIGHT], MARGIN, 0)
+    assert found.boxes.tolist() == [[20, 10, 80, 30]]
+    np.testing.assert_allclose(found.said["roundness"], [0.45])
 
 
 def test_cut_views_of_cells_side_by_side_are_not_united():

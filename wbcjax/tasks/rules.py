@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from wbcjax.evaluate.cells_csv import columns
+from wbcjax.evaluate.nuclei_of_cells import NUCLEUS
 from wbcjax.input.settings import SYNTHETIC, DatasetSettings
 from wbcjax.models.fpn import CANVAS_UNIT
 from wbcjax.models.mask_rcnn import MaskRCNN
@@ -63,6 +65,8 @@ def part_problems(model: MaskRCNNSettings, init_parts: tuple[str, ...]) -> Itera
     for name in model.heads:
         if hasattr(MaskRCNN, name) or name in (field.name for field in dataclasses.fields(model)):
             yield f"config.model.heads.{name}: the network has something else of that name; give the head another"
+        if name in columns(("cell", "other", NUCLEUS), pixel_size=1.0, named=True):
+            yield f"config.model.heads.{name}: cells.csv has a column of that name; give the head another"
     for name, count in Counter(model.losses).items():
         if count > 1:
             yield f"config.model has {count} parts with a loss {name!r}: give each loss a name of its own"
