@@ -6,7 +6,7 @@ Data: the training part of SegPC-2021 (https://doi.org/10.21227/7np1-2q42; Gupta
 `shared/data/segpc2021_train` beside this checkout; elsewhere: `--config.dataset.annotations=...`, `...images=...`.
 60 fields, chosen by hash, are held out.
 Cost on two CPU cores: `:r18` 45 to 50 minutes, `:r18_quick` 15; `:r34` and `:r50` were not trained.
-Expected on the held-out fields: mask AP 74 and AP50 86, with `:r18_quick` 70 and 85 (docs/results.md).
+Expected on the held-out fields: mask AP 75 and AP50 87, with `:r18_quick` 71 and 85 (docs/results.md).
 """
 
 from ml_collections import ConfigDict
