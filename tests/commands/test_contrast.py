@@ -50,8 +50,9 @@ class Trainer:
             log.write(json.dumps({"kind": "stop", "step": 20, "reason": reason}) + "\n")
         return signal.SIGTERM if stopped else None
 
-    def evaluate_run(self, workdir: Path, split: str, checkpoint: str, out: Path) -> None:
+    def evaluate_run(self, workdir: Path, split: str, checkpoint: str, out: Path, *, trust_parts: bool = True) -> None:
         assert checkpoint == "latest"
+        assert trust_parts  # the experiment's own config
         self.evaluated.append(workdir.name)
         right = PAPER_METHODS.index(workdir.name) if workdir.name in PAPER_METHODS else 9
         images = from_confusion([[right, 0, 0], [0, 10, 0], [0, 0, 10]], [10 - right, 0, 0], bootstrap=20)
@@ -128,7 +129,7 @@ def test_methods_added_later_join_the_tables_in_the_papers_order(trainer, config
 def test_a_run_whose_evaluation_broke_is_evaluated_and_not_trained_again(trainer, config, tmp_path, monkeypatch):
     trainer.reason = "max_minutes"  # a run that train() would prolong
 
-    def broken(*_):
+    def broken(*_, **__):
         raise OSError("no space left")
 
     monkeypatch.setattr(contrast_experiment, "evaluate_run", broken)
@@ -146,7 +147,7 @@ def test_a_signal_beside_the_training_stops_the_experiment_and_nothing_is_done_t
 ):
     undisturbed = getattr(contrast_experiment, where)
 
-    def asked(*_):
+    def asked(*_, **__):
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the work went on")
 
@@ -165,9 +166,9 @@ def test_an_evaluation_that_drops_the_request_to_stop_is_not_followed_by_the_nex
         def __del__(self):
             os.kill(os.getpid(), signal.SIGINT)
 
-    def asked(*arguments):
+    def asked(*arguments, **named):
         Deleted()
-        trainer.evaluate_run(*arguments)
+        trainer.evaluate_run(*arguments, **named)
 
     dropped = []
     monkeypatch.setattr(sys, "unraisablehook", lambda report: dropped.append(report.exc_type))
@@ -391,7 +392,7 @@ def test_a_toy_goes_the_whole_way_by_the_papers_protocol(tmp_path, monkeypatch):
 def test_fields_held_out_to_test_are_what_a_split_that_has_some_is_evaluated_on(trainer, config, tmp_path, monkeypatch):
     parts = []
 
-    def noted(workdir: Path, split: str, checkpoint: str, out: Path) -> None:
+    def noted(workdir: Path, split: str, checkpoint: str, out: Path, **_) -> None:
         parts.append(split)
         trainer.evaluate_run(workdir, split, checkpoint, out)
 

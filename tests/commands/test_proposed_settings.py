@@ -14,7 +14,7 @@ from wbcjax.commands.inspect.proposed_settings import (
     propose_canvas,
     propose_settings,
 )
-from wbcjax.input.contents import class_map
+from wbcjax.input.settings import FieldSetSettings, class_map
 from wbcjax.models.limits import PLACES, limit_of, needed
 from wbcjax.models.settings import MaskRCNNSettings, from_dict
 from wbcjax.ops.anchors import pyramid_anchors
@@ -138,7 +138,7 @@ def test_the_lines_make_a_config_that_a_model_takes():
     assert config.dataset.name == "via"
     assert (config.dataset.annotations, config.dataset.images) == ("a/via.json", "a/images")
     assert config.dataset.classes == ("L1.2", 'a "quoted"\\name\n')
-    assert class_map(config.dataset) == {"L1.2": 1, 'a "quoted"\\name\n': 2, "debris": 0}
+    assert class_map(FieldSetSettings.from_config(config.dataset)) == {"L1.2": 1, 'a "quoted"\\name\n': 2, "debris": 0}
     assert config.dataset.group_attribute == "patient"
     assert config.dataset.canvas == proposal.canvas
     assert config.dataset.max_cells == 112  # 10 % above the most, in fours

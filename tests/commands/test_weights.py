@@ -211,7 +211,9 @@ def save_run(workdir: Path, config: Any, variables: dict) -> None:
     worse = jax.tree.map(np.zeros_like, variables)
     with Checkpoints(checkpoint_directory(workdir)) as checkpoints:
         for step, score, saved in ((4, 0.9, variables), (9, 0.1, worse)):
-            state = init_state(saved, optimizer, "all", 0, ema=False)._replace(step=np.full((), step, np.int32))
+            state = init_state(saved, optimizer, toy.layers("all"), 0, ema=False)._replace(
+                step=np.full((), step, np.int32)
+            )
             checkpoints.save(state, toy.batches(toy.Images(), 4, 0), score)
 
 

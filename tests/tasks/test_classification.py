@@ -217,7 +217,9 @@ def test_a_run_is_told_apart_from_one_of_the_other_task(run):
 def test_a_task_that_there_is_not_is_refused():
     config = base.classifier()
     config.task = "regression"
-    with pytest.raises(ValueError, match=r"config\.task is 'regression'; give 'detection' or 'classification'"):
+    with pytest.raises(
+        ValueError, match=r"config\.task is 'regression': give one of 'detection', 'classification', or a path"
+    ):
         tasks.make_task(config)
 
 

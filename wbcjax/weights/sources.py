@@ -163,7 +163,8 @@ _EFFICIENTNET_FIELDS = (
 )
 _DETECTOR_PARTS = ("backbone", "fpn", "rpn", "box_head")
 _DETECTOR_HEADS = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
-_CLASS_LAYERS = ("class_logits", "box_deltas", "logits")  # what may have outputs for each class, in heads of ours
+# What may have outputs for each class, in heads of ours; the first tells the number of classes.
+_CLASS_LAYERS = ("class_logits", "box_deltas", "logits")
 
 SOURCES = (
     Source(
@@ -249,7 +250,7 @@ def ours(trained_with: Settings, arrays: Arrays) -> Source:
     """Variables of a model of this package, named by their paths, which do not tell the settings of it."""
     leaves: Leaves = {leaf: (leaf, same) for leaf in (path.rpartition("/")[2] for path in arrays)}
     of_detector = isinstance(trained_with, MaskRCNNSettings)
-    modules = {path.partition("/")[2].rpartition("/")[0] for path in arrays}
+    modules = sorted({path.partition("/")[2].rpartition("/")[0] for path in arrays})
     return Source(
         name="a Mask R-CNN of this package" if of_detector else "an EfficientNet of this package",
         signs=(),
@@ -257,7 +258,7 @@ def ours(trained_with: Settings, arrays: Arrays) -> Source:
         dotted=lambda path: ".".join(path.rsplit("/", 1)),
         ignored={},
         required=("backbone",) if of_detector else ("base",),
-        heads=tuple(sorted(module for module in modules if module.rpartition("/")[2] in _CLASS_LAYERS)),
+        heads=tuple(module for name in _CLASS_LAYERS for module in modules if module.rpartition("/")[2] == name),
         fields=_DETECTOR_FIELDS if of_detector else _EFFICIENTNET_FIELDS,
         dialect=lambda placed, arrays: trained_with,
         also={},
