@@ -38,17 +38,17 @@ def test_the_readmes_backbone_is_trained_resumed_scored_converted_and_exported(c
     moved = jax.tree.map(lambda new, old: float(np.abs(new - old).max()), variables, fresh)
     assert min(moved["params"]["backbone"]["norm1"].values()) > 0
 
-    assert evaluate_run(run, "val", "latest", tmp_path / "scores")["counts"]["fields"] == 3
+    assert evaluate_run(run, "val", "latest", tmp_path / "scores", trust_parts=True)["counts"]["fields"] == 3
 
-    convert_weights(run, tmp_path / "ours.safetensors")
+    convert_weights(run, tmp_path / "ours.safetensors", trust_parts=True)
     best, _ = load_variables(run)
-    started = start_from(tmp_path / "ours.safetensors", fresh, settings_of(config))
+    started = start_from(tmp_path / "ours.safetensors", fresh, settings_of(config), trust_parts=True)
     assert started.report.initial == ()
     jax.tree.map(np.testing.assert_array_equal, started.variables, best)
 
-    cli.main(["export", str(run), "--out", str(tmp_path / "exported")])
-    exported = wbcjax.load(tmp_path / "exported" / "model.stablehlo")
+    cli.main(["export", str(run), "--out", str(tmp_path / "exported"), "--trust-parts"])
+    exported = wbcjax.load(tmp_path / "exported" / "model.stablehlo", trust_parts=True)
     assert set(exported.network.variables) == set(flatten_dict(best, sep="/"))
-    ours, theirs = (model.predict(image(96, 128, 1)) for model in (wbcjax.load(run), exported))
+    ours, theirs = (model.predict(image(96, 128, 1)) for model in (wbcjax.load(run, trust_parts=True), exported))
     np.testing.assert_allclose(theirs.scores, ours.scores, atol=1e-5)
     np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-2)

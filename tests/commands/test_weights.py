@@ -27,6 +27,7 @@ from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.models.settings import EFFICIENTNET_KERAS, MATTERPORT, TORCHVISION, RoiSettings
 from wbcjax.runs.initial_weights import start_from
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory
+from wbcjax.train.layers import Layers
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import init_state
@@ -211,9 +212,8 @@ def save_run(workdir: Path, config: Any, variables: dict) -> None:
     worse = jax.tree.map(np.zeros_like, variables)
     with Checkpoints(checkpoint_directory(workdir)) as checkpoints:
         for step, score, saved in ((4, 0.9, variables), (9, 0.1, worse)):
-            state = init_state(saved, optimizer, toy.layers("all"), 0, ema=False)._replace(
-                step=np.full((), step, np.int32)
-            )
+            state = init_state(saved, optimizer, Layers("all", lambda path: None), 0, ema=False)
+            state = state._replace(step=np.full((), step, np.int32))
             checkpoints.save(state, toy.batches(toy.Images(), 4, 0), score)
 
 
