@@ -94,14 +94,14 @@ def test_fields_are_planned_for_as_the_pipeline_gives_them():
     config.dataset.canvas, config.dataset.max_cells, config.train.batch_size = CANVAS, 5, 3
     setup = painted.settings(CANVAS, batch_size=3, max_cells=5)
     with contextlib.closing(painted.open_batches(fields, setup, seed=0)) as batches:
-        assert_alike(module._batch(config, 3), next(batches))
+        assert_alike(module._step_of(config).batch(3), next(batches))
 
 
 def test_crops_are_planned_for_as_the_pipeline_gives_them():
     crops = crop_sets.source_of([np.zeros((20, 20, 3), np.uint8)] * 8, [0, 1, 2, 0, 1, 2, 0, 1])
     config = classifier()
     with contextlib.closing(crop_sets.open_batches(crops, crop_sets.settings(CANVAS, 8), seed=0)) as batches:
-        assert_alike(module._batch(config, 8), next(batches))
+        assert_alike(module._step_of(config).batch(8), next(batches))
 
 
 def test_a_mask_rcnn_is_planned_without_data_or_weights():

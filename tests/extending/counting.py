@@ -47,7 +47,7 @@ class Counting(Experiment):
 
         def drawn(seed) -> Fields:
             smear = render(settings.smear, int(seed))
-            return Fields(smear.image()[None], np.float32([len(smear.cells)]), np.int32([seed]))
+            return Fields(smear.image()[None], np.array([len(smear.cells)], np.float32), np.array([seed], np.int32))
 
         def train_batches(seed, process_index, process_count):
             order = grain.MapDataset.range(settings.fields).seed(seed).shuffle().repeat().map(drawn)
@@ -63,7 +63,7 @@ class Counting(Experiment):
 
         return Task(
             images=settings.fields,
-            init_variables=lambda seed: model.init(jax.random.key(seed), drawn(0).image),
+            init_variables=lambda seed: dict(model.init(jax.random.key(seed), drawn(0).image)),
             losses=losses,
             train_batches=train_batches,
             evaluate=evaluate,

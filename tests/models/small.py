@@ -1,6 +1,7 @@
 """A Mask R-CNN small enough to compile in a test, and batches of squares for it."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ CELLS = 4
 
 def model(dialect: s.MaskRCNNSettings = s.TORCHVISION, classes: int = 3, **backbone) -> MaskRCNN:
     """`dialect` with few channels and few proposals, on a ResNet-18 of an eighth of the width."""
-    changes = {"depth": 18, "width": 8} | backbone
+    changes: dict[str, Any] = {"depth": 18, "width": 8} | backbone
     return MaskRCNN(
         dataclasses.replace(
             dialect,

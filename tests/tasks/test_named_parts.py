@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import chex
 import jax
@@ -84,7 +85,7 @@ def test_a_detector_of_named_parts_trains_all_of_them(run):
     moved = jax.tree.map(lambda new, old: bool(np.any(new != old)), variables["params"], fresh["params"])
     for part in ("stages_0", "stages_1", "stages_2"):
         assert all(jax.tree.leaves(moved["box_head"][part]))
-    flat: dict[str, bool] = flatten_dict(moved["backbone"], sep="/")
+    flat: Any = flatten_dict(moved["backbone"], sep="/")
     # A step that LAYER_SCALE makes so small is lost on scales of 1, and not on biases of 0.
     assert [path for path, is_moved in flat.items() if path.endswith("bias") and not is_moved] == []
     assert variables["params"]["mask_head"]["logits"]["kernel"].shape == (8, 1)
