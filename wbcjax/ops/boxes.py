@@ -1,4 +1,4 @@
-"""Boxes: area, overlap, and the code by which a network moves one box onto another."""
+"""Boxes: area, overlap, and the deltas between one and another."""
 
 import math
 
@@ -42,9 +42,9 @@ def clip(boxes: Float[Array, "*n 4"], size: Float[Array, "2"]) -> Float[Array, "
 def encode(
     boxes: Float[Array, "*n 4"], references: Float[Array, "*n 4"], weights: tuple[float, float, float, float]
 ) -> Float[Array, "*n 4"]:
-    """The move (dx, dy, dw, dh) that takes `references` onto `boxes`, times `weights` (R-CNN paper, appendix C).
+    """The deltas (dx, dy, dw, dh) from `references` to `boxes`, times `weights` (R-CNN paper, appendix C).
 
-    Padded boxes without area give finite, meaningless moves; the caller masks them.
+    Padded boxes without area give finite, meaningless deltas; the caller masks them.
     """
     size, centre = _size_and_centre(boxes)
     reference_size, reference_centre = _size_and_centre(references)
@@ -57,7 +57,7 @@ def encode(
 def decode(
     deltas: Float[Array, "*#n 4"], references: Float[Array, "*#n 4"], weights: tuple[float, float, float, float]
 ) -> Float[Array, "..."]:
-    """The boxes that the moves `deltas` make of `references`: the inverse of `encode`."""
+    """The boxes that `deltas` make of `references`: the inverse of `encode`."""
     deltas = deltas / jnp.asarray(weights, deltas.dtype)
     reference_size, reference_centre = _size_and_centre(references)
     centre = deltas[..., :2] * reference_size + reference_centre

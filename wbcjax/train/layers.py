@@ -1,4 +1,4 @@
-"""Which layers a phase trains; what is frozen moves neither its weights nor its statistics."""
+"""Which layers a phase trains; of what is frozen, neither weights nor statistics change."""
 
 import re
 from collections.abc import Callable

@@ -25,7 +25,7 @@ def make_step(
 
     It gives the same state and metrics on every device, and the same on N devices as on one. metrics: the weighted
     `loss`, each loss by its name, `grad_norm` before clipping, `learning_rate`, `skipped` (1 where the loss or the
-    gradient is not finite: nothing but the step then moves on), and the mean `wishes` of all devices, a tree of
+    gradient is not finite: then only the step number changes), and the mean `wishes` of all devices, a tree of
     numbers. `schedule` gives the learning rate of a step. With `settings.accumulate` the images are seen in that many
     parts, one after the other, whose losses and gradients are averaged: what a loss is normalised by, and batch
     statistics, are each part's own.
