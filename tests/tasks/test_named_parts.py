@@ -19,6 +19,8 @@ from wbcjax.tasks.detection import detection_task
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.loop import train
 
+pytestmark = pytest.mark.slow  # it compiles three steps
+
 PARTS = {
     "backbone.part": "convnext",
     "backbone.size": "atto",
