@@ -81,7 +81,7 @@ class BoxHead(nn.Module):
         return sample_rois(keys, proposals, real, cells, self.roi)
 
     def losses(self, pool: Pool, rois: RoiSamples, cells: Cells, mean: Mean) -> dict[str, Float[Array, ""]]:
-        """Losses of what is said of the RoIs (Fast R-CNN paper, eq. 1)."""
+        """Losses of what is said of the RoIs (Fast R-CNN paper, eq. 1); `cells` is for heads that match them anew."""
         return self.losses_of(*self(pool(rois.boxes, self.bins)), rois, mean)
 
     def losses_of(

@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from wbcjax.models.backbone import STEM
+from wbcjax.models.resnet import ResNet
 from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings, from_dict
 from wbcjax.runs.folder import CLASSIFICATION, DETECTION, load_config
 from wbcjax.settings.parts import Trust, outside
@@ -51,7 +52,7 @@ def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variab
                 "nothing is normalised in %s: its batch norms are frozen, and their statistics are the initial ones "
                 "(mean 0, variance 1). Start from weights that have them (config.init_from), or %s",
                 " and ".join(parts),
-                ", or ".join(_REMEDIES.get(part, _REMEDY) for part in parts),
+                ", or ".join(_remedy(part, settings) for part in parts),
             )
         return started
 
@@ -86,10 +87,17 @@ def _compare_classes(place: str, theirs: list[str], ours: list[str]) -> None:
 
 _REMEDY = "let the first of config.train.phases train these layers"
 _REMEDIES = {
-    "backbone": "set --config.model.backbone.norm=gn (or bn, all of it trained from the first phase on)",
+    "backbone": "set --config.model.backbone.norm=gn (or bn, all of it trained from the first phase on)",  # a ResNet's
     "box_head": "--config.model.box_head.norm=none",
     "mask_head": "--config.model.mask_head.norm=none",
 }
+
+
+def _remedy(part: str, settings: Settings) -> str:
+    """What to do about the norms of a part; a backbone of another kind may have no choice of them."""
+    if part == "backbone" and not (isinstance(settings, MaskRCNNSettings) and isinstance(settings.backbone, ResNet)):
+        return _REMEDY
+    return _REMEDIES.get(part, _REMEDY)
 
 
 def unnormalised(variables: Variables, settings: Settings, layers: str) -> list[str]:

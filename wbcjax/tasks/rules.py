@@ -61,7 +61,19 @@ def detector_problems(model: MaskRCNNSettings, canvas: tuple[int, int]) -> Itera
 
 
 def part_problems(model: MaskRCNNSettings, init_parts: tuple[str, ...]) -> Iterator[str]:
-    """What contradicts each other in the names of a detector's parts and losses."""
+    """What a detector's parts lack, and what contradicts each other in their names and losses."""
+    known = {field.name for field in dataclasses.fields(model.backbone)}
+    for name, without in (("dtype", "float32"), ("remat", False)):
+        if (value := getattr(model, name)) != without and name not in known:
+            yield (
+                f"config.model.{name} is {value!r}, and {type(model.backbone).__name__} has no field {name}: give it "
+                f"one, or leave it {without!r}"
+            )
+    for name, asked in _asked_of_heads(model).items():
+        lacking = [method for method in asked if not hasattr(type(model.parts[name]), method)]
+        if lacking:
+            where = f"config.model.{'heads.' if name in model.heads else ''}{name}"
+            yield f"{where}: {type(model.parts[name]).__name__} has no {', '.join(lacking)}: see docs/extending.md"
     for name in model.heads:
         if hasattr(MaskRCNN, name) or name in (field.name for field in dataclasses.fields(model)):
             yield f"config.model.heads.{name}: the network has something else of that name; give the head another"
@@ -74,6 +86,12 @@ def part_problems(model: MaskRCNNSettings, init_parts: tuple[str, ...]) -> Itera
         if part not in model.parts:
             known = ", ".join(map(repr, model.parts))
             yield f"config.init_parts[{number}] is {part!r}: give one of {known}"
+
+
+def _asked_of_heads(model: MaskRCNNSettings) -> dict[str, tuple[str, ...]]:
+    """What the network asks of each of its heads, by their names."""
+    of_cells = ("LOSSES", "losses", "detect")
+    return {"box_head": (*of_cells, "sample"), **dict.fromkeys(("mask_head", *model.heads), of_cells)}
 
 
 def loss_problems(train: TrainSettings, losses: tuple[str, ...]) -> Iterator[str]:
