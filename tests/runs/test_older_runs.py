@@ -1,6 +1,7 @@
-"""Run folders that older code left: what they predict, score and go on to is as it was.
+"""Run folders and an export that older code left: what they predict, score and go on to is as it was.
 
-`make_older_run.py` tells how they came about.
+`make_older_run.py` tells how the runs came about. `older_export.zip` is what `wbcjax export` of the same commit made of
+the detector.
 """
 
 import json
@@ -20,22 +21,25 @@ from wbcjax.smear.field import read_image
 from wbcjax.tasks.choose import evaluate, make_task
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.loop import train
+from wbcjax.weights.files import read_weights
 
 MOVED_PIXELS = 3  # of a mask's outline, which rounding may move
 
 
 @pytest.fixture
 def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of two runs, `detector` and `classifier`, and of what they predicted."""
+    """The folder of two runs, `detector` and `classifier`, of what they predicted, and of the detector's `export`."""
     monkeypatch.setenv("WBCJAX_CACHE", str(tmp_path / "cache"))
-    shutil.unpack_archive(Path(__file__).parent / "older.zip", tmp_path)
+    for archive in ("older.zip", "older_export.zip"):
+        shutil.unpack_archive(Path(__file__).parent / archive, tmp_path)
     return tmp_path / "older"
 
 
 @pytest.mark.parametrize("name", ["one_piece.png", "in_tiles.png"])
-def test_an_older_detector_finds_the_same_cells(older, name):
+@pytest.mark.parametrize("place", ["detector", "export/model.stablehlo"])
+def test_an_older_detector_finds_the_same_cells(older, place, name):
     expected = np.load(older / "cells.npz")
-    found = wbcjax.load(older / "detector").predict(read_image(older / "images" / name), name)
+    found = wbcjax.load(older / place).predict(read_image(older / "images" / name), name)
     np.testing.assert_array_equal(found.labels, expected[f"{name}/labels"])
     np.testing.assert_allclose(found.scores, expected[f"{name}/scores"], rtol=0, atol=1e-4)
     np.testing.assert_allclose(found.boxes, expected[f"{name}/boxes"], rtol=0, atol=1e-2)
@@ -49,6 +53,15 @@ def test_an_older_detector_scores_the_same_on_its_validation_part(older, tmp_pat
     scores = json.loads((tmp_path / "out/scores.json").read_text())
     assert scores["mask"]["AP"] == pytest.approx(float(expected["mask_ap"]), abs=1e-3)
     assert scores["box"]["AP"] == pytest.approx(float(expected["box_ap"]), abs=1e-3)
+
+
+def test_exported_weights_of_older_code_are_those_of_its_run(older):
+    exported = read_weights(older / "export/parameters.safetensors").arrays
+    variables, _ = load_variables(older / "detector")
+    expected = flatten_dict(variables, sep="/")
+    assert exported.keys() == expected.keys()
+    for path, weight in expected.items():
+        np.testing.assert_array_equal(exported[path], weight, err_msg=path)
 
 
 def test_an_older_config_says_what_its_run_was(older):
