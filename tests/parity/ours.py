@@ -131,7 +131,7 @@ def _predict(variables: dict[str, Any], image: jax.Array, size: jax.Array) -> An
     def is_stage(module: nn.Module, method: str) -> bool:
         return method in ("proposals", "pool") or (method == "__call__" and module.path in STAGES)
 
-    with patch.object(mask_head, "MASKS_AT_ONCE", sys.maxsize):  # or what it pools could not be seen
+    with patch.object(mask_head, "FOUND_AT_ONCE", sys.maxsize):  # or what it pools could not be seen
         return MODEL.apply(
             variables, image, size, method="predict", capture_intermediates=is_stage, mutable=["intermediates"]
         )

@@ -21,7 +21,8 @@ from wbcjax.ops.losses import Mean
 from wbcjax.ops.roi_align import crop_masks
 from wbcjax.settings.checked import Count, NotNegative
 
-MASKS_AT_ONCE = 32  # RoIs of a batch that get their masks together on a CPU
+SAMPLES_AT_ONCE = 32  # RoIs of a batch that get their masks together on a CPU: most places for samples are filled
+FOUND_AT_ONCE = 4  # the same of cells found, which most images have few of
 
 
 class MaskHead(nn.Module):
@@ -65,20 +66,22 @@ class MaskHead(nn.Module):
         )
         if self.roi.convention == "crop_and_resize":  # Matterport rounds; torchvision trains on the averages
             targets = jnp.round(targets)
-        logits = self.logits(pool, rois.boxes, rois.label)
+        logits = self.logits(pool, rois.boxes, rois.label, SAMPLES_AT_ONCE)
         self.sow("samples", "masks", (logits, targets))
         per_mask = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, targets), axis=(2, 3))
         return {"mask": mean(per_mask, (rois.label > 0) & of_samples(batch.outlined, rois.cell))}
 
     def detect(self, pool: Pool, found: Found) -> Float[Array, "n d s s"]:
         """The probability, inside the box of each cell that was found, that a place is of the cell."""
-        return nn.sigmoid(self.logits(pool, found.boxes, found.labels))
+        return nn.sigmoid(self.logits(pool, found.boxes, found.labels, FOUND_AT_ONCE))
 
-    def logits(self, pool: Pool, rois: Float[Array, "n r 4"], labels: Int[Array, "n r"]) -> Float[Array, "n r s s"]:
+    def logits(
+        self, pool: Pool, rois: Float[Array, "n r 4"], labels: Int[Array, "n r"], at_once: int
+    ) -> Float[Array, "n r s s"]:
         """Mask logits of each RoI for its own class; RoIs of class 0, which come last, get any.
 
-        With `cpu` a few at a time, as long as there are some with a cell: an image has far fewer than there is room
-        for, and masks for all the room would take as long as the backbone.
+        With `cpu` about `at_once` of a batch at a time, as long as there are some with a cell: an image has far fewer
+        than there is room for, and masks for all the room would take as long as the backbone.
         """
         if not self.cpu or self.is_initializing():
             return self.own_logits(pool(rois, self.bins), labels)
@@ -87,7 +90,7 @@ class MaskHead(nn.Module):
         def some(rois: Array, labels: Array) -> Array:
             return head.apply(variables, pool(rois, self.bins), labels, method="own_logits")  # type: ignore[return-value]
 
-        return in_parts(some, labels > 0, MASKS_AT_ONCE, rois, labels)
+        return in_parts(some, labels > 0, at_once, rois, labels)
 
     def own_logits(self, pooled: Float[Array, "n r bins bins c"], labels: Int[Array, "n r"]) -> Float[Array, "n r s s"]:
         """Mask logits of pooled RoIs for their own classes, all at once."""
