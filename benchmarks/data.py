@@ -38,8 +38,9 @@ def results(rounds: int) -> Iterator[Result]:
 
 def found_cells() -> tuple[list, list]:
     """Annotated fields, and what a fair model might have found in them."""
-    from wbcjax.evaluate.detections import annotate, paste_detections
+    from wbcjax.evaluate.detections import FieldDetections, annotate
     from wbcjax.smear.field import Cell
+    from wbcjax.smear.paste import paste
 
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:28, :28] - 13.5
@@ -51,15 +52,14 @@ def found_cells() -> tuple[list, list]:
         boxes = np.concatenate([low, low + size], axis=1)
         labels = rng.integers(1, len(CLASSES) + 1, CELLS)
         name = f"{number}.png"
-        outlined = paste_detections(name, SIDE, SIDE, boxes, labels, np.ones(CELLS), np.repeat(disc[None], CELLS, 0))
-        cells = [Cell(int(label), rle=rle) for label, rle in zip(labels, outlined.rles, strict=True)]
+        outlines = paste(np.repeat(disc[None], CELLS, 0), boxes, SIDE, SIDE, "torchvision")
+        cells = [Cell(int(label), rle=rle) for label, rle in zip(labels, outlines, strict=True)]
         annotations.append(annotate(name, SIDE, SIDE, cells))
         boxes = np.concatenate([boxes + rng.normal(0, 3, boxes.shape), rng.permutation(boxes)])
         labels = np.concatenate([labels, labels])
         scores = rng.uniform(0, 1, 2 * CELLS)
-        detections.append(
-            paste_detections(name, SIDE, SIDE, boxes, labels, scores, np.repeat(disc[None], 2 * CELLS, 0))
-        )
+        rles = paste(np.repeat(disc[None], 2 * CELLS, 0), boxes, SIDE, SIDE, "torchvision")
+        detections.append(FieldDetections(name, SIDE, SIDE, boxes.astype(np.float32), labels, scores, rles))
     return annotations, detections
 
 

@@ -1,6 +1,5 @@
 """The images of the paper's protocol: what is flipped, and that training and test see them as they should."""
 
-import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -109,7 +108,7 @@ def test_the_papers_60_flips_are_45_to_train_and_15_to_validate_and_all_fields_t
     write_paper_set(FieldSetSettings.from_config(config.dataset), tmp_path / "set")
     config.dataset.split.test_fraction = 0.2  # which the lists take the place of
     dataset = FieldSetSettings.from_config(on_paper_set(config, tmp_path / "set").dataset)
-    parts = split_fields(field_set(dataset).fields, **dataclasses.asdict(dataset.split))
+    parts = split_fields(field_set(dataset).fields, dataset.split)
     of_subtype = {part: Counter(field.cells[0].label for field in fields) for part, fields in parts.items()}
     assert of_subtype == {"train": {1: 15, 2: 15, 3: 15}, "val": {1: 5, 2: 5, 3: 5}, "test": counts}
     flipped = [field.name.split("/")[-1] for part in ("train", "val") for field in parts[part]]

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from tests.commands.told_folder import HEIGHT, ONE, WIDTH, Teller, image_folder, labels_in, search, table_in
 from tests.oracle import CLASSES
 from wbcjax import cli
-from wbcjax.commands.predict.folder import predict_folder
+from wbcjax.commands.predict.folder import ImageSettings, predict_folder
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.predict import detector as predict
 from wbcjax.predict.classifier import CropClassifier
@@ -55,7 +55,13 @@ def test_the_table_names_place_class_and_size_of_each_cell_the_surest_first(tmp_
 def test_the_table_describes_shape_and_stain_and_sizes_in_micrometres_where_the_pixels_is_known(tmp_path):
     images, thin = image_folder(tmp_path / "images", "a.png"), ((0, 0, 1, 1), 1, 0.6)
     for pixel_size, extra in ((0.0, []), (0.5, ["area_um2", "perimeter_um"])):
-        predict_folder(Teller({"a.png": [ONE, thin]}), images, tmp_path / str(pixel_size), 0.5, pixel_size=pixel_size)
+        predict_folder(
+            Teller({"a.png": [ONE, thin]}),
+            images,
+            tmp_path / str(pixel_size),
+            0.5,
+            ImageSettings(pixel_size=pixel_size),
+        )
         cell, dot = table_in(tmp_path / str(pixel_size))
         shape = ["perimeter", "circularity", "eccentricity", "solidity", "od_red", "od_green", "od_blue"]
         assert list(cell)[11:] == ["runner_up", "runner_up_score", *shape, *extra]
@@ -81,7 +87,7 @@ def test_an_impossible_pixel_size_is_refused_before_any_work(tmp_path):
     model, images = Teller({}), image_folder(tmp_path / "images", "a.png")
     for pixel_size in (-0.1, math.nan, math.inf):
         with pytest.raises(ValueError, match=r"the pixel size is .*; give micrometres per pixel"):
-            predict_folder(model, images, tmp_path / "out", 0.5, pixel_size=pixel_size)
+            predict_folder(model, images, tmp_path / "out", 0.5, ImageSettings(pixel_size=pixel_size))
     assert not model.shown
 
 
@@ -219,6 +225,6 @@ def test_what_was_found_can_be_read_as_annotations_again(tmp_path, name):
 
 def test_the_class_attribute_of_the_run_is_the_via_files(tmp_path):
     images = image_folder(tmp_path / "images", "a.png")
-    predict_folder(Teller({"a.png": [ONE]}), images, tmp_path / "out", 0.5, class_attribute="type")
+    predict_folder(Teller({"a.png": [ONE]}), images, tmp_path / "out", 0.5, ImageSettings(class_attribute="type"))
     (field,) = read(tmp_path / "out/via.json", images, {"L2": 1}, class_attribute="type").fields
     assert [cell.label for cell in field.cells] == [1]

@@ -16,7 +16,6 @@ from wbcjax.evaluate.detections import (
     annotate,
     check_pairs,
     load,
-    paste_detections,
     save,
     write_results,
 )
@@ -168,26 +167,6 @@ def test_masks_are_judged_by_outlined_cells_with_the_others_as_crowds():
     field = annotated([((0, 0, 9, 9), 1)], crowds=[((30, 0, 50, 20), 1)], boxes=[((10, 20, 20, 30), 2)])
     np.testing.assert_array_equal(field.for_masks().crowd, [False, True, True])
     np.testing.assert_array_equal(field.crowd, [False, True, False])
-
-
-def test_detected_masks_are_pasted_into_their_boxes():
-    boxes = np.array([[10, 5, 30, 25], [40, 20, 60, 40]], np.float32)
-    probabilities = np.stack([np.ones((28, 28)), np.tile(np.arange(28) < 14, (28, 1))]).astype(np.float32)
-    field = paste_detections("a.png", 40, 60, boxes, np.array([1, 2]), np.array([0.9, 0.8], np.float32), probabilities)
-    whole, left_half = (coco_mask.decode(rle) for rle in field.rles)
-    assert whole[5:25, 10:30].all()
-    assert whole.sum() < 21 * 21
-    assert left_half[21:39, 41:50].all()
-    assert not left_half[:, 51:].any()
-    np.testing.assert_array_equal(field.labels, [1, 2])
-
-
-def test_no_detections_are_a_valid_result():
-    empty = np.zeros((0, 4), np.float32)
-    field = paste_detections(
-        "a.png", 9, 8, empty, np.zeros(0, int), np.zeros(0, np.float32), np.zeros((0, 28, 28), np.float32)
-    )
-    assert field.rles == []
 
 
 @pytest.mark.usefixtures("unchecked_types")

@@ -15,7 +15,8 @@ from wbcjax.input.crop_set import CropSource
 from wbcjax.input.digest import Item
 from wbcjax.input.mix import Mix
 from wbcjax.input.pipeline import Stream
-from wbcjax.input.settings import CropSetSettings, SplitSettings
+from wbcjax.input.settings import CropSetSettings
+from wbcjax.input.split import SplitSettings
 
 CLASSES = ("myeloma", "other")
 

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from wbcjax.input.field_set import source
-from wbcjax.input.settings import CropSetSettings, FieldSetSettings, SplitSettings
+from wbcjax.input.settings import CropSetSettings, FieldSetSettings
+from wbcjax.input.split import SplitSettings
 from wbcjax.smear.field import SmearField
 
 SPLIT = SplitSettings(train_fraction=0.5)

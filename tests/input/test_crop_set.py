@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from tests.input.crop_sets import crops_of_fields, describe, write_crops, write_table
 from tests.input.sets import changed
-from wbcjax.commands.crop.folder import crop_folder
+from wbcjax.commands.crop.folder import CropSettings, crop_folder
 from wbcjax.enhance import METHODS
 from wbcjax.input import crop_set
 from wbcjax.input.crop_set import crop_source
 from wbcjax.input.digest import pixels_digest
-from wbcjax.input.split import split_fields
+from wbcjax.input.split import SplitSettings, split_fields
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import SmearField, read_image
 from wbcjax.smear.read import FieldSet
@@ -157,7 +157,7 @@ def test_crops_are_divided_as_their_fields_are_for_a_detector(tmp_path_factory, 
         crops_of_fields(folder, fields=6, of_each=1)
     pixels = np.zeros((2, 2, 3), np.uint8)
     fields = [SmearField(f"{i}.jpg", 2, 2, (), pixels=pixels) for i in range(6)]
-    wanted = split_fields(fields, seed=seed, train_fraction=fraction)
+    wanted = split_fields(fields, SplitSettings(seed=seed, train_fraction=fraction))
     sides = crop_set.crop_sides(describe(folder, seed=seed, train_fraction=fraction))
     for side, of_side in wanted.items():
         assert {crop.field for crop in sides[side]} == {field.name for field in of_side}
@@ -343,7 +343,7 @@ def test_crops_that_the_crop_command_cuts_are_taken_with_how_they_were_cut(tmp_p
     smear = synthetic.SyntheticSmear(height=96, width=128, cells=(2, 3))
     fields = list(synthetic.fields(smear, 6, 0))
     found = FieldSet(fields, synthetic.CLASSES, Counter(), [], 0, 0, [])
-    crop_folder(found, tmp_path / "crops", margin=0.2, size=24, seed=3)
+    crop_folder(found, tmp_path / "crops", CropSettings(margin=0.2, size=24, seed=3))
     sides = both_sides(describe(tmp_path / "crops", synthetic.CLASSES), tmp_path / "cache")
     assert sum(map(len, sides.values())) == sum(len(field.cells) for field in fields)
     assert sides["train"].image(0).shape == (24, 24, 3)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbcjax.input.split import read_names, split_fields
+from wbcjax.input.split import SplitSettings, read_names, split_fields
 from wbcjax.smear.field import SmearField
 
 
@@ -28,7 +28,7 @@ def names(fields: list[SmearField]) -> list[str]:
 )
 def test_every_field_is_on_one_side_and_no_group_on_both(groups, seed, fraction):
     fields = fields_of(groups)
-    sides = split_fields(fields, seed=seed, train_fraction=fraction)
+    sides = split_fields(fields, SplitSettings(seed=seed, train_fraction=fraction))
     assert sorted(names(sides["train"]) + names(sides["val"])) == sorted(names(fields))
     train, val = ({f.group for f in sides[side]} - {None} for side in ("train", "val"))
     assert not train & val
@@ -42,37 +42,37 @@ def test_every_field_is_on_one_side_and_no_group_on_both(groups, seed, fraction)
 
 @given(count=st.integers(2, 60), seed=st.integers(0, 1000), fraction=st.floats(0.05, 0.95))
 def test_the_fraction_is_met_to_the_nearest_field(count, seed, fraction):
-    train = len(split_fields(fields_of([None] * count), seed=seed, train_fraction=fraction)["train"])
+    train = len(split_fields(fields_of([None] * count), SplitSettings(seed=seed, train_fraction=fraction))["train"])
     assert abs(train - fraction * count) <= 0.5 or train in (1, count - 1)
 
 
 @pytest.mark.parametrize(("fraction", "full"), [(0.0, "val"), (1.0, "train")])
 def test_a_fraction_of_none_or_all_leaves_the_other_side_empty(fraction, full):
-    sides = split_fields(fields_of([None] * 5), seed=0, train_fraction=fraction)
+    sides = split_fields(fields_of([None] * 5), SplitSettings(seed=0, train_fraction=fraction))
     assert {side: len(fields) for side, fields in sides.items()} == {"train": 0, "val": 0, "test": 0} | {full: 5}
 
 
 def test_the_seed_decides_and_the_order_of_the_annotations_does_not():
     fields = fields_of([None] * 40)
-    first = names(split_fields(fields, seed=1, train_fraction=0.5)["train"])
-    again = names(split_fields(fields[::-1], seed=1, train_fraction=0.5)["train"])
-    other = names(split_fields(fields, seed=2, train_fraction=0.5)["train"])
+    first = names(split_fields(fields, SplitSettings(seed=1, train_fraction=0.5))["train"])
+    again = names(split_fields(fields[::-1], SplitSettings(seed=1, train_fraction=0.5))["train"])
+    other = names(split_fields(fields, SplitSettings(seed=2, train_fraction=0.5))["train"])
     assert sorted(first) == sorted(again)
     assert sorted(first) != sorted(other)
 
 
 def test_one_more_field_moves_at_most_one_other_across():
-    before = split_fields(fields_of([None] * 40), seed=0, train_fraction=0.75)
-    after = split_fields(fields_of([None] * 41), seed=0, train_fraction=0.75)
+    before = split_fields(fields_of([None] * 40), SplitSettings(seed=0, train_fraction=0.75))
+    after = split_fields(fields_of([None] * 41), SplitSettings(seed=0, train_fraction=0.75))
     assert len(set(names(before["train"])) ^ (set(names(after["train"])) - {"40.png"})) <= 1
 
 
 def test_named_lists_decide_and_one_list_leaves_the_rest_to_the_other_side():
     fields = fields_of([None] * 4)
-    sides = split_fields(fields, seed=0, train_fraction=0.5, val_names=("2.png", "0.png"))
+    sides = split_fields(fields, SplitSettings(seed=0, train_fraction=0.5, val_names=("2.png", "0.png")))
     assert names(sides["val"]) == ["0.png", "2.png"]
     assert names(sides["train"]) == ["1.png", "3.png"]
-    sides = split_fields(fields, seed=0, train_fraction=0.5, train_names=["3.png"])
+    sides = split_fields(fields, SplitSettings(seed=0, train_fraction=0.5, train_names=("3.png",)))
     assert names(sides["train"]) == ["3.png"]
     assert names(sides["val"]) == ["0.png", "1.png", "2.png"]
 
@@ -80,7 +80,8 @@ def test_named_lists_decide_and_one_list_leaves_the_rest_to_the_other_side():
 def test_fields_on_neither_list_are_left_out_and_named_in_the_log(caplog):
     with caplog.at_level(logging.INFO):
         sides = split_fields(
-            fields_of([None] * 3), seed=0, train_fraction=0.5, train_names=("0.png",), val_names=("2.png",)
+            fields_of([None] * 3),
+            SplitSettings(seed=0, train_fraction=0.5, train_names=("0.png",), val_names=("2.png",)),
         )
     assert names(sides["train"]) + names(sides["val"]) == ["0.png", "2.png"]
     assert "1 fields" in caplog.text
@@ -93,7 +94,7 @@ def test_a_list_may_be_a_text_file(tmp_path):
     assert read_names(str(path)) == read_names((str(path),)) == ("1.png", "0.png")
     assert read_names(("2.png", str(path))) == ("2.png", "1.png", "0.png")
     assert read_names("") == read_names(()) == ()
-    sides = split_fields(fields_of([None] * 3), seed=0, train_fraction=0.5, train_names=(str(path),))
+    sides = split_fields(fields_of([None] * 3), SplitSettings(seed=0, train_fraction=0.5, train_names=(str(path),)))
     assert names(sides["train"]) == ["0.png", "1.png"]
     with pytest.raises(OSError, match=r"missing\.txt"):
         read_names(str(tmp_path / "missing.txt"))
@@ -103,10 +104,9 @@ def test_every_mistake_in_the_lists_is_named_at_once():
     with pytest.raises(ValueError, match="cannot split") as error:
         split_fields(
             fields_of([None] * 3),
-            seed=0,
-            train_fraction=0.5,
-            train_names=("0.png", "0.png", "unknown.png"),
-            val_names=("0.png",),
+            SplitSettings(
+                seed=0, train_fraction=0.5, train_names=("0.png", "0.png", "unknown.png"), val_names=("0.png",)
+            ),
         )
     assert "train_names: 'unknown.png' is no field" in str(error.value)
     assert "'0.png' is listed 2 times" in str(error.value)
@@ -115,14 +115,16 @@ def test_every_mistake_in_the_lists_is_named_at_once():
 
 def test_lists_that_divide_a_group_are_refused_by_its_name():
     with pytest.raises(ValueError, match="group 'patient 7' has fields on both sides"):
-        split_fields(fields_of(["patient 7", "patient 7"]), seed=0, train_fraction=0.5, train_names=("0.png",))
+        split_fields(
+            fields_of(["patient 7", "patient 7"]), SplitSettings(seed=0, train_fraction=0.5, train_names=("0.png",))
+        )
 
 
 def test_a_fraction_out_of_range_is_refused():
     with pytest.raises(ValueError, match=r"split.train_fraction is 75"):
-        split_fields(fields_of([None] * 3), seed=0, train_fraction=75)
+        split_fields(fields_of([None] * 3), SplitSettings(seed=0, train_fraction=75))
     with pytest.raises(ValueError, match=r"split.test_fraction is -0.1"):
-        split_fields(fields_of([None] * 3), seed=0, train_fraction=0.5, test_fraction=-0.1)
+        split_fields(fields_of([None] * 3), SplitSettings(seed=0, train_fraction=0.5, test_fraction=-0.1))
 
 
 @given(
@@ -132,7 +134,7 @@ def test_a_fraction_out_of_range_is_refused():
 )
 def test_every_field_is_in_one_of_three_parts_and_no_group_in_two(groups, seed, fractions):
     fields = fields_of(groups)
-    parts = split_fields(fields, seed=seed, train_fraction=fractions[0], test_fraction=fractions[1])
+    parts = split_fields(fields, SplitSettings(seed=seed, train_fraction=fractions[0], test_fraction=fractions[1]))
     assert sorted(name for part in parts.values() for name in names(part)) == sorted(names(fields))
     owners = [{f.group for f in part} - {None} for part in parts.values()]
     assert sum(map(len, owners)) == len(set.union(*owners))
@@ -140,26 +142,31 @@ def test_every_field_is_in_one_of_three_parts_and_no_group_in_two(groups, seed, 
 
 def test_what_validated_tests_and_without_a_test_part_the_split_is_as_ever():
     fields = fields_of([None] * 298)
-    before = split_fields(fields, seed=0, train_fraction=238 / 298)
+    before = split_fields(fields, SplitSettings(seed=0, train_fraction=238 / 298))
     assert before["test"] == []
     # The two parts of SegPC's figures, by their names' hash, as the code before there was a third part gave them.
     listed = "\n".join(names(before["val"]))
     assert hashlib.sha256(listed.encode()).hexdigest()[:16] == "fc24dde2bc14a6e0"
-    after = split_fields(fields, seed=0, train_fraction=238 / 298, test_fraction=60 / 298)
+    after = split_fields(fields, SplitSettings(seed=0, train_fraction=238 / 298, test_fraction=60 / 298))
     assert names(after["test"]) == names(before["val"])
     assert [len(after[part]) for part in ("train", "val", "test")] == [190, 48, 60]
 
 
 def test_a_list_of_test_fields_leaves_the_rest_to_the_fraction_or_to_the_other_lists(caplog):
     fields = fields_of([None] * 10)
-    parts = split_fields(fields, seed=0, train_fraction=0.75, test_names=("3.png", "1.png"))
+    parts = split_fields(fields, SplitSettings(seed=0, train_fraction=0.75, test_names=("3.png", "1.png")))
     assert names(parts["test"]) == ["1.png", "3.png"]
     assert (len(parts["train"]), len(parts["val"])) == (6, 2)
-    parts = split_fields(fields, seed=0, train_fraction=0.75, test_names=("1.png",), val_names=("0.png",))
+    parts = split_fields(
+        fields, SplitSettings(seed=0, train_fraction=0.75, test_names=("1.png",), val_names=("0.png",))
+    )
     assert (names(parts["test"]), names(parts["val"]), len(parts["train"])) == (["1.png"], ["0.png"], 8)
     with caplog.at_level(logging.INFO):
         split_fields(
-            fields, seed=0, train_fraction=0.75, train_names=("2.png",), test_names=("1.png",), val_names=("0.png",)
+            fields,
+            SplitSettings(
+                seed=0, train_fraction=0.75, train_names=("2.png",), test_names=("1.png",), val_names=("0.png",)
+            ),
         )
     assert "7 fields are in neither" in caplog.text
     assert "1.png" not in caplog.text
@@ -167,8 +174,13 @@ def test_a_list_of_test_fields_leaves_the_rest_to_the_fraction_or_to_the_other_l
 
 def test_a_test_part_is_by_a_fraction_or_by_lists_and_divides_no_group():
     with pytest.raises(ValueError, match=r"split.test_fraction is 0.2, and split.val_names lists fields"):
-        split_fields(fields_of([None] * 3), seed=0, train_fraction=0.5, test_fraction=0.2, val_names=("0.png",))
+        split_fields(
+            fields_of([None] * 3), SplitSettings(seed=0, train_fraction=0.5, test_fraction=0.2, val_names=("0.png",))
+        )
     with pytest.raises(ValueError, match=r"'0.png' is in both split.val_names and split.test_names"):
-        split_fields(fields_of([None] * 3), seed=0, train_fraction=0.5, test_names=("0.png",), val_names=("0.png",))
+        split_fields(
+            fields_of([None] * 3),
+            SplitSettings(seed=0, train_fraction=0.5, test_names=("0.png",), val_names=("0.png",)),
+        )
     with pytest.raises(ValueError, match=r"group 'p' has fields on both sides, in (train|val) and in test"):
-        split_fields(fields_of(["p", "p", None]), seed=0, train_fraction=0.5, test_names=("0.png",))
+        split_fields(fields_of(["p", "p", None]), SplitSettings(seed=0, train_fraction=0.5, test_names=("0.png",)))

@@ -48,7 +48,6 @@ def has(image: np.ndarray, colour: tuple[int, int, int]) -> bool:
 
 def test_the_worst_fields_come_first_and_only_their_images_are_read():
     assert sheet(limit=2)[1] == [1, 2]
-    assert sheet(limit=2, worst_first=False)[1] == [0, 1]
     assert sheet()[1] == [1, 2, 0]
 
 

@@ -12,7 +12,8 @@ import pytest
 from tests.input.sets import changed, write_image, write_via, write_via_set
 from wbcjax.input.digest import Item
 from wbcjax.input.field_set import sources
-from wbcjax.input.settings import CropSetSettings, FieldSetSettings, SplitSettings
+from wbcjax.input.settings import CropSetSettings, FieldSetSettings
+from wbcjax.input.split import SplitSettings
 from wbcjax.runs.data_note import (
     NOTE,
     Note,

@@ -19,6 +19,7 @@ from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats.coco_write import write_coco
 from wbcjax.smear.formats.outline import MIN_IOU, SPECKS, TOLERANCE, outline_mask
 from wbcjax.smear.formats.via_write import write_via
+from wbcjax.smear.formats.write_checks import Predicted
 from wbcjax.smear.read import read
 
 REAL = (Path(__file__).parents[2] / "../shared/data/segpc2021_train").resolve()
@@ -122,12 +123,12 @@ def test_what_is_written_is_read_again_the_same(images, tmp_path_factory, listed
     folder = tmp_path_factory.getbasetemp()
     group_attribute = "group" if grouped else None
 
-    write_via(folder / "via.json", written, CLASSES, scores=scores, tolerance=0)
+    write_via(folder / "via.json", written, CLASSES, predicted=Predicted(scores), tolerance=0)
     found = read(folder / "via.json", images, CLASS_OF, file_format="via", group_attribute=group_attribute)
     assert_same(found.fields, written)
     assert not found.suspects
 
-    write_coco(folder / "coco.json", written, CLASSES, scores)
+    write_coco(folder / "coco.json", written, CLASSES, Predicted(scores))
     found = read(folder / "coco.json", images, CLASS_OF, file_format="coco", group_attribute=group_attribute)
     assert_same(found.fields, written)
     masks = [[cell.rle for cell in f.cells] for f in found.fields]
@@ -178,7 +179,7 @@ def test_a_via_project_has_what_via_looks_for_when_it_opens_one(images, tmp_path
 def test_via_regions_say_their_cell_class_crowd_and_score(images, tmp_path):
     shifted = TRIANGLE + 20
     cells = (Cell(1, (TRIANGLE,)), Cell(2, (TRIANGLE, shifted), crowd=True), Cell(3, box=(1, 2.5, 30, 40)))
-    write_via(tmp_path / "via.json", [field(images, *cells)], CLASSES, scores=[[0.98765, 1, 0.5]])
+    write_via(tmp_path / "via.json", [field(images, *cells)], CLASSES, predicted=Predicted([[0.98765, 1, 0.5]]))
     (entry,) = via_of(tmp_path / "via.json")["_via_img_metadata"].values()
     shapes = [region["shape_attributes"] for region in entry["regions"]]
     assert [region["region_attributes"] for region in entry["regions"]] == [
@@ -206,7 +207,7 @@ def test_via_is_told_no_size_and_no_folder_for_images_that_are_no_files(tmp_path
 def test_cocos_own_api_reads_the_masks_areas_and_boxes(images, tmp_path, capsys):
     cells = (Cell(1, (TRIANGLE, TRIANGLE + 20)), Cell(2, rle=rle(disc(9))), Cell(1, box=(1.5, 2, 30, 40.25)))
     fields = [field(images, name="p1/b.png"), field(images, *cells, group="p7")]
-    write_coco(tmp_path / "coco.json", fields, CLASSES, [[], [0.5, 0.25, 1]])
+    write_coco(tmp_path / "coco.json", fields, CLASSES, Predicted([[], [0.5, 0.25, 1]]))
     coco: Any = COCO(tmp_path / "coco.json")
     capsys.readouterr()
     assert {category["id"]: category["name"] for category in coco.dataset["categories"]} == dict(enumerate(CLASSES, 1))
@@ -266,8 +267,9 @@ FAULTS = {
 def test_what_does_not_fit_is_refused_by_field_and_nothing_is_written(images, tmp_path, write, change, expected):
     cell = Cell(**{"label": 2, "polygons": (TRIANGLE,)} | change.get("cell", {}))
     fields = [field(images, Cell(1, (TRIANGLE,))), field(images, cell, name=change.get("name", "p1/b.png"))]
+    predicted = Predicted(change["scores"]) if "scores" in change else None
     with pytest.raises(ValueError, match="^" + re.escape(expected)):
-        write(tmp_path / "new.json", fields, change.get("classes", CLASSES), scores=change.get("scores"))
+        write(tmp_path / "new.json", fields, change.get("classes", CLASSES), predicted=predicted)
     assert not list(tmp_path.iterdir())
 
 

@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float, Int
 from pycocotools import mask as coco_mask
 
 from wbcjax.smear.field import Cell
-from wbcjax.smear.paste import Library, paste
 from wbcjax.system.files import write_atomically
 
 
@@ -89,24 +88,6 @@ def annotate(name: str, height: int, width: int, cells: Sequence[Cell]) -> Field
         outlined=np.array([cell.outlined for cell in cells], bool),
         rles=rles,
     )
-
-
-def paste_detections(
-    name: str,
-    height: int,
-    width: int,
-    boxes: Float[np.ndarray, "d 4"],
-    labels: Int[np.ndarray, " d"],
-    scores: Float[np.ndarray, " d"],
-    mask_probabilities: Float[np.ndarray, "d m m"],
-    library: Library = "torchvision",
-) -> FieldDetections:
-    """A model's detections, boxes in pixels of the `height` x `width` image already, their masks pasted into it.
-
-    `library` says whose way of pasting goes with the model: see `paste`.
-    """
-    rles = paste(mask_probabilities, boxes, height, width, library)
-    return FieldDetections(name, height, width, boxes.astype(np.float32), labels.astype(np.int32), scores, rles)
 
 
 def save(

@@ -9,7 +9,6 @@ Without the two files, as when crops come from elsewhere, each crop is taken for
 """
 
 import csv
-import dataclasses
 import io
 import json
 import logging
@@ -148,7 +147,7 @@ def _split(crops: list[Crop], dataset: CropSetSettings) -> dict[str, list[Crop]]
             TABLE,
         )
     fields = dict.fromkeys(CropField(crop.field, crop.field_group) for crop in crops)
-    sides = split_fields(list(fields), **dataclasses.asdict(dataset.split))
+    sides = split_fields(list(fields), dataset.split)
     names = {side: {field.name for field in members} for side, members in sides.items()}
     return {side: [crop for crop in crops if crop.field in names[side]] for side in sides}
 

@@ -1,6 +1,5 @@
 """Annotated fields as a TFDS set of array records, built once and cached under a hash of what it is made of."""
 
-import dataclasses
 import json
 import logging
 import shutil
@@ -246,7 +245,7 @@ def _build(folder: Path, dataset: FieldSetSettings, digests: Digests) -> None:
     """Write a set. TFDS writes beside the folder and renames at the end: a broken build leaves nothing to be read."""
     found = field_set(dataset)
     _tell(found, dataset)
-    splits = split_fields(found.fields, **dataclasses.asdict(dataset.split))
+    splits = split_fields(found.fields, dataset.split)
     digest = image_digest(dataset, [field.name for side in splits.values() for field in side], digests)
     log.info("building %s: %s fields", folder, {side: len(fields) for side, fields in splits.items()})
     outdated = _open(folder).data_path

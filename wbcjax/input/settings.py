@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from ml_collections import ConfigDict
 
 from wbcjax.enhance import METHODS
-from wbcjax.input.split import PARTS, read_names
-from wbcjax.settings.checked import ConfigError, Count, Name, NotEmpty, NotNegative, Number, OneOf, Share, checked
+from wbcjax.input.split import PARTS, SplitSettings, read_names
+from wbcjax.settings.checked import ConfigError, Count, Name, NotEmpty, NotNegative, Number, OneOf, checked
 from wbcjax.settings.parts import imported
 from wbcjax.smear import synthetic_settings
 from wbcjax.smear.formats.mask_files import CLASS_NAME
@@ -23,26 +23,7 @@ WITH_GROUPS = ("via", "coco")  # formats that can say which fields belong togeth
 WITHOUT_CLASSES = ("label_images", "mask_folders")  # formats in which every cell is named CLASS_NAME
 
 Method = Annotated[str, OneOf(tuple(METHODS))]
-Names = tuple[Name, ...]
 Classes = Annotated[tuple[Name, ...], NotEmpty()]
-
-
-@dataclass(frozen=True)
-class SplitSettings:
-    """Which fields train, validate and test: `config.dataset.split`; see `wbcjax.input.split.split_fields`."""
-
-    seed: int = 0
-    train_fraction: Share = 0.75  # of what does not test; the rest validates
-    # Tested on, and neither trained on nor looked at when the best checkpoint is chosen; 0: no such part
-    test_fraction: Share = 0.0
-    train_names: Names = ()  # or lists of fields; ("some.txt",) stands for the lines of that file
-    val_names: Names = ()
-    test_names: Names = ()
-
-    @property
-    def tests(self) -> bool:
-        """Whether there is a part to test on."""
-        return bool(self.test_fraction or self.test_names)
 
 
 @dataclass(frozen=True)

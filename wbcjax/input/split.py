@@ -4,14 +4,17 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
+from wbcjax.settings.checked import Name, Share
+
 log = logging.getLogger(__name__)
 
 PARTS = ("train", "val", "test")  # learnt from; choosing the best checkpoint; neither
-Names = Sequence[str] | str
+Names = tuple[Name, ...]
 
 
 @runtime_checkable
@@ -27,16 +30,25 @@ class Grouped(Protocol):
 Field = TypeVar("Field", bound=Grouped)
 
 
-def split_fields(
-    fields: Sequence[Field],
-    *,
-    seed: int,
-    train_fraction: float,
-    test_fraction: float = 0.0,
-    train_names: Names = (),
-    val_names: Names = (),
-    test_names: Names = (),
-) -> dict[str, list[Field]]:
+@dataclass(frozen=True)
+class SplitSettings:
+    """Which fields train, validate and test: `config.dataset.split`; see `split_fields`."""
+
+    seed: int = 0
+    train_fraction: Share = 0.75  # of what does not test; the rest validates
+    # Tested on, and neither trained on nor looked at when the best checkpoint is chosen; 0: no such part
+    test_fraction: Share = 0.0
+    train_names: Names = ()  # or lists of fields; ("some.txt",) stands for the lines of that file
+    val_names: Names = ()
+    test_names: Names = ()
+
+    @property
+    def tests(self) -> bool:
+        """Whether there is a part to test on."""
+        return bool(self.test_fraction or self.test_names)
+
+
+def split_fields(fields: Sequence[Field], split: SplitSettings) -> dict[str, list[Field]]:
     """Split a set into {"train": fields, "val": ..., "test": ...}, each in the order of `fields`; groups stay whole.
 
     `test`, empty unless it is asked for, is taken first: the fields of `test_names`, or `test_fraction` of all. What is
@@ -53,26 +65,28 @@ def split_fields(
     Raises ValueError when a fraction is outside 0..1, when `test_fraction` is given beside a list, when a listed name
     is unknown, repeated or on two lists, or when the lists put a group into two parts.
     """
-    lists = {"train": read_names(train_names), "val": read_names(val_names), "test": read_names(test_names)}
-    for option, fraction in (("train_fraction", train_fraction), ("test_fraction", test_fraction)):
-        if not 0 <= fraction <= 1:
+    lists = {part: read_names(getattr(split, f"{part}_names")) for part in PARTS}
+    for option in ("train_fraction", "test_fraction"):
+        if not 0 <= (fraction := getattr(split, option)) <= 1:
             raise ValueError(f"split.{option} is {fraction}; give a number from 0 to 1")
-    if given := [f"split.{part}_names" for part in PARTS if lists[part] and test_fraction]:
-        raise ValueError(f"split.test_fraction is {test_fraction}, and {given[0]} lists fields: list those of test too")
+    if given := [f"split.{part}_names" for part in PARTS if lists[part] and split.test_fraction]:
+        raise ValueError(
+            f"split.test_fraction is {split.test_fraction}, and {given[0]} lists fields: list those of test too"
+        )
     _check_lists(fields, lists)
     test, rest = set(lists["test"]), [f for f in fields if f.name not in lists["test"]]
-    if test_fraction:
-        kept, test = _cut(fields, seed, 1 - test_fraction)
+    if split.test_fraction:
+        kept, test = _cut(fields, split.seed, 1 - split.test_fraction)
         rest = [f for f in fields if f.name in kept]
     if lists["train"] or lists["val"]:
         train, val = _by_names(rest, set(lists["train"]), set(lists["val"]))
     else:
-        train, val = _cut(rest, seed, train_fraction)
+        train, val = _cut(rest, split.seed, split.train_fraction)
     _check_groups(fields, {"train": train, "val": val, "test": test})
     return {part: [f for f in fields if f.name in names] for part, names in zip(PARTS, (train, val, test), strict=True)}
 
 
-def read_names(names: Names) -> tuple[str, ...]:
+def read_names(names: Sequence[str] | str) -> tuple[str, ...]:
     """The names of a list, in which "some.txt" stands for the lines of that text file, blank ones apart.
 
     A file's path alone does too; where a config has a tuple it takes no string, and ("some.txt",) is to be given.

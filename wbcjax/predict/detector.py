@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
 from wbcjax.enhance import METHODS
-from wbcjax.evaluate.detections import FieldDetections, paste_detections
+from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.input.augment import drawn_size, fit_scale
 from wbcjax.input.field_set import Source
@@ -34,7 +34,7 @@ from wbcjax.runs.folder import DETECTION, check_task, load_config, load_facts
 from wbcjax.runs.stablehlo import ExportedNetwork, load_network
 from wbcjax.settings.parts import Trust
 from wbcjax.smear.field import as_rgb
-from wbcjax.smear.paste import Library
+from wbcjax.smear.paste import Library, paste
 from wbcjax.system import run_files
 from wbcjax.train.checkpoint import load_variables
 
@@ -188,9 +188,17 @@ class Predictor:
         x1, y1, x2, y2 = piece.view
         boxes = np.asarray(found.boxes[row])[real] / np.float32(piece.scale) + np.array([x1, y1, x1, y1], np.float32)
         boxes = np.minimum(boxes, np.array([x2, y2, x2, y2], np.float32))
-        pasted = paste_detections(piece.name, piece.height, piece.width, boxes, labels, scores, masks, self.library)
         said = {name: np.asarray(values[row], np.float32)[real] for name, values in (found.said or {}).items()}
-        return replace(pasted, said=_columns(said))
+        return FieldDetections(
+            name=piece.name,
+            height=piece.height,
+            width=piece.width,
+            boxes=boxes,
+            labels=labels,
+            scores=scores,
+            rles=paste(masks, boxes, piece.height, piece.width, self.library),
+            said=_columns(said),
+        )
 
 
 def ahead(items: Iterable[Item], most: int = AHEAD) -> Generator[Item, None, None]:

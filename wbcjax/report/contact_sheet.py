@@ -29,7 +29,6 @@ def contact_sheet(
     detections: Sequence[FieldDetections],
     classes: Sequence[str],
     score_threshold: float = SCORE_THRESHOLD,
-    worst_first: bool = True,
     limit: int = 12,
 ) -> UInt8[np.ndarray, "_ _ 3"]:
     """An RGB picture of many fields, of each the annotated outlines on the left and the detected ones on the right.
@@ -42,8 +41,7 @@ def contact_sheet(
         annotations, detections: of the same fields in the same order.
         classes: names of label 1, 2, ..., for the legend.
         score_threshold: detections that score less are left out; of several of one cell the surest is shown.
-        worst_first: show the fields with the most cells missed, false and of another class, instead of the first ones.
-        limit: number of fields shown.
+        limit: number of fields shown: those with the most cells missed, false and of another class, most first.
 
     Raises ValueError when the lists differ in their fields, or there is none.
     """
@@ -55,14 +53,12 @@ def contact_sheet(
         match_cells(cells, found, mask_overlaps(cells, found), score_threshold, nucleus) for cells, found in pairs
     ]
     mistaken = [_mistaken(*field) for field in zip(annotations, detections, matches, strict=True)]
-    shown = list(range(len(matches)))
-    if worst_first:
-        shown.sort(key=lambda i: -len(matches[i].missed) - len(matches[i].false) - len(mistaken[i]))
-    shown = shown[:limit]
+    mistakes = [len(match.missed) + len(match.false) + len(of) for match, of in zip(matches, mistaken, strict=True)]
+    shown = sorted(range(len(matches)), key=lambda i: -mistakes[i])[:limit]
     tiles = [_tile(image_of(i), annotations[i], detections[i], matches[i], mistaken[i], classes) for i in shown]
-    order = "most mistakes first" if worst_first else "in order"
     title = (
-        f"{len(shown)} of {len(matches)} fields, {order}. Left annotated, right detected, score {score_threshold:g} up"
+        f"{len(shown)} of {len(matches)} fields, most mistakes first. Left annotated, right detected, "
+        f"score {score_threshold:g} up"
     )
     return _sheet(title, classes, tiles)
 

@@ -23,7 +23,8 @@ from wbcjax.input.crop_pipeline import crop_batches
 from wbcjax.input.crop_set import CropSource, crop_part_of, crop_sources
 from wbcjax.input.mix import Mix
 from wbcjax.input.pipeline import Stream
-from wbcjax.input.settings import CropSetSettings, SplitSettings, dataset_problems
+from wbcjax.input.settings import CropSetSettings, dataset_problems
+from wbcjax.input.split import SplitSettings
 from wbcjax.models import efficientnet
 from wbcjax.models.backbone import Trains
 from wbcjax.models.efficientnet import Classifier

@@ -26,7 +26,8 @@ from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.input.augment import Augment, fit_scale
 from wbcjax.input.field_set import Source, part_of, source, sources
 from wbcjax.input.pipeline import Stream, train_batches
-from wbcjax.input.settings import SYNTHETIC, FieldSetSettings, SplitSettings, dataset_problems
+from wbcjax.input.settings import SYNTHETIC, FieldSetSettings, dataset_problems
+from wbcjax.input.split import SplitSettings
 from wbcjax.models import mask_rcnn
 from wbcjax.models.backbone import Trains
 from wbcjax.models.limits import check_room

@@ -33,7 +33,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _crop(options: argparse.Namespace) -> None:
-    from wbcjax.commands.crop.folder import crop_folder, without_classes
+    from wbcjax.commands.crop.folder import CropSettings, crop_folder, without_classes
     from wbcjax.smear.read import read
 
     found = read(
@@ -45,9 +45,7 @@ def _crop(options: argparse.Namespace) -> None:
         on_error=options.on_error,
         max_pixels=options.max_pixels,
     )
-    outcome = crop_folder(
-        without_classes(found, options.leave_out),
-        options.out,
+    settings = CropSettings(
         margin=options.margin,
         size=options.size,
         mask_background=options.mask_background,
@@ -55,6 +53,7 @@ def _crop(options: argparse.Namespace) -> None:
         balance=options.balance,
         seed=options.seed,
     )
+    outcome = crop_folder(without_classes(found, options.leave_out), options.out, settings)
     lines = [*_crop_lines(outcome), *found.omissions(), *(f"  {problem}" for problem in found.problems)]
     if outcome.crops:
         lines.append(f"{options.out} has the crops, crops.csv and crops.json")

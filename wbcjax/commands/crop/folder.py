@@ -8,7 +8,7 @@ import shutil
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -36,6 +36,24 @@ NO_FOLDER = ("", ".", "..", TABLE, SETTINGS)  # names that no class can have as 
 NOT_IN_FOLDERS = set('<>:"/\\|?*') | set(map(chr, range(32)))  # of the systems that a set may be copied to
 
 
+@dataclass(frozen=True)
+class CropSettings:
+    """How cells are cut out; `crops.json` keeps it. Raises ValueError where there is nothing to balance."""
+
+    margin: float = 0.1  # of the length of a cell's box, added on either side
+    size: int | None = None  # pixels of a crop's side; None leaves it as it is in the field
+    mask_background: bool = False  # black outside the cell's outline; a crop without a cell gets another one's outline
+    # The class that what is no annotated cell makes up; None for none. Of each field at least as many as it has
+    # annotated cells, where there is room: see `other_crops`.
+    negatives: str | None = None
+    balance: bool = False  # of each field not more negatives than that
+    seed: int = 0  # of what is chosen among nuclei and windows; a field's do not depend on the other fields
+
+    def __post_init__(self) -> None:
+        if self.balance and self.negatives is None:
+            raise ValueError("there is nothing to balance the annotated cells with: name the class of --negatives")
+
+
 @dataclass
 class Outcome:
     """What became of a set."""
@@ -47,17 +65,7 @@ class Outcome:
     failed: list[str] = field(default_factory=list)  # of each field that was left out, its path and what was wrong
 
 
-def crop_folder(
-    found: FieldSet,
-    out: Path,
-    *,
-    margin: float = 0.1,
-    size: int | None = None,
-    mask_background: bool = False,
-    negatives: str | None = None,
-    balance: bool = False,
-    seed: int = 0,
-) -> Outcome:
+def crop_folder(found: FieldSet, out: Path, settings: CropSettings = CropSettings()) -> Outcome:
     """Cut the annotated cells of a set out, and write into the folder `out`, which appears whole or not at all:
 
     - CLASS/NAME.png: the crops, square; crowd regions have none
@@ -65,27 +73,16 @@ def crop_folder(
       square may be larger than the image); rule is one of `wbcjax.smear.crops.RULES`; cell is the number of the
       annotated cell among those read of its field, from 1; shift is how far off the middle the border made it lie, of
       the crop's side. A split is to keep crops of one group, or where there is none of one field, together
-    - crops.json: how they were cut, `margin` to `seed` as given here, for whoever is to cut others alike
+    - crops.json: the `settings`, for whoever is to cut others alike
 
-    Args:
-        found: the set, read without a class map.
-        margin: of the length of a cell's box, added on either side.
-        size: pixels of a crop's side; None leaves it as it is in the field.
-        mask_background: black outside the cell's outline. A crop without annotated cell gets another one's outline.
-        negatives: name of the class that what is no annotated cell makes up; None for none. See `other_crops`: of each
-            field at least as many as it has annotated cells, where there is room.
-        balance: of each field not more than that.
-        seed: of what is chosen among nuclei and windows; a field's do not depend on the other fields.
+    `found` is a set that was read without a class map. A field of which cropping fails is left out and noted in the
+    outcome; where all are, nothing is written.
 
-    A field of which cropping fails is left out and noted in the outcome; where all are, nothing is written.
-
-    Raises ValueError when the set has no cell, a class name cannot be a folder's, or `negatives` is annotated;
+    Raises ValueError when the set has no cell, a class name cannot be a folder's, or the negatives' is annotated;
     and as `check_out`.
     """
-    out = out.resolve()
+    out, negatives = out.resolve(), settings.negatives
     check_out(out)
-    if balance and negatives is None:
-        raise ValueError("there is nothing to balance the annotated cells with: name the class of --negatives")
     cells = [cell_box(f, cell) for f in found.fields for cell in f.cells if not cell.crowd]
     if not cells:
         raise ValueError("no cell is annotated in these fields, so there is nothing to crop")
@@ -98,14 +95,16 @@ def crop_folder(
 
     def cut(f: SmearField) -> tuple[list[tuple[Crop, np.ndarray]], int]:
         """Where the crops of a field are, with their pixels, and how many negatives it lacks."""
-        crops, image, short = annotated_crops(f, margin), f.image(), 0
+        crops, image, short = annotated_crops(f, settings.margin), f.image(), 0
         if negatives is not None and f.name not in refused:
-            rng = np.random.default_rng([seed, zlib.crc32(f.name.encode())])
-            others = other_crops(f, image, crops, cell_size, rng, balance)
+            rng = np.random.default_rng([settings.seed, zlib.crc32(f.name.encode())])
+            others = other_crops(f, image, crops, cell_size, rng, settings.balance)
             short = max(0, len(crops) - len(others))
             crops += others
-        pixels = [cut_crop(f, image, crop, mask_background) for crop in crops]
-        return list(zip(crops, pixels if size is None else [resize(crop, size) for crop in pixels], strict=True)), short
+        pixels = [cut_crop(f, image, crop, settings.mask_background) for crop in crops]
+        if settings.size is not None:
+            pixels = [resize(crop, settings.size) for crop in pixels]
+        return list(zip(crops, pixels, strict=True)), short
 
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
@@ -130,9 +129,7 @@ def crop_folder(
         if not rows:  # every field has failed
             return outcome
         _write_table(partial / TABLE, rows)
-        settings = {"margin": margin, "size": size, "mask_background": mask_background}
-        settings |= {"negatives": negatives, "balance": balance, "seed": seed}
-        write_atomically(partial / SETTINGS, json.dumps(settings, indent=2).encode())
+        write_atomically(partial / SETTINGS, json.dumps(asdict(settings), indent=2).encode())
         if out.exists():
             out.rmdir()  # empty; Windows renames to no folder that is there
         partial.rename(out)

@@ -41,7 +41,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from wbcjax.commands.predict.folder import predict_folder
+    from wbcjax.commands.predict.folder import ImageSettings, predict_folder
     from wbcjax.input.settings import FieldSetSettings
     from wbcjax.predict.classifier import load_classifier
     from wbcjax.predict.detector import load
@@ -59,16 +59,12 @@ def _predict(options: argparse.Namespace) -> None:
     classifier = None
     if options.classifier:
         classifier = load_classifier(options.classifier, options.checkpoint, options.trust_parts)
-    outcome = predict_folder(
-        model,
-        options.images,
-        options.out,
-        min_score,
-        dataset.class_attribute,
-        _pixel_size_of(options, dataset.pixel_size),
-        classifier,
-        options.max_pixels or dataset.max_pixels,
+    settings = ImageSettings(
+        class_attribute=dataset.class_attribute,
+        pixel_size=_pixel_size_of(options, dataset.pixel_size),
+        max_pixels=options.max_pixels or dataset.max_pixels,
     )
+    outcome = predict_folder(model, options.images, options.out, min_score, settings, classifier)
     if outcome.searched:
         sys.stdout.write(f"{_summary(outcome)}\n{options.out} has pictures, label images, a table and annotations\n")
     exit_for_failed(outcome.failed)

@@ -23,10 +23,26 @@ from wbcjax.report.overlay import colour_splash, draw_detections
 from wbcjax.smear.field import Cell, SmearField, read_image
 from wbcjax.smear.formats.coco_write import write_coco
 from wbcjax.smear.formats.via_write import write_via
+from wbcjax.smear.formats.write_checks import Predicted
 from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.rle import cut_out
 from wbcjax.system.files import write_atomically, write_png
 from wbcjax.system.places import check_out
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """What is to be known of the images. Raises ValueError for an impossible `pixel_size`."""
+
+    class_attribute: str = "cell"  # in VIA files, the region attribute of a cell's class
+    pixel_size: float = 0.0  # micrometres per pixel; 0 where it is not known, and all is in pixels
+    max_pixels: int = MAX_PIXELS  # of an image; larger ones are left out
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.pixel_size < math.inf:
+            raise ValueError(
+                f"the pixel size is {self.pixel_size}; give micrometres per pixel, or 0 where it is not known"
+            )
 
 
 class _Shown(NamedTuple):
@@ -61,10 +77,8 @@ def predict_folder(
     images: Path,
     out: Path,
     min_score: float,
-    class_attribute: str = "cell",
-    pixel_size: float = 0.0,
+    settings: ImageSettings = ImageSettings(),
     classifier: CropClassifier | None = None,
-    max_pixels: int = MAX_PIXELS,
 ) -> Outcome:
     """Find the cells of an image, or of all images in a folder, and write into the folder `out`:
 
@@ -72,25 +86,21 @@ def predict_folder(
     - splash/NAME.png: its cells in colour, the rest grey
     - labels/NAME.png: 16-bit label image; a pixel is the number of its cell, of the surest where several have it (of a
       nucleus before its cell, where a class is called nucleus), or 0
-    - cells.csv: a line for each cell, its place, size, shape and stain, see `wbcjax.evaluate.cells_csv`. `pixel_size`
-      is the images' micrometres per pixel; 0 where it is not known, and all is in pixels
+    - cells.csv: a line for each cell, its place, size, shape and stain, see `wbcjax.evaluate.cells_csv`
     - via.json, coco.json: the cells as annotations, to look at, correct and train on, each with its score and the class
-      that came second; in VIA `class_attribute` is the region attribute of their class
+      that came second
     - predictions.json: all detections, whatever their score, see `write_results`
     - with a `classifier`, which names every cell, though no nucleus, by a crop of it: named/NAME.png, the cells with
       the class and probability that it gives them; named_via.json; and two columns in cells.csv
 
     A cell is a detection that scores at least `min_score` and has a pixel; where several classes were found at one
     place it is the surest of them (`reported_cells`). An image's cells are numbered from 1, the surest first. An image
-    that cannot be read, has more than `max_pixels`, or makes any step fail is left out and noted in the outcome; what
+    that cannot be read, is too large, or makes any step fail is left out and noted in the outcome; what
     cannot be written ends the call. What was found before an error or an interruption is written; where no image could
     be read, nothing is.
 
-    Raises as `find_images` and `check_out` do, and ValueError for an impossible `pixel_size` and for a classifier that
-    cannot name cells of fields.
+    Raises as `find_images` and `check_out` do, and ValueError for a classifier that cannot name cells of fields.
     """
-    if not 0 <= pixel_size < math.inf:
-        raise ValueError(f"the pixel size is {pixel_size}; give micrometres per pixel, or 0 where it is not known")
     if classifier is not None:
         classifier.cut_settings()
     paths = find_images(images)
@@ -105,7 +115,7 @@ def predict_folder(
     def read() -> Iterator[_Shown]:
         for path in paths:
             try:
-                image = read_image(path, max_pixels)
+                image = read_image(path, settings.max_pixels)
                 yield _Shown(path, image, model.layout(*image.shape[:2]))
             except Exception as error:  # whatever it is, it is one image's
                 leave_out(path, error)
@@ -116,7 +126,7 @@ def predict_folder(
                 try:
                     if isinstance(found, Exception):
                         raise found
-                    searched, pictures = _describe(model, classifier, shown, found, min_score, pixel_size)
+                    searched, pictures = _describe(model, classifier, shown, found, min_score, settings.pixel_size)
                 except Exception as error:
                     leave_out(shown.path, error)
                     continue
@@ -127,8 +137,8 @@ def predict_folder(
     finally:
         if outcome.searched:
             if classifier:
-                _write_named(out, outcome.searched, classifier.classes, class_attribute)
-            _write_lists(out, outcome.searched, model.classes, class_attribute, pixel_size)
+                _write_named(out, outcome.searched, classifier.classes, settings.class_attribute)
+            _write_lists(out, outcome.searched, model.classes, settings)
     return outcome
 
 
@@ -200,24 +210,24 @@ def _label_image(cells: FieldDetections, nucleus: int) -> UInt16[np.ndarray, "h 
     return labels
 
 
-def _write_lists(
-    out: Path, searched: Sequence[Searched], classes: Sequence[str], class_attribute: str, pixel_size: float
-) -> None:
+def _write_lists(out: Path, searched: Sequence[Searched], classes: Sequence[str], settings: ImageSettings) -> None:
     write_results(out / "predictions.json", classes, [image.found for image in searched])
     rows = [row for image in searched for row in image.rows]
     named = any(image.named for image in searched)
-    write_atomically(out / "cells.csv", cells_csv(rows, classes, pixel_size, named, searched[0].found.said))
+    write_atomically(out / "cells.csv", cells_csv(rows, classes, settings.pixel_size, named, searched[0].found.said))
     fields = [_as_field(image.cells, image.path) for image in searched]
-    scores = [image.cells.scores.tolist() for image in searched]
-    seconds = [image.cells.runners_up(classes) for image in searched]
-    write_via(out / "via.json", fields, classes, class_attribute, scores, seconds)
-    write_coco(out / "coco.json", fields, classes, scores, seconds)
+    predicted = Predicted(
+        scores=[image.cells.scores.tolist() for image in searched],
+        runners_up=[image.cells.runners_up(classes) for image in searched],
+    )
+    write_via(out / "via.json", fields, classes, settings.class_attribute, predicted)
+    write_coco(out / "coco.json", fields, classes, predicted)
 
 
 def _write_named(out: Path, searched: Sequence[Searched], classes: Sequence[str], class_attribute: str) -> None:
     named = [(image.named, image.path) for image in searched if image.named]
-    fields, scores = [_as_field(*image) for image in named], [cells.scores.tolist() for cells, _ in named]
-    write_via(out / "named_via.json", fields, classes, class_attribute, scores=scores)
+    predicted = Predicted([cells.scores.tolist() for cells, _ in named])
+    write_via(out / "named_via.json", [_as_field(*image) for image in named], classes, class_attribute, predicted)
 
 
 def _as_field(found: FieldDetections, path: Path) -> SmearField:

@@ -8,7 +8,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from wbcjax.smear.field import Cell, SmearField
-from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, RunnersUp, Told, check_fields
+from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, Predicted, Told, check_fields
 from wbcjax.system.files import write_atomically
 
 
@@ -16,18 +16,17 @@ def write_coco(
     path: Path,
     fields: Sequence[SmearField],
     classes: Sequence[str],
-    scores: Sequence[Sequence[float]] | None = None,
-    runners_up: RunnersUp | None = None,
+    predicted: Predicted | None = None,
 ) -> None:
     """Write the fields and their cells as a COCO file, whole or not at all; ids count from 1, in the order given.
 
     Polygons stay polygons, masks compressed RLE; a cell of which only the box is known has an empty segmentation.
-    `classes` are the names of class 1, 2, ...; `scores`, one for each cell of each field, are added as "score", as COCO
-    results have them; `runners_up` as "runner_up", the name of the class that came second, and "runner_up_score"; a
-    field's group as "group" of its image.
+    `classes` are the names of class 1, 2, .... Scores of `predicted` are added as "score", as COCO results have them,
+    its runners-up as "runner_up", the name of the class that came second, and "runner_up_score"; a field's group is
+    "group" of its image.
     Raises ValueError as `check_fields` does, OSError when the file cannot be written.
     """
-    told = check_fields(fields, classes, scores, runners_up)
+    told = check_fields(fields, classes, predicted)
     cells = [
         (image, field, cell)
         for image, (field, of_field) in enumerate(zip(fields, told, strict=True), start=1)

@@ -11,7 +11,7 @@ from typing import Any
 from wbcjax.smear.field import SmearField
 from wbcjax.smear.formats.outline import TOLERANCE, outline_mask
 from wbcjax.smear.formats.via import CELL_ID, CROWD
-from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, RunnersUp, Told, check_fields
+from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, Predicted, Told, check_fields
 from wbcjax.system.files import write_atomically
 
 GROUP = "group"  # file attribute
@@ -23,8 +23,7 @@ def write_via(
     fields: Sequence[SmearField],
     classes: Sequence[str],
     class_attribute: str = "cell",
-    scores: Sequence[Sequence[float]] | None = None,
-    runners_up: RunnersUp | None = None,
+    predicted: Predicted | None = None,
     tolerance: float = TOLERANCE,
 ) -> None:
     """Write the fields and their cells as a VIA 2 project, whole or not at all.
@@ -32,13 +31,13 @@ def write_via(
     A cell is one region or, where it is in parts, regions that share the region attribute "cell_id". Polygons stay as
     they are, masks are outlined to `tolerance` pixels as by `outline_mask`, and a cell of which only the box is known
     is a rectangle. `classes`, the names of class 1, 2, ..., are the drop-down list of the region attribute
-    `class_attribute`; a crowd region has "iscrowd": "1", and `scores`, one for each cell of each field, are "score",
-    and `runners_up` "runner_up", the class that came second, and "runner_up_score". A field's group is the file
-    attribute "group". VIA shows the images if they still are where they were, and else asks for them.
+    `class_attribute`; a crowd region has "iscrowd": "1". Scores of `predicted` are "score", its runners-up "runner_up",
+    the class that came second, and "runner_up_score". A field's group is the file attribute "group". VIA shows the
+    images if they still are where they were, and else asks for them.
     Raises ValueError as `check_fields` does or when `class_attribute` cannot be one, OSError when the file cannot be
     written or an image file is gone.
     """
-    told = check_fields(fields, classes, scores, runners_up)
+    told = check_fields(fields, classes, predicted)
     _check_class_attribute(class_attribute)
     metadata = {}
     for field, cells in zip(fields, told, strict=True):
@@ -63,7 +62,7 @@ def write_via(
     project = {
         "_via_settings": _settings(path.stem, _image_folder(fields), class_attribute),
         "_via_img_metadata": metadata,
-        "_via_attributes": _attributes(classes, class_attribute, scores is not None, runners_up is not None),
+        "_via_attributes": _attributes(classes, class_attribute, predicted),
         "_via_data_format_version": "2.0.10",
         "_via_image_id_list": list(metadata),
     }
@@ -121,7 +120,7 @@ def _settings(name: str, images: Path | None, class_attribute: str) -> dict[str,
     }
 
 
-def _attributes(classes: Sequence[str], class_attribute: str, scored: bool, with_second: bool) -> dict[str, Any]:
+def _attributes(classes: Sequence[str], class_attribute: str, predicted: Predicted | None) -> dict[str, Any]:
     """What VIA offers to fill in. Without default values: a new region must not join a cell by an empty "cell_id"."""
     region = {
         class_attribute: {
@@ -133,9 +132,9 @@ def _attributes(classes: Sequence[str], class_attribute: str, scored: bool, with
         CELL_ID: {"type": "text", "description": "regions of one image with the same text here are parts of one cell"},
         CROWD: {"type": "text", "description": "1 for a region of cells that were not counted"},
     }
-    if scored:
+    if predicted:
         region[SCORE] = {"type": "text", "description": "the model's, from 0 to 1"}
-    if with_second:
+    if predicted and predicted.runners_up is not None:
         region[RUNNER_UP] = {"type": "text", "description": "the class that came second, where the model found two"}
         region[RUNNER_UP_SCORE] = {"type": "text", "description": "its score"}
     return {"region": region, "file": {GROUP: {"type": "text", "description": "such as the patient"}}}

@@ -13,6 +13,13 @@ RunnerUp = tuple[str, float]  # the class that came second, and its score
 RunnersUp = Sequence[Sequence[RunnerUp | None]]  # of each field of each cell; None where no other class was found
 
 
+class Predicted(NamedTuple):
+    """What a model told of each cell of each field."""
+
+    scores: Sequence[Sequence[float]]
+    runners_up: RunnersUp | None = None
+
+
 class Told(NamedTuple):
     """A cell with what a model told of it."""
 
@@ -24,10 +31,9 @@ class Told(NamedTuple):
 def check_fields(
     fields: Sequence[SmearField],
     classes: Sequence[str],
-    scores: Sequence[Sequence[float]] | None,
-    runners_up: RunnersUp | None,
+    predicted: Predicted | None,
 ) -> list[list[Told]]:
-    """The cells of each field, each with its score and the class that came second; None where these are not given.
+    """The cells of each field, each with its score and the class that came second; None where `predicted` does not say.
 
     Raises ValueError, naming the field and the cell, when a class or a field has no name of its own, the scores are not
     one finite number for each cell, the runners-up not one entry for each, a cell's class has no name, a coordinate is
@@ -35,6 +41,7 @@ def check_fields(
     """
     _check_names("class", classes)
     _check_names("field", [field.name for field in fields])
+    scores, runners_up = predicted or (None, None)
     if scores is not None and len(scores) != len(fields):
         raise ValueError(f"{len(fields)} fields need {len(fields)} lists of scores, found {len(scores)}")
     for field in fields:
