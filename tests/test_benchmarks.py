@@ -13,7 +13,8 @@ from benchmarks.results import Result, load, save
 from benchmarks.timing import Contestant, Record, Task, Time, apart, contest, in_turns, median, timed
 
 
-def test_contestants_take_turns_and_the_slow_one_drops_out_when_its_seconds_are_spent():
+def test_contestants_take_turns_until_their_seconds_are_spent():
+    """Contestants take turns and the slow one drops out when its seconds are spent."""
     order = []
 
     def run(name: str, wall: float) -> Time:
@@ -25,12 +26,14 @@ def test_contestants_take_turns_and_the_slow_one_drops_out_when_its_seconds_are_
     assert {name: len(taken) for name, taken in times.items()} == {"slow": 3, "quick": 5}
 
 
-def test_even_a_run_longer_than_its_seconds_is_timed_once_after_the_warm_up():
+def test_a_slow_contestant_is_still_timed_once():
+    """Even a run longer than its seconds is timed once after the warm up."""
     times = in_turns({"slow": lambda: Time(100.0, 0.0)}, rounds=3, seconds=10.0)
     assert len(times["slow"]) == 3
 
 
-def test_a_run_is_timed_from_just_before_to_just_after_it_on_both_clocks():
+def test_a_run_is_timed_on_both_clocks():
+    """A run is timed from just before to just after it on both clocks."""
     events: list[str] = []
     readings = iter([(10.0, 1.0), (12.5, 5.0)])
 

@@ -347,7 +347,8 @@ def test_every_mask_rcnn_on_eight_devices_names_a_batch_that_would_do(refused, c
         assert "--config.train.batch_size=8" in said
 
 
-def test_a_flag_that_there_is_not_is_told_in_one_line_with_the_nearest(refused):
+def test_an_unknown_flag_names_the_nearest_known_one(refused):
+    """A flag that there is not is told in one line with the nearest."""
     assert refused("train", DEMO, "--workdri=x").splitlines() == [
         "train.py: Unknown command line flag 'workdri'. Did you mean: workdir ?"
     ]

@@ -69,7 +69,8 @@ def files(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
 
 
-def test_each_cell_is_a_crop_in_the_folder_of_its_class_and_a_line_of_the_table(tmp_path, capsys):
+def test_each_cell_becomes_a_crop_and_a_table_row(tmp_path, capsys):
+    """Each cell is a crop in the folder of its class and a line of the table."""
     annotations, images = make_set(tmp_path, {"a.png": ("L1", "L2"), "deep/b.png": ("L2",)})
     crop(annotations, images, "--out", tmp_path / "out", "--margin", "0.2", "--group-attribute", "patient")
     rows = table(tmp_path / "out")
@@ -168,7 +169,8 @@ def test_images_that_differ_in_suffix_only_keep_their_crops_apart(tmp_path):
     assert [row["file"] for row in table(tmp_path / "out")] == ["L1/00001_a_001.png", "L1/00002_a_001.png"]
 
 
-def test_a_field_with_refused_cells_gives_no_negatives_for_they_may_be_those_cells(tmp_path, capsys):
+def test_a_field_with_refused_cells_gives_no_negatives(tmp_path, capsys):
+    """A field with refused cells gives no negatives for they may be those cells."""
     annotations, images = make_set(tmp_path, {"a.png": ("L1", "L1"), "b.png": ("L1",)})
     record = json.loads(annotations.read_text())
     record["a.png"]["regions"][1] = region(280, 180, "L1", side=90)
@@ -314,7 +316,8 @@ def test_real_fields_give_both_classes_the_same_sizes_and_the_same_ground(tmp_pa
     np.testing.assert_allclose(ground["other"], ground["myeloma"], atol=4)
 
 
-def test_cells_of_a_class_that_is_left_out_are_neither_crops_nor_taken_for_no_cell(tmp_path):
+def test_cells_left_out_by_class_are_never_negatives(tmp_path):
+    """Cells of a class that is left out are neither crops nor taken for no cell."""
     annotations, images = make_set(tmp_path, {"a.png": ("L1", "unsure")}, nuclei=[(135, 45)])  # in the unsure cell
     crop(annotations, images, "--out", tmp_path / "all", "--negatives", "unsure_not", "--leave-out", "unsure")
     rows = table(tmp_path / "all")

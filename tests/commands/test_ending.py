@@ -91,7 +91,8 @@ def test_a_reader_of_the_output_that_has_gone_is_no_fault(unread, length, unbuff
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_what_a_program_has_to_say_at_its_end_is_said_though_its_output_is_not_read(unread):
+def test_last_words_survive_a_closed_output(unread):
+    """What a program has to say at its end is said though its output is not read."""
     done = run(unread, "1", "program: 2 images could not be read")
     assert (done.returncode, done.stderr) == (1, "program: 2 images could not be read\n")
 

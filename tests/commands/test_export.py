@@ -109,7 +109,8 @@ def test_all_that_prediction_needs_is_in_the_file(loaded, live, config):
     assert loaded.library == live.library == PASTED_AS[config.model.roi.convention]
 
 
-def test_the_code_on_the_card_gives_the_networks_output_for_any_number_of_images(exported, live, config, monkeypatch):
+def test_the_cards_code_gives_the_networks_output(exported, live, config, monkeypatch):
+    """The code on the card gives the networks output for any number of images."""
     (code,) = re.findall(r"```python\n(.*?)```", exported.card.read_text(), re.DOTALL)
     assert "wbcjax" not in code
     images = np.stack([image(128, 128, seed) for seed in range(3)])
@@ -137,7 +138,8 @@ def test_the_command_predicts_from_the_file_as_the_run_was_set(exported, loaded,
     assert '"kind"' in (tmp_path / "out/via.json").read_text()
 
 
-def test_the_parameters_have_our_paths_for_names_and_another_run_can_start_from_them(exported, live, config):
+def test_another_run_starts_from_exported_parameters(exported, live, config):
+    """The parameters have our paths for names and another run can start from them."""
     arrays = read_weights(exported.parameters).arrays
     kernel = live.network.variables["params"]["fpn"]["output2"]["kernel"]
     np.testing.assert_array_equal(arrays["params/fpn/output2/kernel"], kernel)
@@ -147,7 +149,8 @@ def test_the_parameters_have_our_paths_for_names_and_another_run_can_start_from_
     jax.tree.map(np.testing.assert_array_equal, started.variables, live.network.variables)
 
 
-def test_one_program_is_for_cpu_cuda_and_tpu_and_has_no_weights_in_it(exported):
+def test_one_program_serves_three_platforms_without_weights(exported):
+    """One program is for cpu cuda and tpu and has no weights in it."""
     program, weights = read_module(exported.model)
     assert export.deserialize(bytearray(program)).platforms == ("cpu", "cuda", "tpu")
     assert len(program) < sum(array.nbytes for array in weights.values()) / 2

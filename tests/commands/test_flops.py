@@ -59,7 +59,9 @@ def test_reads_and_writes_of_a_convolution_are_its_operands_and_its_result():
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_the_gradient_of_a_convolution_by_its_input_leaves_out_what_the_stride_left_out(stride: int):
+def test_a_strided_convolutions_input_gradient_is_not_overcounted(stride: int):
+    """The gradient of a convolution by its input leaves out what the stride left out."""
+
     def loss(x, kernel):
         return jnp.sum(convolve(stride, padding="VALID")(x, kernel) ** 2)
 
@@ -82,7 +84,9 @@ def test_a_scan_counts_for_each_of_its_passes():
     assert work(repeated, (4, 4), (4, 4)) == Work(*(13 * each for each in one))
 
 
-def test_a_loop_of_unknown_length_counts_once_and_a_choice_as_its_dearest_branch():
+def test_unknown_loops_count_once_choices_their_dearest_branch():
+    """A loop of unknown length counts once and a choice as its dearest branch."""
+
     def loop(x):
         return jax.lax.while_loop(lambda x: jnp.sum(x) > 0, lambda x: x @ x, x)
 

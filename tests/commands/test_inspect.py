@@ -84,9 +84,8 @@ def test_a_good_set_is_shown_and_succeeds(tmp_path: Path, capsys: pytest.Capture
     assert "Problems" not in shown
 
 
-def test_problems_are_shown_with_all_else_and_fail_the_command_unless_they_are_to_be_skipped(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-):
+def test_problems_fail_inspect_unless_skipped(tmp_path: Path, capsys: pytest.CaptureFixture):
+    """Problems are shown with all else and fail the command unless they are to be skipped."""
     annotations, images = broken_set(tmp_path)
     out = tmp_path / "out"
     status = run(annotations, images, "--out", out)
@@ -264,7 +263,8 @@ def test_real_fields_are_read_without_problems_and_a_cell_drawn_twice_is_found(t
 
 
 @pytest.mark.skipif(not BCCD.is_dir(), reason="shared/data/bccd is not here")
-def test_real_boxes_are_counted_as_boxes_and_one_of_the_wrong_class_is_found(tmp_path: Path):
+def test_real_boxes_are_counted_and_a_wrong_class_found(tmp_path: Path):
+    """Real boxes are counted as boxes and one of the wrong class is found."""
     for number in range(120, 140):
         file = BCCD / "annotations" / f"BloodImage_{number:05}.xml"
         if file.is_file():

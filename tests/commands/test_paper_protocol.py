@@ -99,7 +99,8 @@ def config(request, tmp_path, monkeypatch):
     return config
 
 
-def test_the_papers_60_flips_are_45_to_train_and_15_to_validate_and_all_fields_test(config, tmp_path, monkeypatch):
+def test_the_papers_60_flips_divide_into_45_and_15(config, tmp_path, monkeypatch):
+    """The papers 60 flips are 45 to train and 15 to validate and all fields test."""
     monkeypatch.setattr(paper_protocol, "PER_SUBTYPE", 20)
     counts = {1: 24, 2: 20, 3: 31}
     fields = [field_of(label, name=f"{label}_{k}.png") for label, count in counts.items() for k in range(count)]
@@ -116,7 +117,8 @@ def test_the_papers_60_flips_are_45_to_train_and_15_to_validate_and_all_fields_t
     assert [field.name for field in parts["test"]] == [field.name for field in fields]
 
 
-def test_training_and_validation_are_on_flips_alone_and_the_test_on_all_fields_as_they_are(config, tmp_path):
+def test_flips_train_and_unflipped_fields_test(config, tmp_path):
+    """Training and validation are on flips alone and the test on all fields as they are."""
     write_paper_set(FieldSetSettings.from_config(config.dataset), tmp_path / "set")
     changed = on_paper_set(config, tmp_path / "set")
     train, val, test = (

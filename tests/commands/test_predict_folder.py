@@ -52,7 +52,8 @@ def test_the_table_names_place_class_and_size_of_each_cell_the_surest_first(tmp_
     assert (third["image"], third["cell"], third["centroid_x"]) == ("c.png", "1", "0.5")
 
 
-def test_the_table_describes_shape_and_stain_and_sizes_in_micrometres_where_the_pixels_is_known(tmp_path):
+def test_micrometres_stand_where_the_pixel_size_is_known(tmp_path):
+    """The table describes shape and stain and sizes in micrometres where the pixels is known."""
     images, thin = image_folder(tmp_path / "images", "a.png"), ((0, 0, 1, 1), 1, 0.6)
     for pixel_size, extra in ((0.0, []), (0.5, ["area_um2", "perimeter_um"])):
         predict_folder(
@@ -102,9 +103,8 @@ def test_an_impossible_pixel_size_is_refused_before_any_work(tmp_path):
         ({}, [], None),  # a run from before there was such a setting
     ],
 )
-def test_the_pixel_size_is_the_commands_or_the_runs_for_images_of_its_magnification(
-    tmp_path, monkeypatch, of_run, options, expected
-):
+def test_the_pixel_size_is_the_commands_or_the_runs(tmp_path, monkeypatch, of_run, options, expected):
+    """The pixel size is the commands or the runs for images of its magnification."""
     config = ConfigDict({"dataset": {"class_attribute": "cell"} | of_run, "evaluate": {"score_threshold": 0.5}})
     monkeypatch.setattr(heap, "tune_malloc", lambda: None)
     monkeypatch.setattr(runtime, "use_compilation_cache", lambda: None)
@@ -141,7 +141,8 @@ def test_nuclei_are_tied_to_their_cells_and_on_top_of_them(tmp_path):
     assert (labels == 1).sum() == 600 - 100
 
 
-def test_a_cell_found_as_two_classes_is_one_in_every_file_with_the_second_beside_it(tmp_path):
+def test_a_cell_of_two_classes_is_one_in_every_file(tmp_path):
+    """A cell found as two classes is one in every file with the second beside it."""
     twice = ((10, 10, 30, 39), 1, 0.67)
     outcome, out = search(tmp_path, {"a.png": [twice, ONE, ((40, 40, 50, 50), 3, 0.8)]})
     assert [row["class"] for row in table_in(out)] == ["L2", "L3"]

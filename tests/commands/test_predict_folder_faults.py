@@ -55,7 +55,8 @@ def test_nothing_is_written_where_no_image_could_be_read(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_in_the_place_of_a_folder_to_write_to_is_told_before_any_work(tmp_path):
+def test_a_file_in_the_output_folders_place_is_told_first(tmp_path):
+    """A file in the place of a folder to write to is told before any work."""
     images = image_folder(tmp_path / "images", "a.png")
     (tmp_path / "out").write_text("precious")
     model = Teller({})
@@ -159,7 +160,8 @@ def test_more_cells_than_a_label_image_numbers_are_refused_with_the_remedy(tmp_p
     assert labels_in(tmp_path / "out", "b.png").max() == 399
 
 
-def test_an_error_in_writing_is_not_taken_for_an_image_that_cannot_be_read(tmp_path, monkeypatch):
+def test_a_write_error_is_no_unreadable_image(tmp_path, monkeypatch):
+    """An error in writing is not taken for an image that cannot be read."""
     images = image_folder(tmp_path / "images", "a.png", "b.png")
 
     def full(path: Path, image: np.ndarray):
@@ -225,7 +227,8 @@ def test_results_of_an_earlier_run_are_neither_replaced_nor_added_to(tmp_path):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
-def test_images_of_a_folder_are_found_with_their_own_cells_whatever_is_read_ahead(tmp_path):
+def test_reading_ahead_mixes_no_images_cells(tmp_path):
+    """Images of a folder are found with their own cells whatever is read ahead."""
     (tmp_path / "images").mkdir()
     boxes = {f"{i}.png": (5 * i, 4, 5 * i + 12, 30) for i in range(8)}
     for name, box in boxes.items():

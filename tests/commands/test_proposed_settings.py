@@ -49,14 +49,16 @@ def test_the_canvas_is_the_smallest_that_resolves_the_cells(field, cell, canvas)
     assert canvas_for(field, cell) == canvas
 
 
-def test_fields_of_two_sizes_share_a_canvas_that_resolves_95_percent_of_all_their_cells():
+def test_fields_of_two_sizes_share_one_canvas():
+    """Fields of two sizes share a canvas that resolves 95 percent of all their cells."""
     fields = np.array([[960, 1280], [480, 640]])
     boxes, field = boxes_of(*[200.0] * 95, *[100.0] * 4, 5.0), np.array([0] * 95 + [1] * 5)
     assert propose_canvas(fields, boxes, field) == (288, 384)  # 60 and 60 pixels
 
 
 @given(height=st.integers(10, 6000), width=st.integers(10, 6000), cell=st.floats(1, 5000), flat=st.floats(0.2, 5))
-def test_a_canvas_has_sides_of_32s_an_area_within_memory_and_the_fields_shape(height, width, cell, flat):
+def test_a_proposed_canvas_fits_memory_and_shape(height, width, cell, flat):
+    """A canvas has sides of 32s an area within memory and the fields shape."""
     boxes = np.array([(0, 0, cell, cell * flat)])
     canvas = propose_canvas(np.array([[height, width]]), boxes, np.array([0]))
     assert canvas[0] % 32 == canvas[1] % 32 == 0
@@ -85,7 +87,8 @@ def test_the_best_overlaps_are_those_of_all_anchors_laid_out(boxes, levels):
     assert best_ious(cells, shapes, strides, sizes, ratios) == pytest.approx(expected)
 
 
-def test_anchors_for_cells_of_one_size_are_of_that_size_on_the_coarsest_level_that_is_dense_enough():
+def test_one_cell_size_gets_one_anchor_size():
+    """Anchors for cells of one size are of that size on the coarsest level that is dense enough."""
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 400, (500, 2))
     anchors = propose_anchors((512, 512), np.concatenate([corners, corners + 64], axis=1))
@@ -97,7 +100,8 @@ def test_anchors_for_cells_of_one_size_are_of_that_size_on_the_coarsest_level_th
     assert anchors.loose == 1
 
 
-def test_anchors_for_cells_of_two_sizes_have_both_and_ratios_on_both_sides_of_one():
+def test_two_cell_sizes_get_two_anchor_sizes():
+    """Anchors for cells of two sizes have both and ratios on both sides of one."""
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 300, (400, 2))
     sizes = np.where(np.arange(400)[:, None] % 2, (40, 20), (200, 100))  # twice as wide as high
@@ -107,7 +111,8 @@ def test_anchors_for_cells_of_two_sizes_have_both_and_ratios_on_both_sides_of_on
     assert anchors.positive >= 0.9
 
 
-def test_cells_of_too_many_sizes_get_the_anchors_that_come_nearest_and_are_told():
+def test_too_many_cell_sizes_get_the_nearest_anchors():
+    """Cells of too many sizes get the anchors that come nearest and are told."""
     rng = np.random.default_rng(0)
     sides, corners = np.exp(rng.uniform(np.log(8), np.log(500), 600)), rng.uniform(0, 500, (600, 2))
     boxes = np.concatenate([corners, corners + sides[:, None]], axis=1)
@@ -157,7 +162,7 @@ def test_the_lines_make_a_config_that_a_model_takes():
     assert settings.rpn.aspect_ratios == proposal.anchors.ratios
 
 
-def test_the_limits_of_a_small_model_are_raised_to_those_of_the_most_crowded_field():
+def test_a_small_models_limits_are_raised_for_crowded_fields():
     """A field of 90 cells gave 32: the proposal looked at max_cells alone, and only above a hundred."""
     proposal = propose_settings(np.array([[480, 640]]), boxes_of(*[40.0] * 90), np.zeros(90, int), 90)
     config = base.mask_rcnn()

@@ -62,7 +62,8 @@ def test_memory_is_that_of_the_step_and_of_the_batches_that_wait(of_heads: StepC
     assert of_heads.aliased <= of_heads.outputs
 
 
-def test_more_is_held_for_the_gradient_of_all_layers_and_less_of_it_with_remat(of_heads: StepCost):
+def test_remat_holds_less_than_the_whole_gradient(of_heads: StepCost):
+    """More is held for the gradient of all layers and less of it with remat."""
     all_layers = step_cost(classifier(), devices=2)
     config = classifier()
     config.model.remat = True

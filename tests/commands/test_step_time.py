@@ -27,7 +27,8 @@ COST = StepCost(
 DEVICE = Hardware({"float32": 100.0, "bfloat16": 200.0}, 1000.0, 16.0, 100.0)
 
 
-def test_a_step_is_the_longer_of_computing_and_reading_and_then_the_all_reduce():
+def test_a_step_takes_its_slower_part_and_the_all_reduce():
+    """A step is the longer of computing and reading and then the all reduce."""
     time = step_time(COST, DEVICE, 4, utilisation=0.4)
     assert time.compute == pytest.approx(4e12 / (100e12 * 0.4))
     assert time.memory == pytest.approx(20e9 / 1000e9)
@@ -88,7 +89,8 @@ def test_what_does_not_fit_is_told_with_what_may_help():
     assert "accumulate" not in fit_text(COST, 8.0, None, 2)
 
 
-def test_the_scaling_curve_runs_from_1_to_1024_devices_and_states_what_it_rests_on():
+def test_the_scaling_curve_states_its_assumptions():
+    """The scaling curve runs from 1 to 1024 devices and states what it rests on."""
     lines = scaling_text(COST, DEVICE, "a device", 0.4).splitlines()
     rows = [line.split() for line in lines[3:14]]
     assert [row[0] for row in rows] == [str(2**power) for power in range(11)]

@@ -94,7 +94,8 @@ def test_the_kind_of_a_file_is_told_by_its_content(tmp_path, content, kind):
     assert show(tmp_path / "a.pth").startswith(f"{tmp_path / 'a.pth'}: {kind}, 0.00")
 
 
-def test_a_file_is_told_of_with_its_notes_its_use_and_its_first_arrays(tmp_path):
+def test_a_weights_file_is_described_by_notes_and_arrays(tmp_path):
+    """A file is told of with its notes its use and its first arrays."""
     arrays = named.random(named.torchvision_mask_rcnn())
     path = write_torch(tmp_path / "a.pth", arrays, epoch=26, optimizer=[1], note="x" * 200)
     text = show(path)

@@ -126,7 +126,8 @@ def test_a_dark_part_of_less_than_a_hundredth_is_brightened_as_any_other(side):
     assert (enhanced[:side, :side].mean((0, 1)) > 1.2 * image[:side, :side].mean((0, 1))).all()
 
 
-def test_a_small_change_of_the_illumination_moves_the_result_by_a_grey_level_at_most():
+def test_eff_is_stable_under_small_illumination_changes():
+    """A small change of the illumination moves the result by a grey level at most."""
     for seed in range(6):
         image = dim_smear(200, 240, seed, brightness=0.3)
         assert difference(eff(image), eff(image, **EXACT)) <= 1
@@ -304,7 +305,8 @@ def test_real_fields_are_within_a_grey_level_of_the_exact_solution():
             assert parts.iterations <= 30
 
 
-def test_real_fields_at_low_light_are_within_a_grey_level_with_k_searched_for():
+def test_low_light_fields_are_within_a_grey_level():
+    """Real fields at low light are within a grey level with k searched for."""
     for image in real_fields(2):
         dark = image // 4
         exact, parts = eff(dark, return_parts=True, **EXACT)

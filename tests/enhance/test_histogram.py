@@ -105,7 +105,8 @@ def test_a_parts_count_widens_its_range_by_its_logarithm_to_the_x(x):
     assert curve[11] == pytest.approx(255 * dark / (dark + bright))
 
 
-def test_a_part_with_too_little_in_its_middle_is_cut_at_its_standard_deviation():
+def test_a_sparse_part_is_cut_at_its_standard_deviation():
+    """A part with too little in its middle is cut at its standard deviation."""
     # Mean 11, deviation 0.71: half of the pixels are at 11, less than 68.3 %
     assert dhe_parts(counts(l10=4, l11=8, l12=4)) == [10, 11, 12, 13]
     # Mean 11, deviation 0.53: 71 % are at 11
@@ -179,7 +180,8 @@ def test_16_bits_and_floats_are_enhanced_as_8_bits(method):
 
 
 @pytest.mark.parametrize("method", [he, dhe, clahe])
-def test_the_luminance_of_16_bits_and_floats_is_that_of_8_bits_not_rounded(method):
+def test_luminance_of_wide_images_is_not_rounded(method):
+    """The luminance of 16 bits and floats is that of 8 bits not rounded."""
     image = dim_smear(120, 150)
     deep, expected = method(image.astype(np.uint16) * 257) / 257, method(image).astype(float)
     assert np.abs(deep - expected).mean() < 6  # HE makes several grey levels of one of OpenCV's 8-bit luminance

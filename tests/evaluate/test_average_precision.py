@@ -89,7 +89,8 @@ def test_with_any_number_of_detections_counted_it_equals_cocoevals(tmp_path: Pat
     assert (expected[0] > 0.5) == (most == 260)
 
 
-def test_as_many_detections_count_as_the_most_crowded_field_has_cells_and_a_hundred_at_least():
+def test_the_detection_limit_follows_the_most_crowded_field():
+    """As many detections count as the most crowded field has cells and a hundred at least."""
     annotations, detections = crowded_set()
     assert max_detections(annotations) == 260
     assert max_detections(annotations[1:]) == max_detections([]) == 100

@@ -86,14 +86,16 @@ def test_scores_worked_by_hand():
     }
 
 
-def test_an_iou_of_a_half_is_a_match_and_less_is_a_miss_and_a_false_alarm():
+def test_an_iou_of_a_half_just_matches():
+    """An iou of a half is a match and less is a miss and a false alarm."""
     cells = [annotated([((0, 0, 10, 10), 1)])]
     half, less = (cell_scores(cells, [detected([((0, 0, 10, rows), 1, 0.9)])], "a", 0.5) for rows in (5, 4))
     assert half["confusion"]["counts"] == [[1, 0], [0, 0]]
     assert less["confusion"]["counts"] == [[0, 1], [1, 0]]
 
 
-def test_a_cell_goes_to_the_better_score_whatever_the_class_and_is_found_once():
+def test_a_cell_goes_once_to_the_better_score():
+    """A cell goes to the better score whatever the class and is found once."""
     cells = [annotated([((0, 0, 10, 10), 1)])]
     found = [detected([((0, 0, 10, 10), 1, 0.67), ((0, 0, 10, 8), 2, 0.69), ((30, 0, 40, 10), 1, 0.6)])]
     result = cell_scores(cells, found, "ab", 0.5)
@@ -105,7 +107,8 @@ def test_a_cell_goes_to_the_better_score_whatever_the_class_and_is_found_once():
     assert result["pr_curves"]["a"]["recall"][-1] == 1, "COCO's curves are of all detections"
 
 
-def test_a_crowd_region_of_any_class_takes_what_lies_in_it_by_half_and_no_cell_can_be_missed_there():
+def test_a_crowd_region_takes_what_half_lies_in_it():
+    """A crowd region of any class takes what lies in it by half and no cell can be missed there."""
     cells = [annotated([], crowds=[((0, 0, 20, 20), 2)])]
     inside = [((2, 2, 8, 8), 1, 0.9), ((2, 10, 8, 16), 1, 0.9), ((15, 0, 25, 10), 2, 0.9)]
     result = cell_scores(cells, [detected([*inside, ((16, 2, 26, 16), 1, 0.9)])], "ab", 0.5)
@@ -117,7 +120,8 @@ def test_a_crowd_region_of_any_class_takes_what_lies_in_it_by_half_and_no_cell_c
     assert result["count_error"]["per_field"] == [{"name": "field.png", "annotated": 0, "found": 1}]
 
 
-def test_a_nucleus_that_fills_its_cell_is_not_taken_for_it_and_is_no_cell_in_the_counts():
+def test_a_filling_nucleus_is_not_counted_as_a_cell():
+    """A nucleus that fills its cell is not taken for it and is no cell in the counts."""
     cells = [annotated([((0, 0, 10, 10), 1), ((20, 0, 30, 10), 1), ((20, 0, 30, 6), 2)])]
     found = [detected([((0, 0, 10, 6), 2, 0.9), ((20, 0, 30, 10), 1, 0.9), ((21, 0, 30, 6), 2, 0.9)])]
     result = cell_scores(cells, found, CELLS_AND_NUCLEI, 0.5)
@@ -135,7 +139,8 @@ def test_where_nothing_is_annotated_but_nuclei_they_are_counted():
 
 @settings(max_examples=60)
 @given(drawn_fields(), SCORES)
-def test_nuclei_change_nothing_of_what_is_said_of_cells_and_cells_nothing_of_nuclei(drawn, min_score):
+def test_nuclei_and_cells_are_scored_apart(drawn, min_score):
+    """Nuclei change nothing of what is said of cells and cells nothing of nuclei."""
     cells, found = build(drawn)
     classes = ("a", "b", "nucleus")
     both = cell_scores([cells], [found], classes, min_score)
@@ -242,7 +247,8 @@ def test_every_cell_and_every_detection_is_in_the_matrix_once(drawn, min_score):
 
 @settings(max_examples=40)
 @given(drawn_fields(), st.sets(SCORES, min_size=2, max_size=2))
-def test_a_higher_least_score_never_adds_a_match_a_false_alarm_or_a_curve(drawn, least):
+def test_a_higher_least_score_never_adds_a_match(drawn, least):
+    """A higher least score never adds a match a false alarm or a curve."""
     cells, found = build(drawn)
     lax, strict = (cell_scores([cells], [found], CLASSES, score) for score in sorted(least))
     lax_counts, strict_counts = (np.array(result["confusion"]["counts"]) for result in (lax, strict))
@@ -302,7 +308,8 @@ def test_points_left_out_of_a_curve_lie_straight_below_one_that_is_kept(seed: in
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_ap50_is_that_of_the_other_scores_of_masks_of_boxes_and_of_both(seed: int):
+def test_ap50_agrees_with_the_other_scores(seed: int):
+    """Ap50 is that of the other scores of masks of boxes and of both."""
     annotations, detections = random_set(seed)
     curves = cell_scores(annotations, detections, FOUR, 0.5)["pr_curves"]
     ap50 = np.nanmean([curve["AP50"] for curve in curves.values()])

@@ -148,7 +148,8 @@ def test_a_cell_known_by_its_box_is_annotated_with_that_box_between_pixels():
     assert coco_mask.area(field.rles[1]) == pytest.approx(6.5 * 7.625, rel=0.15)
 
 
-def test_the_file_says_which_cells_have_no_outline_and_files_from_before_have_none_such(tmp_path: Path):
+def test_saved_detections_keep_which_cells_lack_outlines(tmp_path: Path):
+    """The file says which cells have no outline and files from before have none such."""
     path = tmp_path / "detections.json"
     field = annotated([((0, 0, 10, 10), 1)], boxes=[((20, 5, 30, 15), 2)])
     save(path, CLASSES, [field], [detected([])])

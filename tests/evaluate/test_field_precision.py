@@ -87,7 +87,8 @@ def test_iou_of_exactly_one_half_is_a_match():
     assert matched(cells, found, iou_threshold=0.51).found == 0
 
 
-def test_a_detection_in_a_crowd_of_its_class_is_left_out_and_the_crowd_is_not_missed():
+def test_a_detection_in_its_crowd_is_left_out():
+    """A detection in a crowd of its class is left out and the crowd is not missed."""
     cells = annotated([(LEFT, 1)], crowds=[((20, 0, 60, 40), 1)])
     found = detected([(RIGHT, 1, 0.9), (NOWHERE, 1, 0.9), (MIDDLE, 2, 0.9)])
     match = matched(cells, found)

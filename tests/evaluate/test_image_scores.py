@@ -206,7 +206,8 @@ def test_resamplings_that_lack_a_class_do_not_count_and_are_told():
     assert f"the interval of sensitivity leaves out {left_out} resamplings that lack it for a class" in table
 
 
-def test_images_that_are_all_undetected_have_an_accuracy_of_nothing_and_say_what_is_not_defined():
+def test_undetected_images_leave_scores_undefined():
+    """Images that are all undetected have an accuracy of nothing and say what is not defined."""
     scores = scored([("L1", None), ("L2", None)])
     assert scores["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert scores["sensitivity_all"]["value"] == 0.0

@@ -54,7 +54,8 @@ def test_an_ellipse_has_the_eccentricity_of_its_axes():
     assert found.circularity == pytest.approx(4 * math.pi * (math.pi * 80 * 40) / circumference**2, rel=0.03)
 
 
-def test_a_square_is_less_round_than_a_disc_and_its_straight_sides_are_measured_5_percent_short():
+def test_a_square_is_less_round_than_a_disc():
+    """A square is less round than a disc and its straight sides are measured 5 percent short."""
     square = morphology(rle((0, 0, 300, 300), 300, 300), blank(255, 300, 300))
     assert (square.area, square.solidity, square.eccentricity) == (90000, 1, 0)
     # Crofton's formula: half of pi times the mean width of a side as seen from the four directions.
@@ -93,7 +94,8 @@ def test_a_mask_without_a_pixel_and_one_of_another_image_are_refused():
         morphology(rle((5, 5, 9, 9)), blank(255, HEIGHT + 1))
 
 
-def test_density_is_the_mean_of_the_pixels_of_the_mask_alone_channel_by_channel():
+def test_optical_density_is_the_masks_own_mean():
+    """Density is the mean of the pixels of the mask alone channel by channel."""
     image = blank(239)
     image[10:20, 10:20] = 0  # beside the cell's disc, within its box
     mask = disc(4.5, (14.5, 14.5), (HEIGHT, WIDTH))
@@ -185,7 +187,8 @@ def test_of_two_cells_that_hold_a_nucleus_the_inner_has_it():
 
 
 @pytest.mark.parametrize(("beyond", "holder"), [(1, 0), (20, 1)])
-def test_a_pixel_of_a_nucleus_beyond_its_cell_does_not_give_it_to_a_larger_one(beyond, holder):
+def test_a_stray_pixel_gives_no_nucleus_to_another_cell(beyond, holder):
+    """A pixel of a nucleus beyond its cell does not give it to a larger one."""
     nucleus = np.zeros((HEIGHT, WIDTH), bool)
     nucleus[5:20, 5:20] = True
     nucleus[20, 5 : 5 + beyond] = True

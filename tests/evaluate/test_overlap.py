@@ -59,7 +59,8 @@ def test_only_the_cells_that_touch_are_marked_and_crowds_are_neighbours():
     assert touching(annotated([])).shape == (0,)
 
 
-def test_a_nucleus_does_not_touch_the_cell_that_it_lies_in_but_another_nucleus():
+def test_a_nucleus_does_not_touch_its_own_cell():
+    """A nucleus does not touch the cell that it lies in but another nucleus."""
     apart = annotated([((0, 0, 20, 20), 1), ((5, 5, 15, 15), 2), ((30, 0, 50, 20), 1), ((35, 5, 45, 15), 2)])
     np.testing.assert_array_equal(touching(apart), [True] * 4)
     np.testing.assert_array_equal(touching(apart, nucleus=2), [False] * 4)

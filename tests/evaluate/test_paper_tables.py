@@ -37,7 +37,8 @@ def test_no_other_definition_gives_revandas_figures():
     assert recall_by_column == [81.43, 75.00, 99.08]  # what sensitivities would be if columns were the truth
 
 
-def test_every_accuracy_of_revandas_table_2_is_a_whole_number_of_the_301_images():
+def test_revandas_accuracies_are_whole_numbers_of_images():
+    """Every accuracy of revandas table 2 is a whole number of the 301 images."""
     right = [round(figures.accuracy * 301 / 100) for figures in REVANDA_SUBTYPES.values()]
     assert right == [241, 232, 223, 223, 252]
     assert [percent(images / 301) for images in right] == [figures.accuracy for figures in REVANDA_SUBTYPES.values()]

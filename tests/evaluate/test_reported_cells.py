@@ -23,7 +23,8 @@ def told(found: FieldDetections, min_score: float = 0.5, classes: tuple[str, ...
     return [(classes[label - 1], round(float(score), 3), second and second[0]) for label, score, second in parts]
 
 
-def test_a_cell_outlined_as_two_classes_is_one_cell_with_the_surer_name_and_the_other_beside_it():
+def test_a_cell_of_two_classes_has_the_surer_name():
+    """A cell outlined as two classes is one cell with the surer name and the other beside it."""
     found = detected([(NEARLY, 2, 0.67), (THERE, 3, 0.6), (HERE, 1, 0.69)])
     assert told(found) == [("L1", 0.69, "L2"), ("L3", 0.6, None)]
     cells = reported_cells(found, 0.5, SUBTYPES)
@@ -31,12 +32,14 @@ def test_a_cell_outlined_as_two_classes_is_one_cell_with_the_surer_name_and_the_
     assert cells.boxes.tolist() == [list(HERE), list(THERE)]
 
 
-def test_the_runner_up_is_the_surest_of_another_class_even_below_the_least_score():
+def test_the_runner_up_may_score_below_the_least():
+    """The runner up is the surest of another class even below the least score."""
     found = detected([(HERE, 1, 0.9), (NEARLY, 1, 0.8), (NEARLY, 2, 0.3), (HERE, 3, 0.4)])
     assert told(found) == [("L1", 0.9, "L3")]
 
 
-def test_a_half_of_a_cell_is_a_cell_by_itself_and_more_of_it_is_not():
+def test_more_than_half_of_a_cell_repeats_it():
+    """A half of a cell is a cell by itself and more of it is not."""
     assert len(told(detected([(HERE, 1, 0.9), (HALF, 2, 0.8)]))) == 2
     assert len(told(detected([(HERE, 1, 0.9), ((0, 0, 10, 6), 2, 0.8)]))) == 1
 
@@ -66,7 +69,8 @@ def test_a_cell_votes_once_while_cocos_and_the_papers_scores_count_every_detecti
 
 
 @given(drawn_fields())
-def test_the_cells_are_those_of_counted_pixels_and_each_detection_left_out_repeats_a_surer_one(drawn):
+def test_each_detection_left_out_repeats_a_surer_one(drawn):
+    """The cells are those of counted pixels and each detection left out repeats a surer one."""
     _, found = build(drawn)
     rows, _ = rows_of_cells(found, 0)
     assert sorted(found.scores[rows].tolist()) == sorted(found.scores[once(found)].tolist())
@@ -76,7 +80,8 @@ def test_the_cells_are_those_of_counted_pixels_and_each_detection_left_out_repea
 
 
 @given(drawn_fields(), st.randoms(use_true_random=False))
-def test_the_cells_do_not_depend_on_the_order_of_detections_nor_on_being_told_again(drawn, random):
+def test_reported_cells_do_not_depend_on_order(drawn, random):
+    """The cells do not depend on the order of detections nor on being told again."""
     _, found = build(drawn)
     cells = reported_cells(found, 0.0, "abc")
     order = list(range(len(found.scores)))

@@ -62,7 +62,7 @@ def test_scores_worked_by_hand(three_fields):
     }
 
 
-def test_a_field_of_260_cells_all_found_scores_a_hundred_and_the_limit_is_told():
+def test_a_field_of_260_found_cells_scores_100():
     """COCO's hundred detections gave 38.6 beside the papers' mAP of 100."""
     corners = [(x, y) for y in range(0, 40, 3) for x in range(0, 60, 3)][:260]
     cells = [((x, y, x + 2, y + 2), 1) for x, y in corners]
@@ -128,7 +128,8 @@ def test_without_any_outline_there_are_no_mask_scores():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_outlines_taken_away_leave_box_scores_as_they_are_and_make_cells_crowds_for_masks(seed: int):
+def test_missing_outlines_leave_box_scores_unchanged(seed: int):
+    """Outlines taken away leave box scores as they are and make cells crowds for masks."""
     annotations, detections = random_set(seed)
     rng = np.random.default_rng(seed)
     boxed = [replace(field, outlined=rng.random(len(field.labels)) < 0.5) for field in annotations]
@@ -181,7 +182,8 @@ def test_the_table_names_the_rule_that_each_score_is_defined_by(three_fields):
     assert "IoU, shared area over joint area" in text
 
 
-def test_a_set_without_cells_has_no_scores_in_the_table_and_null_in_json(tmp_path: Path):
+def test_a_set_without_cells_has_null_scores(tmp_path: Path):
+    """A set without cells has no scores in the table and null in json."""
     result = detection_scores([annotated([])], [detected([((0, 0, 5, 5), 1, 0.9)])], CLASSES)
     assert "nan" not in table(result)
     assert next(line.split() for line in table(result).splitlines() if "all cells, mask" in line)[-3:] == ["n/a"] * 3

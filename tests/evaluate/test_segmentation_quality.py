@@ -32,7 +32,8 @@ def test_qualities_worked_by_hand():
     assert result["per_class"] == {"a": {key: result[key] for key in ("pq", "sq", "rq", "segpc_miou")}}
 
 
-def test_the_nucleus_is_not_an_outline_of_its_cell_nor_a_cell_to_cover():
+def test_a_nucleus_does_not_cover_its_cell():
+    """The nucleus is not an outline of its cell nor a cell to cover."""
     cells = annotated([((0, 0, 10, 10), 1), ((0, 0, 10, 6), 2)])
     found = detected([((0, 0, 10, 6), 2, 0.9), ((0, 0, 10, 4), 2, 0.8)])
     result = quality([cells], [found], ("myeloma", "nucleus"))
@@ -62,7 +63,8 @@ def test_an_iou_of_exactly_a_half_is_no_match():
     assert quality(cells, more)["pq"] == pytest.approx(0.6)
 
 
-def test_of_two_detections_of_one_cell_the_better_score_counts_not_the_better_outline():
+def test_the_better_score_counts_not_the_better_outline():
+    """Of two detections of one cell the better score counts not the better outline."""
     cells = [annotated([((0, 0, 10, 10), 1)])]
     found = [detected([((0, 0, 10, 10), 1, 0.6), ((0, 0, 6, 10), 1, 0.7)])]
     result = quality(cells, found)
@@ -103,7 +105,8 @@ def test_one_detection_serves_two_cells_in_the_jaccard_index_and_is_counted_twic
     assert result["pq"] == 0
 
 
-def test_of_two_detections_that_fit_a_cell_equally_the_jaccard_index_takes_the_better_score():
+def test_equal_fits_give_the_jaccard_index_the_better_score():
+    """Of two detections that fit a cell equally the jaccard index takes the better score."""
     cells = [annotated([((0, 0, 10, 10), 1)])]
     inside, around = ((0, 0, 10, 5), 1), ((0, 0, 20, 10), 1)
     for scores, expected in (((0.6, 0.9), 100 / (200 + 50)), ((0.9, 0.6), 50 / (100 + 200))):
@@ -112,7 +115,8 @@ def test_of_two_detections_that_fit_a_cell_equally_the_jaccard_index_takes_the_b
         )
 
 
-def test_what_lies_in_a_crowd_region_by_more_than_half_is_not_false_and_by_half_it_is():
+def test_more_than_half_in_a_crowd_is_not_false():
+    """What lies in a crowd region by more than half is not false and by half it is."""
     cells = [annotated([((0, 0, 10, 10), 1)], crowds=[((20, 0, 40, 20), 1)])]
 
     def with_second(rectangle, label=1):
@@ -218,7 +222,8 @@ def test_where_masks_do_not_overlap_panoptic_quality_is_that_of_the_unique_match
 
 @settings(max_examples=40)
 @given(drawn_fields(), st.randoms(use_true_random=False))
-def test_scores_lie_within_their_bounds_and_do_not_depend_on_the_order_of_cells(drawn, random):
+def test_quality_scores_are_bounded_and_order_free(drawn, random):
+    """Scores lie within their bounds and do not depend on the order of cells."""
     cells, found = build(drawn)
     found.scores[:] = np.linspace(0.1, 1, len(found.scores))  # of equal ones the first counts
     order = random.sample(range(len(cells.labels)), len(cells.labels))

@@ -100,7 +100,8 @@ def test_the_farthest_part_of_a_cell_is_measured_from_its_largest():
     assert m.main_area.tolist() == [100, 9]
 
 
-def test_cells_with_their_nuclei_do_not_touch_them_and_the_classes_are_told_as_nested():
+def test_nuclei_in_cells_are_told_as_nested_classes():
+    """Cells with their nuclei do not touch them and the classes are told as nested."""
     fields = [
         field(cell(5, 5, 25, 25), cell(10, 10, 20, 20, label=2)),
         field(cell(5, 5, 25, 25), cell(10, 10, 20, 20, label=2), cell(24, 5, 40, 25)),

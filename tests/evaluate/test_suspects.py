@@ -65,7 +65,8 @@ def test_a_cell_inside_another_is_told():
     ]
 
 
-def test_nuclei_in_their_cells_are_told_once_of_their_class_and_not_cell_by_cell():
+def test_nested_nuclei_are_told_once_by_class():
+    """Nuclei in their cells are told once of their class and not cell by cell."""
     fields = [[square(100, 100, 20), square(101, 101, 18, label=2)] for _ in range(10)]  # IoU 0.81
     assert found(*fields) == []
     assert of_classes(*fields, classes=("cell", "nucleus")) == [
@@ -83,7 +84,8 @@ def test_crowd_regions_are_neither_duplicates_nor_hold_nested_cells_nor_have_a_s
     )
 
 
-def test_cells_far_from_the_median_size_of_their_class_are_told_the_farthest_first():
+def test_outlying_sizes_are_suspect_the_farthest_first():
+    """Cells far from the median size of their class are told the farthest first."""
     suspects = found([*row_of_cells(), square(100, 100, 41), square(200, 100, 80)], [square(100, 100, 8)])
     assert lines(suspects) == [
         "cells far larger than their class: 0.png, cell at (240, 140): is 80 pixels across; "
@@ -96,7 +98,8 @@ def test_cells_far_from_the_median_size_of_their_class_are_told_the_farthest_fir
     assert [suspect.cells for suspect in suspects] == [(11,), (10,), (0,)]
 
 
-def test_sizes_are_not_suspected_of_cut_cells_nor_within_twice_the_median_nor_of_a_class_of_few_or_of_all_sizes():
+def test_ordinary_sizes_are_not_suspect():
+    """Sizes are not suspected of cut cells nor within twice the median nor of a class of few or of all sizes."""
     assert found([*row_of_cells(), square(0, 100, 8)]) == []
     assert found([*row_of_cells(), square(100, 100, 39), square(200, 100, 11)]) == []
     assert found([square(10, 10, 20), square(50, 50, 80)]) == []
@@ -104,7 +107,8 @@ def test_sizes_are_not_suspected_of_cut_cells_nor_within_twice_the_median_nor_of
     assert found(spread) == []
 
 
-def test_a_cell_with_a_part_far_from_the_rest_is_told_and_a_crumb_beside_it_is_not():
+def test_a_far_part_of_a_cell_is_suspect():
+    """A cell with a part far from the rest is told and a crumb beside it is not."""
     suspects = found([parts((100, 100, 20), (140, 100, 3))], [parts((100, 100, 20), (125, 100, 3))])
     assert lines(suspects) == [
         "cells in parts that lie apart: 0.png, cell at (122, 110): has a part 21 pixels from the rest; "
@@ -112,7 +116,8 @@ def test_a_cell_with_a_part_far_from_the_rest_is_told_and_a_crumb_beside_it_is_n
     ]
 
 
-def test_a_class_with_few_cells_and_names_that_differ_in_case_only_are_told():
+def test_rare_classes_and_case_twins_are_suspect():
+    """A class with few cells and names that differ in case only are told."""
     cells = [*row_of_cells(), *row_of_cells(label=2, count=9, y=300)]
     assert of_classes(cells, classes=("L1", "l 1")) == [
         "classes with few cells: via.json, class 'l 1': has 9 cells; annotate more, or join it to another class",

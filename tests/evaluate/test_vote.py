@@ -77,7 +77,8 @@ def test_cells_below_the_minimum_score_do_not_vote():
     assert vote(["L3"], [0.89], min_score=0.5) == "L3"
 
 
-def test_a_float32_score_of_the_minimum_votes_though_it_is_less_as_a_double():
+def test_a_float32_score_at_the_minimum_votes():
+    """A float32 score of the minimum votes though it is less as a double."""
     scores = np.array([0.9], np.float32)
     assert float(scores[0]) < 0.9
     assert vote(["L1"], scores) == "L1"

@@ -164,7 +164,8 @@ def test_a_set_is_built_anew_when_its_reader_changes(lab):
     assert len([path for path in (lab / "cache").glob("reader.read-*") if path.is_dir()]) == 2
 
 
-def test_parts_of_data_are_given_on_the_command_line_and_refused_in_a_line(lab):
+def test_data_parts_are_set_on_the_command_line(lab):
+    """Parts of data are given on the command line and refused in a line."""
     demo = str(Path(smear_demo.__file__))
     given = ["--config.dataset.name=reader:read", "--config.augment.more=({'part':'colour:Gamma','largest':2.0},)"]
     config = load_config_file(demo, given)

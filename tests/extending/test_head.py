@@ -92,7 +92,8 @@ def test_the_head_has_its_own_loss_in_the_log(run):
         assert record["roundness"] > 0
 
 
-def test_the_phase_of_the_heads_trains_it_and_a_resumed_run_equals_a_whole_one(run, lab):
+def test_an_own_head_trains_and_resumes_exactly(run, lab):
+    """The phase of the heads trains it and a resumed run equals a whole one."""
     (resumed, _), (whole, _) = (load_variables(path, "latest") for path in (run, trained(2, lab / "whole")))
     jax.tree.map(np.testing.assert_array_equal, resumed, whole)
     fresh = detection_task(config(2)).init_variables(config(2).seed)["params"]

@@ -167,7 +167,8 @@ def test_all_eight_orientations_occur_and_only_those_asked_for():
     scale=st.sampled_from([(0.3, 0.9), (1.0, 1.0), (1.1, 3.0)]),
     shift=st.booleans(),
 )
-def test_a_smaller_field_lies_whole_on_the_canvas_and_a_larger_one_covers_it(seed, size, scale, shift):
+def test_a_small_field_lies_whole_a_large_one_covers(seed, size, scale, shift):
+    """A smaller field lies whole on the canvas and a larger one covers it."""
     canvas = (64, 128)
     augment = Augment(flip_horizontal=True, flip_vertical=True, rotate=True, scale=scale, shift=shift)
     matrix = random_matrix(augment, size[0], size[1], canvas, np.random.default_rng(seed))

@@ -34,7 +34,8 @@ def sets_in(cache):
 
 
 @pytest.mark.parametrize("moment", ["field_set", "image_digest", "prepare"])
-def test_an_image_of_another_size_in_the_place_of_one_is_noticed_at_any_moment(tmp_path, monkeypatch, moment):
+def test_an_image_replaced_while_building_is_noticed(tmp_path, monkeypatch, moment):
+    """An image of another size in the place of one is noticed at any moment."""
     config = write_via_set(tmp_path, cells=[1, 1])
     change = lambda: write_image(tmp_path / "images/0.png", 7, 40, 50)  # noqa: E731
     with monkeypatch.context() as patch:
@@ -106,7 +107,8 @@ def test_the_limit_of_pixels_of_a_config_holds_for_fields_and_crops(tmp_path):
         crop_source(crops, "train", tmp_path / "cache")
 
 
-def test_a_pipe_has_no_digest_and_a_file_beyond_memory_is_hashed_piece_by_piece(tmp_path):
+def test_files_are_hashed_in_pieces_and_pipes_refused(tmp_path):
+    """A pipe has no digest and a file beyond memory is hashed piece by piece."""
     os.mkfifo(tmp_path / "pipe")
     digests = Digests(tmp_path / "memory.json")
     assert digests.file(tmp_path / "pipe") == ""

@@ -44,7 +44,8 @@ def test_every_format_is_built_as_it_is_annotated(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_set_of_every_format_is_kept_until_one_of_its_annotation_files_changes(tmp_path, name, no_building):
+def test_a_built_set_is_kept_until_annotations_change(tmp_path, name, no_building):
+    """A set of every format is kept until one of its annotation files changes."""
     config = write_format(tmp_path, name)
     before = both_sides(config, tmp_path / "cache")
     no_building()
@@ -89,7 +90,8 @@ def test_images_of_every_kind_keep_the_pixels_that_were_annotated(tmp_path):
     np.testing.assert_array_equal(found["plain.bmp"].image(), colours[..., ::-1])
 
 
-def test_a_cell_known_by_its_box_keeps_the_box_between_pixels_and_stays_without_outline(tmp_path):
+def test_a_boxed_cell_keeps_its_fractional_box(tmp_path):
+    """A cell known by its box keeps the box between pixels and stays without outline."""
     for i in range(2):
         write_image(tmp_path / f"images/{i}.png", i)
     annotations = [
@@ -151,9 +153,8 @@ def test_a_skipped_field_whose_image_is_mended_is_in_the_set_again(tmp_path):
     assert len(both_sides(config, tmp_path / "cache")["nowhere.png"].cells) == 1
 
 
-def test_what_was_skipped_is_told_in_full_when_a_set_is_built_and_in_short_whenever_it_is_opened(
-    tmp_path, log, no_building
-):
+def test_skipped_cells_are_told_in_full_at_the_build(tmp_path, log, no_building):
+    """What was skipped is told in full when a set is built and in short whenever it is opened."""
     config = with_problems(tmp_path)
     config = changed(config, on_error="skip")
     source(config, "train", tmp_path / "cache")
@@ -176,9 +177,8 @@ def test_a_set_without_omissions_warns_of_nothing(tmp_path, log):
     assert told(log, logging.WARNING) == ""
 
 
-def test_what_is_suspect_is_told_where_it_is_when_a_set_is_built_and_counted_when_it_is_opened(
-    tmp_path, log, no_building
-):
+def test_suspects_are_told_at_the_build_and_counted_later(tmp_path, log, no_building):
+    """What is suspect is told where it is when a set is built and counted when it is opened."""
     config = write_format(tmp_path, "label_images")
     write_image(tmp_path / "images/forgotten.png")
     source(config, "train", tmp_path / "cache")
@@ -189,7 +189,8 @@ def test_what_is_suspect_is_told_where_it_is_when_a_set_is_built_and_counted_whe
     assert f"{config.annotations}: 1 place worth a look" in told(log, logging.INFO)
 
 
-def test_cells_of_a_format_without_class_names_get_the_class_that_the_map_says(tmp_path):
+def test_nameless_cells_get_the_class_maps_class(tmp_path):
+    """Cells of a format without class names get the class that the map says."""
     config = write_format(tmp_path, "label_images")
     config = changed(config, classes=("L1", "L2"))
     for class_of in ((), (("L1", "L2"),)):
@@ -200,7 +201,8 @@ def test_cells_of_a_format_without_class_names_get_the_class_that_the_map_says(t
     assert [cell.label for cell in both_sides(config, tmp_path / "cache")["a.png"].cells] == [2]
 
 
-def test_the_only_class_is_that_of_all_cells_of_a_format_without_class_names(tmp_path):
+def test_nameless_cells_get_the_only_class(tmp_path):
+    """The only class is that of all cells of a format without class names."""
     config = write_format(tmp_path, "label_images")
     config = changed(config, classes=("myeloma",))
     assert [cell.label for cell in both_sides(config, tmp_path / "cache")["a.png"].cells] == [1]

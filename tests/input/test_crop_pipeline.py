@@ -119,7 +119,8 @@ def test_balanced_draws_show_classes_equally_often_and_every_crop_before_any_aga
         assert all(len(set(one)) == len(one) for one in rounds)
 
 
-def test_balanced_classes_come_in_no_fixed_order_so_that_no_process_gets_one_class():
+def test_balanced_classes_come_in_no_fixed_order():
+    """Balanced classes come in no fixed order so that no process gets one class."""
     labels = [0] * 30 + [1] * 10
     for process in range(2):
         seen = Counter(labels[index] for index in drawn(200, labels, 20, process_index=process, process_count=2))
@@ -150,7 +151,8 @@ def test_without_augmentation_training_shows_what_prediction_does(canvas):
             np.testing.assert_array_equal(image, fit_crop(source.image(index), canvas))
 
 
-def test_a_mixed_crop_has_as_much_of_each_class_as_it_shows_of_its_crops():
+def test_mixed_labels_equal_the_shares_shown():
+    """A mixed crop has as much of each class as it shows of its crops."""
     shades = np.array([0, 100, 200])
     config = settings(CANVAS, batch_size=30, balance=True)
     config = config._replace(mix=Mix(mixup=1.0))
@@ -167,7 +169,8 @@ def test_a_crop_is_augmented_anew_in_every_epoch():
     assert len({batch.image.tobytes() for batch in batches}) == 8
 
 
-def test_flips_and_turns_show_a_crop_from_all_eight_sides_and_move_no_pixel():
+def test_flips_and_turns_give_all_eight_views():
+    """Flips and turns show a crop from all eight sides and move no pixel."""
     image = noise(*CANVAS)
     sides = {np.rot90(flipped, turns).tobytes() for flipped in (image, image[:, ::-1]) for turns in range(4)}
     config = settings(CANVAS, batch_size=60, flip_horizontal=True, flip_vertical=True, rotate=True)
@@ -176,14 +179,16 @@ def test_flips_and_turns_show_a_crop_from_all_eight_sides_and_move_no_pixel():
     assert len(sides) == 8
 
 
-def test_a_crop_made_smaller_leaves_no_border_that_could_tell_its_scale_or_shape():
+def test_a_shrunken_crop_has_no_telltale_border():
+    """A crop made smaller leaves no border that could tell its scale or shape."""
     white = [np.full((height, width, 3), 255, np.uint8) for height, width in ((20, 20), (31, 12), (3, 40))]
     config = settings(CANVAS, batch_size=30, scale=(0.1, 0.6), rotate=True, shift=True)
     (batch,) = take(1, source_of(white, [0, 1, 2]), config)
     assert np.all(batch.image == 255)
 
 
-def test_a_crop_made_smaller_stays_in_the_middle_and_is_mirrored_at_its_edges():
+def test_a_shrunken_crop_is_centred_and_mirrored():
+    """A crop made smaller stays in the middle and is mirrored at its edges."""
     image = noise(24, 24)
     (batch,) = take(1, source_of([image], [0]), settings(CANVAS, batch_size=1, scale=(0.5, 0.5)))
     small = cv2.resize(image, (12, 12), interpolation=cv2.INTER_AREA)
@@ -242,7 +247,8 @@ def test_a_square_crop_fills_a_square_canvas(size, canvas, seed):
         ((40, 40), (40, 56), ((0, 0), (8, 8))),
     ],
 )
-def test_what_is_not_square_keeps_its_shape_in_the_middle_and_is_mirrored_at_its_edges(shape, canvas, around):
+def test_an_oblong_crop_keeps_its_shape(shape, canvas, around):
+    """What is not square keeps its shape in the middle and is mirrored at its edges."""
     image = noise(*shape)
     np.testing.assert_array_equal(fit_crop(image, canvas), np.pad(image, (*around, (0, 0)), "reflect"))
 

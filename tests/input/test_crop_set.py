@@ -44,7 +44,8 @@ def no_building(monkeypatch):
     return lambda: monkeypatch.setattr(crop_set, "_build", refuse)
 
 
-def test_a_built_set_holds_every_crop_with_its_class_and_field_by_class_and_name(tmp_path):
+def test_a_built_set_holds_every_crop(tmp_path):
+    """A built set holds every crop with its class and field by class and name."""
     config = crops_of_fields(tmp_path / "crops", fields=5)
     sides = both_sides(config, tmp_path / "cache")
     assert sorted(sides["train"].names + sides["val"].names) == sorted(
@@ -173,7 +174,8 @@ def test_lists_name_fields_and_what_is_none_is_refused(tmp_path):
     assert "split.val_names: '7.jpg' is no field of this set" in refusal(config, tmp_path / "cache")
 
 
-def test_without_a_table_each_crop_is_its_own_field_and_the_log_warns_of_it(tmp_path, caplog):
+def test_crops_without_a_table_are_warned_of(tmp_path, caplog):
+    """Without a table each crop is its own field and the log warns of it."""
     config = write_crops(tmp_path / "crops", BOTH)
     source = crop_source(config, "train", tmp_path / "cache")
     assert source.groups == source.names
@@ -195,7 +197,8 @@ def test_another_folder_validates_when_it_is_named(tmp_path, caplog):
     )
 
 
-def test_crops_that_are_only_to_be_scored_need_no_crops_to_train_on_and_not_every_class(tmp_path, caplog):
+def test_crops_to_score_need_no_training_crops(tmp_path, caplog):
+    """Crops that are only to be scored need no crops to train on and not every class."""
     write_crops(tmp_path / "val", {"myeloma": 3})
     (tmp_path / "val/crops.json").write_text(json.dumps({"margin": 0.3}))
     config = describe(tmp_path / "crops", val_crops=tmp_path / "val")
@@ -208,7 +211,8 @@ def test_crops_that_are_only_to_be_scored_need_no_crops_to_train_on_and_not_ever
         crop_source(config, "train", tmp_path / "cache")
 
 
-def test_crops_of_other_folders_validate_and_test_or_one_folders_are_split_in_three(tmp_path):
+def test_other_folders_of_crops_validate_and_test(tmp_path):
+    """Crops of other folders validate and test or one folders are split in three."""
     crops_of_fields(tmp_path / "crops", fields=10)
     write_crops(tmp_path / "val", {"other": 2}, seed=1)
     write_crops(tmp_path / "tested", {"myeloma": 3}, seed=2)
@@ -258,7 +262,8 @@ def test_fewer_than_two_classes_are_refused(tmp_path, classes):
     assert told == f"dataset.classes is {classes}; give the names of two class folders or more, each once"
 
 
-def test_every_folder_that_fits_no_class_and_class_without_crops_is_named_at_once(tmp_path):
+def test_unmatched_folders_and_classes_are_named_at_once(tmp_path):
+    """Every folder that fits no class and class without crops is named at once."""
     write_crops(tmp_path / "crops", {"myeloma": 1, "Other": 1, "blast": 0})
     (tmp_path / "crops/blast/notes.txt").write_text("none yet")
     told = refusal(describe(tmp_path / "crops", ("myeloma", "other", "blast")), tmp_path)

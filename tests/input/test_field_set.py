@@ -38,7 +38,8 @@ def test_a_built_set_holds_every_field_as_annotated_also_those_without_cells(tmp
             np.testing.assert_array_equal(cell.mask(24, 32), wanted.mask(24, 32))
 
 
-def test_the_cells_of_a_split_are_counted_by_class_those_of_empty_fields_too(tmp_path):
+def test_a_splits_cells_are_counted_by_class(tmp_path):
+    """The cells of a split are counted by class those of empty fields too."""
     config = write_via_set(tmp_path, cells=[2, 0, 3, 0, 1])
     annotated = read(tmp_path / "via.json", tmp_path / "images", {"blast": 1, "other": 2}).fields
     sides = [source(config, side, tmp_path / "cache") for side in ("train", "val")]

@@ -145,7 +145,8 @@ def test_a_batch_that_processes_cannot_share_is_refused():
         open_batches(painted_source(2), settings(CANVAS, batch_size=4), seed=0, process_count=3)
 
 
-def test_without_augmentation_a_field_fits_the_canvas_so_that_boxes_map_back_by_the_scale():
+def test_an_unaugmented_fields_boxes_map_back_by_scale():
+    """Without augmentation a field fits the canvas so that boxes map back by the scale."""
     field = painted_field(np.random.default_rng(5), 100, 50)
     (batch,) = take(1, source_of([field]), settings((64, 128), batch_size=1), seed=0)
     scale = 64 / 100
@@ -158,7 +159,8 @@ def test_without_augmentation_a_field_fits_the_canvas_so_that_boxes_map_back_by_
         assert batch.masks[0, k].sum() == pytest.approx(area, rel=0.15, abs=4)  # rounder, so a little smaller
 
 
-def test_a_field_too_thin_to_show_on_the_canvas_is_trained_on_as_nothing():
+def test_a_vanishingly_thin_field_trains_as_empty():
+    """A field too thin to show on the canvas is trained on as nothing."""
     field = painted_field(np.random.default_rng(1), 1, 256, cells=0, name="line.png")
     (batch,) = take(1, source_of([field]), settings(CANVAS, batch_size=1, **EVERYTHING), seed=0)
     assert not batch.image.any()

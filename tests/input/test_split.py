@@ -152,7 +152,8 @@ def test_what_validated_tests_and_without_a_test_part_the_split_is_as_ever():
     assert [len(after[part]) for part in ("train", "val", "test")] == [190, 48, 60]
 
 
-def test_a_list_of_test_fields_leaves_the_rest_to_the_fraction_or_to_the_other_lists(caplog):
+def test_listed_test_fields_leave_the_rest_to_split(caplog):
+    """A list of test fields leaves the rest to the fraction or to the other lists."""
     fields = fields_of([None] * 10)
     parts = split_fields(fields, SplitSettings(seed=0, train_fraction=0.75, test_names=("3.png", "1.png")))
     assert names(parts["test"]) == ["1.png", "3.png"]
@@ -172,7 +173,8 @@ def test_a_list_of_test_fields_leaves_the_rest_to_the_fraction_or_to_the_other_l
     assert "1.png" not in caplog.text
 
 
-def test_a_test_part_is_by_a_fraction_or_by_lists_and_divides_no_group():
+def test_a_test_part_divides_no_group():
+    """A test part is by a fraction or by lists and divides no group."""
     with pytest.raises(ValueError, match=r"split.test_fraction is 0.2, and split.val_names lists fields"):
         split_fields(
             fields_of([None] * 3), SplitSettings(seed=0, train_fraction=0.5, test_fraction=0.2, val_names=("0.png",))

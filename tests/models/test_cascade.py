@@ -152,7 +152,8 @@ def test_no_gradient_goes_from_a_stage_to_the_one_before(params, rois, cells):
     assert optax.tree.norm(gradient["stages_1"]) > 0
 
 
-def test_a_cell_found_has_the_mean_score_of_the_stages_and_the_box_of_the_last(params, rois):
+def test_a_cascade_averages_scores_and_keeps_the_last_box(params, rois):
+    """A cell found has the mean score of the stages and the box of the last."""
     found = run(cascade(), params, "detect", pool, rois.boxes, rois.valid, SIZE)
     boxes, scores = np.asarray(rois.boxes), []
     for number, weights in enumerate((ROI.box_weights, *(later.box_weights for later in cascade().later))):

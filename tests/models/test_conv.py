@@ -39,7 +39,8 @@ def test_two_networks_of_different_forms_get_a_program_each():
     assert ["feature_group_count = 8" in program for program in programs] == [True, False, True]
 
 
-def test_a_network_made_of_a_config_has_the_form_for_this_backend_unless_told():
+def test_a_configured_network_has_this_backends_form():
+    """A network made of a config has the form for this backend unless told."""
     here = jax.default_backend() == "cpu"
     for module, settings in ((efficientnet, s.EFFICIENTNET_KERAS["b0"]), (mask_rcnn, s.TORCHVISION)):
         config = ConfigDict(as_values(settings))

@@ -17,7 +17,8 @@ from wbcjax.predict.detector import Predictor
 from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
 
 
-def test_more_cells_than_a_batch_holds_names_fields_and_every_limit_and_what_is_told_is_enough(caplog):
+def test_too_many_cells_name_every_limit_to_raise(caplog):
+    """More cells than a batch holds names fields and every limit and what is told is enough."""
     config = smear_demo.get_config()
     cells = {"train": {"a.png": 90, "b.png": 3, "c.png": 17}, "val": {"d.png": 4}}
     with pytest.raises(ValueError, match=r"dataset\.max_cells is 16; set it to 90 or more, for") as refused:
@@ -36,7 +37,8 @@ def test_more_cells_than_a_batch_holds_names_fields_and_every_limit_and_what_is_
     assert not caplog.text
 
 
-def test_cells_to_validate_on_need_no_room_in_a_batch_but_places_to_be_found(caplog):
+def test_validation_cells_need_no_room_in_a_batch(caplog):
+    """Cells to validate on need no room in a batch but places to be found."""
     config = smear_demo.get_config()
     check_room(config.model, config.dataset.max_cells, {"train": {"a.png": 8}, "val": {"b.png": 32}})
     assert not caplog.text
@@ -56,7 +58,8 @@ def ninety_cells(settings: DetectionSettings) -> tuple[int, bool]:
     return int(found[3].sum()), bool(found[4])
 
 
-def test_a_field_of_90_cells_gives_32_by_the_demonstrations_limits_and_all_by_those_that_it_needs():
+def test_90_cells_need_the_limits_that_are_told():
+    """A field of 90 cells gives 32 by the demonstrations limits and all by those that it needs."""
     small, limits = smear_demo.get_config().model.detection, needed(90)
     per_image, candidates = limits["detection.per_image"], limits["detection.candidates"]
     assert ninety_cells(DetectionSettings(per_image=small.per_image, candidates=small.candidates)) == (32, True)
@@ -95,7 +98,8 @@ def image(count: int, *full: str, width: int = 32) -> np.ndarray:
     return pixels
 
 
-def test_images_that_fill_a_limit_are_told_once_a_list_by_key_number_and_remedy(caplog):
+def test_images_that_fill_a_limit_are_told_once(caplog):
+    """Images that fill a limit are told once a list by key number and remedy."""
     pictures = [
         ("empty.png", image(0)),
         ("full.png", image(2, "detection.per_image", "detection.candidates")),
@@ -130,7 +134,8 @@ def test_one_image_alone_is_told_of_too_and_one_with_room_is_not(caplog):
     assert "config.model.rpn.before_nms_test = 200 is full in 1 (such as one.png)" in caplog.text
 
 
-def test_a_model_exported_before_it_told_its_limits_is_full_when_all_its_places_are_taken(caplog):
+def test_an_older_export_is_full_when_all_places_are(caplog):
+    """A model exported before it told its limits is full when all its places are taken."""
     found = list(stub(False).predict_each([("a.png", image(1)), ("b.png", image(2))]))
     assert [len(one.rles) for one in found] == [1, 2]
     assert "config.model.detection.per_image = 2 is full in 1 (such as b.png)" in caplog.text

@@ -92,7 +92,8 @@ def test_a_mask_rcnn_has_as_many_weights_as_torchvision_publishes():
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["batch_stats"])) == 2 * statistics
 
 
-def test_a_mask_rcnn_has_as_many_weights_that_train_and_statistics_that_do_not_as_matterports():
+def test_weight_counts_equal_matterports():
+    """A mask rcnn has as many weights that train and statistics that do not as matterports."""
     # As Keras counts those of its ResNet-101 with COCO's 81 classes: trainable, and not.
     variables = jax.eval_shape(lambda: mask_rcnn.init(mask_rcnn.MaskRCNN(s.MATTERPORT, 81), 0))
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == 64_047_096
@@ -200,7 +201,8 @@ def test_a_crowd_is_learnt_neither_as_a_cell_nor_as_background(network):
     assert all(value == 0 for value in losses.values())
 
 
-def test_what_is_drawn_for_a_cell_without_outline_changes_no_loss_and_no_gradient(network):
+def test_a_missing_outline_changes_no_loss_or_gradient(network):
+    """What is drawn for a cell without outline changes no loss and no gradient."""
     model, variables = network
     batch = small.batch(2, seed=8)
     batch = batch._replace(outlined=batch.valid & (np.arange(small.CELLS) != 1))
@@ -315,7 +317,8 @@ def test_the_settings_of_a_run_are_read_back_from_json_as_they_were():
     assert s.from_dict(s.MaskRCNNSettings, written) == s.MATTERPORT
 
 
-def test_a_part_may_leave_out_what_has_a_default_and_a_group_may_not():
+def test_a_part_may_omit_defaults_a_group_may_not():
+    """A part may leave out what has a default and a group may not."""
     values = as_values(s.TORCHVISION)
     values["rpn"] = {"part": "rpn", "channels": 8}
     assert s.from_dict(s.MaskRCNNSettings, values).rpn == Rpn(channels=8)
@@ -324,7 +327,8 @@ def test_a_part_may_leave_out_what_has_a_default_and_a_group_may_not():
         s.from_dict(s.MaskRCNNSettings, values)
 
 
-def test_runs_from_before_heads_had_kinds_of_norms_keep_frozen_ones_and_every_activation():
+def test_older_heads_keep_frozen_norms():
+    """Runs from before heads had kinds of norms keep frozen ones and every activation."""
     values = older(s.MATTERPORT)
     del values["head_norm"], values["remat"]
     frozen = {part: getattr(s.MATTERPORT, part).clone(norm="frozen_bn") for part in ("box_head", "mask_head")}

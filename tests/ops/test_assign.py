@@ -135,7 +135,8 @@ def test_with_the_ratio_kept_negatives_are_as_many_as_the_positives_ask_for(kind
     assert real.sum() == positives + min(3 * positives, negative.sum())
 
 
-def test_the_ratio_of_one_third_is_cut_as_matterport_cuts_it_for_every_number_of_positives():
+def test_one_third_is_rounded_as_matterport_does():
+    """The ratio of one third is cut as matterport cuts it for every number of positives."""
     numbers = np.arange(70)
     positive = np.arange(400) < numbers[:, None]
     draw = functools.partial(sample, count=200, positive_fraction=0.33, keep_ratio=True)

@@ -55,7 +55,8 @@ def test_pyramid_features_equal_torchvision(pair, level):
 
 
 @pytest.mark.parametrize("output", ["objectness", "deltas"])
-def test_rpn_scores_and_moves_equal_torchvision_in_order_of_level_row_column_and_shape(pair, output):
+def test_rpn_scores_and_deltas_equal_torchvisions(pair, output):
+    """Rpn scores and moves equal torchvision in order of level row column and shape."""
     _assert_close(pair, f"rpn/{output}", TOLERANCE)
 
 

@@ -24,7 +24,8 @@ CELLS = {
 }
 
 
-def test_cells_of_an_image_in_tiles_are_those_of_the_image_in_one_piece():
+def test_tiles_find_the_cells_of_the_whole_image():
+    """Cells of an image in tiles are those of the image in one piece."""
     image = paint(120, 230, CELLS)
     tiled, whole = oracle(CANVAS, (1.0, 1.0)), oracle((128, 256), (1.0, 1.0))
     assert len(tiled.layout(120, 230).tiles) == 9
@@ -50,7 +51,8 @@ def test_nuclei_on_a_seam_that_fill_their_cells_are_found_beside_them():
     assert {box: label for box, label, *_ in as_set(model.predict(image))} == cells
 
 
-def test_an_image_is_enhanced_as_those_of_training_were_and_a_built_set_is_not_enhanced_again(monkeypatch):
+def test_images_are_enhanced_once_as_in_training(monkeypatch):
+    """An image is enhanced as those of training were and a built set is not enhanced again."""
     image = paint(60, 90, {(10, 10, 30, 30): 1})
     monkeypatch.setitem(METHODS, "he", lambda image: image[:, ::-1])
     model = oracle(CANVAS, (1.0, 1.0))
@@ -82,7 +84,8 @@ def test_an_image_is_shown_at_the_scale_that_fits_within_those_of_training():
     assert len(model.layout(256, 384).tiles) == 9
 
 
-def test_a_run_that_has_not_noted_its_scales_fits_every_image_to_the_canvas():
+def test_without_noted_scales_images_fit_the_canvas():
+    """A run that has not noted its scales fits every image to the canvas."""
     model = oracle(CANVAS)
     for height, width in [(64, 96), (640, 960), (6, 9), (1, 1000)]:
         assert model.layout(height, width) == (min(64 / height, 96 / width), [(0, 0)])

@@ -97,7 +97,8 @@ def test_tiles_cover_the_field_evenly_and_share_at_least_the_overlap(height, wid
         assert (len(starts) - 2) * (tile - overlap) < length - tile, "no tile too many"
 
 
-def test_a_field_of_just_the_canvas_is_one_tile_and_a_pixel_more_takes_two():
+def test_one_pixel_beyond_the_canvas_takes_two_tiles():
+    """A field of just the canvas is one tile and a pixel more takes two."""
     assert tiles(64, 96, (64, 96), 16) == [(0, 0)]
     assert tiles(64, 97, (64, 96), 16) == [(0, 0), (0, 1)]
     assert tiles(65, 97, (64, 96), 16) == [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -204,13 +205,15 @@ def merged(left: FieldDetections, right: FieldDetections, nucleus: int = 0) -> l
     ]
 
 
-def test_of_a_cell_that_two_tiles_see_whole_the_surest_detection_of_each_class_stays():
+def test_the_surest_whole_view_of_each_class_stays():
+    """Of a cell that two tiles see whole the surest detection of each class stays."""
     box = (44, 10, 55, 30)
     assert merged(seen(box, 1, 0.7), seen((44, 10, 55, 29), 1, 0.9)) == [([44, 10, 55, 29], 1, 0.9)]
     assert merged(seen(box, 1, 0.7), seen(box, 2, 0.9)) == [(list(box), 2, 0.9), (list(box), 1, 0.7)]
 
 
-def test_a_cut_view_of_a_cell_that_another_tile_sees_whole_is_dropped_though_it_is_surer():
+def test_a_whole_view_beats_a_surer_cut_one():
+    """A cut view of a cell that another tile sees whole is dropped though it is surer."""
     assert merged(seen((45, 10, 60, 30), 1, 0.9), seen((45, 10, 70, 30), 2, 0.6)) == [([45, 10, 70, 30], 2, 0.6)]
     assert merged(seen((45, 10, 60, 30), 1, 0.7), seen((45, 10, 70, 30), 2, 0.8)) == [([45, 10, 70, 30], 2, 0.8)]
 
@@ -221,7 +224,8 @@ def test_a_sliver_outlined_badly_is_no_second_cell():
     assert merged(seen((20, 10, 44, 30), 1, 0.8), seen((40, 20, 43, 30), 1, 0.9)) == [([20, 10, 44, 30], 1, 0.8)]
 
 
-def test_an_unsure_fragment_seen_whole_leaves_the_sure_cell_that_two_tiles_see_cut():
+def test_an_unsure_fragment_hides_no_sure_cell():
+    """An unsure fragment seen whole leaves the sure cell that two tiles see cut."""
     left, right, fragment = (30, 10, 60, 30), (40, 10, 70, 30), (43, 11, 57, 29)
     found = merged(seen(left, 1, 0.98), together(seen(right, 1, 0.97), seen(fragment, 1, 0.06)))
     assert found == [([30, 10, 70, 30], 1, 0.98)]
@@ -314,7 +318,8 @@ def test_cut_views_are_united_under_the_surest_ones_class_and_score():
     assert merged(seen((30, 10, 60, 30), 1, 0.6), seen((40, 9, 70, 30), 2, 0.8)) == [([30, 9, 70, 30], 2, 0.8)]
 
 
-def test_what_further_heads_say_of_a_united_cell_is_said_by_its_surest_view():
+def test_a_united_cell_is_described_by_its_surest_view():
+    """What further heads say of a united cell is said by its surest view."""
     views = [replace(seen(box, 1, score), said={"roundness": np.array([score / 2], np.float32)}) for box, score in ONE]
     found = merge(views, [LEFT, RIGHT], MARGIN, 0)
     assert found.boxes.tolist() == [[20, 10, 80, 30]]
@@ -335,7 +340,8 @@ def test_detections_of_one_tile_are_never_compared():
 CELL, NUCLEUS = 1, 2
 
 
-def test_a_nucleus_that_fills_its_cell_is_not_lost_for_a_cut_view_of_the_cell_nor_the_cell_for_it():
+def test_tiles_lose_neither_nucleus_nor_cell():
+    """A nucleus that fills its cell is not lost for a cut view of the cell nor the cell for it."""
     cell, nucleus = (30, 10, 60, 30), (40, 11, 70, 29)  # the one by the left tile alone, the other by the right
     found = merged(seen(cell, CELL, 0.9), seen(nucleus, NUCLEUS, 0.8), NUCLEUS)
     assert found == [(list(cell), CELL, 0.9), (list(nucleus), NUCLEUS, 0.8)]

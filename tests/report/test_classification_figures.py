@@ -128,7 +128,8 @@ def test_classes_of_any_name_and_number_are_drawn_without_a_warning(tmp_path: Pa
         assert [entry.split("  ")[1] for entry in legend(panels(drawn)[0])] == list(AWKWARD)
 
 
-def test_figures_are_written_in_the_format_of_their_name_whole_or_not_at_all(tmp_path: Path, scores):
+def test_figures_are_written_whole_in_their_names_format(tmp_path: Path, scores):
+    """Figures are written in the format of their name whole or not at all."""
     write_figure(tmp_path / "figures/roc.pdf", roc_figure(scores))
     write_figure(tmp_path / "figures/roc.svg", roc_figure(scores))
     assert (tmp_path / "figures/roc.pdf").read_bytes().startswith(b"%PDF")

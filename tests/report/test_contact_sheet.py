@@ -51,7 +51,8 @@ def test_the_worst_fields_come_first_and_only_their_images_are_read():
     assert sheet()[1] == [1, 2, 0]
 
 
-def test_a_cell_found_as_another_class_is_one_mistake_not_a_miss_and_a_false_alarm():
+def test_a_cell_of_another_class_is_one_mistake():
+    """A cell found as another class is one mistake not a miss and a false alarm."""
     third = (5, 28, 15, 38)
     annotations = [
         annotated([(CELL, 1), (OTHER, 2)], name="two of another class.png"),

@@ -69,7 +69,8 @@ def test_fields_of_the_same_counts_are_one_disc_with_their_number():
     assert axes.texts[0].xy == (2, 3)
 
 
-def test_a_measure_has_a_point_for_each_cell_and_the_median_of_its_class():
+def test_a_measure_shows_every_cell_and_the_median():
+    """A measure has a point for each cell and the median of its class."""
     axes = panel(morphology_figure({"L1": [1.0, 2.0, 9.0, float("inf"), float("nan")], "L2": [5.0]}, "area, pixels"))
     points = [line for line in axes.lines if line.get_marker() == "o"]
     assert [line.get_ydata().tolist() for line in points] == [[1, 2, 9], [5]]

@@ -44,7 +44,8 @@ def test_the_title_of_the_model_is_the_callers():
     assert card(smear_demo.get_config()).startswith("# Mask R-CNN on ConvNeXt for white blood cells\n")
 
 
-def test_a_run_that_was_not_evaluated_has_no_scores_and_the_card_says_so():
+def test_an_unevaluated_runs_card_says_so():
+    """A run that was not evaluated has no scores and the card says so."""
     scores = section(card(smear_demo.get_config()), "Scores")
     assert scores.strip() == (
         "The run was not evaluated on a part of its data: nothing is known of how good the model is."

@@ -45,7 +45,8 @@ def test_many_whole_numbers_share_bins_named_by_first_and_last():
     assert [bin_name(shown, position) for position in (0, 11)] == ["0 to 4", "55 to 59"]
 
 
-def test_bins_are_of_a_round_width_and_a_value_on_an_edge_is_in_the_right_one():
+def test_bins_are_round_and_edges_go_right():
+    """Bins are of a round width and a value on an edge is in the right one."""
     shown = histogram("Sizes", "pixels", np.array([38.0, 40, 49.9, 120]))
     assert shown.edges == tuple(range(30, 131, 10))
     assert shown.counts == (1, 2, 0, 0, 0, 0, 0, 0, 0, 1)

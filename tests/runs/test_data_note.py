@@ -117,14 +117,16 @@ def test_a_lossless_copy_in_another_format_has_the_same_image(tmp_path):
     assert items[0].image == items[1].image
 
 
-def test_an_image_saved_anew_is_known_by_its_name_and_a_patient_by_its_group():
+def test_a_resaved_image_is_known_by_its_name():
+    """An image saved anew is known by its name and a patient by its group."""
     seen = (*fields("a").items, *fields("p1", group="p").items)
     val = Fields((*fields("a", image="other pixels").items, *fields("p2", group="p").items, *fields("b").items))
     assert without(val, "val", seen).names == ["b"]
     assert without(val, "val", seen, apart=True).names == ["a", "p2", "b"], "of another folder both are others"
 
 
-def test_nothing_left_to_validate_is_an_error_and_nothing_left_to_test_waits_for_the_evaluation():
+def test_nothing_left_to_validate_is_an_error():
+    """Nothing left to validate is an error and nothing left to test waits for the evaluation."""
     with pytest.raises(ValueError, match=r"val: 1 of 1 left out, .*Nothing is left to score: add fields"):
         settle_parts({"train": fields("a"), "val": fields("x", image="pixels of a")}, "", None)
     parts = {"train": fields("a"), "val": fields("b"), "test": fields("x", image="pixels of b")}
@@ -197,7 +199,8 @@ def test_relative_paths_are_those_of_the_folder_of_the_training(tmp_path, monkey
     assert f"data/via.json is that of {tmp_path}/first, where the run was trained" in caplog.text
 
 
-def test_data_of_the_same_path_that_are_others_are_refused_when_the_runs_own_are_gone(tmp_path, monkeypatch, caplog):
+def test_other_data_at_the_same_path_are_refused(tmp_path, monkeypatch, caplog):
+    """Data of the same path that are others are refused when the runs own are gone."""
     (tmp_path / "second/data").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "second")
     note = Note({"train": fields("a").items, "val": fields("b").items}, folder=str(tmp_path / "gone"))
@@ -211,7 +214,8 @@ def test_data_of_the_same_path_that_are_others_are_refused_when_the_runs_own_are
         own_part(others, "val", note, Path("run"), apart=False, moved=True)
 
 
-def test_test_is_scored_without_what_trained_or_chose_and_other_data_without_what_trained(caplog):
+def test_test_scores_leave_out_what_trained_or_chose(caplog):
+    """Test is scored without what trained or chose and other data without what trained."""
     note = note_of({"train": fields("a"), "val": fields("b")})
     parts = {"train": fields("a"), "val": fields("c"), "test": fields("b", "d")}
     assert own_part(parts, "test", note, Path("run"), apart=False, moved=False).items == fields("d").items
@@ -268,7 +272,8 @@ def test_the_sentence_on_a_score_says_what_the_fields_were_for():
     )
 
 
-def test_a_run_without_a_note_that_goes_on_is_told_what_it_is_taken_to_know(tmp_path, caplog):
+def test_a_run_without_a_note_is_told_what_is_assumed(tmp_path, caplog):
+    """A run without a note that goes on is told what it is taken to know."""
     caplog.set_level("INFO", "wbcjax")
     parts = {"train": fields("a"), "val": fields("b")}
     settle_parts(parts, "", tmp_path)
@@ -280,7 +285,8 @@ def test_a_run_without_a_note_that_goes_on_is_told_what_it_is_taken_to_know(tmp_
     assert "notes no data: it is taken to have been trained on what trains now" in caplog.text
 
 
-def test_cells_of_each_class_and_part_are_told_at_every_start_within_80_columns(caplog):
+def test_cell_counts_are_told_within_80_columns(caplog):
+    """Cells of each class and part are told at every start within 80 columns."""
     caplog.set_level("INFO", "wbcjax")
     counts = {"train": {"fields": 45, "L1": 120, "L2": 0}, "val": {"fields": 15, "L1": 40, "L2": 7}}
     tell_classes(counts, ("L1", "L2"))

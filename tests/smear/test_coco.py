@@ -286,7 +286,8 @@ WITH_MASKS = document(annotation(), annotation(runs(BLOB), 2, iscrowd=1), annota
 
 @settings(max_examples=200)
 @given(content=with_one_value_replaced(WITH_MASKS))
-def test_whatever_is_put_in_the_place_of_a_value_is_read_or_refused_as_an_annotation(folder, content):
+def test_any_value_is_read_or_refused_as_an_annotation(folder, content):
+    """Whatever is put in the place of a value is read or refused as an annotation."""
     try:
         fields = read(folder, content, file_format="coco")
     except AnnotationError:
@@ -295,7 +296,8 @@ def test_whatever_is_put_in_the_place_of_a_value_is_read_or_refused_as_an_annota
 
 
 @given(counts=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12))
-def test_any_string_of_counts_is_read_or_refused_and_never_read_past_its_end(folder, counts):
+def test_rle_counts_are_never_read_past_their_end(folder, counts):
+    """Any string of counts is read or refused and never read past its end."""
     try:
         (field,) = read(folder, document(annotation({"size": [HEIGHT, WIDTH], "counts": counts})))
     except AnnotationError:

@@ -111,7 +111,8 @@ def test_every_cell_has_a_crop_and_a_crowd_has_none():
     ]
 
 
-def test_a_cell_at_the_border_is_off_the_middle_and_no_pixel_is_invented():
+def test_a_border_cells_crop_invents_no_pixel():
+    """A cell at the border is off the middle and no pixel is invented."""
     (crop,) = annotated_crops(make_field([Cell(1, (square(WIDTH - SIDE, 0),))], []), 0.1)
     assert crop.window == Window(WIDTH - 72, 0, 72)
     assert crop.shift == pytest.approx(6 / 72)

@@ -36,7 +36,8 @@ def test_a_rectangle_on_whole_pixels_covers_exactly_those_pixels(corners):
 
 
 @given(polygon=star_polygons())
-def test_a_mask_strays_from_its_outline_by_no_more_than_the_pixels_under_it(polygon):
+def test_a_mask_differs_only_at_pixels_under_its_outline(polygon):
+    """A mask strays from its outline by no more than the pixels under it."""
     perimeter = np.linalg.norm(polygon - np.roll(polygon, 1, axis=0), axis=1).sum()
     area = Cell(1, (polygon,)).mask(HEIGHT, WIDTH).sum()
     assert abs(area - shoelace_area(polygon)) <= perimeter / 2 + 1

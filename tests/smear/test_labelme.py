@@ -70,7 +70,8 @@ def test_a_folder_gives_a_field_for_each_file_those_without_shapes_too(images):
     assert found.suspects == []
 
 
-def test_files_beside_their_images_are_read_without_the_hidden_twins_of_a_memory_stick(images):
+def test_hidden_twin_files_are_not_read(images):
+    """Files beside their images are read without the hidden twins of a memory stick."""
     (images / "a.json").write_text(json.dumps(document(shape())))
     (images / "._a.json").write_bytes(b"\0\5\26\7")
     (images / "._b.JPG").write_bytes(b"\0\5\26\7")
@@ -108,7 +109,8 @@ def test_an_image_converted_to_another_format_is_found(images):
     assert found.suspects == []
 
 
-def test_files_of_early_versions_without_a_shape_type_or_an_image_size_are_read(images):
+def test_early_labelme_files_are_read(images):
+    """Files of early versions without a shape type or an image size are read."""
     early = {"shapes": [{"label": "L1", "points": SQUARE}], "imagePath": "a.png", "imageData": None}
     (field,) = read(written(images, a=early) / "a.json", images, CLASS_OF).fields
     np.testing.assert_array_equal(field.cells[0].polygons[0], SQUARE)
@@ -117,7 +119,8 @@ def test_files_of_early_versions_without_a_shape_type_or_an_image_size_are_read(
 @pytest.mark.parametrize(
     "points", [[[15, 4], [5, 12]], [[5, 4], [15, 12]], SQUARE, [SQUARE[2], SQUARE[3], SQUARE[0], SQUARE[1]]]
 )
-def test_a_rectangle_is_a_cell_of_which_the_box_is_known_whichever_corners_are_given(images, points):
+def test_a_rectangle_is_a_box_by_any_two_corners(images, points):
+    """A rectangle is a cell of which the box is known whichever corners are given."""
     (cell,) = cells(images, shape(points, shape_type="rectangle"))
     assert cell.box == (5, 4, 15, 12)
     assert not cell.outlined
@@ -299,7 +302,8 @@ FUZZED = document(shape(), mask(3, 4, group_id=1), shape([[20, 15], [23, 19]], s
 
 @settings(max_examples=150)
 @given(content=with_one_value_replaced(FUZZED))
-def test_whatever_is_put_in_the_place_of_a_value_is_read_or_refused_as_an_annotation(tmp_path_factory, content):
+def test_any_value_is_read_or_refused_as_an_annotation(tmp_path_factory, content):
+    """Whatever is put in the place of a value is read or refused as an annotation."""
     images = image_folder(tmp_path_factory.mktemp("fuzz") / "images", "a.png")
     folder = written(images, a=content)
     try:

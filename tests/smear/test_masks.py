@@ -161,7 +161,8 @@ def test_all_problems_of_a_folder_of_label_images_are_listed_at_once(tmp_path, i
 # Masks named <image>_<number>
 
 
-def test_masks_of_both_values_of_segpc_are_cells_in_the_order_of_their_numbers(tmp_path, images):
+def test_segpc_masks_are_cells_in_numbered_order(tmp_path, images):
+    """Masks of both values of segpc are cells in the order of their numbers."""
     first, second, third = masks_of(LABELS)
     cytoplasm_and_nucleus = np.uint8(20) * first
     cytoplasm_and_nucleus[6:9, 7:10] = 40
@@ -232,7 +233,8 @@ def bowl(root, **masks):
     return root
 
 
-def test_a_folder_for_each_image_gives_a_field_with_a_cell_for_each_mask(tmp_path):
+def test_each_mask_in_an_images_folder_is_a_cell(tmp_path):
+    """A folder for each image gives a field with a cell for each mask."""
     root = bowl(tmp_path / "train", c=masks_of(LABELS), a=[], b=None)
     found = read(root, root, CELL)
     assert [(field.name, len(field.cells)) for field in found.fields] == [("a/images/a.png", 0), ("c/images/c.png", 3)]

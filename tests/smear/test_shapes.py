@@ -14,7 +14,8 @@ radii, centres, angles = st.floats(0.5, 300), st.floats(-50, 50), st.floats(-7, 
 
 
 @given(cx=centres, cy=centres, r=radii)
-def test_a_circle_strays_from_the_curve_by_less_than_a_fiftieth_of_a_pixel(cx, cy, r):
+def test_a_circles_polygon_is_within_a_fiftieth_pixel(cx, cy, r):
+    """A circle strays from the curve by less than a fiftieth of a pixel."""
     points = circle(cx, cy, r)
     np.testing.assert_allclose(np.linalg.norm(points - (cx, cy), axis=1), r)
     middles = (points + np.roll(points, 1, axis=0)) / 2

@@ -98,7 +98,8 @@ def test_a_pixel_is_in_the_mask_where_the_cell_covers_most_of_it():
     assert np.mean(shifted) < 0.75  # the test would notice masks that are one pixel off
 
 
-def test_the_upper_of_two_overlapping_cells_owns_the_shared_pixels_and_both_stay_mostly_visible():
+def test_the_upper_cell_owns_shared_pixels():
+    """The upper of two overlapping cells owns the shared pixels and both stay mostly visible."""
     crowded = replace(CLEAN, cells=(6, 8), touching=1.0)
     overlaps = 0
     for field in fields(only(1, crowded), 10, seed=60):

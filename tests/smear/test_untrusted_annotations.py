@@ -62,7 +62,8 @@ def test_json_nested_100_000_deep_is_refused(folder, text):
     assert line.startswith("set.json: broken JSON (maximum recursion depth exceeded")
 
 
-def test_a_value_nested_as_deep_as_json_may_be_is_refused_by_its_place(folder):
+def test_a_deeply_nested_value_is_refused_by_place(folder):
+    """A value nested as deep as json may be is refused by its place."""
     depth = sys.getrecursionlimit() * 9 // 10
     for place in ("all_points_x", "name"):
         for nested in range(depth, depth - 200, -10):
@@ -118,7 +119,8 @@ def test_a_byte_order_mark_is_no_fault(folder):
     assert len(read(written(folder, content), folder / "images").fields) == 1
 
 
-def test_half_a_character_is_refused_and_a_whole_one_in_two_halves_is_not(folder):
+def test_a_lone_surrogate_is_refused_a_pair_is_not(folder):
+    """Half a character is refused and a whole one in two halves is not."""
     content = json.dumps({"a": entry("a.png", region(cell="@"))})
     (line,) = lines(folder, content.replace("@", "\\ud83d"))
     assert line.startswith(r"set.json: broken JSON (it holds half a character, '\ud83d')")
@@ -132,7 +134,8 @@ def test_a_repeated_key_among_a_hundred_thousand_is_found_in_time(folder):
     assert line.startswith("set.json: broken JSON (the key 'k99999' is given twice in one object)")
 
 
-def test_a_repeated_key_in_the_json_of_a_csv_is_refused_by_its_line(folder):
+def test_a_repeated_csv_key_is_refused_by_line(folder):
+    """A repeated key in the json of a csv is refused by its line."""
     row = 'a.png,1,"{}",1,0,"{}","{""cell"": ""L1"", ""cell"": ""L2""}"'
     (line,) = problems(written(folder, f"{CSV_HEAD}\n{row}\n", "set.csv"), folder / "images")
     assert line.startswith("set.csv, line 2: found ")
@@ -277,7 +280,8 @@ def test_a_strange_name_is_refused_as_any_that_is_not_there(folder, name):
     assert len(lines(folder, {"a": entry(name, region())})) == 1
 
 
-def test_an_image_whose_name_is_no_utf_8_is_refused_and_can_be_renamed(folder):
+def test_an_image_name_outside_utf_8_is_refused(folder):
+    """An image whose name is no utf 8 is refused and can be renamed."""
     (folder / "images/a.png").rename(os.fsdecode(os.fsencode(folder / "images") + b"/caf\xe9.png"))
     (folder / "set").mkdir()
     content = b"<annotation><filename/></annotation>"

@@ -101,7 +101,8 @@ def test_an_image_that_claims_more_pixels_than_allowed_is_refused_undecoded(tmp_
         read_image(path)
 
 
-def test_a_slide_of_20000_by_20000_pixels_is_allowed_and_the_limit_counts_to_the_pixel(tmp_path):
+def test_the_pixel_limit_counts_to_the_pixel(tmp_path):
+    """A slide of 20000 by 20000 pixels is allowed and the limit counts to the pixel."""
     path = tmp_path / "slide.png"
     path.write_bytes(png(20_000, 20_000))
     image_bytes(path)
@@ -112,7 +113,8 @@ def test_a_slide_of_20000_by_20000_pixels_is_allowed_and_the_limit_counts_to_the
 
 
 @pytest.mark.parametrize("length", [2**32 - 1, 2**31, 10_000])
-def test_a_png_chunk_that_claims_more_than_the_file_is_refused_before_room_is_made_for_it(tmp_path, length):
+def test_an_overlong_png_chunk_is_refused_undecoded(tmp_path, length):
+    """A png chunk that claims more than the file is refused before room is made for it."""
     path = tmp_path / "a.png"
     path.write_bytes(png(12, 10, b"\0" * 130, length))
     with pytest.raises(ValueError, match=r"a\.png: not an image that OpenCV can decode"):
@@ -210,14 +212,16 @@ def strange_files(folder: Path) -> dict[str, str]:
     }
 
 
-def test_a_pipe_a_device_a_socket_and_a_dead_link_are_refused_at_once(tmp_path, monkeypatch):
+def test_what_is_no_file_is_refused_at_once(tmp_path, monkeypatch):
+    """A pipe a device a socket and a dead link are refused at once."""
     monkeypatch.chdir(tmp_path)  # names of sockets are short
     for name, told in strange_files(tmp_path).items():
         with watch(tmp_path), pytest.raises(OSError, match=told):
             read_image(tmp_path / name)
 
 
-def test_annotations_that_name_a_pipe_a_device_or_a_folder_are_refused_at_once(place, monkeypatch):
+def test_annotations_naming_no_file_are_refused(place, monkeypatch):
+    """Annotations that name a pipe a device or a folder are refused at once."""
     monkeypatch.chdir(place)
     strange = strange_files(place / "images")
     (place / "images/folder.png").mkdir()
@@ -288,7 +292,8 @@ def test_a_stack_of_pages_is_not_decoded_to_its_end(tmp_path):
 
 
 @pytest.mark.parametrize("mask", [BOMBS["png"], png(20_000, 20_000), png(60, 60)])
-def test_a_mask_in_a_labelme_file_that_is_larger_than_its_image_is_refused(place, monkeypatch, mask):
+def test_a_labelme_mask_beyond_its_image_is_refused(place, monkeypatch, mask):
+    """A mask in a labelme file that is larger than its image is refused."""
     shape = {"label": "L1", "shape_type": "mask", "points": [[0, 0], [39, 29]], "mask": base64.b64encode(mask).decode()}
     content = {"imagePath": "a.png", "imageHeight": HEIGHT, "imageWidth": WIDTH, "shapes": [shape]}
     (place / "set").mkdir()

@@ -110,7 +110,8 @@ def test_a_rectangle_drawn_backwards_is_the_same_box(folder):
 
 
 @pytest.mark.parametrize("cell_id", ["7", 7])
-def test_regions_of_one_cell_id_are_one_cell_in_the_place_of_the_first(folder, cell_id):
+def test_regions_of_one_cell_id_are_one_cell(folder, cell_id):
+    """Regions of one cell id are one cell in the place of the first."""
     far = ([25, 35, 35, 25], SQUARE[1])
     regions = [region(cell_id="7"), region(cell="L2", cell_id="8"), region(cell=""), region(*far, cell_id=cell_id)]
     regions[2] = region(cell="L2", cell_id="")
@@ -124,7 +125,8 @@ def test_a_cell_id_holds_within_its_field(folder):
     assert [len(field.cells) for field in fields] == [1, 1]
 
 
-def test_a_fault_in_one_part_of_a_cell_names_all_its_regions_and_leaves_out_the_whole_cell(folder):
+def test_a_faulty_part_leaves_out_its_whole_cell(folder):
+    """A fault in one part of a cell names all its regions and leaves out the whole cell."""
     parts = region(cell_id="7"), region(), region([5, 60, 15], [4, 4, 12], cell_id="7")
     (line,) = problems(folder, entry("a.png", *parts))
     assert line.startswith("a.png, region 1 + region 3: 1 of 3 points lie outside")

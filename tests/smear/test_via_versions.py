@@ -133,7 +133,8 @@ def test_rows_lost_from_a_csv_are_suspect(folder):
     ]
 
 
-def test_an_ellipse_of_version_3_has_its_radii_in_the_order_of_the_axes(folder):
+def test_a_via_3_ellipse_keeps_its_axes_order(folder):
+    """An ellipse of version 3 has its radii in the order of the axes."""
     text = PROJECT_3.replace("[3, 12, 20, 6]", "[4, 20, 15, 12, 3]")
     (cell,) = read(folder, text).fields[0].cells[2:]
     np.testing.assert_allclose([cell.polygons[0].min(0), cell.polygons[0].max(0)], [[8, 12], [32, 18]], atol=0.02)
@@ -255,7 +256,9 @@ DOCUMENTS = {
 
 
 @pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
-def test_whatever_is_put_in_the_place_of_a_value_is_read_or_refused_as_an_annotation(module_folder, document):
+def test_any_value_is_read_or_refused_as_an_annotation(module_folder, document):
+    """Whatever is put in the place of a value is read or refused as an annotation."""
+
     @settings(max_examples=100)
     @given(document=with_one_value_replaced(document))
     def check(document):

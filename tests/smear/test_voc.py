@@ -68,7 +68,8 @@ def test_a_box_covers_its_first_and_last_pixel_counted_from_1(tmp_path_factory, 
     np.testing.assert_array_equal(field.cells[0].mask(HEIGHT, WIDTH), expected)
 
 
-def test_a_box_of_a_tool_that_counts_from_0_is_moved_into_the_image(images):
+def test_a_zero_based_box_is_moved_into_the_image(images):
+    """A box of a tool that counts from 0 is moved into the image."""
     content = document(thing(box(0, 0, 10.5, 12)))
     (field,) = read(written(images, a=content) / "a.xml", images, CLASS_OF).fields
     assert field.cells[0].box == (0, 0, 10.5, 12)
@@ -208,7 +209,8 @@ def test_every_problem_of_a_folder_is_listed_at_once(images):
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the BCCD fields are not on this machine")
-def test_the_real_set_has_a_cell_for_each_box_but_those_of_a_single_point():
+def test_the_real_set_has_a_cell_per_box():
+    """The real set has a cell for each box but those of a single point."""
     texts = [path.read_text() for path in sorted((REAL / "annotations").glob("*.xml"))]
     names = Counter(re.findall(r"<name>\s*(\w+)\s*</name>", "".join(texts)))
     sides = [re.findall(rf"<{side}>(\d+)</{side}>", "".join(texts)) for side in ("xmin", "ymin", "xmax", "ymax")]

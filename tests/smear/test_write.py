@@ -139,7 +139,8 @@ def via_of(path):
     return json.loads(path.read_text())
 
 
-def test_a_mask_written_to_via_is_close_as_drawn_and_one_region_for_one_cell(images, tmp_path):
+def test_a_mask_becomes_one_close_via_region(images, tmp_path):
+    """A mask written to via is close as drawn and one region for one cell."""
     written = field(images, Cell(1, rle=rle(disc(15))), Cell(2, rle=rle(disc(6, x=12, y=12) | disc(5, x=70))))
     write_via(tmp_path / "via.json", [written], CLASSES)
     (found,) = read(tmp_path / "via.json", images, CLASS_OF).fields
@@ -196,7 +197,8 @@ def test_via_regions_say_their_cell_class_crowd_and_score(images, tmp_path):
     assert shapes[3] == {"name": "rect", "x": 1, "y": 2.5, "width": 29, "height": 37.5}
 
 
-def test_via_is_told_no_size_and_no_folder_for_images_that_are_no_files(tmp_path):
+def test_via_gets_no_size_for_images_without_files(tmp_path):
+    """Via is told no size and no folder for images that are no files."""
     blank = SmearField("a.png", 6, 8, (), pixels=np.zeros((6, 8, 3), np.uint8))
     write_via(tmp_path / "via.json", [blank], CLASSES)
     project = via_of(tmp_path / "via.json")
@@ -334,7 +336,8 @@ def test_a_simplified_outline_strays_no_farther_than_allowed(polygon, tolerance)
 
 
 @pytest.mark.parametrize("radius", [8, 12, 20, 29])
-def test_a_cell_of_200_pixels_or_more_is_outlined_by_few_points_at_an_iou_above_97_hundredths(radius):
+def test_few_points_outline_a_cell_at_iou_97(radius):
+    """A cell of 200 pixels or more is outlined by few points at an iou above 97 hundredths."""
     mask = disc(radius)
     assert mask.sum() >= 200
     (outline,) = outline_mask(mask)

@@ -41,7 +41,8 @@ json.dump({"small": found, "large": gaps(BUFFER)}, sys.stdout)
 """
 
 
-def test_gaps_that_a_long_compilation_leaves_are_filled_and_those_for_big_buffers_stay():
+def test_gaps_left_by_compiling_are_filled():
+    """Gaps that a long compilation leaves are filled and those for big buffers stay."""
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     if not run.stdout:
         pytest.skip("glibc 2.33 and later has mallinfo2")

@@ -38,7 +38,8 @@ def test_the_first_ctrl_c_asks_and_the_second_aborts(capfd):
             ask(signal.SIGINT)
 
 
-def test_another_thread_than_the_main_one_does_its_work_and_says_that_it_hears_no_signal(caplog):
+def test_other_threads_hear_no_signal_and_say_so(caplog):
+    """Another thread than the main one does its work and says that it hears no signal."""
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)
 
     def work() -> str:
@@ -126,7 +127,8 @@ def test_work_is_broken_off_where_python_drops_what_the_handler_raises(monkeypat
     assert stop.signal == signal.SIGTERM
 
 
-def test_work_that_takes_the_interruption_for_a_fault_of_its_own_is_broken_off(monkeypatch):
+def test_work_that_catches_the_interruption_is_broken_off(monkeypatch):
+    """Work that takes the interruption for a fault of its own is broken off."""
     reached = []
 
     def work():
@@ -142,7 +144,8 @@ def test_work_that_takes_the_interruption_for_a_fault_of_its_own_is_broken_off(m
     assert reached == ["after"]
 
 
-def test_work_that_ends_before_it_can_be_broken_off_does_not_pass_for_undisturbed():
+def test_work_that_ends_early_still_counts_as_interrupted():
+    """Work that ends before it can be broken off does not pass for undisturbed."""
     with StopRequest() as stop, pytest.raises(Interrupted), stop.at_once(), contextlib.suppress(BaseException):
         ask()
 

@@ -60,7 +60,8 @@ def test_a_temporary_cache_that_another_user_made_is_not_used(monkeypatch, tempo
     assert others.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_cache_that_is_named_is_taken_as_it_is_and_an_unknown_user_is_told(monkeypatch):
+def test_a_named_cache_is_taken_as_it_is(monkeypatch):
+    """The cache that is named is taken as it is and an unknown user is told."""
     monkeypatch.setenv("WBCJAX_CACHE", "/proc/no")
     assert cache_folder() == Path("/proc/no")
     monkeypatch.setenv("WBCJAX_CACHE", "~nobody-of-that-name/cache")

@@ -95,7 +95,8 @@ def compiled_step(norm: str, named: str) -> tuple[str, dict]:
 
 
 @pytest.mark.parametrize("layers", ["all", "heads"])
-def test_gradients_and_metrics_go_in_one_all_reduce_as_large_as_the_trained_weights(layers):
+def test_a_step_makes_one_all_reduce_of_trained_weights(layers):
+    """Gradients and metrics go in one all reduce as large as the trained weights."""
     program, trained = compiled_step("frozen_bn", layers)
     sent = sorted(collectives(program), key=lambda one: one.bytes)
     assert {one.kind for one in sent} == {"all-reduce"}

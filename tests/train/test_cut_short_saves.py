@@ -109,7 +109,8 @@ def test_files_that_may_not_grow_stop_a_save_and_leave_the_one_before(tmp_path, 
         assert_whole(checkpoints, tmp_path, 2, BIG)
 
 
-def test_a_full_disk_stops_a_save_and_the_run_goes_on_once_there_is_room(tmp_path):
+def test_a_run_goes_on_after_a_full_disk(tmp_path):
+    """A full disk stops a save and the run goes on once there is room."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", disk], capture_output=True)
@@ -132,7 +133,9 @@ def test_a_full_disk_stops_a_save_and_the_run_goes_on_once_there_is_room(tmp_pat
         subprocess.run(["umount", disk], check=True)
 
 
-def test_a_failure_that_is_not_the_systems_is_not_taken_for_a_full_disk(tmp_path, monkeypatch):
+def test_a_programs_failure_is_no_full_disk(tmp_path, monkeypatch):
+    """A failure that is not the systems is not taken for a full disk."""
+
     def broken(*_, **__):
         raise ValueError("a bug")
 
@@ -155,7 +158,8 @@ def fail_to_save(directory: Path, number: int, port: int, told: Connection) -> N
             told.send((str(error), checkpoints.latest))
 
 
-def test_of_two_processes_one_that_cannot_save_tells_the_other_instead_of_leaving_it_to_wait(tmp_path):
+def test_a_failed_save_is_told_to_other_processes(tmp_path):
+    """Of two processes one that cannot save tells the other instead of leaving it to wait."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

@@ -82,7 +82,8 @@ SILENT = dataclasses.replace(TORCHVISION, backbone=Silent())
 
 
 @pytest.mark.parametrize("layers", ["3+", "4+", "5+"])
-def test_stages_of_a_backbone_that_does_not_say_them_are_refused_in_one_line(layers):
+def test_stages_of_a_stageless_backbone_are_refused(layers):
+    """Stages of a backbone that does not say them are refused in one line."""
     with pytest.raises(ConfigError) as refused:
         split_weights(TREE, Layers(layers, SILENT.stage_of))
     told = str(refused.value)
@@ -95,7 +96,8 @@ def test_stages_of_a_backbone_that_does_not_say_them_are_refused_in_one_line(lay
     ("layers", "expected"),
     [("all", set(names(TREE))), ("heads", HEAD_WEIGHTS), ("backbone/layer[34]|rpn", {"layer3_22", "layer4_1", "rpn"})],
 )
-def test_a_backbone_that_does_not_say_its_stages_is_trained_by_what_needs_none(layers, expected):
+def test_a_stageless_backbone_trains_where_none_are_needed(layers, expected):
+    """A backbone that does not say its stages is trained by what needs none."""
     assert trained(TREE, layers, SILENT.stage_of) == expected
 
 
@@ -116,7 +118,8 @@ def test_a_stage_trains_whose_weights_all_do(layers, stage_of, expected):
 
 
 @pytest.mark.parametrize(("layers", "moves"), [("heads", False), ("5+", False), ("backbone", True), ("all", True)])
-def test_batch_norms_of_a_stage_that_does_not_train_neither_use_nor_learn_statistics(layers, moves):
+def test_untrained_batch_norms_learn_no_statistics(layers, moves):
+    """Batch norms of a stage that does not train neither use nor learn statistics."""
     variables, batch = toy.variables(0), next(toy.batches(toy.Images(), 8, seed=0))
     variables["batch_stats"]["backbone"]["norm"]["mean"] = np.full(5, 0.5, np.float32)
     keys = jax.random.split(jax.random.key(0), 8)
@@ -130,7 +133,8 @@ def test_batch_norms_of_a_stage_that_does_not_train_neither_use_nor_learn_statis
     assert (found[1.0]["square"] == found[9.0]["square"]) == moves
 
 
-def test_a_step_of_a_phase_keeps_the_statistics_of_what_it_does_not_train():
+def test_a_phase_keeps_untrained_layers_statistics():
+    """A step of a phase keeps the statistics of what it does not train."""
     before = toy.variables(3)["batch_stats"]
     moved = {layers: run(settings(), 1, layers=layers)[0][-1].collections["batch_stats"] for layers in ("heads", "all")}
     chex.assert_trees_all_equal(moved["heads"], before)

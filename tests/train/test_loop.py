@@ -36,7 +36,8 @@ def weights(workdir: Path) -> dict:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_stopped_by_a_signal_goes_on_as_if_it_had_not_been(tmp_path, number):
+def test_a_run_stopped_by_a_signal_resumes_exactly(tmp_path, number):
+    """A run stopped by a signal goes on as if it had not been."""
     config = toy.config(steps=6, ema_decay=0.9)
     assert train(config, toy.task(), tmp_path / "straight") is None
     assert train(config, toy.task(killer(8 * 2 + 3, number)), tmp_path / "pieces") == number
@@ -138,7 +139,8 @@ def test_a_run_traces_its_step_once_in_each_phase(tmp_path):
     assert len(toy.records(tmp_path, "train")) == 10
 
 
-def test_a_loss_that_is_not_finite_is_skipped_told_with_its_images_and_the_run_goes_on(tmp_path, capfd):
+def test_a_nonfinite_loss_is_skipped_and_told(tmp_path, capfd):
+    """A loss that is not finite is skipped told with its images and the run goes on."""
     order = _order(8 * 6)
     bad = order[8 + 5]  # in the second batch, and not in the first
     hit = [step for step in range(6) if bad in order[8 * step : 8 * step + 8]]
@@ -158,7 +160,8 @@ def test_a_loss_that_is_not_finite_is_skipped_told_with_its_images_and_the_run_g
     assert toy.records(tmp_path)[-1] == {"kind": "stop", "step": 6, "reason": "finished"}
 
 
-def test_as_many_skipped_steps_in_a_row_as_allowed_stop_the_run_with_the_batch_saved(tmp_path):
+def test_too_many_skipped_steps_stop_the_run(tmp_path):
+    """As many skipped steps in a row as allowed stop the run with the batch saved."""
     config = toy.config(steps=10, log_every=4)
     everything = toy.Images(bad=range(toy.IMAGES))
     with pytest.raises(NonFiniteLoss, match=r"step 2: loss nan.*square nan.*3 in a row.*nonfinite\.json"):
@@ -196,7 +199,8 @@ def _order(count: int) -> list[int]:
     return [int(index) for index in next(batches).index]
 
 
-def test_a_run_ends_with_an_evaluation_when_its_minutes_are_over_and_goes_on_later(tmp_path):
+def test_a_run_out_of_minutes_evaluates_and_resumes(tmp_path):
+    """A run ends with an evaluation when its minutes are over and goes on later."""
     config = toy.config(steps=500, max_minutes=1e-6, eval_every_epochs=0.0)
     task = toy.task(evaluate=lambda variables: {"mask AP": 0.25})
     assert train(config, task, tmp_path) is None
@@ -222,7 +226,8 @@ def killed_in_batch(number: int) -> toy.Images:
     return toy.Images(on_read=on_read)
 
 
-def test_a_run_that_is_killed_goes_on_from_where_its_minutes_saved_it_and_keeps_the_best(tmp_path):
+def test_a_killed_run_resumes_from_its_last_save(tmp_path):
+    """A run that is killed goes on from where its minutes saved it and keeps the best."""
     config = toy.config(steps=6, eval_every_epochs=0.8, checkpoint_minutes=1e-9, ema_decay=0.9)
     scores = [0.1, 0.7, 0.2]
     train(config, toy.task(evaluate=lambda variables: {"mask AP": 0.7}), tmp_path / "straight")

@@ -129,7 +129,8 @@ def lions(grads: list[np.ndarray], weight: np.ndarray, decay: float) -> Iterator
         mean = 0.9 * mean + 0.1 * grad
 
 
-def test_an_optimizer_of_optax_by_name_has_its_sign_its_arguments_and_the_decay():
+def test_an_optax_optimizer_by_name_descends_with_decay():
+    """An optimizer of optax by name has its sign its arguments and the decay."""
     actual = updates(optimizer=part("optax:lion", b1=0.8, b2=0.9), weight_decay=0.1, clip_norm=0.0)
     for name, decay in (("kernel", 0.1), ("bias", 0.0)):
         expected = lions([np.asarray(grads[name]) for grads in GRADS], np.asarray(PARAMS[name]), decay)

@@ -106,7 +106,8 @@ def test_a_phase_scales_the_learning_rate_from_its_first_step():
 
 
 @pytest.mark.parametrize(("meant_for", "expected"), [(0, 0.2), (8, 0.2), (2, 0.8), (16, 0.1)])
-def test_the_learning_rate_grows_with_the_batch_from_the_one_it_is_meant_for(meant_for, expected):
+def test_the_learning_rate_scales_with_the_batch(meant_for, expected):
+    """The learning rate grows with the batch from the one it is meant for."""
     scaled = settings(steps=4, batch_size=8, learning_rate=0.2, learning_rate_batch=meant_for, schedule="step")
     np.testing.assert_allclose(rates(scaled, 20, 3), [expected / 2, expected, expected], rtol=1e-6)  # two warm up
 

@@ -16,7 +16,8 @@ def log(workdir, step=0, active=True):
     return RunLog(workdir, steps=100, step=step, batch_size=2, active=active)
 
 
-def test_a_run_without_a_terminal_gets_a_line_with_losses_speed_and_time_left(tmp_path, capfd):
+def test_without_a_terminal_progress_is_a_line(tmp_path, capfd):
+    """A run without a terminal gets a line with losses speed and time left."""
     with log(tmp_path) as run:
         run.advance()
         run.record("train", 10, VALUES)

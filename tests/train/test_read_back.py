@@ -126,7 +126,8 @@ def test_what_an_earlier_version_lost_under_such_a_name_is_set_aside(tmp_path, c
     assert sorted(path.name for path in place.iterdir()) == ["1", "2.torn"]
 
 
-def test_a_bit_a_type_and_a_shape_are_alterations_and_no_number_is_itself():
+def test_one_flipped_bit_is_an_alteration():
+    """A bit a type and a shape are alterations and no number is itself."""
     saved = {"a": np.array([np.nan, -0.0], np.float32), "b": {"c": np.zeros((), np.int32), "d": np.zeros((0, 2))}}
     assert find_alteration(saved, {**saved, "a": saved["a"].copy()}) == ""
     assert find_alteration({**saved, "a": np.array([np.nan, 0.0], np.float32)}, saved) == "a"

@@ -99,7 +99,8 @@ PLAIN = {"weight_decay": 0.01, "clip_norm": 0.0, "warmup_steps": 0, "schedule": 
 
 
 @pytest.mark.parametrize(("parts", "devices"), [(1, 8), (2, 1), (4, 1)])
-def test_the_step_is_that_of_sgd_written_out_for_the_whole_batch_or_its_parts(parts, devices):
+def test_the_step_equals_sgd_written_out(parts, devices):
+    """The step is that of sgd written out for the whole batch or its parts."""
     params, collections = written_out(parts, {}, {})
     states, _ = run(settings(**PLAIN, accumulate=parts), devices)
     chex.assert_trees_all_close(states[-1].params, params, rtol=0, atol=1e-5)

@@ -119,7 +119,8 @@ def test_a_best_checkpoint_that_is_torn_is_best_no_longer(two, tmp_path, caplog)
     assert "goes on from step 2" in caplog.text
 
 
-def test_the_place_in_the_data_goes_with_the_checkpoint_that_training_goes_on_from(two, tmp_path):
+def test_the_data_place_goes_with_its_checkpoint(two, tmp_path):
+    """The place in the data goes with the checkpoint that training goes on from."""
     directory = tmp_path / "run"
     shutil.copytree(two, directory)
     (directory / "2" / "digests.json").write_bytes(b"{")
@@ -168,7 +169,8 @@ def test_a_latest_checkpoint_with_a_damaged_score_counts_as_not_evaluated(two, t
     assert re.search(r"2/metrics/metrics is damaged.*step 2 counts as not evaluated", caplog.text)
 
 
-def test_an_earlier_checkpoint_with_a_damaged_score_is_set_aside_as_it_may_be_the_best(two, tmp_path, caplog):
+def test_a_checkpoint_with_a_damaged_score_is_set_aside(two, tmp_path, caplog):
+    """An earlier checkpoint with a damaged score is set aside as it may be the best."""
     directory = tmp_path / "run"
     shutil.copytree(two, directory)
     (directory / "1" / "metrics" / "metrics").write_text('{"score": 0.9, "evaluated": true, "digest": "0"}')

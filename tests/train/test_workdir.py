@@ -87,7 +87,8 @@ def test_a_change_of_what_weights_mean_is_refused_though_changes_are_allowed(tmp
     assert (tmp_path / "config.json").read_text() == text
 
 
-def test_a_run_from_before_there_was_a_test_part_goes_on_with_the_config_of_today(tmp_path):
+def test_an_older_run_without_a_test_part_resumes(tmp_path):
+    """A run from before there was a test part goes on with the config of today."""
     split = {"seed": 0, "train_fraction": 0.75, "train_names": (), "val_names": ()}
     settle_config(ConfigDict({"dataset": {"split": split}}), tmp_path, started=True, allow_change=False)
     now = ConfigDict({"dataset": {"split": split | {"test_fraction": 0.0, "test_names": ()}}})

@@ -42,7 +42,9 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen]:
         process.kill()
 
 
-def test_a_second_training_is_refused_by_process_and_host_and_the_first_goes_on(tmp_path):
+def test_a_second_training_in_a_workdir_is_refused(tmp_path):
+    """A second training is refused by process and host and the first goes on."""
+
     def evaluate(_):
         before = contents(tmp_path)
         told = f"{tmp_path} is in use: process {os.getpid()} on host {HOST} trains in it. Wait for its end or stop it"
@@ -114,7 +116,8 @@ def test_where_there_are_no_locks_a_file_stands_for_one(tmp_path):
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_where_there_are_no_locks_a_dead_process_is_told_from_a_live_one_and_another_host(tmp_path):
+def test_without_locks_a_dead_process_is_recognised(tmp_path):
+    """Where there are no locks a dead process is told from a live one and another host."""
     soft = tmp_path / "train.lock.soft"
     with lock_workdir(tmp_path):
         host = soft.read_text().splitlines()[1]

@@ -44,7 +44,8 @@ def test_counters_of_batch_normalisation_are_no_weights():
     parity.ours(case, zeros(case) | counter, parity.template(case))
 
 
-def test_unknown_missing_and_misshapen_arrays_of_torchvision_are_refused_all_at_once_by_name():
+def test_arrays_that_do_not_fit_are_refused_at_once():
+    """Unknown missing and misshapen arrays of torchvision are refused all at once by name."""
     case = parity.CASES["torchvision_b0"]
     state_dict = zeros(case)
     state_dict["features.9.0.weight"] = np.zeros((2, 2), np.float32)
@@ -70,7 +71,7 @@ def test_unknown_and_missing_arrays_of_keras_are_refused_by_name():
     assert "missing: params/base/block7_0/depthwise_bn/scale (1152,)" in str(refusal.value)
 
 
-def test_keras_layers_are_known_by_the_model_they_stand_in_and_by_the_number_they_get():
+def test_keras_layers_are_known_by_model_and_number():
     """A second model in a process has `normalization_1` and `dense_1`; a model in a model gives its name."""
     case = parity.CASES["keras_b0"]
     weights = {

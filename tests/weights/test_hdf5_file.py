@@ -52,7 +52,8 @@ def test_matterports_names_are_read_without_the_layer_they_are_listed_under(tmp_
     np.testing.assert_array_equal(found["rpn_class_raw/bias:0"], BIAS)
 
 
-def test_a_model_saved_whole_gives_its_weights_and_says_that_the_optimizer_is_left_out(tmp_path):
+def test_a_whole_saved_model_gives_its_weights(tmp_path):
+    """A model saved whole gives its weights and says that the optimizer is left out."""
     arrays = {"model_weights/stem/stem/kernel": KERNEL, "optimizer_weights/adam/stem_kernel_momentum": KERNEL}
     read = read_weights(make(tmp_path / "a.h5", arrays))
     assert list(read.arrays) == ["stem/kernel"]
@@ -93,7 +94,8 @@ def test_numbers_are_counted_and_not_sorted_as_text():
     assert names["layers/odd/vars/2"] == "odd/2"
 
 
-def test_a_keras_archive_takes_names_from_its_configuration_in_the_order_of_its_layers(tmp_path):
+def test_a_keras_archive_names_layers_by_configuration(tmp_path):
+    """A keras archive takes names from its configuration in the order of its layers."""
     layers = [
         layer("InputLayer", "input"),
         layer("Conv2D", "first"),
@@ -261,7 +263,8 @@ def numbered(path):
     return make(path / "a.weights.h5", {"layers/conv2d/vars/0": KERNEL}, {"layers/conv2d/vars": "stem_conv"})
 
 
-def test_names_are_read_where_packages_are_found_by_the_path_of_this_process_alone(tmp_path, monkeypatch):
+def test_names_are_read_with_this_processs_path(tmp_path, monkeypatch):
+    """Names are read where packages are found by the path of this process alone."""
     monkeypatch.setattr(sys, "executable", os.path.realpath(sys.executable))  # which has no packages of its own
     np.testing.assert_array_equal(read_weights(numbered(tmp_path)).arrays["stem_conv/kernel"], KERNEL)
 

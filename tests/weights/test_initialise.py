@@ -170,7 +170,8 @@ def test_heads_of_other_classes_start_anew_and_all_else_is_loaded(kind):
     assert reasons == ["for 5 classes, here 3: they start anew"] * 6
 
 
-def test_a_faster_r_cnn_leaves_the_mask_head_at_its_initial_value_and_says_so():
+def test_a_faster_r_cnn_leaves_the_mask_head_initial():
+    """A faster r cnn leaves the mask head at its initial value and says so."""
     found = start("torchvision's Faster R-CNN")
     _, variables = detector()
     assert set(found.report.initial) == {path for path in flat(variables) if "/mask_head/" in path}
@@ -348,7 +349,8 @@ def test_settings_that_weights_do_not_depend_on_are_free():
     initialise(variables, named.random(named.torchvision_mask_rcnn()), settings)
 
 
-def test_torchvisions_published_files_need_an_epsilon_of_zero_and_are_read_by_their_old_names():
+def test_torchvisions_published_files_need_zero_epsilon():
+    """Torchvisions published files need an epsilon of zero and are read by their old names."""
     settings, variables = detector()
     arrays = named.random(named.torchvision_published())
     with pytest.raises(ValueError, match=r"norm_epsilon is 1e-05; these weights need 0.0"):
@@ -395,7 +397,8 @@ def ours(seed: int, classes: int = 3) -> dict[str, np.ndarray]:
     return named.random({path: array.shape for path, array in flat(detector(classes=classes)[1]).items()}, seed)
 
 
-def test_a_model_of_ours_is_loaded_whole_and_with_other_classes_without_its_heads():
+def test_our_model_with_other_classes_loads_without_heads():
+    """A model of ours is loaded whole and with other classes without its heads."""
     settings, variables = detector()
     whole = initialise_from_ours(variables, ours(0), settings, settings)
     assert (whole.report.left_out, whole.report.initial) == ({}, ())

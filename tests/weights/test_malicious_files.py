@@ -320,7 +320,8 @@ def test_of_a_damaged_file_comes_a_value_error_or_an_array(tmp_path_factory, nam
 
 @settings(max_examples=120)
 @given(data=st.data())
-def test_of_a_damaged_pickle_in_a_good_archive_comes_a_value_error_or_an_array(tmp_path_factory, data):
+def test_a_damaged_pickle_gives_an_array_or_value_error(tmp_path_factory, data):
+    """Of a damaged pickle in a good archive comes a value error or an array."""
     path = tmp_path_factory.getbasetemp() / "damaged.pth"
     with zipfile.ZipFile(write_torch(path, ARRAYS, epoch=3)) as archive:
         pickled = archive.read("archive/data.pkl")

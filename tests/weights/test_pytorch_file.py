@@ -49,9 +49,8 @@ def test_views_into_one_storage_have_their_offsets_and_strides(tmp_path):
     size=st.lists(st.integers(0, 5), max_size=3),
     stride=st.lists(st.integers(0, 12), min_size=3, max_size=3),
 )
-def test_a_view_is_read_where_numpy_has_it_and_refused_where_it_leaves_the_storage(
-    tmp_path_factory, offset, size, stride
-):
+def test_a_view_beyond_its_storage_is_refused(tmp_path_factory, offset, size, stride):
+    """A view is read where numpy has it and refused where it leaves the storage."""
     size, stride = tuple(size), tuple(stride[: len(size)])
     path = tmp_path_factory.mktemp("view") / "a.pth"
     write_zip(path, dumps({"a": tensor(storage("0", "float32", 24), offset, size, stride)}), {"0": STORED.tobytes()})
