@@ -1,11 +1,12 @@
 """Score a trained model: `python evaluate.py --workdir runs/X [--split test]`.
 
-Prints the scores as tables, and writes scores.json and what it rests on into runs/X/evaluation/val, and the page
-runs/X/report.html; of `test` all of it into runs/X/evaluation/test. Scored is the part `test` where the run has one,
-else `val`, which also chose the best checkpoint; what the run was trained on is left out. On data that the run never
-saw: `--annotations other/via.json --images other/images` for a detector, `--drawn_seed 1000000` for one of drawn
-fields, `--crops folder` for a classifier: into a folder of their own beside it. Where the run's folder cannot be
-written, `--out` names another.
+Prints the scores as tables. Writes scores.json, and the detections behind it, into runs/X/evaluation/val, and the page
+runs/X/report.html; those of `test` all go to runs/X/evaluation/test. The part `test` is scored where the run has one,
+else `val`, which also chose the best checkpoint. What the run was trained on is left out.
+
+Data that the run never saw get a folder of their own: `--annotations other/via.json --images other/images` for a
+detector, `--drawn_seed 1000000` for one of drawn fields, `--crops folder` for a classifier. Where the run's folder
+cannot be written, `--out` names another.
 """
 
 from absl import app, flags

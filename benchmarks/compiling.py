@@ -1,6 +1,6 @@
-"""What compiling costs: the first run of a program beside a later one, with an empty cache and with a filled one.
+"""The cost of compiling: the first run of a program beside a later one, with an empty cache and with a filled one.
 
-The persistent cache is what the programs use (wbcjax/system/runtime.py). Each record is of a fresh process.
+The persistent cache is that of the programs (wbcjax/system/runtime.py). Each record is of a fresh process.
 """
 
 import os

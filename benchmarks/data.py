@@ -37,7 +37,7 @@ def results(rounds: int) -> Iterator[Result]:
 
 
 def found_cells() -> tuple[list, list]:
-    """Annotated fields, and what a fair model might have found in them."""
+    """Annotated fields, and the detections that a fair model might give."""
     from wbcjax.evaluate.detections import FieldDetections, annotate
     from wbcjax.smear.field import Cell
     from wbcjax.smear.paste import paste
@@ -96,7 +96,7 @@ def their_evaluation() -> Task:
     def average(kind: Any) -> float:
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation: Any = COCOeval(truth, found, kind)
-            # Ours has no averages by area, nor by fewer detections: nor has this, so that the work is the same.
+            # Ours has no averages by area, nor by fewer detections. They are left out here too: the work is the same.
             evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
             evaluation.params.maxDets = [100]
             evaluation.evaluate()

@@ -1,13 +1,13 @@
-"""How far drawn fields stand in for real ones: `python -m benchmarks.domain --workdir runs/domain`.
+"""How well drawn fields replace real ones: `python -m benchmarks.domain --workdir runs/domain`.
 
-Trains the demonstration's model on synthetic fields alone, every white cell of one class, and scores it on two real
-sets of which it never saw a field:
+Trains the demonstration's model on synthetic fields alone, with every white cell in one class. Scores it on two real
+sets, none of whose fields it has seen:
 
-- BCCD: peripheral blood, all white cells (https://github.com/Shenggan/BCCD_Dataset; masks of P. P. Banik et al., 2020,
-  whose connected parts are taken for cells). A folder bccd/ with images/ and masks/.
+- BCCD: peripheral blood, all white cells (https://github.com/Shenggan/BCCD_Dataset). Each connected part of a mask (P.
+  P. Banik et al., 2020) is taken for a cell. A folder bccd/ with images/ and masks/.
 - SegPC-2021: bone marrow of myeloma patients, plasma cells (doi 10.21227/7np1-2q42). A folder segpc2021_train/ with
-  images/ and coco.json. Its other nucleated cells are many and not annotated: each that is found counts as false, so
-  that even a perfect finder of white cells stays far below 100.
+  images/ and coco.json. Its other nucleated cells are many and not annotated. Each detection of one counts as false, so
+  that even a perfect detector of white cells stays far below 100.
 
 Cost: 10 minutes on two quiet CPU cores.
 """
@@ -40,7 +40,7 @@ from wbcjax.train.loop import train
 
 FIELDS = 320
 CANVAS = (192, 256)
-# Fitted to the canvas a micron is 3.7 pixels, and the augmentation makes it up to 5.5: this spans both real sets.
+# On the canvas a micron is 3.7 pixels, and with augmentation up to 5.5: this spans both real sets.
 SMEAR = SyntheticSmear(height=288, width=384, pixels_per_micron=5.5, others=(0, 4), label_others=True)
 SCALE = (1.0, 1.5)
 
@@ -51,7 +51,7 @@ class RealSet(NamedTuple):
     annotations: Path  # COCO
     images: Path
     class_of: tuple[tuple[str, str], ...]
-    canvas: tuple[int, int]  # which the fields are fitted to, so that cells have about the size of the drawn ones
+    canvas: tuple[int, int]  # on which cells have about the size of the drawn ones
 
 
 def main() -> None:

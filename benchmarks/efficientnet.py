@@ -1,13 +1,13 @@
 """EfficientNet-B3 at 300 x 300 pixels against torchvision and Keras 3: `python -m benchmarks.efficientnet`.
 
-Needs the extra `parity`. float32, two classes, random weights. What is inside the timing:
+Needs the extra `parity`. float32, two classes, random weights. The times include:
 
 inference   from RGB crops in host memory (uint8) to logits in host memory.
 train       forward with dropout and stochastic depth, backward, Adam (Suvon et al.), from images in host memory. Keras
             by `train_on_batch` on its JAX backend, compiled as `fit` would have it.
 
-This command alone times a training step: `--tune-malloc` is what the programs do (wbcjax/system/heap.py), for all
-contestants. `python -m benchmarks --only efficientnet` measures the rest too.
+This command times a training step only. `--tune-malloc` tunes malloc as the programs do (wbcjax/system/heap.py), for
+all contestants. `python -m benchmarks --only efficientnet` measures the rest too.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from benchmarks.timing import Contestant, Task, apart, contest, median
 CLASSES = 2
 LEARNING_RATE = 2e-4
 SIDE = 300  # B3's own, pixels
-SECONDS = 60.0  # after which a contestant takes no further turn: Keras's steps are long
+SECONDS = 60.0  # a contestant that has run for longer takes no further turn: Keras's steps are long
 
 
 def main() -> None:
@@ -175,7 +175,7 @@ def _their_model(channels_last: bool) -> Any:
 
 
 def _their_images(batch: int, side: int, channels_last: bool) -> Task:
-    """Makes normalised images of those in host memory, as a data loader would."""
+    """Normalises the images in host memory, as a data loader would."""
     import torch
 
     from wbcjax.models.settings import EFFICIENTNET_TORCHVISION
@@ -188,9 +188,9 @@ def _their_images(batch: int, side: int, channels_last: bool) -> Task:
 
 
 def count_flops(work: str, batch: int) -> float:
-    """Of torchvision's forward, by torch's counter: convolutions and matrix products, a multiply-add as two.
+    """FLOPs of torchvision's forward, by torch's counter: convolutions and matrix products, a multiply-add as two.
 
-    A training step counts three times that: of depthwise convolutions the counter takes the gradients for dense ones.
+    A training step counts three times that: the counter takes gradients of depthwise convolutions for dense ones.
     """
     from torch.utils.flop_counter import FlopCounterMode
 

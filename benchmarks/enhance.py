@@ -8,15 +8,15 @@ solvers   Eq. 10 by our solver, by SciPy's direct one and by SciPy's conjugate g
           Grey levels: how far the image enhanced with k = 5 is from that of the exact solution.
 methods   eff, and the algorithm of the public Python ports, on one image. Grey levels: between the two.
 scaling   eff alone, 0.3 to 20 megapixels.
-profile   where eff spends its time, and what moving the solver's arrays through memory takes at the least.
+profile   where eff spends its time, and the least time that moving the solver's arrays through memory takes.
 fields    every image of FOLDER as it is: how many eff changes, in how many steps, and how exactly.
 colours   what each method does to every tenth image of FOLDER, as means: the change of a colour, in grey levels; of a
-          and b of Lab; the share of pixels with a colour at its lowest or highest; and how many times the original's
-          the noise of the ground is (what a Gaussian of 1.5 pixels takes away, of the lightest third of the pixels).
+          and b of Lab; the share of pixels with a colour at its lowest or highest; and the noise of the ground relative
+          to the original's. This noise is what a Gaussian of 1.5 pixels removes from the lightest third of the pixels.
 
-Times are of the processor, on one core: the least, then the median, of rounds in which all take turns. Memory is what
-was taken at the peak, beyond what was held before (on Linux). Direct solving at 2560 x 1920 takes a minute or two and
-some GB, in the first two tables each.
+Times are of the processor, on one core: the least, then the median, of rounds in which all take turns. Memory is the
+peak less what was held before (on Linux). Direct solving at 2560 x 1920 takes a minute or two and some GB, in each of
+the first two tables.
 """
 
 import argparse
@@ -145,7 +145,7 @@ def profile(image: np.ndarray, first: bool) -> None:
     for name, (times, *_) in measured.items():
         row(size(image), name, *spread(times))
     # Arrays read and written in a step if each part of it were one pass: three stencils of 5 arrays, and updates and
-    # sums with 12; on the coarser grids, which hold a third, two stencils, 3 for the first step, and 2 up and down
+    # sums with 12. The coarser grids hold a third; they have two stencils, 3 for the first step, and 2 up and down.
     arrays = 3 * 5 + 12 + (2 * 5 + 3 + 2) / 3
     bound = arrays * min(measured["12 arrays copied"][0]) / len(many)
     row(size(image), f"a step of {steps}", milliseconds(min(measured["solver"][0]) / steps), "")
@@ -227,7 +227,7 @@ def enhanced(image: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 
 def port(image: np.ndarray) -> np.ndarray:
-    """What the public Python ports do, mistakes included: stretching at every step, solving directly, truncating."""
+    """The public Python ports, mistakes included: they stretch at every step, solve directly, and truncate."""
     P = stretched(image)
     half = stretched(np.floor(255 * stretched(halve(P.max(axis=2).astype(np.float32)))))
     right, down = (SETTINGS.lam * weights for weights in edge_weights(half, SETTINGS))

@@ -1,6 +1,6 @@
 """How time and memory of Mask R-CNN grow with the image's side, the batch, the cells in a field and the proposals.
 
-Ours against torchvision in channels_last, malloc tuned on both sides: its fastest. What is not varied is as in
+Ours against torchvision at its fastest: in channels_last, with malloc tuned on both sides. All else is as in
 benchmarks/mask_rcnn.py, at 512 x 512, without pasting.
 """
 

@@ -2,15 +2,15 @@
 
 Both have the same weights, filled by name (tests/parity/fill.py, 3 classes beside the background), the same settings
 (torchvision's: 1000 proposals, 100 detections at most; frozen batch norm, all layers trained) and the same drawn field
-of 20 lymphoblasts. What is inside the timing:
+of 20 lymphoblasts. The times include:
 
 inference   from an RGB field in host memory (uint8) to boxes, classes, scores and masks in host memory. The score
             threshold is set so that both find as many cells as there are. `paste` "none": masks stay in their boxes'
-            frames, 28 x 28. "image": ours are pasted and encoded as COCO's RLE, torchvision's are pasted by its own
-            forward, as float maps of the image's size, and neither thresholded nor encoded.
+            frames, 28 x 28. "image": ours are pasted and encoded as COCO's RLE. torchvision's own forward pastes its
+            masks as float maps of the image's size; they are neither thresholded nor encoded.
 train       forward, five losses, backward, SGD with momentum; the batch lies in host memory.
 
-torchvision's resizing is left out (images have the size wanted); normalising is inside on both sides.
+torchvision's resizing is left out (images have the right size). Both sides normalise.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ MAX_CELLS = 64  # places in our batch, configs/base.py's default: torchvision's 
 PROPOSALS = 1000  # in training twice as many
 DETECTIONS = 100  # at most; more where there are more cells
 MICRONS = 138.0  # side of the field: at 512 pixels 3.7 pixels to the micron
-RATE, MOMENTUM = 1e-6, 0.9  # a rate that leaves the weights, and so the work, as they are
+RATE, MOMENTUM = 1e-6, 0.9  # so small a rate keeps the weights, and with them the work
 
 Paste = Literal["none", "image"]
 

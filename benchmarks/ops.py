@@ -2,8 +2,8 @@
 
 RoIAlign: 1000 boxes of 20 to 200 pixels, 7 x 7 bins, 256 channels, of a field of 1024 x 1024: all from P2 (256 x 256),
 or each from its level of P2 to P5. NMS: 2000 boxes at IoU 0.7, all that survive kept. Inputs and results stay with each
-library. Pasting: 100 masks of 28 x 28 into 1024 x 1024; ours come out as COCO's RLE, torchvision's as float maps of the
-image's size, or these thresholded and encoded as its detection reference does.
+library. Pasting: 100 masks of 28 x 28 into 1024 x 1024. Ours come out as COCO's RLE. torchvision's come out as float
+maps of the image's size, and in a second row these are thresholded and encoded as its detection reference does.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from benchmarks.timing import Contestant, Task, contest
 SIDE, CHANNELS, BINS = 1024, 256, 7
 ROIS, CANDIDATES, MASKS = 1000, 2000, 100
 LEVELS = (2, 3, 4, 5)
-CANONICAL = 224.0  # pixels of a box that is pooled from P4
+CANONICAL = 224.0  # a box of so many pixels is pooled from P4
 
 
 def results(rounds: int) -> Iterator[Result]:

@@ -1,9 +1,10 @@
 """Whether the input keeps up with the training step: images a second of each alone, for every config that can run.
 
-Configs whose data is not there are left out. Of the drawn configs the fields are drawn once and kept, as for training;
-`myeloma_efficientnet_b3` gets drawn crops. `input`: decoding, augmentation, drawing cells and batching, in its threads,
-with nothing else at work, its start included. `step`: forward, losses, backward and optimizer on one and the same
-batch. The step takes all cores, the input what it needs of them: its share of the CPU time of both is what it costs.
+Configs whose data are missing are left out. Drawn fields are drawn once and kept, as for training;
+`myeloma_efficientnet_b3` gets drawn crops. `input`: decoding, augmentation, masks of cells and batching, in its
+threads, with nothing else at work, its start included. `step`: forward, losses, backward and optimizer, always on the
+same batch. The step takes all cores, and the input what it needs of them: its cost is its share of the CPU time of
+both.
 """
 
 import functools

@@ -18,10 +18,10 @@ AXES = {"side": "side, pixels", "batch": "images", "cells": "cells in the field"
 
 
 def write_docs(out: Path, docs: Path) -> None:
-    """Put what the folder `out` holds into docs/performance.md, between its markers, and plots into docs/images.
+    """Put the results in the folder `out` into docs/performance.md, between its markers, and plots into docs/images.
 
-    Without such a file one is begun that has the markers alone. Raises ValueError for a file that lacks those of a
-    section, FileNotFoundError where nothing was measured.
+    A missing file is begun, with the markers alone. Raises ValueError for a file that lacks the markers of a section,
+    FileNotFoundError where nothing was measured.
     """
     measured = {name: load(out / f"{name}.json") for name in TABLES if (out / f"{name}.json").exists()}
     if not measured:

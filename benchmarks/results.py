@@ -1,4 +1,4 @@
-"""What is kept of a measurement: one JSON file a section, which docs/performance.md is written from."""
+"""The results of a measurement, kept as one JSON file a section. docs/performance.md is written from them."""
 
 import contextlib
 import dataclasses
@@ -38,7 +38,7 @@ class Result:
 
 
 def save(path: Path, results: Iterable[Result]) -> None:
-    """Write the results of a section, with what they were measured on; after each, so that an interrupt loses none."""
+    """Write the results of a section with their environment, anew after each result: an interrupt loses none."""
     kept = []
     for result in results:
         kept.append(dataclasses.asdict(result))

@@ -1,7 +1,7 @@
-"""Where the time of Mask R-CNN's inference goes: each stage by itself, on what the stages before it gave.
+"""Where the time of Mask R-CNN's inference goes: each stage by itself, on the outputs of the stages before it.
 
-As benchmarks/mask_rcnn.py has it, malloc tuned; ours compiled stage by stage, torchvision's in its default layout. What
-lies between the stages (normalising, and masks in image size) is left out.
+The models are those of benchmarks/mask_rcnn.py, with malloc tuned. Ours is compiled stage by stage, torchvision's has
+its default layout. Work between the stages (normalising, and masks in image size) is left out.
 """
 
 from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ def our_stage(stage: str, side: int, threshold: float) -> Task:
     methods: dict[str, Callable] = {
         "backbone and FPN": lambda m, image: m.features(image, size),
         "RPN's convolutions": lambda m, features: m.rpn(features),
-        "proposals and NMS": lambda m, said: m.proposals(said, canvas, size, train=False),
+        "proposals and NMS": lambda m, predicted: m.proposals(predicted, canvas, size, train=False),
         "RoIAlign of proposals": lambda m, features, boxes: m.pool(features, boxes, canvas, s.box_head.bins),
         "box head and detections": heads,
         "masks": masks,
@@ -61,10 +61,10 @@ def our_stage(stage: str, side: int, threshold: float) -> Task:
 
     inputs: dict[str, tuple] = {"backbone and FPN": (image,)}
     features = compiled("backbone and FPN")(image)
-    said = compiled("RPN's convolutions")(features)
-    inputs |= {"RPN's convolutions": (features,), "proposals and NMS": (said,)}
+    predicted = compiled("RPN's convolutions")(features)
+    inputs |= {"RPN's convolutions": (features,), "proposals and NMS": (predicted,)}
     if stage not in inputs:
-        boxes, scores = compiled("proposals and NMS")(said)
+        boxes, scores = compiled("proposals and NMS")(predicted)
         pooled = compiled("RoIAlign of proposals")(features, boxes)
         inputs |= {"RoIAlign of proposals": (features, boxes), "box head and detections": (pooled, boxes, scores)}
     if stage == "masks":
@@ -82,13 +82,13 @@ def their_stage(stage: str, side: int, threshold: float) -> Task:
     model = mask_rcnn.their_model(threshold).eval()
     rpn, roi, sizes = model.rpn, model.roi_heads, [(side, side)]
     field = torch.from_numpy(mask_rcnn.draw(side, mask_rcnn.CELLS).image).permute(2, 0, 1).float() / 255
-    image = model.transform.normalize(field)[None]  # or nothing would be found whose masks could be made
+    image = model.transform.normalize(field)[None]  # without it no cell is found, and no mask made
 
     def propose(features: Any, logits: Any, deltas: Any) -> Any:
         anchors = rpn.anchor_generator(ImageList(image, sizes), list(features.values()))
         per_level = [level[0].numel() for level in logits]
-        scores, moves = concat_box_prediction_layers(logits, deltas)
-        boxes = rpn.box_coder.decode(moves, anchors).view(1, -1, 4)
+        scores, flat_deltas = concat_box_prediction_layers(logits, deltas)
+        boxes = rpn.box_coder.decode(flat_deltas, anchors).view(1, -1, 4)
         return rpn.filter_proposals(boxes, scores, sizes, per_level)[0]
 
     def detect(pooled: Any, boxes: Any) -> Any:

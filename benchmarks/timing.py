@@ -1,4 +1,4 @@
-"""How everything here is measured: contestants take turns, in one process or each in its own, after two to warm up."""
+"""How everything here is measured: after two warm-up runs contestants take turns, in one process or each in its own."""
 
 import contextlib
 import ctypes
@@ -56,7 +56,7 @@ def timed(task: Task, read: Clocks = clocks) -> Time:
 
 
 def in_turns(runs: Mapping[str, Callable[[], Time]], rounds: int, seconds: float = float("inf")) -> dict[str, list]:
-    """The times of each of `runs`, one after the other in every round: what else the machine does falls on all.
+    """The times of each of `runs`, one after the other in every round: other work of the machine slows all alike.
 
     The first `WARM_UP` rounds come first in each list: leave them out. A run that has taken `seconds` altogether takes
     no further part, so that slow ones do not hold up the rest.
@@ -83,11 +83,11 @@ def contest(
     together: bool = True,
     seconds: float = float("inf"),
 ) -> dict[str, Record]:
-    """The record of each contestant, each in a process of its own, of which one works at a time.
+    """The record of each contestant. Each has a process of its own, and one works at a time.
 
-    tuned: with malloc as `wbcjax.system.heap.tune_malloc` sets it, which holds for a whole process.
-    together: all processes live side by side and take turns; otherwise, for what does not fit into memory together,
-        each is run from beginning to end in turn, twice over, half of the rounds at a time.
+    tuned: malloc is set by `wbcjax.system.heap.tune_malloc`, for the whole process.
+    together: all processes live side by side and take turns. Otherwise, where they do not fit into memory together,
+        each runs from beginning to end in turn, twice over, half of the rounds at a time.
     seconds: see `in_turns`.
     """
     if not together:
@@ -126,7 +126,7 @@ def megabytes(name: str) -> float:
 
 
 def forget_peak() -> None:
-    """Count the peak, "VmHWM", anew, and give back what was freed before: it would hide what is taken from now on."""
+    """Count the peak, "VmHWM", anew, and return freed memory: it would hide allocations from now on."""
     reset = Path("/proc/self/clear_refs")
     if reset.exists():
         ctypes.CDLL(None).malloc_trim(0)

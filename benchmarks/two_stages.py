@@ -1,8 +1,8 @@
 """Both stages of Suvon et al. together: `python -m benchmarks.two_stages DETECTOR_RUN CLASSIFIER_RUN --keep myeloma`.
 
-Of the cells that a detector finds on its validation fields, how many are annotated ones, before and after those are
-left out that the classifier does not name `--keep`. The detector's run must have been evaluated (detections.json); the
-classifier must not have been trained on these fields: the same split seed and fraction see to that.
+A detector finds cells on its validation fields; those that the classifier does not name `--keep` are left out. Counts
+how many are annotated cells, before and after. The detector's run must have been evaluated (detections.json). The
+classifier must not have been trained on these fields: give both runs the same split seed and fraction.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from wbcjax.predict.classifier import load_classifier
 from wbcjax.runs.folder import load_config
 from wbcjax.smear.field import read_image
 
-IOU = 0.5  # with an annotated cell, from which on a detection has found it
+IOU = 0.5  # a detection with this overlap or more has found an annotated cell
 
 
 def main() -> None:

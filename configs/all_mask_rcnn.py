@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from configs import base
 from wbcjax.models.settings import MATTERPORT
 
-STEPS_PER_EPOCH = 100  # section 3.5; of the paper's epochs, which are no passes over its 45 training fields
+STEPS_PER_EPOCH = 100  # section 3.5: the paper's epochs are no passes over its 45 training fields
 TRAINING_FIELDS = 45
 VARIANTS = ("coco", "scratch")
 

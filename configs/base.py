@@ -24,11 +24,11 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     config.task = "detection"
     config.seed = 0
     config.init_from = ""  # weights to start from: a file of another library's or ours, or the folder of a run
-    config.init_parts = ()  # of these: ("backbone", "fpn"), say; empty: all that fit the classes
+    config.init_parts = ()  # of these weights, such as ("backbone", "fpn"); empty: all that fit the classes
 
     config.dataset = ConfigDict(as_values(FieldSetSettings()))
     config.augment = ConfigDict(as_values(FLIPS))
-    config.evaluate = ConfigDict({"score_threshold": 0.5})  # of the papers' mAP, and what is drawn
+    config.evaluate = ConfigDict({"score_threshold": 0.5})  # for the papers' mAP, and for drawing
 
     config.model = ConfigDict(as_values(dialect))
 
@@ -43,13 +43,13 @@ def classifier(dialect: EfficientNetSettings = EFFICIENTNET_KERAS["b3"]) -> Conf
     config.task = "classification"
     config.seed = 0
     config.init_from = ""  # weights to start from: a file of another library's or ours, or the folder of a run
-    config.init_parts = ()  # of these: ("backbone", "fpn"), say; empty: all that fit the classes
+    config.init_parts = ()  # of these weights, such as ("backbone", "top"); empty: all that fit the classes
 
     config.dataset = ConfigDict(as_values(CropSetSettings()))
     config.augment = ConfigDict(as_values(FLIPS))
     config.mix = ConfigDict(as_values(Mix()))
     config.loss = ConfigDict({"label_smoothing": 0.0})
-    config.evaluate = ConfigDict({"bootstrap": 1000})  # resamplings that intervals come from
+    config.evaluate = ConfigDict({"bootstrap": 1000})  # resamplings for the intervals
 
     config.model = ConfigDict(as_values(dialect))
     config.train = ConfigDict(as_values(TrainSettings()))  # described there
@@ -59,7 +59,7 @@ def classifier(dialect: EfficientNetSettings = EFFICIENTNET_KERAS["b3"]) -> Conf
 def small(config: ConfigDict) -> None:
     """A ResNet-18 Mask R-CNN for a CPU: fewer levels, channels, proposals and RoIs than the paper's.
 
-    It has places for about ten cells of a field; for more of them raise its limits as `wbcjax inspect` proposes.
+    It has places for about ten cells of a field. For more cells raise its limits as `wbcjax inspect` proposes.
     """
     model = config.model
     model.backbone.depth = 18

@@ -2,7 +2,7 @@
 
 Paper: Suvon et al., section 3.7: Keras's EfficientNetB3 without its top on 300 x 300 pixels, flattened, dropout 0.3 and
 one dense layer; Adam at 0.0002, batches of 32, 30 epochs, 80 : 20. Ours keeps crops of one field on one side. The dense
-layer has 2 outputs here, for the 2 classes; the paper's has 4 (Fig. 8: 614,404 weights), and it names 2 classes too.
+layer has 2 outputs here, for the 2 classes; the paper's has 4 (Fig. 8: 614,404 weights), though it too names 2 classes.
 Data: crops of annotated fields, in the paper 1300 + 1300 from 85 fields of the TCIA collection MiMM_SBILab:
 `wbcjax crop data/myeloma/via.json data/myeloma/images --out data/myeloma/crops --negatives non-myeloma --balance`.
 Cost: 65 steps an epoch of 32 crops: meant for a GPU.

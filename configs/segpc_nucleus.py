@@ -1,11 +1,11 @@
 """Myeloma cells and their nuclei as two classes, on real bone-marrow fields, trained from scratch on a CPU.
 
-Paper: the future work of Suvon et al., who outline whole cells: nucleus and cytoplasm apart, for the nucleus-to-
-cytoplasm ratio, which `wbcjax predict` then adds to its table. As configs/segpc_mask_rcnn.py:r18_quick otherwise.
+Paper: the future work of Suvon et al., who outline whole cells: nucleus and cytoplasm apart. `wbcjax predict` then adds
+the nucleus-to-cytoplasm ratio to its table. Otherwise as configs/segpc_mask_rcnn.py:r18_quick.
 Data: as there (SegPC-2021, research only), from `coco.json`, which outlines the nucleus of each of the 1643 cells; the
-same 60 fields are held out. Of the annotated cells the ratio of the areas is 0.74 in the median (5 to 95 %: 0.43 to
-2.4), and the nucleus takes up 43 % of the cell.
-Cost on two CPU cores: 11 minutes for 14 epochs, beside tests. Expected on the held-out fields after them: mask AP of
+same 60 fields are held out. The annotated cells have a median ratio of areas of 0.74 (5 to 95 %: 0.43 to 2.4): the
+nucleus takes up 43 % of the cell.
+Cost on two CPU cores: 11 minutes for 14 epochs, beside tests. Expected after them on the held-out fields: mask AP of
 cells 65.6, of nuclei 68.4 (docs/results.md).
 """
 

@@ -1,4 +1,4 @@
-"""What the README shows must work as it stands there."""
+"""The examples of the README work as printed."""
 
 import re
 import sys
@@ -29,7 +29,7 @@ def plain_net(config, folder: Path, monkeypatch) -> None:
     exec(block("config.model.backbone = "), {"config": config})
 
 
-def test_the_example_backbone_makes_a_mask_rcnn(tmp_path, monkeypatch):
+def test_the_readmes_backbone_makes_a_mask_rcnn(tmp_path, monkeypatch):
     config = base.mask_rcnn()
     plain_net(config, tmp_path, monkeypatch)
     model = mask_rcnn.from_config(config.model, 2)
@@ -44,7 +44,7 @@ def test_the_example_backbone_makes_a_mask_rcnn(tmp_path, monkeypatch):
     assert variables["params"]["fpn"]["lateral5"]["kernel"].shape == (1, 1, 4 * 32, 256)
 
 
-def test_the_five_lines_for_own_data_make_a_config():
+def test_the_readmes_lines_for_own_data_make_a_config():
     config = base.mask_rcnn()
     exec(block("config.dataset.annotations"), {"config": config})
     assert predictor(config.model, FieldSetSettings.from_config(config.dataset)).classes == ("L1", "L2", "L3")
@@ -58,7 +58,7 @@ def test_every_config_the_readme_lists_is_there():
 
 
 @pytest.mark.parametrize("config", [all_mask_rcnn, myeloma_mask_rcnn])
-def test_variants_from_scratch_do_not_stand_beside_a_papers_figures(config):
+def test_scratch_variants_claim_no_figure_of_a_paper(config):
     entries = re.split(r"\n(?=[A-Z][\w ]*[:`])", config.__doc__)  # "Expected from them: ...", "Variant `:scratch`: ..."
     of_scratch = [entry for entry in entries if ":scratch`" in entry]
     assert len(of_scratch) == 1

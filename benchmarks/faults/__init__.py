@@ -1,1 +1,1 @@
-"""What becomes of a training that is disturbed: `python -m benchmarks.faults`."""
+"""Trainings that are disturbed on purpose: `python -m benchmarks.faults`."""

@@ -1,9 +1,9 @@
 """Faults tried on a training, and what was lost: `python -m benchmarks.faults [--only KIND ...] [--times N]`.
 
-A small training is left alone once; then the same training is disturbed, started again with the same command until it
-ends, and its last and best checkpoints are held against the undisturbed ones: all weights, statistics, averages, the
-optimizer, step, random key, place in the data and scores. Its log must tell every step once but for those that a resume
-did again. Most kinds disturb a toy, some a Mask R-CNN. Ends with 1 when a trial came to anything else.
+A small training runs undisturbed once. Then the same training is disturbed, and started again with the same command
+until it ends. Its last and best checkpoints must equal the undisturbed ones: all weights, statistics, averages, the
+optimizer, step, random key, place in the data and scores. Its log must have every step once, except for those that a
+resume did again. Most kinds disturb a toy, some a Mask R-CNN. Ends with 1 when a trial differs.
 """
 
 import argparse
@@ -36,14 +36,14 @@ HOW = {0.0: "to the bit", 1e-5: "to 1e-5", None: "to the end; what was skipped s
 
 @dataclass
 class Row:
-    """What came of the trials of a kind."""
+    """Results of the trials of a kind."""
 
     trials: int = 0
     steps: list[int] = field(default_factory=list)  # at which it struck
     seconds: list[float] = field(default_factory=list)  # to the exit
     again: int = 0
     lost: int = 0
-    right: int = 0  # trials that came to what they must
+    right: int = 0  # trials that ended as they must
     problems: list[str] = field(default_factory=list)
 
 
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def undisturbed(folder: Path, names: Sequence[str]) -> dict[str, Base]:
-    """The trainings that those of these kinds are held against."""
+    """The undisturbed trainings that trials of these kinds are compared with."""
     wanted = sorted({KINDS[name].base for name in names})
     return {name: Base.of(Run(folder / f"undisturbed_{name}", **BASES[name])) for name in wanted}
 

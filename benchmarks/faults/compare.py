@@ -1,4 +1,4 @@
-"""Whether a disturbed training has come to what an undisturbed one has, and what its log tells of the way."""
+"""Whether a disturbed training ends as an undisturbed one does, and what its log says."""
 
 import json
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory
 
 
 def final_state(workdir: Path) -> dict[str, Any]:
-    """By name, all that the latest checkpoint of a run holds, and the step, weights and score of its best one."""
+    """By name, the contents of the latest checkpoint of a run, and the step, weights and score of its best one."""
     with Checkpoints(checkpoint_directory(workdir), only_read=True) as checkpoints:
         latest, best = checkpoints.latest, checkpoints.best
     if latest is None or best is None:
@@ -39,7 +39,7 @@ def final_state(workdir: Path) -> dict[str, Any]:
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any], tolerance: float) -> list[str]:
-    """The names of what is not the same: to the bit for a tolerance of 0, else arrays and scores to so much."""
+    """The names of entries that differ: to the bit for a tolerance of 0, else by more than it in arrays and scores."""
     return [
         name
         for name in sorted(found | wanted)
@@ -64,13 +64,13 @@ def _place(checkpoint: Path) -> Any:
 
 @dataclass
 class Told:
-    """What metrics.jsonl says of the steps of a run, each of which it tells by a line of its own."""
+    """What metrics.jsonl, with a line for each step, says of a run."""
 
     losses: dict[int, float | None] = field(default_factory=dict)  # by step, of the training that led to the end
     skipped: int = 0  # steps, on the way to the end
     again: int = 0  # the most steps that one start has done again
-    doubled: list[int] = field(default_factory=list)  # steps told a second time though no resume says why
-    gaps: list[int] = field(default_factory=list)  # steps from which a start went on and that were not told before
+    doubled: list[int] = field(default_factory=list)  # steps logged a second time without a resume
+    gaps: list[int] = field(default_factory=list)  # steps that a start went on from, but that were not logged before
     broken: int = 0  # lines that are no JSON
     stop: str = ""  # the reason of the last end
 

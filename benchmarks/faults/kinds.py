@@ -1,4 +1,4 @@
-"""The faults: what each of them does to a training that runs, and what it must come to."""
+"""The faults: what each of them does to a running training, and how the training must end."""
 
 import os
 import resource
@@ -41,7 +41,7 @@ class Kind:
     times: int
     strike: Callable[[Run, Base, np.random.Generator], Struck]
     base: str = "task"
-    tolerance: float | None = 0.0  # of what it is to come to; None: it cannot come to the same
+    tolerance: float | None = 0.0  # of the final state; None: it cannot be the same
     may_complain: bool = False  # a traceback is in order
 
 
@@ -84,7 +84,7 @@ def kill_while_evaluating(run: Run, base: Base, random: np.random.Generator) -> 
 
 
 def terminate(run: Run, base: Base, random: np.random.Generator) -> Struck:
-    """SIGTERM at any moment: exit code 0, and all that was done is saved."""
+    """SIGTERM at any moment: exit code 0, and all finished steps are saved."""
     return _ask(run, base.whole * random.uniform(), signal.SIGTERM, 0)
 
 
@@ -258,7 +258,7 @@ def _kill_after_saves(run: Run, base: Base, random: np.random.Generator, saves: 
 
 
 def _ask(run: Run, after: float, number: signal.Signals, wanted: int) -> Struck:
-    """Send a signal so many seconds after the start: everything that was done before the end must be saved."""
+    """Send a signal so many seconds after the start: all steps that were done before the end must be saved."""
     [program] = run.start()
     time.sleep(after)
     begun = run.log.exists()
@@ -268,7 +268,7 @@ def _ask(run: Run, after: float, number: signal.Signals, wanted: int) -> Struck:
     seconds = time.monotonic() - start
     if code == 0 and told(run.log).stop == "finished":
         raise TooLate
-    # Before `train.py` listens, a signal ends it as any program, and there is nothing to be saved.
+    # Before `train.py` listens, a signal ends it like any program, and there is nothing to save.
     if code != wanted and (begun or code != -number):
         raise Wrong(f"{number.name} ended it with {code}, not {wanted}: {run.said()[-500:]}")
     struck = _struck(run)

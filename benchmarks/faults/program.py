@@ -19,11 +19,11 @@ _lock = threading.Lock()  # starting one process asks for the ends of all: only 
 
 
 class Wrong(Exception):
-    """A training did what it must not, whatever befell it."""
+    """A training did what it must never do, whatever the fault."""
 
 
 class Program:
-    """`train.py` with CONFIG.py of this folder, in a process of its own; what it says is added to `output`."""
+    """`train.py` with CONFIG.py of this folder, in a process of its own; its messages are appended to `output`."""
 
     def __init__(
         self, config: str, workdir: Path, output: Path, environment: Mapping[str, str], flags: Sequence[str] = ()
@@ -50,7 +50,7 @@ class Program:
         return self._process.pid
 
     def until(self, condition: Callable[[], bool], limit: float = HANG) -> bool:
-        """Wait for it, but no longer than the process runs: False when that was the end.
+        """Wait for `condition`, but no longer than the process runs; False if the process ended.
 
         Raises Wrong after `limit` seconds, and kills the process.
         """

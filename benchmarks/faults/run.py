@@ -1,4 +1,4 @@
-"""A training that may be started many times, and what is to be true of it once it has ended."""
+"""A training that may be started many times, and the checks of it once it has ended."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from benchmarks.faults.task import BAD, EVALUATING
 from wbcjax.system.files import write_atomically
 from wbcjax.train.checkpoint import checkpoint_directory
 
-STARTS = 4  # after a fault; a training that needs more does not come to its end
+STARTS = 4  # after a fault; a training that needs more never ends
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Run:
     config: str = "task"
     processes: int = 1
     devices: int = 1  # of each process
-    bad_points: tuple[int, ...] = ()  # read as no numbers
+    bad_points: tuple[int, ...] = ()  # images that are read as NaN
 
     @property
     def workdir(self) -> Path:
@@ -107,7 +107,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Base:
-    """A training that was left alone: how long it takes, and what the disturbed ones are to come to."""
+    """An undisturbed training: how long it takes, and the state that disturbed ones must reach."""
 
     run: Run
     starting: float  # seconds up to its first record
@@ -115,7 +115,7 @@ class Base:
 
     @staticmethod
     def of(settings: Run) -> "Base":
-        """Train undisturbed; twice, as the first time fills the caches. Raises Wrong where the two differ."""
+        """Train undisturbed; twice, as the first training fills the caches. Raises Wrong where the two differ."""
         bases = [Base.once(replace(settings, folder=settings.folder / str(number))) for number in range(2)]
         if other := differences(bases[0].state, bases[1].state, 0.0):
             raise Wrong(f"two undisturbed trainings differ in {', '.join(other)}")
@@ -142,7 +142,7 @@ class Base:
 
 @dataclass
 class Verdict:
-    """What became of a disturbed training."""
+    """How a disturbed training ended."""
 
     again: int = 0
     lost: int = 0
@@ -150,7 +150,7 @@ class Verdict:
 
 
 def judge(run: Run, base: Base, tolerance: float | None, lines_cut: int = 0, may_complain: bool = False) -> Verdict:
-    """Hold a finished training against the undisturbed one: state to the bit, or to `tolerance`, and log.
+    """Compare a finished training with the undisturbed one: state to the bit, or to `tolerance`, and log.
 
     A tolerance of None compares no numbers. The fault itself cut `lines_cut` lines of the log. A Python traceback on
     the terminal is a problem unless the run `may_complain`.
@@ -159,11 +159,11 @@ def judge(run: Run, base: Base, tolerance: float | None, lines_cut: int = 0, may
     missing = sorted(set(wanted.losses) - set(log.losses))
     problems = []
     if len(missing) > lines_cut or log.broken > lines_cut:
-        problems.append(f"steps that no line tells of: {missing}; broken lines: {log.broken}")
+        problems.append(f"steps missing in the log: {missing}; broken lines: {log.broken}")
     if log.doubled:
-        problems.append(f"steps told twice: {log.doubled}")
+        problems.append(f"steps logged twice: {log.doubled}")
     if log.gaps and not lines_cut:
-        problems.append(f"went on from steps that were not told: {log.gaps}")
+        problems.append(f"went on from steps that were not logged: {log.gaps}")
     if tolerance is not None:
         other = [step for step, loss in log.losses.items() if not _near(loss, wanted.losses[step], tolerance)]
         problems += [f"other losses at steps {other}"] if other else []

@@ -1,7 +1,7 @@
-"""A task of few numbers that trains in a second, slowly enough to be hit: a line through points, and noise.
+"""A small task that trains in a second, slowly enough to be hit: a line through points, and noise.
 
-It is also the config file of its trainings. What has nothing to do with the training itself is told by the environment,
-so that it may change from one start of a run to the next.
+It is also the config file of its trainings. The environment carries what is no part of the training, so that it may
+change from one start of a run to the next.
 """
 
 import os
@@ -39,8 +39,8 @@ class Points(NamedTuple):
 
 
 def get_config() -> ConfigDict:
-    """Two phases, three evaluations, a momentum and averages to lose, and saves in between."""
-    config = smear_demo.get_config()  # of which the task takes the seed and the training
+    """Two phases, three evaluations, momentum and averages that could be lost, and saves in between."""
+    config = smear_demo.get_config()  # the task takes its seed and training alone
     config.seed, config.train = 5, base.mask_rcnn().train
     config.train.update(
         {
@@ -89,7 +89,7 @@ def init_variables(seed: int) -> dict:
 
 
 def losses(variables: dict, batch: Points, keys: jax.Array, trains: Trains, axis_name: str) -> tuple[dict, dict]:
-    """The squared error on noisy features; the statistics follow the mean of what lies between the two factors."""
+    """The squared error on noisy features; the statistics follow the mean of the hidden values."""
     params, stored = variables["params"], variables["batch_stats"]["backbone"]["mean"]
     noise = jax.vmap(lambda key: jax.random.normal(key, (FEATURES,)))(keys)
     hidden = (batch.features + 0.1 * noise) @ params["backbone"]["layer4_0"]["kernel"]  # (n, 6)
@@ -109,9 +109,9 @@ def read(number: int) -> Points:
 
 
 def evaluate(variables: dict) -> dict[str, float]:
-    """How near to 1 the error is on points that were not trained on: at the second of three evaluations the nearest.
+    """How near to 1 the error is on points that were not trained on.
 
-    So the best checkpoint is not the latest.
+    It is nearest at the second of three evaluations, so that the best checkpoint is not the latest.
     """
     mark = Path(os.environ[EVALUATING]) if EVALUATING in os.environ else None
     if mark:
