@@ -105,6 +105,28 @@ def test_a_phase_scales_the_learning_rate_from_its_first_step():
     np.testing.assert_allclose(actual, [0.2] * 3 + [0.1] * 6, rtol=1e-6)
 
 
+def test_a_phase_warms_up_again_from_its_first_step():
+    phases = (
+        {"layers": "heads", "epochs": 1},
+        {"layers": "5+", "epochs": 2, "learning_rate_scale": 0.5, "warmup_steps": 4},
+        {"layers": "all", "epochs": 1, "warmup_steps": 2},
+    )
+    run = settings(steps=0, schedule="step", learning_rate=0.8, warmup_steps=2, phases=phases)
+    expected = [0.4, 0.8, 0.8, 0.1, 0.2, 0.3, 0.4, 0.4, 0.4, 0.4, 0.8, 0.8]  # three steps in an epoch
+    np.testing.assert_allclose(rates(run, 24, 12), expected, rtol=1e-6)
+    cosine = settings(steps=0, schedule="cosine", learning_rate=0.8, warmup_steps=0, phases=phases)
+    share = np.array([1, 1, 1, 0.125, 0.25, 0.375, 0.5, 0.5, 0.5, 0.5, 1, 1])  # of the rate, scale and warm-up
+    np.testing.assert_allclose(rates(cosine, 24, 12), share * 0.4 * (1 + np.cos(np.pi * np.arange(12) / 12)), rtol=1e-5)
+
+
+def test_of_two_warm_ups_the_lower_rate_counts():
+    phases = ({"layers": "heads", "epochs": 1, "warmup_steps": 4}, {"layers": "all", "epochs": 2, "warmup_steps": 2})
+    run = settings(steps=0, schedule="step", learning_rate=0.8, warmup_steps=8, phases=phases)
+    np.testing.assert_allclose(rates(run, 24, 9), [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.8], rtol=1e-6)
+    run = settings(steps=0, schedule="step", learning_rate=0.8, warmup_steps=2, phases=phases)
+    np.testing.assert_allclose(rates(run, 24, 9), [0.2, 0.4, 0.6, 0.4, 0.8, 0.8, 0.8, 0.8, 0.8], rtol=1e-6)
+
+
 @pytest.mark.parametrize(("meant_for", "expected"), [(0, 0.2), (8, 0.2), (2, 0.8), (16, 0.1)])
 def test_the_learning_rate_scales_with_the_batch(meant_for, expected):
     """The learning rate grows with the batch from the one it is meant for."""

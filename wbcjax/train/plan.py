@@ -17,6 +17,7 @@ class Phase:
     first: int
     layers: str
     learning_rate_scale: float
+    warmup_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def plan_run(settings: TrainSettings, images: int) -> Plan:
     steps_per_epoch = images / settings.batch_size
     phases, epochs = [], 0.0
     for phase in settings.phases:
-        phases.append(Phase(_step(epochs, steps_per_epoch), phase.layers, phase.learning_rate_scale))
+        first = _step(epochs, steps_per_epoch)
+        phases.append(Phase(first, phase.layers, phase.learning_rate_scale, phase.warmup_steps))
         epochs += phase.epochs
     steps = settings.steps or _steps(settings.epochs or epochs, steps_per_epoch)
     if phases and steps > _steps(epochs, steps_per_epoch):
@@ -87,6 +89,8 @@ def check_length(settings: TrainSettings) -> None:
 def learning_rate(settings: TrainSettings, plan: Plan) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
     """The schedule step -> learning rate: linear warm-up, then cosine or step decay, times the phase's scale.
 
+    A phase with `warmup_steps` of its own warms up again, from its first step on; the decay takes no notice of that.
+    Where it begins within the warm-up of the run, the lower of the two counts.
     "cosine" falls to 0 at the end of the run (Loshchilov & Hutter 2017, one cycle); "step" multiplies by `gamma` at
     each of `boundaries`. Steps decide, never the clock, so that a resumed run follows the same curve. With
     `learning_rate_batch`, the rate grows as the batch (Goyal et al. 2017, section 2.1, whose warm-up it needs).
@@ -97,11 +101,13 @@ def learning_rate(settings: TrainSettings, plan: Plan) -> Callable[[Int[Array, "
     drops = jnp.array([_step(epoch, plan.steps_per_epoch) for epoch in settings.boundaries], jnp.int32)
     starts = jnp.array([phase.first for phase in plan.phases], jnp.int32)
     scales = jnp.array([phase.learning_rate_scale for phase in plan.phases], jnp.float32)
+    warmups = jnp.array([max(phase.warmup_steps, 1) for phase in plan.phases], jnp.int32)
+    run_warmup = max(settings.warmup_steps, 1)  # over one step: none
 
     def schedule(step: Int[Array, ""]) -> Float[Array, ""]:
-        rate = base * scales[jnp.sum(step >= starts) - 1]
-        if settings.warmup_steps > 0:
-            rate *= jnp.minimum((step + 1) / settings.warmup_steps, 1.0)
+        phase = jnp.sum(step >= starts) - 1
+        of_phase = (step - starts[phase] + 1) / warmups[phase]
+        rate = base * scales[phase] * jnp.minimum(1.0, jnp.minimum((step + 1) / run_warmup, of_phase))
         if settings.schedule == "step":
             return rate * settings.gamma ** jnp.sum(step >= drops)
         decay_steps = max(plan.steps - settings.warmup_steps, 1)

@@ -34,6 +34,7 @@ class PhaseSetting:
     layers: Name  # "heads", "3+", "4+", "5+", "all", or a regular expression over weights' paths (see layers.LAYERS)
     epochs: Positive
     learning_rate_scale: NotNegative = 1.0
+    warmup_steps: Steps = 0  # over which the learning rate rises anew from the first step of the phase; 0: none
 
 
 @dataclass(frozen=True)
