@@ -102,7 +102,7 @@ def sampled() -> Sampled:
     beside = np.array([-3.0, 2.0, 4.0, 1.0], np.float32)
     return Sampled(
         anchors=AnchorSamples(
-            index=jnp.tile(jnp.arange(8)[::-1], (2, 1)),
+            place=jnp.tile(jnp.arange(8)[::-1], (2, 1)),
             boxes=normal(2, 8, 4),
             positive=jnp.asarray(anchor_valid & (np.arange(8) < 3)),
             valid=jnp.asarray(anchor_valid),

@@ -87,13 +87,15 @@ class Cascade(nn.Module):
         self, pool: Pool, proposals: Float[Array, "n p 4"], real: Bool[Array, "n p"], size: Float[Array, "n 2"]
     ) -> Found:
         """The cells that the proposals of each image are of; boxes are clipped to `size` (height, width)."""
-        scores, refined = [], proposals
-        for head in self.stages:
-            rois = refined
+        *before, last = self.stages
+        scores, rois = [], proposals
+        for head in before:
             logits, deltas = head(pool(rois, head.bins))
             scores.append(nn.softmax(logits))
-            refined = refine(head, deltas, rois)
-        return head.found(jnp.mean(jnp.stack(scores), axis=0), deltas, rois, real, size)
+            rois = refine(head, deltas, rois)
+        logits, deltas = last(pool(rois, last.bins))
+        scores.append(nn.softmax(logits))
+        return last.found(jnp.mean(jnp.stack(scores), axis=0), deltas, rois, real, size)
 
 
 def refine(head: BoxHead, deltas: Float[Array, "n r 1 4"], rois: Float[Array, "n r 4"]) -> Float[Array, "n r 4"]:

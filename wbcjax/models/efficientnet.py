@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -17,6 +17,7 @@ from wbcjax.models.conv import Conv, DepthwiseConv
 from wbcjax.models.initial import drawn, he_normal, initial_values
 from wbcjax.models.norm import BatchNorm
 from wbcjax.models.settings import EfficientNetSettings, from_dict
+from wbcjax.models.variables import Variables
 from wbcjax.ops.cpu import on_cpu
 
 
@@ -213,12 +214,12 @@ def from_config(config: ConfigDict, num_classes: int, cpu: bool | None = None) -
     return Classifier(from_dict(EfficientNetSettings, config.to_dict()), num_classes, on_cpu() if cpu is None else cpu)
 
 
-def init(model: Classifier, canvas: tuple[int, int], seed: int) -> dict[str, Any]:
+def init(model: Classifier, canvas: tuple[int, int], seed: int) -> Variables:
     """Fresh variables in host memory, by the modules' own initialisers; a flattening head fits one canvas only."""
     return initial_values(model, seed, _image(canvas))
 
 
-def shapes(model: Classifier, canvas: tuple[int, int]) -> dict[str, Any]:
+def shapes(model: Classifier, canvas: tuple[int, int]) -> Variables:
     """The tree of the variables, of shapes only."""
     return jax.eval_shape(lambda image: model.init(jax.random.key(0), image), _image(canvas))
 

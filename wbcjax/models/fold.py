@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from wbcjax.models.norm import BatchNorm
+from wbcjax.models.variables import Variables
 
 
-def fold(variables: dict[str, Any], epsilon: float) -> dict[str, Any]:
+def fold(variables: Variables, epsilon: float) -> Variables:
     """Variables for a `folded` network: kernels times what their norm multiplies by, as biases what the norm adds.
 
     A convolution without bias and its norm lie side by side by the names stem_conv and stem_bn, and so on. A folded
@@ -45,7 +46,9 @@ def _run_folded(network: Callable[..., Any], *args: Any) -> Any:
         return network(*args)
 
 
-def _add_bias(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+def _add_bias(
+    call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: nn.module.InterceptorContext
+) -> Any:
     norm = context.module
     folds = isinstance(norm, BatchNorm) and context.method_name == "__call__"
     if not folds or norm.has_variable("batch_stats", "mean"):

@@ -10,6 +10,8 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
+from wbcjax.models.variables import Variables
+
 
 def drawn(draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]) -> nn.initializers.Initializer:
     """The initialiser whose values `draw` gives of a generator and a shape: NumPy's, seeded by the key, on the host.
@@ -35,13 +37,13 @@ def he_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.standard_normal(shape, np.float32) * np.float32((2 / (shape[0] * shape[1] * outputs)) ** 0.5)
 
 
-def initial_values(network: nn.Module, seed: int, *shapes: jax.ShapeDtypeStruct) -> dict[str, Any]:
+def initial_values(network: nn.Module, seed: int, *shapes: jax.ShapeDtypeStruct) -> Variables:
     """Fresh variables of `network` in host memory, for inputs of these `shapes`: what its `init` gives.
 
     Of its forward pass nothing but shapes is computed. Initialisers do not depend on the inputs: they see the key
     alone, and are evaluated one by one.
     """
-    found: dict[str, Any] = {}
+    found: Variables = {}
     key = jax.random.key(seed)
 
     def forward(*inputs: Array) -> None:

@@ -14,6 +14,7 @@ from wbcjax.models.backbone import Trains, given, nothing_trains
 from wbcjax.models.rois import Cells, Found, Pool
 from wbcjax.models.rpn import RpnOutputs
 from wbcjax.models.settings import MaskRCNNSettings, from_dict
+from wbcjax.models.variables import Variables
 from wbcjax.ops.cpu import on_cpu
 from wbcjax.ops.losses import mean_over_devices
 from wbcjax.ops.roi_align import fpn_level, roi_align
@@ -178,7 +179,7 @@ def from_config(config: ConfigDict, num_classes: int, cpu: bool | None = None) -
     return MaskRCNN(from_dict(MaskRCNNSettings, config.to_dict()), num_classes, on_cpu() if cpu is None else cpu)
 
 
-def init(model: MaskRCNN, seed: int) -> dict[str, Any]:
+def init(model: MaskRCNN, seed: int) -> Variables:
     """Fresh variables, "params" and whatever else the modules have; their shapes do not depend on the canvas."""
     image = jnp.zeros((1, 64, 64, 3), jnp.uint8)
     size = jnp.full((1, 2), 64.0)

@@ -24,7 +24,7 @@ class FrozenBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-        def stored(name: str, fill: Callable) -> Array:
+        def stored(name: str, fill: Callable[..., Array]) -> Array:
             return self.variable("batch_stats", name, fill, (x.shape[-1],)).value
 
         scale, bias = stored("scale", jnp.ones), stored("bias", jnp.zeros)

@@ -34,7 +34,7 @@ class RpnOutputs(NamedTuple):
 class AnchorSamples(NamedTuple):
     """Anchors of each image that the RPN is trained on."""
 
-    index: Int[Array, "n s"]
+    place: Int[Array, "n s"]  # among the anchors of all levels
     boxes: Float[Array, "n s 4"]
     positive: Bool[Array, "n s"]
     valid: Bool[Array, "n s"]
@@ -159,7 +159,7 @@ class Rpn(nn.Module):
 
     def losses(self, said: RpnOutputs, samples: AnchorSamples, mean: Mean) -> dict[str, Float[Array, ""]]:
         """Losses of what is said of the samples (Faster R-CNN paper, eq. 1)."""
-        logits, deltas = (of_samples(jnp.concatenate(x, axis=1), samples.index) for x in said)
+        logits, deltas = (of_samples(jnp.concatenate(x, axis=1), samples.place) for x in said)
         positive = samples.positive & samples.valid
         per_anchor = optax.sigmoid_binary_cross_entropy(logits, samples.positive.astype(jnp.float32))
         per_box = box_regression(self.box_loss, deltas, samples.target, samples.boxes, positive, self.box_weights)

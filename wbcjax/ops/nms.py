@@ -28,11 +28,11 @@ def nms(
     place = jnp.arange(count)
     alive = jnp.isfinite(scores)
 
-    def unfinished(carry):
+    def unfinished(carry: tuple[Array, Array, Array]) -> Array:
         i, kept, _ = carry
         return (i < count) & (kept < max_kept)
 
-    def visit(carry):
+    def visit(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         i, kept, alive = carry
         width = jnp.minimum(x2[i], x2) - jnp.maximum(x1[i], x1)  # of what box i shares with each, (n,)
         height = jnp.minimum(y2[i], y2) - jnp.maximum(y1[i], y1)

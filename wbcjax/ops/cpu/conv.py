@@ -9,6 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.export import is_symbolic_dim
 from jaxtyping import Float
 
 from wbcjax.ops.conv import paddings, xla_conv
@@ -35,7 +36,7 @@ def conv(
 
 def _many_pixels(x: Float[Array, "n h w c"]) -> bool:
     # Exported for any number of images it is not differentiated, and the forms differ in the gradient alone.
-    return isinstance(x.shape[0], int) and math.prod(x.shape[:3]) >= MANY_PIXELS
+    return not is_symbolic_dim(x.shape[0]) and math.prod(x.shape[:3]) >= MANY_PIXELS
 
 
 @jax.custom_vjp

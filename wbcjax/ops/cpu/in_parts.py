@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.export import is_symbolic_dim
 from jaxtyping import Bool, Shaped
 
 
@@ -19,7 +20,7 @@ def in_parts(
     `function` takes and gives arrays (n, r, ...) of any r, each row by itself. Of an unknown n all are at once.
     """
     n, r = needed.shape
-    rows = -(-at_once // n) if isinstance(n, int) else r
+    rows = r if is_symbolic_dim(n) else -(-at_once // n)
     if r <= rows:
         return function(*arrays)
     parts = -(-r // rows)
