@@ -19,7 +19,7 @@ from wbcjax.models.rois import Cells, RoiSamples
 from wbcjax.models.rpn import AnchorSamples, RpnOutputs
 from wbcjax.ops import boxes
 from wbcjax.ops.losses import mean_over_devices
-from wbcjax.ops.roi_align import crop_masks
+from wbcjax.ops.mask_targets import crop_masks
 from wbcjax.predict.detector import PASTED_AS
 from wbcjax.smear.paste import paste
 

@@ -1,4 +1,4 @@
-"""RoIAlign, level assignment and mask crops against torchvision, or plain loops for TensorFlow's convention."""
+"""RoIAlign and level assignment against torchvision, or plain loops for TensorFlow's convention."""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from tests.ops.reference import case
-from wbcjax.ops.roi_align import ROIS_AT_ONCE, crop_masks, fpn_level, roi_align
+from wbcjax.ops.roi_align import ROIS_AT_ONCE, fpn_level, roi_align
 
 CANVAS = (128, 192)
 align = jax.jit(roi_align, static_argnums=(3, 4, 5, 6, 7))
-crop = jax.jit(crop_masks, static_argnums=(3, 4))
 
 
 @pytest.mark.parametrize("convention", ["legacy", "aligned"])
@@ -96,26 +95,6 @@ def test_levels_round_to_nearest_where_asked():
 
 def test_a_box_without_area_belongs_to_the_finest_level():
     assert fpn_level(jnp.zeros((1, 4)), (2, 3, 4, 5), 224.0, False) == 0
-
-
-@pytest.mark.parametrize("convention", ["legacy", "aligned"])
-def test_mask_crops_of_large_small_and_flat_boxes_equal_torchvision(convention):
-    c = case("crop_masks")
-    crops = crop(c["masks"], c["boxes"], c["which"].astype(np.int32), 14, convention)
-    has_area = (c["boxes"][:, 2:] > c["boxes"][:, :2]).all(axis=1)  # torchvision, aligned, takes no sample of others
-    use = has_area if convention == "aligned" else slice(None)
-    np.testing.assert_allclose(crops[use], c[convention][use], atol=1e-4)
-
-
-def test_mask_crops_by_crop_and_resize_equal_the_plain_loop():
-    c = case("crop_masks")
-    masks, which = c["masks"], c["which"].astype(np.int32)
-    crops = crop(masks, c["boxes"], which, 14, "crop_and_resize")
-    expected = [
-        _crop_and_resize(masks[m][..., None], box, masks.shape[1:], 14)[..., 0]
-        for m, box in zip(which, c["boxes"], strict=True)
-    ]
-    np.testing.assert_allclose(crops, expected, atol=1e-4)
 
 
 def _features(c):

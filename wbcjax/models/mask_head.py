@@ -18,7 +18,7 @@ from wbcjax.models.rois import Found, Pool, RoiSamples, RoiSettings
 from wbcjax.models.rpn import of_samples
 from wbcjax.ops.cpu.in_parts import in_parts
 from wbcjax.ops.losses import Mean
-from wbcjax.ops.roi_align import crop_masks
+from wbcjax.ops.mask_targets import crop_masks
 from wbcjax.settings.checked import Count, NotNegative
 
 SAMPLES_AT_ONCE = 32  # RoIs of a batch that get their masks together on a CPU: most places for samples are filled
@@ -61,8 +61,8 @@ class MaskHead(nn.Module):
 
     def losses(self, pool: Pool, rois: RoiSamples, batch: Batch, mean: Mean) -> dict[str, Float[Array, ""]]:
         """The loss of the outlines of RoIs whose cell is outlined (Mask R-CNN paper, section 3)."""
-        targets = jax.vmap(crop_masks, in_axes=(0, 0, 0, None, None))(
-            batch.masks, rois.boxes, rois.cell, 2 * self.bins, self.roi.convention
+        targets = jax.vmap(crop_masks, in_axes=(0, 0, 0, None, None, None))(
+            batch.masks, rois.boxes, rois.cell, 2 * self.bins, self.roi.convention, self.cpu
         )
         if self.roi.convention == "crop_and_resize":  # Matterport rounds; torchvision trains on the averages
             targets = jnp.round(targets)
