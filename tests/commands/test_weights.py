@@ -215,7 +215,7 @@ def save_run(workdir: Path, config: Any, variables: dict) -> None:
         for step, score, saved in ((4, 0.9, variables), (9, 0.1, worse)):
             state = init_state(saved, optimizer, Layers("all", lambda path: None), 0, ema=False)
             state = state._replace(step=np.full((), step, np.int32))
-            checkpoints.save(state, toy.batches(toy.Images(), 4, 0), score)
+            checkpoints.save(state, toy.batches(toy.Images(), 4, 0).get_state(), score)
 
 
 def test_the_best_weights_of_a_run_are_converted_with_its_classes(tmp_path):

@@ -36,6 +36,10 @@ def batches(done: int = 0) -> grain.DatasetIterator:
     return data
 
 
+def place(done: int = 0) -> dict:
+    return batches(done).get_state()
+
+
 def assert_whole(checkpoints: Checkpoints, directory: Path, step: int, size: int = 500) -> None:
     assert find_fault(directory / str(step)) is None
     data = batches()

@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from tests.train import toy
+from tests.train.saved import batches, place
 from wbcjax.train import checkpoint
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory, load_variables
 from wbcjax.train.misfit import find_misfit
@@ -29,16 +30,12 @@ def state(step: int, *, ema=True, optimizer="adamw", layers="all") -> TrainState
     return noise._replace(step=np.full((), step, np.int32))
 
 
-def batches():
-    return toy.batches(toy.Images(), 4, 0)
-
-
 def test_a_state_and_the_place_in_the_data_come_back(tmp_path):
     data = batches()
     for _ in range(2):
         next(data)
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state(5), data, 0.4)
+        checkpoints.save(state(5), data.get_state(), 0.4)
     expected = next(data)
     resumed = batches()
     with Checkpoints(tmp_path) as checkpoints:
@@ -53,7 +50,7 @@ def test_the_state_of_weights_with_decays_of_their_own_comes_back(tmp_path, name
     settings = TrainSettings.from_config(toy.config(optimizer={"part": named}, rules=rules).train)
     before = init_state(toy.variables(3), make_optimizer(settings), toy.layers("all"), 3, ema=False)
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(before, batches(), 0.5)
+        checkpoints.save(before, place(), 0.5)
         after = checkpoints.restore(0, before, batches())
     chex.assert_trees_all_equal(after, before)
     assert sum(leaf.size for leaf in jax.tree.leaves(after.opt_state) if leaf.ndim) == sum(
@@ -64,7 +61,7 @@ def test_the_state_of_weights_with_decays_of_their_own_comes_back(tmp_path, name
 def test_the_two_latest_and_the_best_are_kept_and_no_other(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         for step, score in ((1, 0.3), (2, 0.5), (3, 0.5), (4, None), (5, float("nan")), (6, 0.2)):
-            checkpoints.save(state(step), batches(), score)
+            checkpoints.save(state(step), place(), score)
             assert checkpoints.latest == step
     assert {path.name for path in tmp_path.iterdir()} == {"3", "5", "6"}
     with Checkpoints(tmp_path) as checkpoints:
@@ -73,17 +70,17 @@ def test_the_two_latest_and_the_best_are_kept_and_no_other(tmp_path):
 
 def test_a_checkpoint_without_an_evaluation_is_ranked_once_it_has_one(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state(1), batches(), 0.3)
-        checkpoints.save(state(2), batches(), None)
+        checkpoints.save(state(1), place(), 0.3)
+        checkpoints.save(state(2), place(), None)
         assert not checkpoints.evaluated(2)
         assert checkpoints.best == 1
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state(2), batches(), 0.5)
+        checkpoints.save(state(2), place(), 0.5)
         assert checkpoints.evaluated(2)
-        checkpoints.save(state(2), batches(), None)
+        checkpoints.save(state(2), place(), None)
         assert checkpoints.evaluated(2)
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state(3), batches(), 0.4)
+        checkpoints.save(state(3), place(), 0.4)
         assert (checkpoints.latest, checkpoints.best, checkpoints.evaluated(2)) == (3, 2, True)
         chex.assert_trees_all_equal(checkpoints.restore(2, state(0), batches()), state(2))
 
@@ -99,14 +96,14 @@ def killed(*_, **__):
 @pytest.mark.parametrize("cut", ["replace", "open"])
 def test_the_only_checkpoint_is_not_lost_where_writing_its_score_is_cut_short(tmp_path, monkeypatch, cut):
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state(1), batches(), None)
+        checkpoints.save(state(1), place(), None)
         with monkeypatch.context() as patch, contextlib.suppress(Killed):
             patch.setattr(Path, cut, killed)
-            checkpoints.save(state(1), batches(), 0.5)
+            checkpoints.save(state(1), place(), 0.5)
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest == 1
         chex.assert_trees_all_equal(checkpoints.restore(1, state(0), batches()), state(1))
-        checkpoints.save(state(1), batches(), 0.5)
+        checkpoints.save(state(1), place(), 0.5)
         assert checkpoints.evaluated(1)
 
 
@@ -116,25 +113,25 @@ def test_the_only_checkpoint_is_not_lost_where_writing_its_score_is_cut_short(tm
 )
 def test_a_checkpoint_whose_writing_was_cut_short_is_none_and_goes(tmp_path, monkeypatch, cut, short):
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state(1), batches(), 0.5)
+        checkpoints.save(state(1), place(), 0.5)
         with monkeypatch.context() as patch, contextlib.suppress(Killed):
             patch.setattr(cut, short, killed)
-            checkpoints.save(state(2), batches(), 0.6)
+            checkpoints.save(state(2), place(), 0.6)
     assert len(list(tmp_path.iterdir())) == 2
     with Checkpoints(tmp_path) as checkpoints:
         assert [path.name for path in tmp_path.iterdir()] == ["1"]
         assert checkpoints.latest == 1
-        checkpoints.save(state(2), batches(), 0.6)
+        checkpoints.save(state(2), place(), 0.6)
         chex.assert_trees_all_equal(checkpoints.restore(2, state(0), batches()), state(2))
 
 
 def test_a_checkpoint_whose_deletion_was_cut_short_is_none_and_goes(tmp_path, monkeypatch):
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state(1), batches(), 0.3)
-        checkpoints.save(state(2), batches(), 0.4)
+        checkpoints.save(state(1), place(), 0.3)
+        checkpoints.save(state(2), place(), 0.4)
         with monkeypatch.context() as patch, contextlib.suppress(Killed):
             patch.setattr(shutil, "rmtree", killed)
-            checkpoints.save(state(3), batches(), 0.5)
+            checkpoints.save(state(3), place(), 0.5)
     assert {path.name for path in tmp_path.iterdir()} == {"1.deleted", "2", "3"}
     with Checkpoints(tmp_path):
         assert {path.name for path in tmp_path.iterdir()} == {"2", "3"}
@@ -143,8 +140,8 @@ def test_a_checkpoint_whose_deletion_was_cut_short_is_none_and_goes(tmp_path, mo
 @pytest.mark.parametrize("ema", [True, False])
 def test_prediction_gets_the_averaged_variables_where_there_are_any(tmp_path, ema):
     with Checkpoints(checkpoint_directory(tmp_path)) as checkpoints:
-        checkpoints.save(state(1, ema=ema), batches(), 0.5)
-        checkpoints.save(state(2, ema=ema), batches(), 0.1)
+        checkpoints.save(state(1, ema=ema), place(), 0.5)
+        checkpoints.save(state(2, ema=ema), place(), 0.1)
     for which, step in (("best", 1), ("latest", 2)):
         variables, found = load_variables(tmp_path, which)
         assert found == step
@@ -171,14 +168,14 @@ def test_weights_of_another_shape_or_type_are_refused_by_name(tmp_path, bias, de
     other.params["box_head"]["bias"] = bias
     message = rf"  training/params/box_head/bias: {described} in the checkpoint, float32 \(4,\) in the model\nGive"
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(other, batches(), 0.5)
+        checkpoints.save(other, place(), 0.5)
         with pytest.raises(ValueError, match=message):
             checkpoints.restore(1, state(0), batches())
 
 
 def test_an_optimizer_of_another_kind_is_refused(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state(1, optimizer="adamw"), batches(), 0.5)
+        checkpoints.save(state(1, optimizer="adamw"), place(), 0.5)
         with pytest.raises(ValueError, match="does not fit the model and optimizer of this config"):
             checkpoints.restore(1, state(0, optimizer="sgd"), batches())
 

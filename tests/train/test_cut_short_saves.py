@@ -18,8 +18,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.train.saved import assert_whole, batches, state
+from tests.train.saved import assert_whole, batches, place, state
 from wbcjax.train.checkpoint import Checkpoints, NotSaved
+from wbcjax.train.checkpoint_writer import CheckpointWriter
 
 SEED = 20
 
@@ -48,7 +49,7 @@ def save_without_end(directory: Path, told: Connection) -> None:
         step = (checkpoints.latest or 0) + 1
         told.send(step - 1)
         while True:
-            checkpoints.save(state(step, BIG), batches(), None)
+            checkpoints.save(state(step, BIG), place(), None)
             told.send(step)
             step += 1
 
@@ -83,7 +84,7 @@ def save_until_full(directory: Path, limit: int | None, told: Connection) -> Non
     with Checkpoints(directory) as checkpoints:
         try:
             for step in range((checkpoints.latest or 0) + 1, 20):
-                checkpoints.save(state(step, BIG), batches(), None)
+                checkpoints.save(state(step, BIG), place(), None)
         except NotSaved as error:
             told.send((step, str(error), sorted(path.name for path in directory.iterdir())))
 
@@ -98,14 +99,14 @@ def fill(directory: Path, limit: int | None) -> tuple[int, str, list[str]]:
 @pytest.mark.parametrize("limit", [100, 3000, 300_000])
 def test_files_that_may_not_grow_stop_a_save_and_leave_the_one_before(tmp_path, limit):
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state(1, BIG), batches(), 0.5)
+        checkpoints.save(state(1, BIG), place(), 0.5)
     step, message, left = fill(tmp_path, limit)
     assert step == 2
     assert left == ["1"]
     assert f"step 2 could not be written to {tmp_path}: File too large; that of step 1 is intact. Free" in message
     with Checkpoints(tmp_path) as checkpoints:
         assert_whole(checkpoints, tmp_path, 1, BIG)
-        checkpoints.save(state(2, BIG), batches(), 0.5)
+        checkpoints.save(state(2, BIG), place(), 0.5)
         assert_whole(checkpoints, tmp_path, 2, BIG)
 
 
@@ -127,7 +128,7 @@ def test_a_run_goes_on_after_a_full_disk(tmp_path):
         others.unlink()
         with Checkpoints(disk / "run") as checkpoints:
             assert_whole(checkpoints, disk / "run", step - 1, BIG)
-            checkpoints.save(state(step, BIG), batches(), None)
+            checkpoints.save(state(step, BIG), place(), None)
             assert_whole(checkpoints, disk / "run", step, BIG)
     finally:
         subprocess.run(["umount", disk], check=True)
@@ -142,18 +143,20 @@ def test_a_programs_failure_is_no_full_disk(tmp_path, monkeypatch):
     with Checkpoints(tmp_path) as checkpoints:
         monkeypatch.setattr(ocp.Checkpointer, "save", broken)
         with pytest.raises(ValueError, match="a bug"):
-            checkpoints.save(state(1), batches(), None)
+            checkpoints.save(state(1), place(), None)
 
 
 def fail_to_save(directory: Path, number: int, port: int, told: Connection) -> None:
     jax.distributed.initialize(f"localhost:{port}", 2, number, cluster_detection_method="deactivate")
-    with Checkpoints(directory) as checkpoints:
-        checkpoints.save(state(1), batches(3), 0.5)
+    with Checkpoints(directory) as checkpoints, CheckpointWriter(checkpoints) as writer:
+        writer.save(state(1), place(3), 0.5)
+        writer.wait()
         if number == 0:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        writer.save(state(2), place(4), 0.6)
         try:
-            checkpoints.save(state(2), batches(4), 0.6)
+            writer.save(state(3), place(5), 0.7)
         except OSError as error:
             told.send((str(error), checkpoints.latest))
 
@@ -169,7 +172,7 @@ def test_a_failed_save_is_told_to_other_processes(tmp_path):
         process.join(60)
         assert process.exitcode == 0
     assert "step 2 could not be written" in first
-    assert second == "step 2 could not be saved by the first process: see its message"
+    assert second == "a checkpoint could not be saved by the first process: see its message"
     assert latest == latest_too == 1
     data, expected = batches(), batches(3)
     with Checkpoints(tmp_path) as checkpoints:  # one process goes on where two were

@@ -9,7 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.train.saved import assert_whole, batches, contents, state
+from tests.train.saved import assert_whole, contents, place, state
 from wbcjax.train.checkpoint import Checkpoints, NotSaved, checkpoint_directory, load_variables
 from wbcjax.train.checkpoint_digests import write_digests
 from wbcjax.train.misfit import find_alteration
@@ -39,11 +39,11 @@ NAMES = [
 def test_a_run_is_saved_whole_under_any_name_and_beside_others(tmp_path, name):
     other = tmp_path / "a1b" / "checkpoints"  # which "a*b" is a pattern of
     with Checkpoints(other) as checkpoints:
-        checkpoints.save(state(1), batches(), 0.5)
+        checkpoints.save(state(1), place(), 0.5)
     before = contents(other)
     with Checkpoints(checkpoint_directory(tmp_path / name)) as checkpoints:
-        checkpoints.save(state(1), batches(), 0.5)
-        checkpoints.save(state(2), batches(3), 0.6)
+        checkpoints.save(state(1), place(), 0.5)
+        checkpoints.save(state(2), place(3), 0.6)
     variables, step = load_variables(tmp_path / name)
     assert step == 2
     np.testing.assert_equal(variables, {"params": state(2).params, **state(2).collections})
@@ -95,7 +95,7 @@ def lose_place(folder: Path) -> None:
 )
 def test_a_save_that_does_not_come_back_as_it_was_is_none(tmp_path, monkeypatch, spoil: Callable, told: str):
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state(1), batches(), 0.5)
+        checkpoints.save(state(1), place(), 0.5)
         save = ocp.Checkpointer.save
 
         def spoiled(self: ocp.Checkpointer, folder: Path, **arguments):
@@ -105,25 +105,25 @@ def test_a_save_that_does_not_come_back_as_it_was_is_none(tmp_path, monkeypatch,
         with monkeypatch.context() as patch:
             patch.setattr(ocp.Checkpointer, "save", spoiled)
             with pytest.raises(NotSaved, match=rf"step 2 could not be written to \S+: {told}.*step 1 is intact"):
-                checkpoints.save(state(2), batches(), 0.6)
+                checkpoints.save(state(2), place(), 0.6)
         assert [path.name for path in tmp_path.iterdir()] == ["1"]
-        checkpoints.save(state(2), batches(), 0.6)
+        checkpoints.save(state(2), place(), 0.6)
         assert_whole(checkpoints, tmp_path, 2)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_an_earlier_version_lost_under_such_a_name_is_set_aside(tmp_path, caplog):
-    place = tmp_path / "exp [1]"
-    with Checkpoints(place) as checkpoints:
-        checkpoints.save(state(1), batches(), 0.5)
-        checkpoints.save(state(2), batches(), 0.6)
-    lose_arrays(place / "2")
-    write_digests(place / "2", without="metrics")  # it took them after the loss
-    with Checkpoints(place) as checkpoints:
+    directory = tmp_path / "exp [1]"
+    with Checkpoints(directory) as checkpoints:
+        checkpoints.save(state(1), place(), 0.5)
+        checkpoints.save(state(2), place(), 0.6)
+    lose_arrays(directory / "2")
+    write_digests(directory / "2", without="metrics")  # it took them after the loss
+    with Checkpoints(directory) as checkpoints:
         assert checkpoints.latest == 1
-        assert_whole(checkpoints, place, 1)
+        assert_whole(checkpoints, directory, 1)
     assert "a checkpoint is torn" in caplog.text
-    assert sorted(path.name for path in place.iterdir()) == ["1", "2.torn"]
+    assert sorted(path.name for path in directory.iterdir()) == ["1", "2.torn"]
 
 
 def test_one_flipped_bit_is_an_alteration():

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 import pytest
 from grain.checkpoint import CheckpointHandler, CheckpointSave
 
-from tests.train.saved import assert_whole, batches, contents, state
+from tests.train.saved import assert_whole, batches, contents, place, state
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory, load_variables
 from wbcjax.train.checkpoint_files import TornCheckpoint
 
@@ -24,8 +24,8 @@ def two(tmp_path_factory) -> Path:
     """A folder with the whole checkpoints of steps 1, the best, and 2."""
     directory = tmp_path_factory.mktemp("whole")
     with Checkpoints(directory) as checkpoints:
-        checkpoints.save(state(1), batches(1), 0.5)
-        checkpoints.save(state(2), batches(2), 0.4)
+        checkpoints.save(state(1), place(1), 0.5)
+        checkpoints.save(state(2), place(2), 0.4)
     return directory
 
 
@@ -65,7 +65,7 @@ def test_whatever_file_is_damaged_training_goes_on_from_the_checkpoint_before(tw
             for part in (f"{directory / '2' / name} {wrong}", f"kept as {directory / '2.torn'}", "goes on from step 1"):
                 assert part in warning
             assert contents(directory / "2.torn") == torn
-            checkpoints.save(state(2), batches(2), 0.6)
+            checkpoints.save(state(2), place(2), 0.6)
         with Checkpoints(directory) as checkpoints:
             assert (checkpoints.latest, checkpoints.best) == (2, 2)
         assert len(caplog.messages) == 1
@@ -94,7 +94,7 @@ def test_torn_checkpoints_of_one_step_do_not_replace_each_other(two, tmp_path):
         (directory / "2" / "data" / "metadata").unlink()
         torn.append(contents(directory / "2"))
         with Checkpoints(directory) as checkpoints:
-            checkpoints.save(state(2), batches(2), None)
+            checkpoints.save(state(2), place(2), None)
     assert [contents(directory / name) for name in ("2.torn", "2.torn-2", "2.torn-3")] == torn
 
 
@@ -270,7 +270,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_another_number_of_processes(ol
         np.testing.assert_equal(checkpoints.restore(2, state(0), data)._asdict(), state(2)._asdict())
         np.testing.assert_equal(next(data), next(expected))
         assert_whole(checkpoints, directory, 2)  # it has digests now
-        checkpoints.save(state(3), data, 0.6)
+        checkpoints.save(state(3), data.get_state(), 0.6)
     assert {path.name for path in directory.iterdir()} == {"2", "3"}
 
 

@@ -12,7 +12,14 @@ from wbcjax.train.wishes import Agreement, Wishes
 
 
 def agreement(signals: StopRequest, **minutes: float) -> Agreement:
-    return Agreement(signals, TrainSettings.from_config(toy.config(**minutes).train))
+    return Agreement(signals, TrainSettings.from_config(toy.config(**minutes).train), lambda: False)
+
+
+def test_a_failed_save_asks_for_another_at_once():
+    failures = [True, False]
+    wishes = Agreement(StopRequest(), TrainSettings.from_config(toy.config().train), lambda: failures.pop(0))
+    assert wishes.own() == Wishes(stop=False, end=False, save=True)
+    assert wishes.own() == Wishes(stop=False, end=False, save=False)
 
 
 def test_a_process_alone_follows_its_own_wishes_at_once():

@@ -49,7 +49,7 @@ class Checkpoints:
     run averages), `training` (step, PRNG key, optimizer, and the weights and statistics that are trained where
     `prediction` has their averages), `data` (the place in the training data) and `metrics` (the score). States are
     numpy arrays and the place in the data is the same in every process, so a run may go on with another number of
-    devices and processes. Every process of a run makes one of these; only the first one writes.
+    devices and processes. Every process of a run makes one of these; only in the first one anything is saved.
 
     A step is written under another name and read back; when it is whole it gets the digests of its files and its own
     name; only then are older ones deleted, and a step that is there is never written again. So wherever a save is cut
@@ -106,14 +106,34 @@ class Checkpoints:
         """Whether the checkpoint of `step` holds the score of an evaluation."""
         return read_score(self._folder(step))["evaluated"]
 
-    def save(self, state: TrainState, batches: grain.DatasetIterator, score: float | None) -> None:
-        """Save a state in host memory; `score` None where it was not evaluated.
+    def save(self, state: TrainState, place: dict[str, Any], score: float | None) -> None:
+        """Save a state in host memory and the `place` in the data; `score` None where it was not evaluated.
 
         Of a step that was saved before only the score is written: a run reaches each step in one state only. Raises
-        NotSaved when it cannot be written, as on a full disk; OSError in the processes that waited for it.
+        NotSaved when it cannot be written, as on a full disk.
         """
         step = int(state.step)
-        in_first_process(lambda: self._save(step, state, batches, score), f"step {step} could not be saved")
+        try:
+            if step not in self._steps():
+                self._write(step, state, place, score)
+            elif score is not None:
+                write_score(self._folder(step), score)
+        except Exception as error:  # of many kinds, see system_error
+            number = system_error(error)
+            if number is None and not isinstance(error, TornCheckpoint):
+                raise
+            for _ in range(5):  # threads of orbax may go on writing for a moment
+                clear_unfinished(self._directory, ignore_errors=True)
+                time.sleep(0.1)
+            cause = os.strerror(number) if number else str(error)
+            intact = "there is none before it" if self.latest is None else f"that of step {self.latest} is intact"
+            remedy = "Free some space" if number in DISK_FULL else "Mend that"
+            raise NotSaved(
+                f"the checkpoint of step {step} could not be written to {self._directory}: {cause}; "
+                f"{intact}. {remedy}: the same command goes on."
+            ) from error
+        for old in set(self._steps()[:-2]) - {self.best}:
+            delete(self._folder(old))
 
     def restore(self, step: int, like: TrainState, batches: grain.DatasetIterator) -> TrainState:
         """The state of `step`, in host memory, shaped as `like`; sets `batches` back to where it was then.
@@ -177,31 +197,8 @@ class Checkpoints:
     def _steps(self) -> list[int]:
         return saved_steps(self._directory)
 
-    def _save(self, step: int, state: TrainState, batches: grain.DatasetIterator, score: float | None) -> None:
-        try:
-            if step not in self._steps():
-                self._write(step, state, batches, score)
-            elif score is not None:
-                write_score(self._folder(step), score)
-        except Exception as error:  # of many kinds, see system_error
-            number = system_error(error)
-            if number is None and not isinstance(error, TornCheckpoint):
-                raise
-            for _ in range(5):  # threads of orbax may go on writing for a moment
-                clear_unfinished(self._directory, ignore_errors=True)
-                time.sleep(0.1)
-            cause = os.strerror(number) if number else str(error)
-            intact = "there is none before it" if self.latest is None else f"that of step {self.latest} is intact"
-            remedy = "Free some space" if number in DISK_FULL else "Mend that"
-            raise NotSaved(
-                f"the checkpoint of step {step} could not be written to {self._directory}: {cause}; "
-                f"{intact}. {remedy}: the same command goes on."
-            ) from error
-        for old in set(self._steps()[:-2]) - {self.best}:
-            delete(self._folder(old))
-
-    def _write(self, step: int, state: TrainState, batches: grain.DatasetIterator, score: float | None) -> None:
-        unfinished, arrays, place = self._directory / f"{step}.unfinished", _array_items(state), batches.get_state()
+    def _write(self, step: int, state: TrainState, place: dict[str, Any], score: float | None) -> None:
+        unfinished, arrays = self._directory / f"{step}.unfinished", _array_items(state)
         args = ocp.args.Composite(
             **{item: ocp.args.StandardSave(tree) for item, tree in arrays.items()},
             data=ocp.args.JsonSave(place),

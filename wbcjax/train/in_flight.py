@@ -1,6 +1,7 @@
-"""Steps under way: their metrics are read late, so that the devices never wait for the host."""
+"""Steps under way: their metrics are read when they are done, so that the devices never wait for the host."""
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -19,38 +20,58 @@ STEPS_IN_FLIGHT = 2  # steps handed to the device and not done: more would only 
 class Launched(NamedTuple):
     """A step given to the devices."""
 
-    step: int
+    step: int  # steps done before it
     place: Any  # of its batch in the data
     index: np.ndarray  # of the images in this process's share of the batch
     metrics: dict[str, Any]  # on the devices
 
 
-@dataclass(frozen=True)
+@dataclass
 class InFlight:
-    """The steps whose metrics were not read yet. `names` gives images their names, by `index`."""
+    """The steps given to the devices, looked at in their order as they are done.
+
+    `names` gives images their names, by `index`. `record` gets each `every` steps, as soon as the last of them is done,
+    how many steps were done, and the metrics of each since it was last called.
+    """
 
     parallel: DataParallel
     wishes: Agreement
     guard: Guard
     names: Callable[[np.ndarray], list[str]]
-    unread: list[Launched] = field(default_factory=list)
+    record: Callable[[int, list[dict[str, Any]]], None]
+    every: int
+    _under_way: deque[Launched] = field(default_factory=deque, init=False)
+    _not_recorded: list[dict[str, Any]] = field(default_factory=list, init=False)
 
     def add(self, launched: Launched) -> None:
-        """Note a step; waits until no more than STEPS_IN_FLIGHT are under way."""
-        self.unread.append(launched)
-        if len(self.unread) > STEPS_IN_FLIGHT:
-            self.wishes.hear(self.parallel.local(self.unread[-1 - STEPS_IN_FLIGHT].metrics["wishes"]))
+        """Note a step; waits until no more than STEPS_IN_FLIGHT are under way.
 
-    def read(self) -> list[dict[str, Any]]:
-        """The metrics of each step, once it is done; none is left. Raises NonFiniteLoss where too many failed."""
-        launched = self.unread.copy()
-        metrics = jax.device_get([self.parallel.local(one.metrics) for one in launched])
-        metrics = [{"loss": one["loss"]} | one for one in metrics]  # jax sorts names; the sum goes first
-        self.unread.clear()
-        for one, measured in zip(launched, metrics, strict=True):
-            self.wishes.hear(measured.pop("wishes"))
-            self.guard.look(one.step, one.place, lambda one=one: self.names(_gather(one.index)), measured)
-        return metrics
+        Raises NonFiniteLoss where too many of those that are done have failed.
+        """
+        self._under_way.append(launched)
+        if len(self._under_way) > STEPS_IN_FLIGHT:
+            self._finish()
+
+    def drain(self, step: int) -> None:
+        """Wait for all steps under way, and record what is not recorded, after `step` steps. Raises as `add`."""
+        while self._under_way:
+            self._finish()
+        if self._not_recorded:
+            self._record(step)
+
+    def _finish(self) -> None:
+        launched = self._under_way.popleft()
+        metrics = jax.device_get(self.parallel.local(launched.metrics))
+        metrics = {"loss": metrics["loss"]} | metrics  # jax sorts names; the sum goes first
+        self.wishes.hear(metrics.pop("wishes"))
+        self.guard.look(launched.step, launched.place, lambda: self.names(_gather(launched.index)), metrics)
+        self._not_recorded.append(metrics)
+        if (launched.step + 1) % self.every == 0:
+            self._record(launched.step + 1)
+
+    def _record(self, step: int) -> None:
+        self.record(step, self._not_recorded)
+        self._not_recorded = []
 
 
 def mean_metrics(metrics: list[dict[str, Any]]) -> dict[str, float]:

@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import grain
 import jax
@@ -17,6 +18,7 @@ from wbcjax.system import run_files
 from wbcjax.system.files import write_atomically
 from wbcjax.system.interrupt import StopRequest
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory
+from wbcjax.train.checkpoint_writer import CheckpointWriter
 from wbcjax.train.evaluation import Evaluation
 from wbcjax.train.guard import Guard
 from wbcjax.train.in_flight import InFlight, Launched, mean_metrics
@@ -39,13 +41,14 @@ def train(
 ) -> signal.Signals | None:
     """Train `task` as `config.train` says in `workdir`; goes on from the latest checkpoint that is there.
 
-    Returns None at the end of the run or of `max_minutes`, both with a last evaluation and checkpoint, or the signal
-    (SIGINT, SIGTERM) that stopped it, or came too late to: the step is finished, and a checkpoint saved without an
-    evaluation. A second signal ends the program at once: what was done since the last save, about `checkpoint_minutes`
-    at most, is lost. Several processes agree on what one of them was told. Called in another thread than the main one
-    it hears no signal: `max_minutes` ends it. Raises ConfigChanged, WorkdirInUse, NonFiniteLoss (see `Guard`), OSError
-    when a checkpoint or the log cannot be written, and ValueError for a config that contradicts itself or the
-    checkpoint.
+    Checkpoints are written while training goes on; each waits for the one before. Returns None at the end of the run or
+    of `max_minutes`, both with a last evaluation and checkpoint, or the signal (SIGINT, SIGTERM) that stopped it, or
+    came too late to: the step is finished, and a checkpoint saved without an evaluation. A second signal ends the
+    program at once, Ctrl-C as soon as no checkpoint is being written: what was done since the last save, about
+    `checkpoint_minutes` at most, is lost. Several processes agree on what one of them was told. Called in another
+    thread than the main one it hears no signal: `max_minutes` ends it. Raises ConfigChanged, WorkdirInUse,
+    NonFiniteLoss (see `Guard`), OSError when a checkpoint or the log cannot be written (within a few steps, or at the
+    end), and ValueError for a config that contradicts itself or the checkpoint.
     """
     workdir = Path(workdir)
     settings = TrainSettings.from_config(config.train)
@@ -69,24 +72,25 @@ def train(
         optimizer = make_optimizer(settings)
         step_of = functools.partial(make_step, task, settings, optimizer, learning_rate(settings, plan))
         _tell_never_trained(log, task, state.params, plan.phases)
-        wishes = Agreement(signals, settings)
+        writer = opened.enter_context(CheckpointWriter(checkpoints))
+        wishes = Agreement(signals, settings, lambda: writer.failed)
         guard = Guard(settings.max_skipped_in_a_row, workdir, log, fresh_batches)
-        in_flight = InFlight(parallel, wishes, guard, task.names)
         evaluation = Evaluation(task, log, signals, plan.steps_per_epoch, checkpoints.best_score)
 
-        def record_metrics(step: int) -> None:
-            """Wait for the steps under way, and record their mean metrics."""
-            if metrics := in_flight.read():
-                speed = {"images_per_second": len(metrics) * settings.batch_size / log.lap()}
-                epoch = {"epoch": step / plan.steps_per_epoch}
-                log.record("train", step, mean_metrics(metrics) | speed | epoch)
+        def record_metrics(step: int, metrics: list[dict[str, Any]]) -> None:
+            speed = {"images_per_second": len(metrics) * settings.batch_size / log.lap()}
+            epoch = {"epoch": step / plan.steps_per_epoch}
+            log.record("train", step, mean_metrics(metrics) | speed | epoch)
+
+        in_flight = InFlight(parallel, wishes, guard, task.names, record_metrics, settings.log_every)
 
         def save(state: TrainState, score: float | None = None) -> None:
-            checkpoints.save(jax.device_get(parallel.local(state)), batches, score)
+            writer.save(jax.device_get(parallel.local(state)), batches.get_state(), score)
             log.lap()
             wishes.saved()
 
         def stopped(step: int) -> signal.Signals:
+            writer.wait()
             reason = signals.signal or signal.SIGTERM  # another process of the run was asked
             log.record("stop", step, {"reason": reason.name})
             log.say(f"stopped by {reason.name} after step {step}; saved in {workdir}; the same command goes on")
@@ -99,7 +103,7 @@ def train(
             finished = step >= plan.steps  # above where the plan has become shorter since the run began
             ending = finished or (step > first and wishes.agreed().end)
             if (ending or plan.evaluation_due(step)) and not evaluated:
-                record_metrics(step)
+                in_flight.drain(step)
                 score = None
                 try:
                     score = evaluation.score(prediction_variables(parallel.local(state)), step)
@@ -109,15 +113,16 @@ def train(
                     return stopped(step)
                 evaluated = True
             if ending:
+                writer.wait()
                 log.record("stop", step, {"reason": "finished" if finished else "max_minutes"})
                 return signals.signal
             if wishes.agreed().stop:
-                record_metrics(step)
+                in_flight.drain(step)
                 if not evaluated:
                     save(state)
                 return stopped(step)
             if step > first and not evaluated and wishes.agreed().save:
-                record_metrics(step)
+                in_flight.drain(step)
                 save(state)
             if plan.phase(step) != phase:
                 phase = plan.phase(step)
@@ -131,8 +136,6 @@ def train(
             in_flight.add(Launched(step, place, np.asarray(batch.index), metrics))
             step, evaluated = step + 1, False
             log.advance()
-            if step % settings.log_every == 0:
-                record_metrics(step)
 
 
 def _settle_workdir(workdir: Path, config: ConfigDict, task: Task, *, allow_change: bool) -> dict[str, list]:

@@ -1,6 +1,7 @@
 """What each process of a run wishes, and what all of them agreed on."""
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,12 +21,13 @@ class Wishes(NamedTuple):
 class Agreement:
     """What this process wishes: to stop by a signal, to end after `max_minutes`, to save after `checkpoint_minutes`.
 
+    Where the latest save has `failed` it wishes another at once, as each begins with what became of the one before.
     Processes must do the same after the same step. So each tells its own wishes to all with every step, and follows the
     wish of any.
     """
 
-    def __init__(self, signals: StopRequest, settings: TrainSettings) -> None:
-        self._signals = signals
+    def __init__(self, signals: StopRequest, settings: TrainSettings, failed: Callable[[], bool]) -> None:
+        self._signals, self._failed = signals, failed
         self._seconds, self._seconds_between_saves = settings.max_minutes * 60, settings.checkpoint_minutes * 60
         self._start = self._last_save = time.monotonic()
         self._heard = Wishes(stop=False, end=False, save=False)
@@ -36,7 +38,7 @@ class Agreement:
         return Wishes(
             stop=self._signals.signal is not None,
             end=0 < self._seconds < now - self._start,
-            save=0 < self._seconds_between_saves < now - self._last_save,
+            save=0 < self._seconds_between_saves < now - self._last_save or self._failed(),
         )
 
     def agreed(self) -> Wishes:
