@@ -9,7 +9,19 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import compiling, data, efficientnet, growth, mask_rcnn, ops, pipeline, results, roof, stages
+from benchmarks import (
+    compiling,
+    data,
+    efficientnet,
+    growth,
+    input_rate,
+    mask_rcnn,
+    ops,
+    pipeline,
+    results,
+    roof,
+    stages,
+)
 from benchmarks.render import seconds, write_docs
 from benchmarks.results import Result
 
@@ -21,6 +33,7 @@ SECTIONS = {
     "ops": ops,
     "data": data,
     "pipeline": pipeline,
+    "input": input_rate,
     "compiling": compiling,
     "growth": growth,
 }

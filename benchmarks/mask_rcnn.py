@@ -144,6 +144,7 @@ def our_batch(side: int, cells: int, batch: int) -> Any:
         return np.stack([np.pad(values, [(0, places - cells), *[(0, 0)] * (values.ndim - 1)])] * batch)
 
     present = padded(np.ones(cells, bool))
+    masks, corners = in_windows(field)
     return Batch(
         image=np.stack([field.image] * batch),
         size=np.full((batch, 2), side, np.float32),
@@ -152,9 +153,26 @@ def our_batch(side: int, cells: int, batch: int) -> Any:
         valid=present,
         crowd=np.zeros_like(present),
         outlined=present,
-        masks=padded(field.masks),
+        masks=padded(masks),
+        corners=padded(corners),
         index=np.arange(batch),
     )
+
+
+def in_windows(field: Field) -> tuple[np.ndarray, np.ndarray]:
+    """Masks and corners of the cells, in windows as the input makes them."""
+    from wbcjax.input.augment import Augment
+    from wbcjax.input.field_set import Measures
+    from wbcjax.input.windows import window_corner, window_size
+
+    (height, width), sides = field.image.shape[:2], field.boxes[:, 2:] - field.boxes[:, :2]
+    canvas = height, width
+    window = window_size([Measures(height, width, len(sides), int(sides.max()))], canvas, Augment())
+    corners = np.array([window_corner(tuple(box), window, canvas) for box in field.boxes])
+    cut = [
+        mask[y : y + window[0], x : x + window[1]] for mask, (x, y) in zip(field.masks, corners.tolist(), strict=True)
+    ]
+    return np.stack(cut), corners.astype(np.int32)
 
 
 def our_step(side: int, cells: int = CELLS, batch: int = 1, proposals: int = PROPOSALS) -> Task:

@@ -92,6 +92,18 @@ def rates(results: Sequence[Result], _: float | None) -> str:
     return table(rows)
 
 
+def input_rates(results: Sequence[Result], _: float | None) -> str:
+    """Images a second of the input alone, whatever it keeps in memory."""
+    rows = [["fields", "", "images/s, median", "least to most", "CPU time an image"]]
+    for result in results:
+        for number, (name, record) in enumerate(result.records.items()):
+            speeds = sorted(result.items / time.wall for time in record.times)
+            cpu = seconds(result.median(name).cpu / result.items)
+            median = f"{result.items / result.median(name).wall:.1f}"
+            rows.append(["" if number else result.work, name, median, f"{speeds[0]:.1f} to {speeds[-1]:.1f}", cpu])
+    return table(rows)
+
+
 def compile_times(results: Sequence[Result], _: float | None) -> str:
     rows = [["program", "first run, empty cache", "first run, filled cache", "a later run"]]
     for result in results:
@@ -127,6 +139,7 @@ TABLES: dict[str, Callable[[Sequence[Result], float | None], str]] = {
     "ops": comparison,
     "data": comparison,
     "pipeline": rates,
+    "input": input_rates,
     "compiling": compile_times,
     "growth": growth_table,
 }

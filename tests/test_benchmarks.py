@@ -107,6 +107,7 @@ SECTIONS = {
         Result("demo", {"step": record(2.0)}, items=4),
         Result("demo", {"input": record(1.0)}, items=20),
     ],
+    "input": [Result("fields", {"kept": record(1.0, 2.0, 4.0), "decoded": record(5.0)}, items=8)],
     "compiling": [Result("a program", {"empty": record(0.5), "filled": record(0.25)})],
     "growth": [
         Result(f"{work}, side", {"ours": record(1.0 * x), "torchvision, channels_last": record(2.0 * x)}, x=x)
@@ -153,6 +154,9 @@ def test_tables_give_medians_ratios_to_ours_and_the_share_of_the_roof():
     assert theirs[6] == "3.00"
     assert ours[-1] == "20 % / 40 % |"
     assert render.rates(SECTIONS["pipeline"], None).splitlines()[2] == "| demo | 4 | 20.0 | 2.0 | 10.0 | 9 % |"
+    kept, decoded = render.input_rates(SECTIONS["input"], None).splitlines()[2:]
+    assert kept == "| fields | kept | 4.0 | 2.0 to 8.0 | 500 ms |"
+    assert decoded == "|  | decoded | 1.6 | 1.6 to 1.6 | 1.25 s |"
     assert (
         render.compile_times(SECTIONS["compiling"], None).splitlines()[2].startswith("| a program | 9.00 s | 9.00 s |")
     )

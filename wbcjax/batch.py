@@ -16,8 +16,9 @@ class Batch(NamedTuple):
     labels: Int[Array, "n m"]  # 1..C; 0 in padding
     valid: Bool[Array, "n m"]
     crowd: Bool[Array, "n m"]  # to ignore, neither positive nor negative: uncounted cells, what is left of cut ones
-    outlined: Bool[Array, "n m"]  # False where only the box is known: no mask is learnt there
-    masks: UInt8[Array, "n m h w"]  # 0 or 1; 0 all over where not outlined
+    outlined: Bool[Array, "n m"]  # False where only the box is known, and in crowd regions: no mask is learnt there
+    masks: UInt8[Array, "n m s t"]  # 0 or 1, in a window of the canvas that holds the cell; 0 where not outlined
+    corners: Int[Array, "n m 2"]  # x, y of each window's first pixel on the canvas, in which all windows lie
     index: Int[Array, " n"]  # position of the field in its source
 
 

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from wbcjax.batch import Batch
 from wbcjax.input.augment import Augment
 from wbcjax.input.digest import Item
-from wbcjax.input.field_set import Source
+from wbcjax.input.field_set import Source, measures
 from wbcjax.input.pipeline import Stream, train_batches
 from wbcjax.input.settings import FieldSetSettings
 from wbcjax.smear.field import Cell, SmearField, text_rle
@@ -42,8 +43,8 @@ def boxed_field(rng: np.random.Generator, height: int, width: int) -> SmearField
 
 def source_of(fields: list[SmearField]) -> Source:
     """The fields as a built split, without the building."""
-    items, cells = [Item(field.name) for field in fields], {field.name: len(field.cells) for field in fields}
-    return Source([record(field) for field in fields], items, ("a", "b", "c"), cells)
+    items = [Item(field.name) for field in fields]
+    return Source([record(field) for field in fields], items, ("a", "b", "c"), list(map(measures, fields)))
 
 
 def record(field: SmearField) -> dict:
@@ -76,3 +77,12 @@ def open_batches(source: Source, setup: Setup, seed: int, process_index: int = 0
     """The stream of batches of a process."""
     wanted = Stream(setup.batch_size, seed, process_index, process_count)
     return train_batches(source, setup.dataset, setup.augment, wanted)
+
+
+def on_canvas(batch: Batch) -> np.ndarray:
+    """The masks of a batch as the canvas has them, (n, m, h, w)."""
+    drawn = np.zeros((*batch.labels.shape, *batch.image.shape[1:3]), np.uint8)
+    height, width = batch.masks.shape[2:]
+    for (i, k), (x, y) in zip(np.ndindex(batch.labels.shape), batch.corners.reshape(-1, 2), strict=True):
+        drawn[i, k, y : y + height, x : x + width] = batch.masks[i, k]
+    return drawn

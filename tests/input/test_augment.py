@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from tests.input.painted import boxed_field, open_batches, painted_field, source_of
+from tests.input.painted import boxed_field, on_canvas, open_batches, painted_field, source_of
 from tests.input.painted import settings as config_of
 from wbcjax.batch import Batch
 from wbcjax.input.augment import Augment, random_colour, random_matrix, warp
@@ -43,13 +43,15 @@ def test_masks_boxes_and_image_stay_aligned_through_every_augmentation(seed, siz
     names = ("flip_horizontal", "flip_vertical", "rotate", "shift")
     batch = one_batch(field, canvas, seed, scale=scale, **dict(zip(names, flips, strict=True)))
 
-    # Grey levels that the edge of a mask may differ by: when shrunk, mask and image are averaged on grids of their own.
+    # Grey levels that the edge of a mask may differ by: when shrunk, mask and image are averaged on grids of
+    # their own, and a few pixels differ by all.
     margin = 16 if scale[0] * min(canvas[0] / size[0], canvas[1] / size[1]) >= 0.6 else 100
-    image, masks, valid = batch.image[0], batch.masks[0], batch.valid[0]
+    image, masks, valid = batch.image[0], on_canvas(batch)[0], batch.valid[0]
     for k in np.flatnonzero(valid):
         channel = image[..., batch.labels[0, k] - 1].astype(int)
         clear = abs(channel - 127.5) > margin
-        np.testing.assert_array_equal(masks[k][clear], channel[clear] > 127)
+        differ = np.count_nonzero(masks[k][clear] != (channel[clear] > 127))
+        assert differ <= (0 if margin == 16 else 4)
         rows, columns = np.nonzero(masks[k])
         tight = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         np.testing.assert_array_equal(batch.boxes[0, k], tight)
@@ -57,7 +59,7 @@ def test_masks_boxes_and_image_stay_aligned_through_every_augmentation(seed, siz
     beyond = image.copy()
     beyond[: int(np.ceil(height)), : int(np.ceil(width))] = 0
     assert not beyond.any(), "the image reaches beyond its size"
-    for array in (batch.boxes, batch.labels, batch.crowd, batch.masks):
+    for array in (batch.boxes, batch.labels, batch.crowd, batch.masks, batch.corners):
         assert not array[0][~valid].any(), "padding is not zero"
 
 
@@ -137,10 +139,10 @@ def test_at_scale_one_a_flip_or_turn_moves_pixels_and_never_mixes_them(seed, shi
     field.image()[:] = rng.integers(0, 256, (48, 48, 3))
     augment = Augment(flip_horizontal=True, flip_vertical=True, rotate=True, shift=shift)
     matrix = random_matrix(augment, 48, 48, (48, 48), rng)
-    drawn, place = warp(field.image(), matrix, (48, 48), (0, 0, 48, 48))
+    drawn, place = warp(field.image(), matrix, (48, 48))
     assert place == (0, 0, 48, 48)
     assert any(np.array_equal(drawn, turned) for turned in dihedral(field.image()))
-    back, _ = warp(drawn, np.linalg.inv(matrix), (48, 48), (0, 0, 48, 48))
+    back, _ = warp(drawn, np.linalg.inv(matrix), (48, 48))
     np.testing.assert_array_equal(back, field.image())
 
 
@@ -151,7 +153,7 @@ def test_all_eight_orientations_occur_and_only_those_asked_for():
     def seen(**augment) -> set[int]:
         rng = np.random.default_rng(1)
         matrices = [random_matrix(Augment(**augment), 16, 16, (16, 16), rng) for _ in range(80)]
-        return {eight.index(warp(image, m, (16, 16), (0, 0, 16, 16))[0].tobytes()) for m in matrices}
+        return {eight.index(warp(image, m, (16, 16))[0].tobytes()) for m in matrices}
 
     assert seen(flip_horizontal=True, flip_vertical=True, rotate=True) == set(range(8))
     assert seen() == {0}

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 
 from tests.input.crop_sets import open_batches, settings, source_of
 from wbcjax.batch import CropBatch
-from wbcjax.input import pipeline
 from wbcjax.input.crop_pipeline import fit_crop
 from wbcjax.input.crop_set import CropSource
 from wbcjax.input.mix import Mix
+from wbcjax.input.settings import InputSettings
 
 CANVAS = (24, 24)
 EVERYTHING = {
@@ -61,12 +62,12 @@ def assert_same(found: list[CropBatch], expected: list[CropBatch]) -> None:
 
 
 @pytest.mark.parametrize("balance", [False, True])
-def test_the_same_seed_gives_the_same_batches_whatever_the_threads(monkeypatch, balance):
+def test_the_same_seed_gives_the_same_batches_whatever_the_threads(balance):
     source, config = random_source([0, 1, 1, 1, 2]), settings(CANVAS, balance=balance, **EVERYTHING)
     expected = take(6, source, config, seed=3)
-    for threads in (0, 1, 3):
-        monkeypatch.setattr(pipeline, "READ_THREADS", threads)
-        assert_same(take(6, source, config, seed=3), expected)
+    for threads, prefetch in ((1, 1), (1, 5), (3, 2)):
+        made = replace(config.dataset, input=InputSettings(threads, prefetch))
+        assert_same(take(6, source, config._replace(dataset=made), seed=3), expected)
     other = take(6, source, config, seed=4)
     assert any(not np.array_equal(a.index, b.index) for a, b in zip(other, expected, strict=True))
 

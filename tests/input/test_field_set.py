@@ -160,7 +160,7 @@ def test_a_build_that_is_killed_leaves_nothing_to_be_read(tmp_path):
     script = f"""
         import os
         from wbcjax.input import field_set
-        from wbcjax.input.settings import FieldSetSettings, SyntheticSettings
+        from wbcjax.input.settings import FieldSetSettings, InputSettings, SyntheticSettings
         from wbcjax.input.split import SplitSettings
         record, seen = field_set._cell_record, []
         def killed(*cell):

@@ -2,16 +2,19 @@
 
 import contextlib
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from tests.input.painted import open_batches, painted_field, settings, source_of
+from tests.input.painted import on_canvas, open_batches, painted_field, settings, source_of
 from wbcjax.batch import Batch
 from wbcjax.input import pipeline
 from wbcjax.input.field_set import Source
+from wbcjax.input.kept import Kept
+from wbcjax.input.settings import InputSettings
 from wbcjax.smear.field import Cell, SmearField, text_rle
 
 CANVAS = (64, 64)
@@ -52,12 +55,12 @@ def joined(parts: list[Batch]) -> Batch:
     return Batch(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def test_the_same_seed_gives_the_same_batches_whatever_the_threads(monkeypatch):
+def test_the_same_seed_gives_the_same_batches_whatever_the_threads():
     source, config = painted_source(7), settings(CANVAS, **EVERYTHING)
     expected = take(6, source, config, seed=3)
-    for threads in (0, 1, 3):
-        monkeypatch.setattr(pipeline, "READ_THREADS", threads)
-        assert_same(take(6, source, config, seed=3), expected)
+    for threads, prefetch in ((1, 1), (1, 5), (3, 2)):
+        made = replace(config.dataset, input=InputSettings(threads, prefetch))
+        assert_same(take(6, source, config._replace(dataset=made), seed=3), expected)
     other = take(6, source, config, seed=4)
     assert any(not np.array_equal(a.image, b.image) for a, b in zip(other, expected, strict=True))
 
@@ -75,6 +78,35 @@ def test_a_restored_state_goes_on_with_the_very_next_batch():
     resumed.set_state(state)
     assert_same([next(resumed) for _ in range(5)], expected[4:])
     resumed.close()
+
+
+def test_fields_kept_in_memory_give_the_batches_of_those_decoded_again():
+    source, config = painted_source(7), settings(CANVAS, **EVERYTHING)
+    size = source.field(0).image().nbytes
+    without, some, all_of_them = (
+        take(
+            9,
+            source,
+            config._replace(dataset=replace(config.dataset, input=InputSettings(keep_megabytes=room))),
+            seed=3,
+        )
+        for room in (0.0, 3 * size / 1e6, 1000.0)
+    )
+    assert_same(some, without)
+    assert_same(all_of_them, without)
+
+
+def test_no_more_is_kept_than_there_is_room_for():
+    read = []
+
+    def image(index: int) -> np.ndarray:
+        read.append(index)
+        return np.full(500_000, index, np.uint8)
+
+    kept = Kept(image, lambda image: image.nbytes, megabytes=1.2)
+    for _ in range(3):
+        assert [kept[index][0] for index in (4, 0, 2)] == [4, 0, 2]
+    assert read == [4, 0, 2, 2, 2]
 
 
 @pytest.mark.parametrize("before", [1, 2, 4])
@@ -179,9 +211,10 @@ def test_cells_too_small_to_learn_are_ignored_and_crowds_stay_crowds():
     source = source_of([SmearField("a.png", 64, 64, cells, pixels=np.zeros((64, 64, 3), np.uint8))])
     (batch,) = take(1, source, settings(CANVAS, batch_size=1), seed=0)
     assert batch.labels.tolist() == [[3, 2, 0, 0]]
-    assert batch.valid.tolist() == batch.crowd.tolist() == batch.outlined.tolist() == [[True, True, False, False]]
+    assert batch.valid.tolist() == batch.crowd.tolist() == [[True, True, False, False]]
+    assert batch.outlined.tolist() == [[True, False, False, False]]
     assert batch.boxes[0, :2].tolist() == [[20, 10, 24, 13], [30, 30, 60, 60]]
-    np.testing.assert_array_equal(batch.masks[0, 1], large)
+    np.testing.assert_array_equal(on_canvas(batch)[0, 0], small)
 
 
 def test_the_largest_number_of_cells_fills_the_batch():

@@ -11,6 +11,7 @@ from wbcjax.models.fpn import Fpn
 from wbcjax.models.mask_rcnn import MaskRCNN
 
 CANVAS = (64, 96)
+WINDOW = (48, 48)
 CELLS = 4
 
 
@@ -42,13 +43,15 @@ def batch(images: int, seed: int, cells: int = 3) -> Batch:
     image = rng.integers(0, 100, (images, height, width, 3), dtype=np.uint8)
     boxes = np.zeros((images, CELLS, 4), np.float32)
     labels = np.zeros((images, CELLS), np.int32)
-    masks = np.zeros((images, CELLS, height, width), np.uint8)
+    masks = np.zeros((images, CELLS, *WINDOW), np.uint8)
+    corners = np.zeros((images, CELLS, 2), np.int32)
     for i in range(images):
         for k in range(cells):
             x, y, size = rng.integers(0, width - 32), rng.integers(0, height - 32), rng.integers(16, 32)
             boxes[i, k] = x, y, x + size, y + size
             labels[i, k] = rng.integers(1, 3)
-            masks[i, k, y : y + size, x : x + size] = 1
+            corners[i, k] = left, top = np.clip([x - 1, y - 1], 0, [width - WINDOW[1], height - WINDOW[0]])
+            masks[i, k, y - top : y - top + size, x - left : x - left + size] = 1
             image[i, y : y + size, x : x + size] += 100
     return Batch(
         image=image,
@@ -59,5 +62,6 @@ def batch(images: int, seed: int, cells: int = 3) -> Batch:
         crowd=np.zeros((images, CELLS), bool),
         outlined=labels > 0,
         masks=masks,
+        corners=corners,
         index=np.arange(images, dtype=np.int32),
     )

@@ -10,6 +10,7 @@ import pytest
 from jax import Array
 from pycocotools import mask as coco_mask
 
+from tests.input.painted import on_canvas
 from tests.models import small
 from wbcjax.batch import Batch
 from wbcjax.models import mask_rcnn
@@ -169,7 +170,7 @@ def test_losses_equal_their_definitions_written_out(sampled, dialect):
     for image, row in [(0, 0), (0, 2), (1, 0)]:  # the second RoI's cell has no outline
         convention = "crop_and_resize" if matterport else "legacy"
         roi = sampled.rois.boxes[image, row][None], sampled.rois.cell[image, row][None]
-        outline = crop_masks(batch.masks[image], *roi, 4, convention)[0]
+        outline = crop_masks(jnp.asarray(on_canvas(batch)[image]), *roi, 4, convention)[0]
         target = np.round(outline) if matterport else np.asarray(outline)
         x = np.asarray(sampled.mask_logits)[image, row, ..., rois.label[image, row]]
         per_mask.append(target * np.log1p(np.exp(-x)) + (1 - target) * np.log1p(np.exp(x)))

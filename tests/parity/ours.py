@@ -122,6 +122,7 @@ def _batch(scene: Scene) -> Batch:
         crowd=np.zeros_like(labels, bool),
         outlined=labels > 0,
         masks=pad(scene.masks),
+        corners=np.zeros((*labels.shape, 2), np.int32),  # of windows as large as the canvas
         index=np.arange(len(scene.image), dtype=np.int32),
     )
 

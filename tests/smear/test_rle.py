@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco_mask
 
 from wbcjax.smear.field import text_rle
-from wbcjax.smear.rle import cut_out, run_lengths
+from wbcjax.smear.rle import cut_out, cut_outs, run_lengths
 
 SIDES = st.integers(1, 12)
 
@@ -26,6 +26,15 @@ def test_a_mask_cut_out_is_the_whole_mask_within_its_bounds(mask, as_text):
     assert patch.sum() == mask.sum()
     if patch.size:
         assert all(side.any() for side in (patch[0], patch[-1], patch[:, 0], patch[:, -1])), "bounds are tight"
+
+
+@given(st.lists(arrays.arrays(np.uint8, (9, 7), elements=st.integers(0, 1)), max_size=5))
+def test_masks_cut_out_together_are_those_cut_alone(masks):
+    rles = [encoded(mask) for mask in masks]
+    for (patch, left, top), mask in zip(cut_outs(rles), masks, strict=True):
+        height, width = patch.shape
+        np.testing.assert_array_equal(patch, mask[top : top + height, left : left + width])
+        assert patch.sum() == mask.sum()
 
 
 def test_an_empty_mask_has_nothing_to_cut_out():

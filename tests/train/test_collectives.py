@@ -88,6 +88,7 @@ def compiled_step(norm: str, named: str) -> tuple[str, dict]:
         crowd=shape((DEVICES, CELLS), jnp.bool_),
         outlined=shape((DEVICES, CELLS), jnp.bool_),
         masks=shape((DEVICES, CELLS, SIDE, SIDE), jnp.uint8),
+        corners=shape((DEVICES, CELLS, 2), jnp.int32),
         index=shape((DEVICES,), jnp.int32),
     )
     wishes = Wishes(*(shape((DEVICES,), jnp.float32) for _ in Wishes._fields))

@@ -36,12 +36,15 @@ class Augment:
     hue: float = 0.0  # largest turn, degrees
     min_visible: float = 0.25  # a cell of whose warped area less than this share stays on the canvas is ignored
     more: tuple[Annotated[Any, PartOf(leading=2)], ...] = ()  # parts, applied after these: see `wbcjax.input.sample`
+    room: int = 32  # pixels by which `more` may lengthen a cell: masks travel in windows that are so much larger then
 
     def __post_init__(self) -> None:
         low, high = self.scale
         if not 0 < low <= high:
             raise ValueError(f"augment.scale is {self.scale}; give (lowest, highest) with 0 < lowest <= highest")
         limits = {"brightness": 1, "contrast": 1, "saturation": 1, "hue": 180, "min_visible": 1}
+        if self.room < 0:
+            raise ValueError(f"augment.room is {self.room}; give a number of pixels, 0 or more")
         for name, limit in limits.items():
             if not 0 <= getattr(self, name) <= limit:
                 raise ValueError(f"augment.{name} is {getattr(self, name)}; give a number from 0 to {limit}")
@@ -118,39 +121,44 @@ def extent(
 ) -> tuple[float, float, float, float]:
     """Where a region (x1, y1, x2, y2) of the field comes to lie, for maps made of flips, right angles and scales."""
     x1, y1, x2, y2 = region
-    corners = matrix @ np.array([[x1, x2], [y1, y2], [1, 1]])  # (3, 2)
-    (left, top), (right, bottom) = corners[:2].min(axis=1), corners[:2].max(axis=1)
-    return float(left), float(top), float(right), float(bottom)
+    (xx, xy, x0), (yx, yy, y0) = matrix[:2].tolist()  # plain numbers: there are many cells
+    left, right = sorted((xx * x1 + xy * y1 + x0, xx * x2 + xy * y2 + x0))
+    top, bottom = sorted((yx * x1 + yy * y1 + y0, yx * x2 + yy * y2 + y0))
+    return left, top, right, bottom
+
+
+def area_scale(matrix: Float[np.ndarray, "3 3"]) -> float:
+    """The area on the canvas, pixels, of a pixel of the field."""
+    (xx, xy, _), (yx, yy, _) = matrix[:2].tolist()
+    return abs(xx * yy - xy * yx)
 
 
 def warp(
-    pixels: UInt8[np.ndarray, "h w *c"], matrix: Float[np.ndarray, "3 3"], canvas: tuple[int, int], region: Box
+    piece: UInt8[np.ndarray, "h w *c"],
+    matrix: Float[np.ndarray, "3 3"],
+    canvas: tuple[int, int],
+    corner: tuple[int, int] = (0, 0),
 ) -> tuple[UInt8[np.ndarray, "ph pw *c"], Box]:
-    """Draw a region of the field's `pixels` on the canvas (height, width): the drawn patch, and where it goes.
+    """Draw a piece of a field on the canvas (height, width): the drawn patch, and where it goes.
 
-    The patch holds the canvas pixels whose centres fall into the region; it may be empty. Values are interpolated
-    linearly between pixel centres, after averaging over areas when the map shrinks a lot; the region's edge pixels
-    extend outwards.
+    The piece is the field from its pixel `corner` (x, y) on. The patch holds the canvas pixels whose centres fall into
+    the piece; it may be empty. Values are interpolated linearly between pixel centres, after averaging over areas when
+    the map shrinks a lot; the piece's edge pixels extend outwards.
     """
-    x1, y1, x2, y2 = region
-    piece = pixels[y1:y2, x1:x2]
-    left, top, right, bottom = map(pixels_before, extent(matrix, region))
+    (x1, y1), (h, w) = corner, piece.shape[:2]
+    left, top, right, bottom = map(pixels_before, extent(matrix, (x1, y1, x1 + w, y1 + h)))
     left, top = max(left, 0), max(top, 0)
     right, bottom = max(min(right, canvas[1]), left), max(min(bottom, canvas[0]), top)
     if right == left or bottom == top:
-        return np.zeros((bottom - top, right - left, *pixels.shape[2:]), np.uint8), (left, top, right, bottom)
+        return np.zeros((bottom - top, right - left, *piece.shape[2:]), np.uint8), (left, top, right, bottom)
 
-    to_canvas = matrix @ _translation(x1, y1)  # from the piece
-    scale = math.sqrt(abs(np.linalg.det(matrix)))
+    scale, small_w, small_h = math.sqrt(area_scale(matrix)), w, h
     if scale < SHRINK:
-        h, w = piece.shape[:2]
         small_w, small_h = max(round(w * scale), 1), max(round(h * scale), 1)
         piece = cv2.resize(piece, (small_w, small_h), interpolation=cv2.INTER_AREA)
-        to_canvas = to_canvas @ np.diag([w / small_w, h / small_h, 1])
-    to_piece = np.linalg.inv(to_canvas) @ _translation(left + 0.5, top + 0.5)
     patch = cv2.warpAffine(
         np.ascontiguousarray(piece),
-        (_translation(-0.5, -0.5) @ to_piece)[:2],
+        _to_piece(matrix, (left, top), corner, (small_w / w, small_h / h)),
         (right - left, bottom - top),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
@@ -158,5 +166,20 @@ def warp(
     return patch, (left, top, right, bottom)
 
 
-def _translation(x: float, y: float) -> Float[np.ndarray, "3 3"]:
-    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
+def _to_piece(
+    matrix: Float[np.ndarray, "3 3"], start: tuple[int, int], corner: tuple[int, int], scale: tuple[float, float]
+) -> Float[np.ndarray, "2 3"]:
+    """The map from pixel indices of a patch to those of a piece, whose centres are half a pixel on in both.
+
+    The patch begins at the canvas pixel `start`. The piece begins at the field's pixel `corner` and was resized by
+    `scale`; all are x, y.
+    """
+    (xx, xy, x0), (yx, yy, y0) = matrix[:2].tolist()  # plain numbers: there are many cells
+    area, x, y = xx * yy - xy * yx, start[0] + 0.5 - x0, start[1] + 0.5 - y0
+    (across, down), (left, top) = scale, corner
+    return np.array(
+        [
+            [across * yy / area, -across * xy / area, across * ((yy * x - xy * y) / area - left) - 0.5],
+            [-down * yx / area, down * xx / area, down * ((xx * y - yx * x) / area - top) - 0.5],
+        ]
+    )

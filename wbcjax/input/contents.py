@@ -26,7 +26,7 @@ from wbcjax.input.split import PARTS, read_names
 from wbcjax.smear import synthetic
 from wbcjax.smear.read import FieldSet, read
 
-FORMAT_VERSION = 3  # raise it whenever the same files would be read into other fields, or records change their layout
+FORMAT_VERSION = 4  # raise it whenever the same files would be read into other fields, or records change their layout
 
 
 def field_set(dataset: FieldSetSettings) -> FieldSet:

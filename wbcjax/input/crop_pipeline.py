@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from wbcjax.batch import CropBatch
 from wbcjax.input.augment import Augment, extent, fit_scale, random_matrix, recolour, warp
 from wbcjax.input.crop_set import CropSource
+from wbcjax.input.kept import Kept
 from wbcjax.input.mix import Mix, mix_crops
 from wbcjax.input.pipeline import Stream, batched
 from wbcjax.input.sample import augment_image
@@ -33,8 +34,10 @@ def crop_batches(
     canvas = dataset.canvas
     targets = np.eye(len(source.classes), dtype=np.float32)[source.labels]  # (n, c)
 
+    images = Kept(source.image, lambda image: image.nbytes, dataset.input.keep_megabytes)
+
     def draw_augmented(index: int, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
-        image = source.image(index)
+        image = images[index]
         height, width = image.shape[:2]
         matrix = _centred(random_matrix(augment, height, width, canvas, rng), image, canvas)
         return augment_image(recolour(_draw(image, matrix, canvas), augment, rng), augment.more, rng)
@@ -53,7 +56,7 @@ def crop_batches(
         stream = stream.repeat().map_with_index(lambda position, _: draw(position))
     else:
         stream = stream.shuffle().repeat()
-    return batched(stream.random_map(sample), wanted)
+    return batched(stream.random_map(sample), wanted, dataset.input)
 
 
 def fit_crop(image: UInt8[np.ndarray, "h w 3"], canvas: tuple[int, int]) -> UInt8[np.ndarray, "ch cw 3"]:
@@ -103,8 +106,7 @@ def _draw(
 
     Black there would tell the crop's shape and scale. A crop so thin that nothing of it is drawn gives its mean colour.
     """
-    height, width = image.shape[:2]
-    patch, (left, top, right, bottom) = warp(image, matrix, canvas, (0, 0, width, height))
+    patch, (left, top, right, bottom) = warp(image, matrix, canvas)
     if not patch.size:
         return np.full((*canvas, 3), np.rint(image.mean(axis=(0, 1))), np.uint8)
     around = top, canvas[0] - bottom, left, canvas[1] - right

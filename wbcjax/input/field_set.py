@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import starmap
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -27,6 +27,15 @@ from wbcjax.smear.read import FieldSet
 log = logging.getLogger(__name__)
 
 
+class Measures(NamedTuple):
+    """What is known of a field without reading it."""
+
+    height: int  # pixels
+    width: int
+    cells: int  # crowd regions among them
+    longest: int  # pixels: the longest side of an outlined cell's bounds, crowd regions apart; 0 without any
+
+
 class Source:
     """One part of a built set: `len(source)`, `source.field(i)`, `source.names[i]`, `source.classes`."""
 
@@ -35,11 +44,13 @@ class Source:
         records: Sequence[Mapping[str, Any]],
         items: Sequence[Item],
         classes: Sequence[str],
-        cells: Mapping[str, int],
+        measures: Sequence[Measures],
     ) -> None:
         self.items = tuple(items)  # of field 0, 1, ...
+        self.measures = tuple(measures)  # likewise
         self.names = tuple(item.name for item in items)
-        self.cells = {name: cells[name] for name in self.names}  # how many each field has, crowd regions among them
+        # How many each field has, crowd regions among them
+        self.cells = {name: field.cells for name, field in zip(self.names, self.measures, strict=True)}
         self.classes = tuple(classes)  # of label 1, 2, ...
         self._records = records
 
@@ -48,7 +59,8 @@ class Source:
 
     def select(self, rows: Sequence[int]) -> "Source":
         """The fields `rows` of this part, in that order."""
-        return Source(Rows(self._records, rows), [self.items[row] for row in rows], self.classes, self.cells)
+        items, measures = [self.items[row] for row in rows], [self.measures[row] for row in rows]
+        return Source(Rows(self._records, rows), items, self.classes, measures)
 
     def field(self, index: int) -> SmearField:
         """Field `index`, decoded, at its own size, its cells as RLE masks or, where no more is known, as boxes."""
@@ -65,9 +77,8 @@ class Source:
         )
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width of field `index` in pixels, without decoding it."""
-        record = self._records[index]
-        return int(record["height"]), int(record["width"])
+        """Height and width of field `index` in pixels, without reading it."""
+        return self.measures[index].height, self.measures[index].width
 
     def counts(self) -> dict[str, int]:
         """How many fields there are, as "fields", and how many cells of each class, crowd regions apart."""
@@ -132,7 +143,7 @@ def sources(dataset: FieldSetSettings, cache_dir: str | Path | None = None) -> d
             built.as_data_source(part, decoders=decoders),
             list(starmap(Item, items)),
             dataset.classes,
-            metadata["cells"][part],
+            list(starmap(Measures, metadata["measures"][part])),
         )
         for part, items in metadata["items"].items()
         if items
@@ -183,9 +194,9 @@ class SmearFields(tfds.core.GeneratorBasedBuilder):
                 }
             ),
             metadata=tfds.core.MetadataDict(
-                # Number of cells by name by split, in the order of the records.
-                cells={side: {f.name: len(f.cells) for f in fields} for side, fields in self._splits.items()},
+                # Of each field of each split, in the order of the records.
                 items={side: list(map(list, items)) for side, items in self._items.items()},
+                measures={side: list(map(measures, fields)) for side, fields in self._splits.items()},
                 omissions=self._found.omissions() if self._found else [],
                 suspects=len(self._found.suspects) if self._found else 0,
                 digest=self._digest,
@@ -227,6 +238,13 @@ def _cell_record(cell: Cell, height: int, width: int) -> dict[str, Any]:
     }
 
 
+def measures(field: SmearField) -> Measures:
+    """What a built set knows of a field."""
+    outlined: Any = [cell.to_rle(field.height, field.width) for cell in field.cells if cell.outlined and not cell.crowd]
+    longest = int(coco_mask.toBbox(outlined)[:, 2:].max()) if outlined else 0
+    return Measures(field.height, field.width, len(field.cells), longest)
+
+
 def _open(folder: Path) -> Any:
     """The set in a folder, which may not be there yet. Any: TFDS's decorators hide its signatures from pyright."""
     return SmearFields(data_dir=folder)
@@ -237,7 +255,7 @@ def _is_current(folder: Path, dataset: FieldSetSettings, digests: Digests) -> bo
     built = _open(folder)
     if not built.data_path.exists():
         return False
-    names = [name for side in built.info.metadata["cells"].values() for name in side]
+    names = [name for side in built.info.metadata["items"].values() for name, *_ in side]
     return built.info.metadata["digest"] == image_digest(dataset, names, digests)
 
 

@@ -8,19 +8,26 @@ import cv2
 import grain
 import numpy as np
 from jaxtyping import Float, UInt8
-from pycocotools import mask as coco_mask
 
 from wbcjax.batch import Batch
-from wbcjax.input.augment import Augment, extent, fit_scale, pixels_before, random_matrix, recolour, warp
+from wbcjax.input.augment import Augment, area_scale, extent, fit_scale, pixels_before, random_matrix, recolour, warp
 from wbcjax.input.field_set import Source
+from wbcjax.input.kept import Kept
 from wbcjax.input.sample import MIN_AREA, DrawnCell, augment_field
-from wbcjax.input.settings import FieldSetSettings
+from wbcjax.input.settings import FieldSetSettings, InputSettings
+from wbcjax.input.windows import Size, window_corner, window_size
 from wbcjax.smear.field import Cell, SmearField
+from wbcjax.smear.rle import CutOut, cut_outs
 
-READ_THREADS = 2  # cv2 releases the interpreter lock: threads beat worker processes on two cores
-PREFETCH = 4  # batches
-
+AS_THE_MACHINE = InputSettings()
 Batches = TypeVar("Batches", bound=tuple)  # a NamedTuple of arrays with the images first
+
+
+class Room(NamedTuple):
+    """What each image of a batch has room for."""
+
+    cells: int
+    window: Size  # of each cell's mask
 
 
 class Stream(NamedTuple):
@@ -43,23 +50,33 @@ def train_batches(
     which the crop leaves less than `augment.min_visible` or `MIN_AREA` pixels is a region to ignore, as a crowd
     is: the network is not taught that there is no cell. Call `close()` when done.
 
-    Raises ValueError when the processes cannot share the batch equally.
+    Masks travel in windows of one size, see `window_size`. Raises ValueError when the processes cannot share the batch
+    equally, and, with the batch in which it happens, where `augment.more` makes a cell too large for its window.
     """
-    canvas = dataset.canvas
+    canvas, room = dataset.canvas, Room(dataset.max_cells, window_size(source.measures, dataset.canvas, augment))
+
+    def read(index: int) -> tuple[SmearField, list[CutOut]]:
+        field = source.field(index)
+        outlined = [cell.to_rle(field.height, field.width) for cell in field.cells if cell.outlined]
+        return field, cut_outs(outlined)
+
+    fields = Kept(read, lambda kept: kept[0].image().nbytes, dataset.input.keep_megabytes)
 
     def sample(index: int, rng: np.random.Generator) -> Batch:
-        field = source.field(index)
+        field, outlines = fields[index]
         matrix = random_matrix(augment, field.height, field.width, canvas, rng)
         image = _draw_image(field.image(), matrix, canvas, augment, rng)
-        cells = _draw_cells(field, matrix, canvas, augment.min_visible)
+        cells = _draw_cells(field, outlines, matrix, canvas, augment.min_visible)
         image, cells = augment_field(image, cells, augment.more, rng, augment.min_visible)
-        return _example(index, image, field, matrix, cells, dataset.max_cells)
+        return _example(index, field, image, matrix, cells, room)
 
     stream = grain.MapDataset.range(len(source)).seed(wanted.seed).shuffle().repeat().random_map(sample)
-    return batched(stream, wanted)
+    return batched(stream, wanted, dataset.input)
 
 
-def batched(samples: grain.MapDataset[Batches], wanted: Stream) -> grain.DatasetIterator[Batches]:
+def batched(
+    samples: grain.MapDataset[Batches], wanted: Stream, settings: InputSettings = AS_THE_MACHINE
+) -> grain.DatasetIterator[Batches]:
     """Batches of an endless stream of batches of one: this process's rows of each of `wanted.batch_size`, made ahead.
 
     Of P processes the p-th has the p-th of P equal parts of the batch, one after the other: together they hold what one
@@ -80,7 +97,7 @@ def batched(samples: grain.MapDataset[Batches], wanted: Stream) -> grain.Dataset
         return _concatenate(read)
 
     parts = grain.MapDataset.range(sys.maxsize // batch_size).map(part)  # endless, for all that it matters
-    return iter(parts.to_iter_dataset(grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)))
+    return iter(parts.to_iter_dataset(settings.read_options()))
 
 
 def fit(
@@ -103,8 +120,7 @@ def _draw_image(
     rng: np.random.Generator | None = None,
 ) -> UInt8[np.ndarray, "ch cw 3"]:
     """The image on the canvas, its colours changed when `augment` and `rng` are given; zeros beside it."""
-    height, width = image.shape[:2]
-    patch, (x1, y1, x2, y2) = warp(image, matrix, canvas, (0, 0, width, height))
+    patch, (x1, y1, x2, y2) = warp(image, matrix, canvas)
     if augment is not None and rng is not None and patch.size:  # a field a pixel high shrinks to nothing
         patch = recolour(patch, augment, rng)
     drawn = np.zeros((*canvas, 3), np.uint8)
@@ -113,36 +129,49 @@ def _draw_image(
 
 
 def _draw_cells(
-    field: SmearField, matrix: Float[np.ndarray, "3 3"], canvas: tuple[int, int], min_visible: float
+    field: SmearField,
+    outlines: Sequence[CutOut],
+    matrix: Float[np.ndarray, "3 3"],
+    canvas: Size,
+    min_visible: float,
 ) -> list[DrawnCell]:
     """What the canvas shows of the field's cells."""
+    of_outlined = iter(outlines)
     drawn = (
-        _draw_outlined(cell, field, matrix, canvas, min_visible)
-        if cell.box is None
-        else _draw_box(cell, cell.box, matrix, canvas, min_visible)
+        _draw_box(cell, cell.box, matrix, canvas, min_visible)
+        if cell.box is not None
+        else _draw_outlined(cell, next(of_outlined), field, matrix, canvas, min_visible)
         for cell in field.cells
     )
     return [cell for cell in drawn if cell is not None]
 
 
 def _draw_outlined(
-    cell: Cell, field: SmearField, matrix: Float[np.ndarray, "3 3"], canvas: tuple[int, int], min_visible: float
+    cell: Cell,
+    outline: CutOut,
+    field: SmearField,
+    matrix: Float[np.ndarray, "3 3"],
+    canvas: Size,
+    min_visible: float,
 ) -> DrawnCell | None:
     """An outlined cell as the canvas shows it; None where no pixel of it does."""
-    rle: Any = cell.to_rle(field.height, field.width)
-    x, y, w, h = (int(v) for v in coco_mask.toBbox(rle))
-    # One pixel more on each side: outside the cell the mask must fall to zero within the drawn region.
-    region = max(x - 1, 0), max(y - 1, 0), min(x + w + 1, field.width), min(y + h + 1, field.height)
-    patch, (left, top, _, _) = warp(coco_mask.decode(rle) * np.uint8(255), matrix, canvas, region)
+    (whole, x, y), (h, w) = outline, outline.mask.shape
+    if not whole.size:
+        return None
+    # One pixel more on each side: outside the cell the mask must fall to zero within the drawn piece.
+    above, below = min(y, 1), min(field.height - y - h, 1)
+    before, behind = min(x, 1), min(field.width - x - w, 1)
+    piece = cv2.copyMakeBorder(whole * np.uint8(255), above, below, before, behind, cv2.BORDER_CONSTANT, value=0)
+    patch, (left, top, _, _) = warp(piece, matrix, canvas, (x - before, y - above))
     mask = (patch >= 128).astype(np.uint8)
     visible = int(np.count_nonzero(mask))
     if not visible:
         return None
-    whole = float(coco_mask.area(rle)) * abs(np.linalg.det(matrix))  # which is the area of one pixel of the field
-    least = min_visible * whole if _is_cut(extent(matrix, (x, y, x + w, y + h)), canvas) else 0.0
+    is_cut = _is_cut(extent(matrix, (x, y, x + w, y + h)), canvas)
+    least = min_visible * np.count_nonzero(whole) * area_scale(matrix) if is_cut else 0.0
     x, y, w, h = cv2.boundingRect(mask)
     box = left + x, top + y, left + x + w, top + y + h
-    return DrawnCell(cell, box, mask[y : y + h, x : x + w], cell.crowd or visible < max(MIN_AREA, least))
+    return DrawnCell(cell, box, mask[y : y + h, x : x + w], bool(cell.crowd or visible < max(MIN_AREA, least)))
 
 
 def _draw_box(
@@ -174,14 +203,14 @@ def _is_cut(place: tuple[float, float, float, float], canvas: tuple[int, int]) -
 
 def _example(
     index: int,
-    image: UInt8[np.ndarray, "ch cw 3"],
     field: SmearField,
+    image: UInt8[np.ndarray, "ch cw 3"],
     matrix: Float[np.ndarray, "3 3"],
     cells: list[DrawnCell],
-    max_cells: int,
+    room: Room,
 ) -> Batch:
-    """A batch of one: the cells padded to `max_cells`."""
-    canvas = image.shape[:2]
+    """A batch of one: the cells padded to as many as there is room for. Raises ValueError as `train_batches`."""
+    canvas, max_cells = image.shape[:2], room.cells
     _, _, right, bottom = extent(matrix, (0, 0, field.width, field.height))
     batch = Batch(
         image=image[None],
@@ -191,7 +220,8 @@ def _example(
         valid=np.zeros((1, max_cells), bool),
         crowd=np.zeros((1, max_cells), bool),
         outlined=np.zeros((1, max_cells), bool),
-        masks=np.zeros((1, max_cells, *canvas), np.uint8),
+        masks=np.zeros((1, max_cells, *room.window), np.uint8),
+        corners=np.zeros((1, max_cells, 2), np.int32),
         index=np.array([index], np.int32),
     )
     for k, drawn in enumerate(cells):
@@ -199,11 +229,25 @@ def _example(
         batch.labels[0, k] = drawn.cell.label
         batch.valid[0, k] = True
         batch.crowd[0, k] = drawn.ignored
-        if drawn.mask is not None:
+        if drawn.mask is not None and not drawn.cell.crowd:
             batch.outlined[0, k] = True
-            x1, y1, x2, y2 = map(int, drawn.box)
-            batch.masks[0, k, y1:y2, x1:x2] = drawn.mask
+            corner = window_corner(drawn.box, room.window, canvas)
+            if corner is None:
+                raise ValueError(_too_large(field, drawn, room.window))
+            batch.corners[0, k] = corner
+            (x, y), (h, w) = drawn.box[:2] - batch.corners[0, k], drawn.mask.shape
+            batch.masks[0, k, int(y) : int(y) + h, int(x) : int(x) + w] = drawn.mask
     return batch
+
+
+def _too_large(field: SmearField, drawn: DrawnCell, window: Size) -> str:
+    x1, y1, x2, y2 = map(int, drawn.box)
+    number = next(k for k, cell in enumerate(field.cells) if cell is drawn.cell)
+    return (
+        f"{field.name}: cell {number} (from 0) is {x2 - x1} x {y2 - y1} pixels on the canvas, and masks travel in "
+        f"windows of {window[1]} x {window[0]}, a pixel of background around them: an augmentation of "
+        "config.augment.more has enlarged it; raise config.augment.room by as many pixels"
+    )
 
 
 def _concatenate(batches: Sequence[Batches]) -> Batches:

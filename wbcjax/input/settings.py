@@ -1,11 +1,13 @@
 """What a set of fields or of crops is made of (`config.dataset`), and the rules between these settings."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from itertools import combinations
 from typing import Annotated, Literal
 
+import grain
 from ml_collections import ConfigDict
 
 from wbcjax.enhance import METHODS
@@ -18,12 +20,31 @@ from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.read import FORMATS, Reader
 from wbcjax.smear.synthetic_settings import SyntheticSmear
 
+MOST_THREADS = 16  # more wait for the interpreter's lock, and hold as many more batches
 SYNTHETIC = "synthetic"  # the name of a set of drawn fields
 WITH_GROUPS = ("via", "coco")  # formats that can say which fields belong together
 WITHOUT_CLASSES = ("label_images", "mask_folders")  # formats in which every cell is named CLASS_NAME
 
 Method = Annotated[str, OneOf(tuple(METHODS))]
 Classes = Annotated[tuple[Name, ...], NotEmpty()]
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """How batches are made ahead of the steps that take them: `config.dataset.input`. They are the same whatever it is.
+
+    A thread makes one batch at a time. OpenCV and NumPy release the interpreter's lock: threads need no processes.
+    """
+
+    threads: Number = 0  # 0: one for each core that this process may use, MOST_THREADS at most
+    prefetch: Number = 0  # batches that are ready or being made, each in memory; 0: two more than there are threads
+    # Of decoded images that a process keeps, to decode them once: any more are decoded in every epoch
+    keep_megabytes: NotNegative = 1000.0
+
+    def read_options(self) -> grain.ReadOptions:
+        """The same as grain takes it, with the numbers of this machine."""
+        threads = self.threads or min(_cores(), MOST_THREADS)
+        return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=self.prefetch or threads + 2)
 
 
 @dataclass(frozen=True)
@@ -65,6 +86,7 @@ class FieldSetSettings:
     canvas: tuple[Count, Count] = (512, 512)  # height, width in pixels; multiples of 32
     max_cells: Count = 64  # in one field; more cells need more places in the model, too: wbcjax/models/limits.py
     drawn: bool = False  # the files hold drawn fields, as the paper's protocol writes them
+    input: InputSettings = field(default_factory=InputSettings)
 
     @classmethod
     def from_config(cls, dataset: ConfigDict) -> "FieldSetSettings":
@@ -96,6 +118,7 @@ class CropSetSettings:
     enhance: Method = "none"  # the contrast of the crops, those that are predicted on too
     split: SplitSettings = field(default_factory=lambda: SplitSettings(train_fraction=0.8))
     canvas: tuple[Count, Count] = (300, 300)  # height, width in pixels, that crops are drawn on
+    input: InputSettings = field(default_factory=InputSettings)
 
     @classmethod
     def from_config(cls, dataset: ConfigDict) -> "CropSetSettings":
@@ -230,6 +253,11 @@ def _split_problems(dataset: DatasetSettings) -> Iterator[str]:
             f"{where}.train_fraction is {split.train_fraction:g}, which leaves nothing to {without}: give a number "
             "between 0 and 1"
         )
+
+
+def _cores() -> int:
+    """How many cores this process may use: a batch system may have given it a part of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _class_names(dataset: FieldSetSettings) -> dict[str, str]:

@@ -61,8 +61,10 @@ class MaskHead(nn.Module):
 
     def losses(self, pool: Pool, rois: RoiSamples, batch: Batch, mean: Mean) -> dict[str, Float[Array, ""]]:
         """The loss of the outlines of RoIs whose cell is outlined (Mask R-CNN paper, section 3)."""
+        corners = of_samples(batch.corners, rois.cell)  # (n, r, 2)
+        in_windows = rois.boxes - jnp.tile(corners, 2)
         targets = jax.vmap(crop_masks, in_axes=(0, 0, 0, None, None, None))(
-            batch.masks, rois.boxes, rois.cell, 2 * self.bins, self.roi.convention, self.cpu
+            batch.masks, in_windows, rois.cell, 2 * self.bins, self.roi.convention, self.cpu
         )
         if self.roi.convention == "crop_and_resize":  # Matterport rounds; torchvision trains on the averages
             targets = jnp.round(targets)

@@ -21,8 +21,8 @@ from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.input.augment import drawn_size, fit_scale
 from wbcjax.input.field_set import Source
-from wbcjax.input.pipeline import PREFETCH, READ_THREADS, fit
-from wbcjax.input.settings import FieldSetSettings
+from wbcjax.input.pipeline import fit
+from wbcjax.input.settings import FieldSetSettings, InputSettings
 from wbcjax.models import mask_rcnn
 from wbcjax.models.fpn import CANVAS_UNIT
 from wbcjax.models.limits import LIMITS, FilledLimits, limit_of
@@ -115,9 +115,8 @@ class Predictor:
 
         The set's images are taken as they are: they were enhanced when it was built.
         """
-        read = grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)
         chosen = grain.MapDataset.source(range(len(source)) if numbers is None else numbers)
-        fields = iter(chosen.map(source.field).to_iter_dataset(read))
+        fields = iter(chosen.map(source.field).to_iter_dataset(InputSettings().read_options()))
         with contextlib.closing(fields):
             yield from self._find((field.name, field.image()) for field in fields)
 

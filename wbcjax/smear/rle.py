@@ -1,22 +1,60 @@
 """COCO's run-length encoded masks, without drawing the whole field that a cell is a small part of."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from pycocotools import mask as coco_mask
 
 
-def cut_out(rle: Any) -> tuple[UInt8[np.ndarray, "h w"], int, int]:
-    """A mask within its bounds, 0 or 1, and the left and top of these in pixels; 0 x 0 at (0, 0) of an empty mask."""
-    left, top, width, height = (int(side) for side in coco_mask.toBbox(rle))
-    rows = rle["size"][0]
-    runs = run_lengths(rle["counts"])  # of 0 and 1 in turn, down the columns
+class CutOut(NamedTuple):
+    """A mask within its bounds."""
+
+    mask: UInt8[np.ndarray, "h w"]  # 0 or 1; 0 x 0 of an empty mask
+    left: int  # pixels
+    top: int
+
+
+def cut_out(rle: Any) -> CutOut:
+    """A mask within its bounds."""
+    return cut_outs([rle])[0]
+
+
+def cut_outs(rles: Sequence[Any]) -> list[CutOut]:
+    """Masks within their bounds, of RLEs that are known to be right; several at once are faster than one by one."""
+    if not rles:
+        return []
+    together: Any = list(rles)
+    bounds = coco_mask.toBbox(together).astype(int)
+    return [_drawn(*of) for of in zip(_all_run_lengths(rles), rles, bounds.tolist(), strict=True)]
+
+
+def _all_run_lengths(rles: Sequence[Any]) -> list[Int[np.ndarray, " runs"]]:
+    """What `run_lengths` gives of each, without its checks."""
+    texts = [rle["counts"] if isinstance(rle["counts"], bytes) else rle["counts"].encode() for rle in rles]
+    digits = np.frombuffer(b"".join(texts), np.uint8) - 48
+    last = np.flatnonzero(digits < 32)  # of each number
+    first = np.concatenate([[0], last[:-1] + 1])
+    shift = 5 * (np.arange(len(digits)) - np.repeat(first, last - first + 1))
+    numbers = np.add.reduceat((digits & 31).astype(np.int64) << shift, first)
+    numbers -= (digits[last] >> 4 & 1).astype(np.int64) << shift[last] + 5
+    ends = np.searchsorted(last, np.cumsum([len(text) for text in texts]))
+    runs = np.split(numbers, ends[:-1])
+    for of_mask in runs:
+        of_mask[1::2] = of_mask[1::2].cumsum()
+        of_mask[2::2] = of_mask[2::2].cumsum()
+    return runs
+
+
+def _drawn(runs: Int[np.ndarray, " runs"], rle: Any, bounds: Sequence[int]) -> CutOut:
+    (left, top, width, height), rows = bounds, rle["size"][0]
     if width == 0:
-        return np.zeros((0, 0), np.uint8), 0, 0
+        return CutOut(np.zeros((0, 0), np.uint8), 0, 0)
     runs[0] -= left * rows
-    drawn = np.repeat(np.arange(len(runs), dtype=np.uint8) % 2, _up_to(runs, width * rows))
-    return np.ascontiguousarray(drawn.reshape(width, rows).T[top : top + height]), left, top
+    runs[-1] -= runs.sum() - width * rows  # what is behind the bounds is one run of 0
+    drawn = np.repeat(np.arange(len(runs), dtype=np.uint8) % 2, runs)  # down the columns
+    return CutOut(np.ascontiguousarray(drawn.reshape(width, rows).T[top : top + height]), left, top)
 
 
 def run_lengths(counts: str | bytes) -> list[int]:
@@ -44,8 +82,3 @@ def run_lengths(counts: str | bytes) -> list[int]:
     if shift:
         raise ValueError("the mask's counts are cut short")
     return runs
-
-
-def _up_to(runs: list[int], total: int) -> list[int]:
-    """The runs with the last shortened to this total: what is behind a mask's bounds is one run of 0."""
-    return [*runs[:-1], runs[-1] - (sum(runs) - total)]

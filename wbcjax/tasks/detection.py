@@ -52,6 +52,8 @@ from wbcjax.tasks.scored_part import default_part, other_part, own_part, scored_
 from wbcjax.tasks.settings import DetectionConfig
 from wbcjax.train.task import Task, Tree
 
+PLANNED_WINDOW = 128  # pixels: a side of masks' windows where there is no set to tell how large its cells are
+
 
 class Detection(Experiment):
     """Cells of annotated fields, which a Mask R-CNN finds."""
@@ -184,7 +186,8 @@ def batch_shapes(dataset: FieldSetSettings, images: int) -> Batch:
         valid=shape((cells,), bool),
         crowd=shape((cells,), bool),
         outlined=shape((cells,), bool),
-        masks=shape((cells, *canvas), jnp.uint8),
+        masks=shape((cells, *(min(PLANNED_WINDOW, side) for side in canvas)), jnp.uint8),
+        corners=shape((cells, 2), jnp.int32),
         index=shape((), jnp.int32),
     )
 
