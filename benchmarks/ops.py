@@ -113,11 +113,12 @@ def our_nms() -> Task:
 
     import jax
 
+    from wbcjax.ops.cpu import on_cpu
     from wbcjax.ops.nms import nms
 
     found, scores = map(jax.device_put, scored_boxes())
     groups = jax.numpy.zeros(CANDIDATES, int)
-    suppress = jax.jit(functools.partial(nms, iou_threshold=0.7, max_kept=CANDIDATES))
+    suppress = jax.jit(functools.partial(nms, iou_threshold=0.7, max_kept=CANDIDATES, cpu=on_cpu()))
     return lambda: jax.block_until_ready(suppress(found, scores, groups))
 
 

@@ -10,7 +10,6 @@ MOST_PARAMETERS, MOST_LINES = 6, 400
 LONGER = {
     "commands/inspect/annotated_set.py:inspect",
     "commands/inspect/proposed_config.py:config_lines",
-    "models/box_head.py:detect",
     "ops/assign.py:match",
     "ops/batch_norm.py:normalize",
     "ops/roi_align.py:roi_align",

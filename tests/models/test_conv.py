@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from tests.ops.test_conv import arrays
 from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.models import settings as s
+from wbcjax.models.cascade import Cascade
 from wbcjax.models.conv import Conv, DepthwiseConv
 from wbcjax.models.mask_head import Deconv2x2, lay_out_blocks
 from wbcjax.models.norm import FrozenBatchNorm
@@ -45,6 +46,17 @@ def test_a_configured_network_has_this_backends_form():
     for module, settings in ((efficientnet, s.EFFICIENTNET_KERAS["b0"]), (mask_rcnn, s.TORCHVISION)):
         config = ConfigDict(as_values(settings))
         assert [module.from_config(config, 3, cpu).cpu for cpu in (None, True, False)] == [here, True, False]
+
+
+@pytest.mark.parametrize("cpu", [True, False])
+def test_every_part_is_in_the_networks_form(cpu):
+    def forms(model):
+        parts = model.backbone, model.fpn, model.rpn, model.box_head, *model.box_head.stages, model.mask_head
+        return {type(part).__name__: part.cpu for part in parts}
+
+    settings = dataclasses.replace(s.TORCHVISION, box_head=Cascade())
+    names = ("ResNet", "Fpn", "Rpn", "Cascade", "BoxHead", "MaskHead")
+    assert mask_rcnn.MaskRCNN(settings, 3, cpu).apply({}, method=forms) == dict.fromkeys(names, cpu)
 
 
 def test_the_upsampling_by_a_product_equals_a_transposed_convolution():

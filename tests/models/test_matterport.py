@@ -59,11 +59,10 @@ def test_moves_in_our_frame_are_those_between_normalised_boxes():
 
 def test_an_roi_is_detected_as_its_best_class_alone():
     classes = jnp.array([[0.1, 0.5, 0.4], [0.6, 0.1, 0.3]])
-    proposals = jnp.array([[0.0, 0, 20, 20], [30, 30, 50, 50]])
-    arguments = classes, jnp.zeros((2, 3, 4)), proposals, jnp.array([True, True]), jnp.array([64.0, 64.0])
+    found = jnp.array([[[0.0, 0, 20, 20]], [[30, 30, 50, 50]]])
 
     def labels(settings):
-        _, labels, scores, valid, _ = detect(*arguments, s.MATTERPORT.roi.box_weights, settings)
+        _, labels, scores, valid, _ = detect(classes, found, jnp.array([True, True]), settings, cpu=True)
         return list(zip(labels[valid].tolist(), np.round(scores[valid], 3).tolist(), strict=True))
 
     one = DetectionSettings(score_threshold=0.05, one_class_per_roi=True, candidates=4)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, Key
 
 from wbcjax.models.box_losses import SMOOTH_L1, BoxLossPart
 from wbcjax.models.norm import FROZEN, norm_layer
-from wbcjax.models.rois import Cells, Found, Pool, RoiSamples, RoiSettings, Weights, sample_rois
+from wbcjax.models.rois import Cells, Found, Pool, RoiSamples, RoiSettings, sample_rois
 from wbcjax.ops import boxes
 from wbcjax.ops.losses import Mean, box_regression
 from wbcjax.ops.nms import nms
@@ -49,6 +49,7 @@ class BoxHead(nn.Module):
     roi: RoiSettings = RoiSettings()
     detection: DetectionSettings = DetectionSettings()
     dtype: DTypeLike = jnp.float32
+    cpu: bool = False
 
     LOSSES: ClassVar = ("class", "box")
 
@@ -113,31 +114,31 @@ class BoxHead(nn.Module):
         size: Float[Array, "n 2"],
     ) -> Found:
         """The cells that RoIs of these scores and deltas are of."""
-        found = jax.vmap(detect, in_axes=(0, 0, 0, 0, 0, None, None))(
-            scores, deltas, rois, real, size, self.roi.box_weights, self.detection
-        )
-        return Found(*found)
+
+        def of_image(scores: Array, deltas: Array, rois: Array, real: Array, size: Array) -> tuple[Array, ...]:
+            found = boxes.clip(boxes.decode(deltas, rois[:, None], self.roi.box_weights), size)
+            return detect(scores, found, real, self.detection, self.cpu)
+
+        return Found(*jax.vmap(of_image)(scores, deltas, rois, real, size))
 
 
 def detect(
     scores: Float[Array, "r classes"],
-    deltas: Float[Array, "r #classes 4"],
-    proposals: Float[Array, "r 4"],
+    found: Float[Array, "r #classes 4"],
     valid: Bool[Array, " r"],
-    size: Float[Array, "2"],
-    box_weights: Weights,
     settings: DetectionSettings,
+    cpu: bool,
 ) -> tuple[Float[Array, "d 4"], Int[Array, " d"], Float[Array, " d"], Bool[Array, " d"], Bool[Array, ""]]:
     """Boxes, labels and scores of one image's detections, best first, padded; which are real.
 
-    Follows torchvision's postprocess_detections, or Matterport's refine_detections with `one_class_per_roi`. The last
-    result tells whether more boxes were over the threshold than there is room for among `settings.candidates`.
+    `found` are the boxes that the RoIs became, of each class or for all alike. Follows torchvision's
+    postprocess_detections, or Matterport's refine_detections with `one_class_per_roi`. The last result tells whether
+    more boxes were over the threshold than there is room for among `settings.candidates`.
     """
     r, classes = scores.shape
     if settings.one_class_per_roi:
         best = jnp.argmax(scores, axis=1, keepdims=True)
         scores = jnp.where(jnp.arange(classes) == best, scores, 0.0)
-    found = boxes.clip(boxes.decode(deltas, proposals[:, None], box_weights), size)
     found = jnp.broadcast_to(found, (r, classes, 4))
     big = jnp.all(found[..., 2:] - found[..., :2] >= settings.min_size, axis=-1)
     scores = jnp.where(big & valid[:, None] & (scores > settings.score_threshold), scores, -jnp.inf)
@@ -148,7 +149,7 @@ def detect(
     more = jnp.isfinite(scores).sum() > settings.candidates
     scores, order = jax.lax.top_k(scores, min(settings.candidates, scores.shape[0]))
     found, labels = found[order], labels[order]
-    kept, real = nms(found, scores, labels, settings.nms_iou, settings.per_image)
+    kept, real = nms(found, scores, labels, settings.nms_iou, settings.per_image, cpu)
     return (
         jnp.where(real[:, None], found[kept], 0.0),
         jnp.where(real, labels[kept], 0),

@@ -42,6 +42,7 @@ class Cascade(nn.Module):
     roi: RoiSettings = RoiSettings()
     detection: DetectionSettings = DetectionSettings()
     dtype: DTypeLike = jnp.float32
+    cpu: bool = False
 
     def setup(self) -> None:
         rois = [self.roi]
@@ -52,6 +53,7 @@ class Cascade(nn.Module):
             "num_classes": self.num_classes,
             "detection": self.detection,
             "dtype": self.dtype,
+            "cpu": self.cpu,
             "class_agnostic": True,
         }
         self.stages = [given(self.head, name=None, roi=roi, **own) for roi in rois]  # else all had the field's name

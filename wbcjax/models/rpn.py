@@ -127,7 +127,7 @@ class Rpn(nn.Module):
                 scores.append(jnp.where(big, score, -jnp.inf))
                 groups.append(jnp.full(score.shape, group))
             box, score, group = (jnp.concatenate(x) for x in (candidates, scores, groups))
-            kept, valid = nms(box, score, group, self.nms_iou, after)
+            kept, valid = nms(box, score, group, self.nms_iou, after, self.cpu)
             return jnp.where(valid[:, None], box[kept], 0.0), jnp.where(valid, score[kept], -jnp.inf)
 
         return jax.vmap(of_image)(said.logits, said.deltas, size)

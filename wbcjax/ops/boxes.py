@@ -1,13 +1,16 @@
 """Boxes: area, overlap, and the deltas between one and another."""
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 # The most a decoded box may grow: a 16 pixel anchor becomes at most 1000 pixels wide (Detectron's constant).
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
+
+Corners = Sequence[Array] | Array  # x1, y1, x2 and y2, which broadcast together
 
 
 def area(boxes: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
@@ -31,6 +34,16 @@ def intersection(a: Float[Array, "n 4"], b: Float[Array, "m 4"]) -> Float[Array,
     low = jnp.maximum(a[:, None, :2], b[None, :, :2])  # (n, m, 2)
     high = jnp.minimum(a[:, None, 2:], b[None, :, 2:])
     return jnp.prod(jnp.maximum(high - low, 0.0), axis=-1)
+
+
+def overlap_more(a: Corners, b: Corners, iou_threshold: float) -> Bool[Array, "..."]:
+    """Whether boxes overlap by more than `iou_threshold`, given as x1, y1, x2 and y2 each; never without area."""
+    (left, top, right, bottom), (left_b, top_b, right_b, bottom_b) = a, b
+    width = jnp.minimum(right, right_b) - jnp.maximum(left, left_b)  # of what two share
+    height = jnp.minimum(bottom, bottom_b) - jnp.maximum(top, top_b)
+    inter = jnp.maximum(width, 0.0) * jnp.maximum(height, 0.0)
+    areas = (right - left) * (bottom - top) + (right_b - left_b) * (bottom_b - top_b)
+    return inter > iou_threshold * (areas - inter)  # multiplied out, so that 0 / 0 is no overlap
 
 
 def clip(boxes: Float[Array, "*n 4"], size: Float[Array, "2"]) -> Float[Array, "*n 4"]:
