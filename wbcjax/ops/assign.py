@@ -9,13 +9,13 @@ from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from wbcjax.ops.boxes import iou, share_inside
 
-# A candidate of whose own area more than this share lies in a crowd is no negative. Matterport's constant, which it
-# compares with the IoU: a candidate well inside of a crowd that is a thousand times larger would be one.
+# A candidate is no negative when more than this share of its own area lies in a crowd. The constant is Matterport's.
+# Matterport compares it with the IoU, by which a candidate inside a crowd a thousand times its size is negative.
 CROWD_SHARE = 0.001
 
 
 class Match(NamedTuple):
-    """What each candidate box is to the cells of its image."""
+    """Which candidate boxes are positive or negative, and their cells."""
 
     cell: Int[Array, " n"]  # the cell with the largest overlap; meaningless where there is none
     positive: Bool[Array, " n"]
@@ -33,9 +33,9 @@ def match(
 ) -> Match:
     """Pairs candidates with cells by overlap (Faster R-CNN paper, section 3.1.2).
 
-    Positive: IoU >= `positive_iou`; negative: IoU < `negative_iou`. `keep_best` makes positive too the candidates that
-    overlap a cell most, however little (all of them on a tie), as torchvision's allow_low_quality_matches does.
-    Crowds, and what else is to be ignored, match nothing, and candidates that lie in one are not negative either.
+    Positive: IoU >= `positive_iou`; negative: IoU < `negative_iou`. With `keep_best` the candidates that overlap a cell
+    most are positive too, however little they overlap it (all of them on a tie): torchvision's
+    allow_low_quality_matches. Crowds match nothing. Candidates that lie in one are not negative either.
     """
     overlap = iou(boxes, candidates)  # (m, n)
     to_cells = jnp.where((valid & ~crowd)[:, None], overlap, -1.0)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 def normalize(
     x: Float[Array, "*b c"], mean: Array, var: Array, scale: Array, bias: Array, epsilon: float, swish: bool
 ) -> Float[Array, "*b c"]:
+    """`x` normalised by the given statistics, then scaled and shifted; `swish` applies that activation too."""
     factor = scale * jax.lax.rsqrt(var + epsilon)
     y = x * factor + (bias - mean * factor)
     return jax.nn.swish(y) if swish else y
@@ -25,10 +26,10 @@ def normalize_by_batch(
     swish: bool,
     axis_name: str | None,
 ) -> tuple[Float[Array, "*b c"], Float[Array, " c"], Float[Array, " c"]]:
-    """`x` normalised by the statistics of its batch, and these: mean and variance, to be stored, not to be learned by.
+    """`x` normalised by the mean and variance of its batch, and these two, through which no gradient flows.
 
-    The gradient is written out so that nothing but `x` need be kept for it, half of what JAX's own keeps: on a CPU
-    memory traffic is what the layer costs. Accelerators fuse either; the formula is the same on all backends.
+    The gradient is written out, so that only `x` is kept for it: half of what JAX's own gradient keeps. On a CPU the
+    layer's cost is memory traffic. Accelerators fuse either form; the formula is the same on all backends.
     """
     return _forward(x, scale, bias, epsilon, swish, axis_name)[0]
 

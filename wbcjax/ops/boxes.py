@@ -70,7 +70,7 @@ def encode(
 def decode(
     deltas: Float[Array, "*#n 4"], references: Float[Array, "*#n 4"], weights: tuple[float, float, float, float]
 ) -> Float[Array, "..."]:
-    """The boxes that `deltas` make of `references`: the inverse of `encode`."""
+    """`references` moved and scaled by `deltas`: the inverse of `encode`."""
     deltas = deltas / jnp.asarray(weights, deltas.dtype)
     reference_size, reference_centre = _size_and_centre(references)
     centre = deltas[..., :2] * reference_size + reference_centre

@@ -9,7 +9,7 @@ from jaxtyping import Float
 def xla_conv(
     x: Float[Array, "n h w c"], kernel: Float[Array, "kh kw _ k"], stride: int, same: bool = False, groups: int = 1
 ) -> Float[Array, "n h2 w2 k"]:
-    """A convolution of odd square kernel, within each of `groups` of the channels; `same` as in `padding`."""
+    """A convolution with an odd square kernel, in `groups` of the channels; `same` as in `padding`."""
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -23,8 +23,8 @@ def xla_conv(
 def padding(size: int, kernel: int, stride: int, same: bool) -> tuple[int, int]:
     """Zeros before and after `size` pixels that leave ceil(size / stride) of them.
 
-    Half the kernel on either side, as PyTorch's; `same` needs no pixel more than the stride uses, as TensorFlow's SAME,
-    which puts one less before where the stride is 2 and the size even.
+    Half the kernel on either side, as in PyTorch. With `same` only as many as the stride uses, as TensorFlow's SAME:
+    where their number is odd, one less before than after.
     """
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return (total // 2, total - total // 2) if same else (kernel // 2, kernel // 2)
@@ -36,10 +36,10 @@ def paddings(size: tuple[int, ...], kernel: int, stride: int, same: bool) -> tup
 
 
 def max_pool_3x3(x: Float[Array, "n h w c"], same: bool) -> Float[Array, "n h/2 w/2 c"]:
-    """Maximum over 3x3 pixels at every second one; `same` pads below and right only, as TensorFlow, else all round.
+    """Max pooling, 3x3 with stride 2; `same` pads below and on the right only, as TensorFlow does, else on all sides.
 
-    As maxima of slices: forward and backward on a CPU they take less than half the time of XLA's window reduction
-    (benchmarks/conv.py). Sizes are even.
+    Written as maxima of slices. On a CPU they take less than half the time of XLA's window reduction, forward and
+    backward (benchmarks/conv.py). Sizes are even.
     """
     return _pool_axis(_pool_axis(x, 1, same), 2, same)
 

@@ -1,8 +1,8 @@
 """Losses of boxes, and means over samples that several devices share.
 
-A box loss takes what a head says of some boxes and what it should have said, and gives one number a box:
+A box loss takes predicted and target deltas, and gives one number a box:
     (deltas (*n, 4), target (*n, 4), references (*n, 4), weights (4,)) -> (*n)
-`deltas` and `target` are as `wbcjax.ops.boxes.encode` gives them of `references` (anchors or RoIs) and `weights`.
+Deltas are those of `wbcjax.ops.boxes.encode`, from `references` (anchors or RoIs) and with `weights`.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def smooth_l1(
     weights: Weights,
     beta: float = 1.0 / 9.0,
 ) -> Float[Array, "*n"]:
-    """The sum of the deltas' errors, squared below `beta`, straight above (Fast R-CNN, eq. 3; detectron's beta)."""
+    """The sum of the deltas' errors, quadratic below `beta`, linear above (Fast R-CNN, eq. 3; detectron's beta)."""
     size = jnp.abs(deltas - target)
     return jnp.sum(jnp.where(size < beta, 0.5 * size**2 / beta, size - 0.5 * beta), axis=-1)
 
@@ -36,7 +36,7 @@ def smooth_l1(
 def giou(
     deltas: Float[Array, "*n 4"], target: Float[Array, "*n 4"], references: Float[Array, "*n 4"], weights: Weights
 ) -> Float[Array, "*n"]:
-    """1 - GIoU of the boxes that the deltas and the targets make of the references, 0 to 2 (Rezatofighi et al. 2019).
+    """1 - GIoU of the predicted and the target boxes, 0 to 2 (Rezatofighi et al. 2019).
 
     1 for boxes without area.
     """
@@ -49,10 +49,10 @@ def giou(
 
 
 def mean_over_devices(axis_name: str | None) -> Mean:
-    """What gives the sum of `values` where `over`, per sample there is on all devices of `axis_name`.
+    """A function of `values` and `over`: the sum of the values where `over`, divided by the number of these samples.
 
-    The count is averaged over the devices, so that the mean over devices of a loss is the loss of the whole batch,
-    however the samples fall.
+    The number is averaged over the devices of `axis_name`. So the mean over devices of a loss is the loss of the whole
+    batch, however the samples are shared among them.
     """
 
     def mean(values: Shaped[Array, "*n"], over: Bool[Array, "*n"]) -> Float[Array, ""]:

@@ -1,7 +1,7 @@
 """Forms of operations that are fast on CPUs, with the values and gradients of the plain ones.
 
-They are taken where an operation or a network is told `cpu=True`. A network that is made of a config is told so where
-`on_cpu` says it, unless its maker decides.
+An operation or a network uses them with `cpu=True`. A network made from a config uses them where `on_cpu()` is true,
+unless the caller decides.
 """
 
 import jax

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from wbcjax.ops.conv import paddings, xla_conv
 
-MANY_PIXELS = 48 * 64  # of a batch of feature maps, from which the form for many pays
+MANY_PIXELS = 48 * 64  # of a batch of feature maps, from which `_conv3x3_many` is faster
 STRIP_PIXELS = 2048  # of one product in its kernel gradient
 FEW_CHANNELS = 4  # as many as an image's
 
@@ -22,7 +22,7 @@ FEW_CHANNELS = 4  # as many as an image's
 def conv(
     x: Float[Array, "n h w c"], kernel: Float[Array, "kh kw c k"], stride: int, same: bool
 ) -> Float[Array, "n h2 w2 k"]:
-    """A convolution of odd kernel in the form that its shapes ask for; `same` as in `wbcjax.ops.conv.padding`."""
+    """A convolution with an odd kernel, in the form that suits its shapes; `same` as in `wbcjax.ops.conv.padding`."""
     size = kernel.shape[0]
     if size == 1:
         x = x[:, ::stride, ::stride]
@@ -35,16 +35,15 @@ def conv(
 
 
 def _many_pixels(x: Float[Array, "n h w c"]) -> bool:
-    # Exported for any number of images it is not differentiated, and the forms differ in the gradient alone.
+    # Only exports have an unknown batch size. They need no gradient, and the forms differ in the gradient alone.
     return not is_symbolic_dim(x.shape[0]) and math.prod(x.shape[:3]) >= MANY_PIXELS
 
 
 @jax.custom_vjp
 def _product(x: Float[Array, "p c"], kernel: Float[Array, "c k"]) -> Float[Array, "p k"]:
-    """`x @ kernel`, whose kernel gradient takes both as they lie in memory, fewer channels first.
+    """`x @ kernel`, whose kernel gradient reads both operands in their memory layout, that of fewer channels first.
 
-    Left to itself, XLA makes what gives `grad` anew in transposed order; and with more channels first it takes up to
-    twice as long.
+    XLA by itself recomputes `grad` in transposed order. With more channels first the product takes up to twice as long.
     """
     return jnp.dot(x, kernel)
 
@@ -58,7 +57,7 @@ def _product_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, A
     x, grad = jax.lax.optimization_barrier((x, grad))
     if x.shape[1] <= grad.shape[1]:
         grad_kernel = _over_pixels(x, grad)
-    else:  # behind a barrier, or XLA would turn the product round again
+    else:  # the barrier keeps XLA from swapping the operands back
         grad_kernel = jax.lax.optimization_barrier(_over_pixels(grad, x)).T
     return jnp.dot(grad, kernel.T), grad_kernel.astype(kernel.dtype)
 
@@ -82,9 +81,9 @@ def _conv3x3_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array
 
 def _conv3x3_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    # Written out, or inside a loop XLA would leave the kernel as it lies, at a tenth of the speed.
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    return xla_conv(grad, turned, 1), _kernel_gradient(x, grad)
+    # The kernel is flipped here: inside a loop XLA would not copy it, and run at a tenth of the speed.
+    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
+    return xla_conv(grad, flipped, 1), _kernel_gradient(x, grad)
 
 
 def _kernel_gradient(x: Float[Array, "n h w c"], grad: Float[Array, "n h w k"]) -> Float[Array, "3 3 c k"]:
@@ -124,7 +123,7 @@ def _conv3x3_few_forward(x: Array, kernel: Array, stride: int, same: bool) -> tu
 
 
 def _conv3x3_few_backward(stride: int, same: bool, saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
-    """The kernel's as one matrix product with the pixels of all its nine places side by side."""
+    """The kernel's gradient is one matrix product with the pixels of its nine positions side by side (im2col)."""
     x, kernel = saved
     grad_x = jax.vjp(lambda x: xla_conv(x, kernel, stride, same), x)[1](grad)[0]
     padded = jnp.pad(x, ((0, 0), *paddings(x.shape[1:3], 3, stride, same), (0, 0)))

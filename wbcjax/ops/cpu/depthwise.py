@@ -14,7 +14,7 @@ from wbcjax.ops.conv import paddings
 def depthwise(
     x: Float[Array, "n h w c"], kernel: Float[Array, "k k c"], stride: int, same: bool
 ) -> Float[Array, "n h2 w2 c"]:
-    """A convolution of odd kernel within each channel as a sum of shifted maps: XLA's takes tens of times as long."""
+    """A depthwise convolution with an odd kernel as a sum of shifted maps: XLA's takes tens of times as long."""
     return _sum_of_shifted(x, kernel, stride, same)
 
 
@@ -51,7 +51,7 @@ def _input_gradient(
     stride: int,
     same: bool,
 ) -> Float[Array, "n h w c"]:
-    """Sums of shifted gradients, one for each remainder of row and column by the stride, woven together."""
+    """Sums of shifted gradients, one for each remainder of row and column by the stride, interleaved."""
     size, half = kernel.shape[0], kernel.shape[0] // 2
     _, height, width, _ = shape
     n, rows, columns, c = grad.shape
@@ -59,7 +59,7 @@ def _input_gradient(
     padded = _padded(grad, (half, half), (half, half))
 
     def taps(remainder: int, before: int) -> list[tuple[int, int]]:
-        """Places of the kernel that pixels of this remainder are seen at, and how far off the seeing output is."""
+        """Kernel positions that read pixels of this remainder, and the offset of the output that does."""
         return [(i, (remainder + before - i) // stride) for i in range(size) if (remainder + before - i) % stride == 0]
 
     def of_remainder(a: int, b: int) -> Array:
@@ -70,12 +70,12 @@ def _input_gradient(
         )
         return sum(products, jnp.zeros((n, rows, columns, c), jnp.float32))
 
-    woven = _woven([_woven([of_remainder(a, b) for b in range(stride)], 2) for a in range(stride)], 1)
-    return woven[:, :height, :width].astype(grad.dtype)
+    rows_of = [_interleaved([of_remainder(a, b) for b in range(stride)], 2) for a in range(stride)]
+    return _interleaved(rows_of, 1)[:, :height, :width].astype(grad.dtype)
 
 
-def _woven(maps: list[Float[Array, "n h w c"]], axis: int) -> Float[Array, "n h2 w2 c"]:
-    """Maps in turns along `axis`, each place by choice: were they stacked, XLA would take three times as long."""
+def _interleaved(maps: list[Float[Array, "n h w c"]], axis: int) -> Float[Array, "n h2 w2 c"]:
+    """Maps in turn along `axis`, by selection: stacking them would take XLA three times as long."""
     shape = [size * len(maps) if i == axis else size for i, size in enumerate(maps[0].shape)]
     turn = jax.lax.broadcasted_iota(jnp.int32, shape, axis) % len(maps)
     return jax.lax.select_n(turn, *(jnp.repeat(one, len(maps), axis) for one in maps))
@@ -100,7 +100,7 @@ def _kernel_gradient(
 
 
 def _padded(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
-    """`x` with zeros round it, written out once and not made anew in each product."""
+    """`x` with zeros around it, written to memory once rather than recomputed in each product."""
     return jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), rows, columns, (0, 0))))
 
 

@@ -1,4 +1,4 @@
-"""Work on padded rows, done a few at a time and only while there is something in them."""
+"""Work on padded rows, a few at a time, without the parts that hold only padding."""
 
 from collections.abc import Callable
 
@@ -15,9 +15,10 @@ def in_parts(
     at_once: int,
     *arrays: Shaped[Array, "n r *_"],
 ) -> Shaped[Array, "n r *_"]:
-    """`function(*arrays)`, of about `at_once` of the n * r rows at a time; zeros for parts of which no row is needed.
+    """`function(*arrays)` on about `at_once` of the n * r rows at a time; a part without a needed row becomes zeros.
 
-    `function` takes and gives arrays (n, r, ...) of any r, each row by itself. Of an unknown n all are at once.
+    `function` maps arrays (n, r, ...) of any r to such arrays, row by row. Where n is unknown, as in an export, it is
+    called once on all rows.
     """
     n, r = needed.shape
     rows = r if is_symbolic_dim(n) else -(-at_once // n)
