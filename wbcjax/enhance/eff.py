@@ -42,8 +42,8 @@ class Parameters:
     a: float = -0.3293  # of the camera's response, Eq. 3
     b: float = 1.1258  # of the camera's response, Eq. 3
     k: float | None = None  # exposure ratio, Eqs. 3, 4; None: the one that shows most in the under-exposed parts
-    # P = image / white ("dtype", the authors' way), or stretched so that it spans 0 to 1 ("minmax", the way of the port
-    # that the literature uses, which changes bright smears too)
+    # "dtype": P = image / white, as in the authors' program. "minmax": P is stretched to span 0 to 1, as in the port
+    # that the literature uses; it changes bright smears too.
     normalize: Literal["dtype", "minmax"] = "dtype"
     # Edge weights 1 / (|sum of gradients| |gradient| + epsilon) ("product", the authors' program), or with epsilon
     # added to each factor ("paper", as Eqs. 8 and 9 are printed)
@@ -109,7 +109,7 @@ def eff(image: Image, *, return_parts: bool = False, **parameters: Any) -> Image
     settings = Parameters(**parameters)
     L = initial_illumination(image, settings)
     half = halve(L)
-    # Eq. 10 never leads out of the range of its l: here nothing is under-exposed, whatever its solution
+    # The solution of Eq. 10 stays within the range of its l: here nothing can be under-exposed
     k = 1.0 if settings.k is None and half.min() >= UNDER_EXPOSED else settings.k
     if k == 1 and not return_parts:
         return fuse(image, np.ones_like(L), 1.0, settings)
@@ -200,7 +200,7 @@ def fuse(image: Image, W: Map, k: float, parameters: Parameters = Parameters()) 
     lines = pixels.colour.reshape(len(W), -1)  # (h, w c)
     out = np.empty_like(lines)
     whole_numbers = lines.dtype.kind == "u"
-    # Of few values a table of them all is quicker than their powers
+    # A table of all whole numbers is quicker than the power of each pixel
     tables = _exposures(np.arange(np.iinfo(lines.dtype).max + 1), pixels, k, parameters) if whole_numbers else ()
     rows = max(1, STRIP // W.shape[1])
     for top in range(0, len(W), rows):
@@ -214,7 +214,7 @@ def fuse(image: Image, W: Map, k: float, parameters: Parameters = Parameters()) 
 
 
 def _exposures(values: np.ndarray, pixels: Pixels, k: float, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
-    """The other exposure J of pixel values, and what P has over it, both as large as white."""
+    """The brighter exposure J of pixel values, and P - J, both scaled to white."""
     P = np.clip(_normalised(values, pixels, parameters), 0, 1)
     J = brightness_transform(P, k, parameters)
     if parameters.k is not None:
@@ -228,7 +228,7 @@ def _exposures(values: np.ndarray, pixels: Pixels, k: float, parameters: Paramet
 def _refined(L: Map, half: HalfMap, parameters: Parameters) -> Illumination:
     """Solve Eq. 10 with L at half the size for its l, and bring the solution to full size."""
     height, width = half.shape
-    # A line of pixels is doubled: periodic as the grid is, its two halves come out alike
+    # A grid one pixel wide is doubled: it is periodic, so that both halves come out alike
     grid = np.tile(half, (1 if height > 1 else 2, 1 if width > 1 else 2))
     if parameters.rtol < FINEST_SINGLE:
         grid = grid.astype(np.float64)

@@ -1,7 +1,7 @@
 """Histogram equalisation, global (HE), dynamic (DHE) and adaptive (CLAHE), on the luminance or on each colour.
 
 The luminance is L of CIE Lab: a and b stay, so stains keep their hue. Equalising red, green and blue apart, as many
-programs do, turns the stains' colours into others; it is offered to repeat such results.
+programs do, changes the hue of stains. It is here to reproduce such results.
 """
 
 from collections.abc import Callable
@@ -38,8 +38,8 @@ def he(image: Image, *, max_value: float | None = None, mode: Mode = "luminance"
 def dhe(image: Image, *, max_value: float | None = None, mode: Mode = "luminance", x: float = 1.0) -> Image:
     """Dynamic histogram equalisation (Abdullah-Al-Wadud et al., 2007): parts of the histogram are equalised apart.
 
-    No part can swallow another's range, so that what is rare, or common, keeps its contrast. `x` is the weight of a
-    part's pixel count on the range that it gets; with 0 its span alone counts. Else as `he`.
+    No part takes over another's range, so that rare levels keep their contrast beside common ones. `x` is the weight of
+    a part's pixel count on the range that it gets; with 0 its span alone counts. Else as `he`.
     """
     return _enhanced(split(image, max_value), mode, lambda levels: _mapped(levels, dhe_curve(_counts(levels), x)))
 
@@ -152,7 +152,7 @@ def _enhanced(pixels: Pixels, mode: Mode, method: Callable[[Levels], Levels]) ->
     else:
         old = colour
         new = np.stack([applied(np.ascontiguousarray(c), 1) for c in np.moveaxis(colour, 2, 0)], axis=2)
-    # The change is added, for OpenCV's way to Lab and back alone is off by up to 3 grey levels
+    # Only the change is added: OpenCV's conversion to Lab and back alone is off by up to 3 grey levels
     change = (new.astype(np.float32) - old) * np.float32(1 if eight_bit else pixels.white)
     enhanced = np.clip(pixels.colour + change, 0, pixels.white)
     whole_numbers = pixels.colour.dtype.kind == "u"

@@ -1,4 +1,4 @@
-"""What the methods need to know of an image, whatever its kind: its colours, its alpha, and which value is white."""
+"""An image of any kind as the methods take it: its colours, its alpha, and the value of white."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Bicubic resizing with antialiasing and symmetric borders, as MATLAB's imresize does; OpenCV has none of the two."""
+"""Bicubic resizing with antialiasing and symmetric borders, as MATLAB's imresize does; OpenCV has neither."""
 
 import cv2
 import numpy as np
@@ -50,7 +50,7 @@ def thumbnail(image: Shaped[np.ndarray, "h w c"], side: int) -> Float[np.ndarray
 
 
 def _cubic_weights(length: int, side: int) -> Float[np.ndarray, "side length"]:
-    """How much of each pixel of a line goes into each pixel of the line resized to `side`."""
+    """The weights of a line's pixels in each pixel of the line resized to `side`."""
     scale = max(length / side, 1)  # the cubic is widened where pixels get larger
     centres = (np.arange(side) + 0.5) * (length / side) - 0.5
     reach = int(np.ceil(2 * scale))
@@ -58,7 +58,7 @@ def _cubic_weights(length: int, side: int) -> Float[np.ndarray, "side length"]:
     x = np.abs(places - centres[:, None]) / scale
     near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
     cubic = np.where(x < 1, near, np.where(x < 2, far, 0))
-    folded = np.mod(places, 2 * length)  # beyond the border the line goes on mirrored
+    folded = np.mod(places, 2 * length)  # the line is mirrored beyond its ends
     folded = np.minimum(folded, 2 * length - 1 - folded)
     weights = np.zeros((side, length), np.float32)
     np.add.at(weights, (np.arange(side)[:, None], folded), cubic / cubic.sum(axis=1, keepdims=True))
