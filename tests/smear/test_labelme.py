@@ -84,7 +84,7 @@ def test_an_image_that_no_file_is_for_is_named_and_makes_no_field(images):
     found = read(written(images, a=document(shape())), images, CLASS_OF)
     assert [field.name for field in found.fields] == ["a.png"]
     assert list(map(str, found.suspects)) == [
-        "b.JPG: nothing says which cells it shows: it is left out; "
+        "b.JPG: it has no annotations, and is left out; "
         "annotate it, or save it in LabelMe without shapes if it shows no cell"
     ]
 

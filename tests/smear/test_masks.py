@@ -17,7 +17,7 @@ LABELS[4:12, 5:15] = 1
 LABELS[4:12, 15:20] = 7  # touches the first
 LABELS[20:29, 30:40] = 255
 CELL = {"cell": 1}
-LONE = "nothing says which cells it shows: it is left out; "
+LONE = "it has no annotations, and is left out; "
 
 
 @pytest.fixture

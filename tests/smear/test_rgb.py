@@ -29,7 +29,7 @@ def test_rgb_is_taken_as_it_is(image):
         (SimpleNamespace(shape=(3, 4, 4), dtype="torch.uint8"), "(3, 4, 4) torch.uint8: give numpy.asarray of it"),
         (RGB[..., 0], "(2, 4) uint8: repeat its one channel three times"),
         (RGB[..., :1], "(2, 4, 1) uint8: repeat its one channel three times"),
-        (np.zeros((2, 4, 4), np.uint8), "(2, 4, 4) uint8: leave its fourth channel away"),
+        (np.zeros((2, 4, 4), np.uint8), "(2, 4, 4) uint8: drop its fourth channel"),
         (RGB.transpose(2, 0, 1), "(3, 2, 4) uint8: put its channels last"),
         (RGB / 255.0, "(2, 4, 3) float64: bring it to the values 0 to 255 of uint8"),
         (RGB.astype(np.uint16), "(2, 4, 3) uint16: bring it to the values 0 to 255 of uint8"),

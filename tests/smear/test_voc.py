@@ -121,8 +121,7 @@ def test_an_image_that_no_file_is_for_is_named_and_makes_no_field(images):
     found = read(written(images, a=document(thing())), images, CLASS_OF)
     assert [field.name for field in found.fields] == ["a.png"]
     assert [str(suspect) for suspect in found.suspects] == [
-        "b.JPG: nothing says which cells it shows: it is left out; "
-        "annotate it, or add a file without objects if it shows no cell"
+        "b.JPG: it has no annotations, and is left out; annotate it, or add a file without objects if it shows no cell"
     ]
 
 

@@ -1,1 +1,1 @@
-"""Smear fields and their cells: readers of annotation files, checks on what they say, and a synthetic renderer."""
+"""Smear fields and their cells: readers of annotation files, checks of their content, and a synthetic renderer."""

@@ -1,12 +1,14 @@
-"""Square crops of a field: of its annotated cells, and of places where none is, alike in all but what they show.
+"""Square crops of a field: of its annotated cells, and of places without one.
 
 A crop is as wide as its cell's box is long, plus a margin. Where it would leave the image it is moved inside, so that
-no pixel is invented; one larger than the image is filled by reflection. What shows no annotated cell copies size,
-nearness to the border and, where the background is masked, outline of the cells of its own field, from which it can
-then not be told by scale, stain, camera or border:
+no pixel is invented; one larger than the image is filled by reflection.
+
+A crop without an annotated cell copies the size and the nearness to the border of a cell of its own field, and its
+outline where the background is masked. So neither scale, stain, camera nor border gives its class away. There are two
+kinds:
 
 - "nucleus": a nucleus that shares no pixel with an annotated cell, in the middle of the crop
-- "background": a window that shows nothing of an annotated cell and next to no nucleus, where nuclei run out
+- "background": a window without any part of an annotated cell and with next to no nucleus, used when nuclei run out
 """
 
 from collections.abc import Sequence
@@ -39,7 +41,7 @@ class Window(NamedTuple):
         return Window(self.left + right, self.top + down, self.side)
 
     def inside(self, height: int, width: int) -> "Window":
-        """The window moved into an image; where it is larger than that, as much of it out on either side."""
+        """The window moved into an image; along an axis where it is larger than the image, centred on it."""
         left, top = (
             min(max(at, 0), length - self.side) if self.side <= length else (length - self.side) // 2
             for at, length in ((self.left, width), (self.top, height))
@@ -55,11 +57,11 @@ class Crop:
     cell: int  # row in the field's cells: of the one shown, or of the one whose size and outline are copied
     aim: Window  # with what is shown in the middle
     window: Window  # that inside the image
-    stencil: Window  # where the outline of `cell` is to be cut, to lie on the window as it lies on the aim
+    stencil: Window  # where the outline of `cell` is cut, so that it lies on the window as it does on the aim
 
     @property
     def shift(self) -> float:
-        """How far off the middle what is shown lies, for the border's sake; 1 is the crop's side."""
+        """How far the border has moved the window off its aim; 1 is the crop's side."""
         return max(abs(self.window.left - self.aim.left), abs(self.window.top - self.aim.top)) / self.aim.side
 
 
@@ -128,12 +130,12 @@ def other_crops(
     rng: np.random.Generator,
     balance: bool,
 ) -> list[Crop]:
-    """Crops of a field of what is no annotated cell and no crowd region, for as many `annotated` ones as there are.
+    """Crops of a field without an annotated cell or a crowd region, matched to its `annotated` ones.
 
-    Around a nucleus, parts of annotated cells beside it may be seen, as they are around annotated cells.
-    For each annotated cell, one copies its size: around the nucleus that lies as far inside the field as the cell does,
-    or as nearly so as is left; when none is left a background window, if there is room for one. Nuclei left over are in
-    too, unless `balance` is wanted. A field without annotated cells gives none: its stain would tell the class.
+    For each annotated cell one crop copies its size. It shows the nucleus whose distance from the border is nearest to
+    the cell's, or a background window when no nucleus is left, if there is room for one. With `balance`, nuclei left
+    over are dropped. Around a nucleus parts of annotated cells may be seen, as they are around annotated cells.
+    A field without annotated cells gives none: its stain would give the class away.
 
     Args:
         image: the field's.
@@ -182,7 +184,7 @@ def _taken(field: SmearField) -> Bool[np.ndarray, "h w"]:
 
 
 def _copy(field: SmearField, model: Crop, rule: str, x: float, y: float) -> Crop:
-    """A crop as that of a cell, around another place."""
+    """The crop of a cell, moved to another place."""
     aim = Window(round(x - model.aim.side / 2), round(y - model.aim.side / 2), model.aim.side)
     window = aim.inside(field.height, field.width)
     stencil = model.aim.moved(window.left - aim.left, window.top - aim.top)

@@ -1,4 +1,4 @@
-"""What a smear field is: one microscope image and the cells outlined in it, whatever file format they came from."""
+"""A smear field: one microscope image and the cells outlined in it, read from files of any format."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +120,7 @@ def as_rgb(image: Any, name: str) -> UInt8[np.ndarray, "h w 3"]:
     elif len(shape) == 3 and shape[0] == 3:
         remedy = "put its channels last"
     elif len(shape) == 3 and shape[2] == 4:
-        remedy = "leave its fourth channel away"
+        remedy = "drop its fourth channel"
     else:
         remedy = "give one image at a time, which has a pixel"
     raise ValueError(f"{name}: needs RGB as (height, width, 3) uint8, got {found}: {remedy}")
@@ -135,10 +135,10 @@ def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
     """Decode the bytes of a trusted image file to RGB, 8 bits a channel, turned upright as its EXIF orientation says.
 
     Annotation tools that show images in a browser (VIA among them) draw on the upright image, so outlines fit it.
-    Grey becomes RGB, an alpha channel is left away, and 16-bit images are scaled as `_eight_bits` says.
+    Grey becomes RGB, an alpha channel is dropped, and 16-bit images are scaled by `_eight_bits`.
     Raises ValueError with the file's `name` when it is not an image, or one of floating-point numbers.
     """
-    # Not cv2.imread: it takes no path with non-ASCII letters on Windows, and tells nothing of why it failed.
+    # Not cv2.imread: it takes no path with non-ASCII letters on Windows, and gives no reason when it fails.
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error:  # an empty file, or a size beyond what OpenCV takes
@@ -153,7 +153,7 @@ def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
 def _eight_bits(image: UInt16[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """A 16-bit image in 8 bits: the fewest of 8, 10, ... 16 bits that hold its brightest value become 0..255.
 
-    Cameras of 12 bits write TIFFs of 16 without telling so; the bright ground of a smear shows how many are in use.
+    12-bit cameras write 16-bit TIFFs without a note of it. The bright ground of a smear shows how many bits are in use.
     """
     bits = next(bits for bits in (8, 10, 12, 14, 16) if image.max() < 2**bits)
     return cv2.convertScaleAbs(image, alpha=255 / (2**bits - 1))

@@ -1,8 +1,8 @@
-"""How many pixels an image file claims, told from its header: a few bytes that decode to gigabytes are refused unread.
+"""The number of pixels that an image file's header claims, so that a few bytes never decode to gigabytes.
 
-The headers are read here, and not by another library, because what counts is what the decoder, OpenCV, makes of a file:
-it takes the size of JPEG 2000 from the codestream, say, whatever the boxes around that claim. Should the two ever
-differ, OpenCV has a limit of its own, 2^30 pixels (OPENCV_IO_MAX_IMAGE_PIXELS in the environment).
+The headers are read here as the decoder, OpenCV, reads them. It takes the size of JPEG 2000 from the codestream, for
+example, and not from the boxes around it. OpenCV has a limit of its own beside this one: 2^30 pixels
+(OPENCV_IO_MAX_IMAGE_PIXELS in the environment).
 """
 
 import io
@@ -23,7 +23,7 @@ Size = tuple[int, int]  # width, height
 
 
 def image_bytes(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
-    """The bytes of an image file of at most `max_pixels`, of which no more than the header is read before that is sure.
+    """The bytes of an image file of at most `max_pixels`; the header is read and checked first.
 
     Raises OSError when the file cannot be read, is a pipe or a device, or has more than MAX_BYTES; ValueError naming it
     when it is no image or a larger one.
@@ -57,7 +57,7 @@ def _check(file: io.BufferedIOBase, name: str, max_pixels: int) -> None:
 
 
 def _sizes(file: io.BufferedIOBase) -> list[Size]:
-    """The size of an image, and what else would be decoded with it: further pages, and tiles that are larger."""
+    """The size of an image, and those of all else that is decoded with it: further pages, and larger tiles."""
     start = file.read(32)
     try:
         return next((read(file, start) for magic, read in _FORMATS if re.match(magic, start, re.DOTALL)), [])
@@ -66,14 +66,14 @@ def _sizes(file: io.BufferedIOBase) -> list[Size]:
 
 
 def _unpack(file: io.BufferedIOBase, form: str, place: int | None = None) -> tuple[Any, ...]:
-    """What `struct` makes of the bytes from where the file stands, or from a place. Raises struct.error at its end."""
+    """The bytes at the file's position, or at a place, unpacked by `struct`. Raises struct.error at the file's end."""
     if place is not None:
         file.seek(place)
     return struct.unpack(form, file.read(struct.calcsize(form)))
 
 
 def _png(file: io.BufferedIOBase, start: bytes) -> list[Size]:
-    """From the first chunk; none when a chunk claims more than the file has, as much as OpenCV would make room for."""
+    """From the first chunk; none when a chunk claims more bytes than the file has: OpenCV would allocate them."""
     width, height = struct.unpack_from(">II", start, 16)
     end = file.seek(0, io.SEEK_END)
     place = 8
@@ -114,7 +114,7 @@ def _jpeg(file: io.BufferedIOBase, start: bytes) -> list[Size]:
             _, _, height, width = _unpack(file, ">HBHH")
             return [(width, height)]
         elif marker == b"\xda":
-            return []  # pixels begin before their size is told
+            return []  # pixels before any size
         elif marker not in _ALONE:
             (length,) = _unpack(file, ">H")
             file.seek(max(length, 2) - 2, io.SEEK_CUR)
@@ -123,7 +123,7 @@ def _jpeg(file: io.BufferedIOBase, start: bytes) -> list[Size]:
 
 _STEPS = 2**16  # that a search for a header takes at most
 _FRAMES = tuple(bytes([marker]) for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC))
-_ALONE = tuple(bytes([marker]) for marker in (0x00, 0x01, *range(0xD0, 0xDA)))  # no length behind
+_ALONE = tuple(bytes([marker]) for marker in (0x00, 0x01, *range(0xD0, 0xDA)))  # no length follows
 
 
 def _tiff(file: io.BufferedIOBase, start: bytes) -> list[Size]:
@@ -143,7 +143,7 @@ def _tiff(file: io.BufferedIOBase, start: bytes) -> list[Size]:
                 if tag in sides and kind in _WHOLE:
                     (sides[tag],) = struct.unpack_from(f"{order}{_WHOLE[kind]}", value)
             (directory,) = _unpack(file, offset)
-        except (struct.error, ValueError, OverflowError):  # behind a good page, the decoder stops here too
+        except (struct.error, ValueError, OverflowError):  # after a good page; the decoder stops here too
             directory = count = 0
         width, height, tile_width, tile_height = sides.values()
         sizes += [(width, height), (tile_width, tile_height)]

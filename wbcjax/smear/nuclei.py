@@ -1,7 +1,7 @@
-"""Nuclei of stained cells, found by their dye alone: to see where cells are that nobody annotated.
+"""Nuclei of stained cells, found by their dye alone: they show cells that nobody annotated.
 
 The rule: the purple of chromatin, Otsu's threshold on it, a watershed from the places deepest inside, and bounds on the
-size. It asks for no training and knows no types: nuclei, smudged ones and large clumps of platelets are all found.
+size. It needs no training and distinguishes no types: smudged nuclei and large clumps of platelets are found too.
 """
 
 import cv2
@@ -9,20 +9,20 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 CELL = 64.0  # pixels of a cell's side on the grid that nuclei are sought on; what follows is in its pixels
-LARGEST_SCALE = 4.0  # of that grid to the image's: cells so small have no nucleus to see, and memory has an end
+LARGEST_SCALE = 4.0  # of that grid to the image's: the nuclei of smaller cells cannot be seen, and memory is limited
 BLUR = 1.5  # standard deviation: wider than chromatin, narrower than a nucleus
 GAP = 4  # radius: lobes of one nucleus as near as this are joined
 SPLIT = 15  # radius: deepest places nearer than this belong to one nucleus
-DEPTH_BLUR = 3.0  # standard deviation: lobes that one place is deepest of are not split
+DEPTH_BLUR = 3.0  # standard deviation: lobes that share one deepest place are not split
 SEED = 0.6  # of the depth of the deepest place: the radius of what is surely of its nucleus
 MIN_AREA = 250  # a disc of 18 pixels across
 MAX_AREA = 7000  # a disc of 94
 GROUND = 95  # percentile of each channel that is light through bare glass
-LEAST_DYE = 0.25  # without it a field that has no nuclei would be split into plasma and noise
+LEAST_DYE = 0.25  # threshold at least: Otsu's alone splits a field without nuclei into plasma and noise
 
 
 def find_nuclei(image: UInt8[np.ndarray, "h w 3"], cell_size: float) -> Int[np.ndarray, "h w"]:
-    """Nuclei of an RGB image, numbered from 1; 0 is what belongs to none. A grey image has no dye: it has none.
+    """Nuclei of an RGB image, numbered from 1; 0 elsewhere. A grey image has no dye, and so no nuclei.
 
     `cell_size`: the usual length of the longer side of a cell's box, in pixels, by which sizes are judged.
     Raises ValueError unless it is above 0.
@@ -69,7 +69,7 @@ def _otsu(dye: Float[np.ndarray, "h w"]) -> float:
 def _smooth(mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """A mask, its specks and threads gone, gaps of GAP closed and holes filled."""
     opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, _disc(2))
-    # A border of nothing, lest closing join what is near the edge of the image to the edge.
+    # An empty border, so that closing joins nothing to the edge of the image.
     closed = cv2.morphologyEx(
         cv2.copyMakeBorder(opened, GAP, GAP, GAP, GAP, cv2.BORDER_CONSTANT), cv2.MORPH_CLOSE, _disc(GAP)
     )
@@ -79,7 +79,7 @@ def _smooth(mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
 
 def _split(mask: UInt8[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
     """The parts of a mask, those that touch split by a watershed from the places deepest inside."""
-    # A nucleus goes on where the edge of the image cuts it: it is as deep there as if it did.
+    # A nucleus cut by the edge of the image is taken to continue beyond it.
     mask = cv2.copyMakeBorder(mask, SPLIT, SPLIT, SPLIT, SPLIT, cv2.BORDER_REPLICATE)
     depth = cv2.GaussianBlur(cv2.distanceTransform(mask, cv2.DIST_L2, 5), (0, 0), DEPTH_BLUR)
     deepest = (depth >= cv2.dilate(depth, _disc(SPLIT))) & (mask > 0)
@@ -87,7 +87,7 @@ def _split(mask: UInt8[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
     seeds = np.zeros(mask.shape, np.int32)
     for number, (x, y) in enumerate(np.round(centres[1:]).astype(int).tolist(), start=1):
         cv2.circle(seeds, (x, y), max(1, int(SEED * depth[y, x])), number, cv2.FILLED)
-    # In a flat picture floods meet half way between their seeds; at the mask's edge they have a wall to climb.
+    # On a flat image the watershed lies half way between the seeds; the mask's edge stops the flood.
     labels = cv2.watershed(cv2.merge([255 * mask] * 3), seeds * mask)
     inner = np.s_[SPLIT:-SPLIT, SPLIT:-SPLIT]
     return np.where(mask > 0, np.maximum(labels, 0), 0)[inner]  # watersheds are -1

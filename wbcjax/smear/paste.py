@@ -1,4 +1,4 @@
-"""From a mask in its box's own frame, as a mask head predicts it, to a mask at image size."""
+"""Predicted masks, each in the frame of its box, pasted into the image."""
 
 import math
 from collections.abc import Iterator
@@ -23,20 +23,20 @@ def paste(
     library: Library,
     threshold: float = 0.5,
 ) -> list[dict]:
-    """Masks predicted in the frames of their boxes, put into the image: each as COCO compressed RLE.
+    """Masks predicted in the frames of their boxes, pasted into the image: each as COCO compressed RLE.
 
     Args:
         mask_probabilities: one square map in [0, 1] per detection, spanning its box.
         boxes: x1, y1, x2, y2 in pixels of the image. What lies outside the image is cut off.
         height, width: of the image, pixels. No mask is drawn at that size, only where its box lies.
-        library: whose way, that of the RoIAlign which the masks were learnt with.
+        library: the one whose method is used; its RoIAlign is the one that the masks were trained with.
             "detectron2": each pixel takes the probability at its own centre, and boxes keep their fractions of a pixel,
-            as `paste_masks_in_image` there.
+            as in its `paste_masks_in_image`.
             "torchvision": `roi_heads.paste_masks_in_image` followed by `> threshold`, as its detection reference
             (`coco_eval.py`) does.
             "matterport": the map is resized to the box, rounded to whole pixels: `denorm_boxes` and `unmold_mask` of
             mrcnn/utils.py.
-        threshold: a pixel belongs to the cell where its probability is greater; with Matterport's way, or equal.
+        threshold: a pixel belongs to the cell where its probability is greater; with "matterport", greater or equal.
 
     A box wholly outside the image gives an empty mask.
     Raises ValueError when the two arrays disagree in length, maps are not square, or a box is not finite.
@@ -61,7 +61,7 @@ def patch_rle(pixels: UInt8[np.ndarray, "h w"], left: int, top: int, height: int
 
 
 class _Patch(NamedTuple):
-    """A mask cut to where it can lie, and the place of that on the image."""
+    """A mask cropped to the pixels where it can lie, and their place on the image."""
 
     pixels: UInt8[np.ndarray, "h w"]  # 0 or 1
     left: int
@@ -139,7 +139,7 @@ def _unmoulded_patches(
 
 
 def _interpolation(size: int, length: int) -> Float[np.ndarray, "length size"]:
-    """What resizes a line of `size` values to `length`, linearly between their centres, to 0 beyond the outermost."""
+    """Resizes a line of `size` values to `length`: linear between their centres, to 0 beyond the outermost."""
     at = (np.arange(length) + 0.5) * size / length - 0.5
     return np.maximum(1 - np.abs(at[:, None] - np.arange(size)), 0)
 
@@ -165,7 +165,7 @@ def _padded(mask_probabilities: Float[np.ndarray, "d m m"]) -> Float[np.ndarray,
 
 def _padded_corners(boxes: Float[np.ndarray, "d 4"], mask_size: int) -> Int[np.ndarray, "d 4"]:
     """Whole-pixel corners, x2 and y2 exclusive, of the boxes grown to hold the padded masks."""
-    boxes = boxes.astype(np.float32)  # the arithmetic is float32 there, and truncation is sensitive to it
+    boxes = boxes.astype(np.float32)  # torchvision computes in float32, and truncation is sensitive to it
     centre = (boxes[:, 2:] + boxes[:, :2]) * np.float32(0.5)
     half = (boxes[:, 2:] - boxes[:, :2]) * np.float32(0.5) * np.float32((mask_size + 2 * PADDING) / mask_size)
     low, high = (centre - half).astype(np.int64), (centre + half).astype(np.int64)  # truncated toward zero

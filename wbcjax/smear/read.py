@@ -1,4 +1,4 @@
-"""Annotated fields from files of any format that is read, all their problems told at once."""
+"""Annotated fields from files of any known format, with all their problems reported at once."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -24,15 +24,15 @@ FORMATS = {
 }
 
 
-# Reads the fields of `reading.annotations`, whose images lie in `reading.images`, in their order. It asks `reading` for
-# what a name is of (`label`, `image`), and does each check inside `with reading.at(file, where)`, so that all problems
-# of a set are told at once; those of a `Fault` that nothing encloses are of the whole set.
+# Reads the fields of `reading.annotations`, in their order; their images lie in `reading.images`. Names are resolved by
+# `reading.label` and `reading.image`. Each check runs inside `with reading.at(file, where)`, so that all problems of a
+# set are reported at once. A `Fault` outside of one is a problem of the whole set.
 Reader = Callable[[Reading], list[SmearField]]
 
 
 @dataclass(frozen=True, eq=False)
 class FieldSet:
-    """The fields of an annotated set, and what was noticed while they were read."""
+    """The fields of an annotated set, and what was left out or suspected while they were read."""
 
     fields: list[SmearField]  # in the order of the files, those without cells too
     classes: tuple[str, ...]  # names of label 1, 2, ... as found; empty when the reader was given a class map
@@ -43,7 +43,7 @@ class FieldSet:
     suspects: list[Problem]  # worth a look, and in the set
 
     def omissions(self) -> list[str]:
-        """A sentence for each kind of thing that is in the files and not in the set."""
+        """A sentence for each kind of cell or field that is in the files and not in the set."""
         told = [
             f"left out {_count(count, f'cell of class {name!r}', f'cells of class {name!r}')}, as the class map says"
             for name, count in self.left_out.items()
@@ -75,7 +75,7 @@ def read(
         class_attribute: VIA: the region attribute that holds the class.
         group_attribute: VIA: the file attribute that holds the group, such as the patient.
         on_error: "skip" leaves out cells and fields with problems instead of raising; a field stays without such cells.
-        max_pixels: of an image, a mask or a label image; a larger one is a problem, told before it is decoded.
+        max_pixels: of an image, a mask or a label image; a larger one is a problem, and is not decoded.
 
     Raises AnnotationError that lists every problem of the set; with "skip" only when no field is left.
     """
@@ -83,7 +83,7 @@ def read(
         raise ValueError(f"file_format is {file_format!r}; give one of {', '.join(map(repr, FORMATS))}")
     reading = Reading(annotations, images, class_of, class_attribute, group_attribute, max_pixels)
     fields = []
-    # Numbers beyond all measure become infinite on the way, and are then refused.
+    # Huge numbers overflow to infinity here, and are then refused.
     with reading.at(annotations.name), np.errstate(over="ignore", invalid="ignore"):
         reader = file_format if callable(file_format) else FORMATS[file_format or recognise(annotations, images)].fields
         fields = reader(reading)
@@ -103,7 +103,7 @@ def _count(number: int, one: str, more: str) -> str:
 def recognise(annotations: Path, images: Path) -> str:
     """The format of a file or folder, one of `FORMATS`, by its content. Fault: it is none of them, or may be two.
 
-    The images tell label images, which are named as they are, from masks, which have a number after that name.
+    Label images have the names of the images, masks these names and a number.
     """
     if annotations.is_dir():
         return _recognise_folder(annotations, images)
@@ -120,7 +120,7 @@ def recognise(annotations: Path, images: Path) -> str:
             return "coco"
         if "shapes" in data:
             return "labelme"
-    return "via"  # which has no key of its own in its exports, and says what is wrong with other files
+    return "via"  # whose exports have no key of their own; its reader refuses other files
 
 
 def _recognise_folder(folder: Path, images: Path) -> str:
@@ -146,7 +146,7 @@ def _recognise_json(files: list[Path]) -> str:
         try:
             data = load_json(file)
         except Fault:
-            return "labelme"  # whose reader tells of every broken file
+            return "labelme"  # whose reader reports every broken file
         if isinstance(data, dict) and "shapes" in data:
             return "labelme"
     found = f"the folder holds *.json files, and none is of LabelMe (the first: {files[0].name})"

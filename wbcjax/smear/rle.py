@@ -1,4 +1,4 @@
-"""COCO's run-length encoded masks, without drawing the whole field that a cell is a small part of."""
+"""COCO's run-length encoded masks, decoded within the cell's bounds and not over the whole field."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

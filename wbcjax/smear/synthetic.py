@@ -1,8 +1,8 @@
 """Synthetic smear fields: a deterministic renderer of Wright-Giemsa-like lymphoblasts with exact instance masks.
 
-White cells are drawn at three times the pixel grid, as densities of dyes. Absorbance adds up in optical density
-(Beer-Lambert), so stain variation, overlapping red cells and uneven light all act as they do on a slide. A mask is the
-sample of that fine grid at the pixel centres, taken before defocus and noise: the outline is known, however blurred.
+White cells are drawn at three times the pixel grid, as densities of dyes. Optical densities add up (Beer-Lambert), so
+stain variation, overlapping red cells and uneven light all act as they do on a slide. A mask samples that fine grid at
+the pixel centres, before defocus and noise: the outline is exact, however blurred the image.
 """
 
 import dataclasses
@@ -40,9 +40,9 @@ def subtype_fields(smear: SyntheticSmear, counts: tuple[int, ...], seed: int) ->
 def render(smear: SyntheticSmear, seed: int) -> SmearField:
     """Renders one field: the same parameters and seed give the same pixels and masks, (height, width).
 
-    The cells' masks are disjoint: where cells overlap the upper one owns the pixels, also where that is another
-    leukocyte, which is a cell of the field only with `smear.label_others`. Red cells, platelets and debris are
-    background. Raises ValueError for a negative seed, or when not even `smear.cells[0]` lymphoblasts find room.
+    The cells' masks are disjoint: where cells overlap, the upper one owns the pixels. Other leukocytes own theirs too,
+    but are cells of the field only with `smear.label_others`. Red cells, platelets and debris are background.
+    Raises ValueError for a negative seed, or when not even `smear.cells[0]` lymphoblasts find room.
     """
     if seed < 0:
         raise ValueError(f"synthetic field: seed = {seed}: expected a whole number of at least 0")
@@ -60,7 +60,7 @@ def render(smear: SyntheticSmear, seed: int) -> SmearField:
     density *= 1 - layer[..., COVER:]
     density[..., :COVER] += layer[..., :COVER]
 
-    owner = film.owner[FINE // 2 :: FINE, FINE // 2 :: FINE]  # (H, W): who is seen at the pixel's centre
+    owner = film.owner[FINE // 2 :: FINE, FINE // 2 :: FINE]  # (H, W): the cell seen at the pixel's centre
     known = [(i, cell) for i, cell in enumerate(film.cells, start=1) if cell.label <= len(smear.classes)]
     return SmearField(
         name=f"synthetic_{seed:05d}.png",
@@ -75,7 +75,7 @@ def render(smear: SyntheticSmear, seed: int) -> SmearField:
 
 
 class _Film:
-    """The white cells of a field, lowest first, and who is seen where."""
+    """The white cells of a field, lowest first, and the one that is seen at each sample."""
 
     def __init__(self, smear: SyntheticSmear, rng: np.random.Generator) -> None:
         self.smear, self.rng = smear, rng
@@ -103,8 +103,10 @@ class _Film:
         return (int(self.rng.choice(len(CLASSES), p=weights / weights.sum())) for _ in range(count))
 
     def _of_subtype(self, count: int) -> list[int]:
-        """Kinds of lymphoblasts by which a pathologist would call the subtype: L3 in no other field, and last the few
-        that are of another kind, at most a third."""
+        """The kinds of a field's lymphoblasts: mostly its subtype's, and last the few of another kind, a third at most.
+
+        L3 is in fields of its own subtype only: by the pathologists' rule one such cell decides.
+        """
         kind = self.smear.subtype - 1
         others = [other for other in range(len(CLASSES) - 1) if other != kind]
         few = min(int(self.rng.binomial(count, OTHER_KINDS)), count // 3)
@@ -115,7 +117,7 @@ class _Film:
             self._place(len(CLASSES) + 1, OTHERS[self.rng.choice(len(OTHERS), p=OTHER_WEIGHTS)])
 
     def _place(self, label: int, form: Morphology) -> None:
-        """Put a cell of this kind over the others; not when no place is found where enough of all is seen."""
+        """Put a cell of this kind over the others, unless no place leaves enough of every cell in view."""
         radius = between(form.diameter, self.rng) / 2
         edge = outline(self.rng, radius, stretch=self.rng.uniform(1.0, 1.2), irregularity=form.roughness)
         for _ in range(ATTEMPTS):

@@ -113,7 +113,7 @@ def _chromatin(
     scale: float,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "ph pw"]:
-    """Purple density: clumps of much the same density, and gaps between them, more of both here than there."""
+    """Purple density: clumps of much the same density and gaps between them, unevenly spread."""
     wide, coarse, fine = (texture(nucleus.shape, form.grain * share * scale, rng) for share in (3.0, 1.0, 0.6))
     clumps = np.tanh(coarse + 0.4 * wide) - np.clip(fine + 0.5 * wide - 0.5, 0, 2)
     along_edge = near * (1 - near)  # where the nuclear membrane makes it denser

@@ -90,7 +90,7 @@ def _red_cells(
 def _red_cell(
     centre: Float[np.ndarray, "2"], radius: float, kind: _RedCells, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "ph pw"], tuple[int, int]]:
-    """The density of one red cell on a patch of its own, and the (x, y) of that in the field; pixels.
+    """The density of one red cell on a patch of its own, and the patch's (x, y) in the field; pixels.
 
     A disc, somewhat out of round, dimpled in the middle.
     """

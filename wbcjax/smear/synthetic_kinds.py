@@ -1,4 +1,4 @@
-"""Kinds of white cells in the synthetic smear, and what tells them apart.
+"""Kinds of white cells in the synthetic smear, and how they differ.
 
 The subtypes of lymphoblasts follow the FAB group (Bennett et al., Br J Haematol 33, 1976, 451; how the features are
 weighed: the same group, Br J Haematol 47, 1981, 553): L1 small, scanty cytoplasm, regular nucleus, nucleoli small or

@@ -1,7 +1,7 @@
 """Checks on annotations as they are read: a failed check raises a `Fault`, and a `Reading` gathers those of a set.
 
-A reader runs each check inside `with reading.at(file, where)` and goes on to the next; what it returns is what passed.
-`wbcjax.smear.read` then refuses the set if anything was found, or leaves out what has problems.
+A reader runs each check inside `with reading.at(file, where)` and goes on to the next. It returns what passed.
+`wbcjax.smear.read` then refuses a set with problems, or leaves out the fields and cells that have them.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ CROSSING_AREA = 1.0  # square pixels that an outline's crossings may make unclea
 PARTS = 1000  # of a cell, at most, and
 LONGEST_OUTLINE = 2**22  # pixels, at most: a longer one would take gigabytes to draw, and
 CROSSINGS = 1_000  # of an outline with itself, at most: their number may be the square of that of its points
-TOLD = 1000  # characters of what a problem says that may come from a file
+LONGEST_TEXT = 1000  # characters of a problem's text that may come from a file
 ZERO_AREA = 1e-3  # square pixels: above rounding noise, below any outline meant as one
 
 
@@ -60,7 +60,7 @@ class Problem:
 
 
 class Reading:
-    """One set being read: where it lies, what its names mean, and what was found wrong with it so far."""
+    """One set being read: its paths, its classes, and the problems found so far."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Reading:
     def at(self, file: str, where: str = "") -> Iterator[None]:
         """Note the fault that the enclosed check raises, if any, as a problem of this place.
 
-        A value may be nested as deep as JSON may be parsed, and then too deep to be spelt out.
+        A value that the JSON parser takes may still be nested too deeply for `repr`.
         """
         try:
             yield
@@ -98,7 +98,7 @@ class Reading:
             self.problems.append(Problem(_start(file), _start(where), found, "restore or delete it"))
 
     def suspect(self, file: str, where: str, found: str, remedy: str) -> None:
-        """Note what is worth a look but no reason to refuse."""
+        """Note something worth a look that is no reason to refuse."""
         self.suspects.append(Problem(file, where, found, remedy))
 
     def label(self, name: str) -> int:
@@ -164,7 +164,7 @@ def text(record: Mapping[str, Any], key: str, kind: str) -> str:
 
 
 def image_folder(folder: Path) -> None:
-    """Fault: the folder is not there; told once instead of for each image."""
+    """Fault: the folder is not there; reported once instead of for each image."""
     if not folder.is_dir():
         raise Fault(f"the image folder {folder} is not a folder", "correct its path")
 
@@ -192,7 +192,7 @@ def image_path(folder: Path, name: str) -> Path:
 def image_size(path: Path, max_pixels: int) -> tuple[int, int]:
     """Height and width of an image file, in pixels, upright. Fault: it does not decode, or has more pixels.
 
-    The image is decoded whole (1 ms for 512 x 384): a header would not tell that the file was cut short.
+    The image is decoded whole (1 ms for 512 x 384): the header alone does not show that a file was cut short.
     """
     try:
         height, width, _ = read_image(path, max_pixels).shape
@@ -226,7 +226,7 @@ def outline(
 
     `size` is the image's (height, width), None when the image is not usable: then only the points are checked.
     Faults: a point not finite, fewer than 3 points, a point outside the image, zero area or no pixel covered, a line
-    that crosses itself so that it is unclear what it encloses; parts, a length or crossings beyond all measure.
+    that crosses itself so that its area is unclear; too many parts or crossings, or too long a line.
     """
     if len(parts) > PARTS:
         raise Fault(f"the cell is in {len(parts)} parts, and {PARTS} are read at most", "redraw or delete the region")
@@ -236,8 +236,8 @@ def outline(
         parts = [_within(points, size) for points in parts]
         _check_length(parts)
     _check_crossings(parts)
-    # Areas, not the crossing itself: an outline clipped at the image border runs along it and back, with one meaning.
-    # Summed over the parts: a fragment too small to see is harmless beside the rest of its cell.
+    # Areas are compared: an outline clipped at the image border runs along it and back, and yet its area is clear.
+    # They are summed over the parts: a fragment too small to see is harmless beside the rest of its cell.
     area = sum(shoelace_area(points) for points in parts)
     covered = sum(enclosed_area(points) for points in parts)
     if covered < ZERO_AREA or (size is not None and not _pixels(Cell(1, tuple(parts)), size)):
@@ -265,7 +265,7 @@ def shoelace_area(points: Float[np.ndarray, "n 2"]) -> float:
 
 
 def enclosed_area(points: Float[np.ndarray, "n 2"]) -> float:
-    """Area of all that a polygon's line goes around, in square pixels; equals `shoelace_area` if it does not cross."""
+    """Area that a polygon's line encloses, in square pixels; equals `shoelace_area` if it does not cross itself."""
     polygon = shapely.Polygon(points)
     if polygon.is_valid:
         return polygon.area
@@ -273,7 +273,7 @@ def enclosed_area(points: Float[np.ndarray, "n 2"]) -> float:
 
 
 def is_text(name: str) -> bool:
-    """Whether a file's name can be written down: one that is no UTF-8 on the disk cannot."""
+    """Whether a file's name is text: one that is no UTF-8 on the disk cannot be written to a file."""
     return not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
@@ -305,7 +305,7 @@ def _check_length(parts: Sequence[Float[np.ndarray, "_ 2"]]) -> None:
 
 
 def _check_crossings(parts: Sequence[Float[np.ndarray, "_ 2"]]) -> None:
-    """Fault: too many to go on. They are counted line by line, so that no more than CROSSINGS are ever held."""
+    """Fault: too many crossings. They are counted in parts, so that memory holds few of them at a time."""
     for points in parts:
         if len(points) ** 2 < 2 * CROSSINGS or shapely.is_valid(shapely.Polygon(points)):
             continue
@@ -322,7 +322,7 @@ def _pixels(cell: Cell, size: tuple[int, int]) -> int:
 
 
 def _start(text: str) -> str:
-    return text if len(text) <= TOLD else f"{text[:TOLD]}..."
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."
 
 
 def _within(points: Float[np.ndarray, "n 2"], size: tuple[int, int]) -> Float[np.ndarray, "n 2"]:

@@ -8,7 +8,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from wbcjax.smear.field import Cell, SmearField
-from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, Predicted, Told, check_fields
+from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, Predicted, ScoredCell, check_fields
 from wbcjax.system.files import write_atomically
 
 
@@ -21,15 +21,15 @@ def write_coco(
     """Write the fields and their cells as a COCO file, whole or not at all; ids count from 1, in the order given.
 
     Polygons stay polygons, masks compressed RLE; a cell of which only the box is known has an empty segmentation.
-    `classes` are the names of class 1, 2, .... Scores of `predicted` are added as "score", as COCO results have them,
-    its runners-up as "runner_up", the name of the class that came second, and "runner_up_score"; a field's group is
-    "group" of its image.
+    `classes` are the names of class 1, 2, .... Scores of `predicted` are added as "score", as COCO results have them.
+    Its runners-up are added as "runner_up", the name of the class that came second, and "runner_up_score". A field's
+    group is "group" of its image.
     Raises ValueError as `check_fields` does, OSError when the file cannot be written.
     """
-    told = check_fields(fields, classes, predicted)
+    scored = check_fields(fields, classes, predicted)
     cells = [
         (image, field, cell)
-        for image, (field, of_field) in enumerate(zip(fields, told, strict=True), start=1)
+        for image, (field, of_field) in enumerate(zip(fields, scored, strict=True), start=1)
         for cell in of_field
     ]
     data = {
@@ -37,7 +37,7 @@ def write_coco(
         "images": [_image(image, field) for image, field in enumerate(fields, start=1)],
         # Ids count from 1: COCOeval takes a match with id 0 for no match.
         "annotations": [
-            {"id": number, "image_id": image, **_annotation(cell.cell, field.height, field.width), **_told(cell)}
+            {"id": number, "image_id": image, **_annotation(cell.cell, field.height, field.width), **_scores(cell)}
             for number, (image, field, cell) in enumerate(cells, start=1)
         ],
     }
@@ -60,6 +60,6 @@ def _annotation(cell: Cell, height: int, width: int) -> dict[str, Any]:
     return record | {"iscrowd": int(cell.crowd)}
 
 
-def _told(cell: Told) -> dict[str, Any]:
-    told = {} if cell.score is None else {SCORE: cell.score}
-    return told if cell.runner_up is None else told | {RUNNER_UP: cell.runner_up[0], RUNNER_UP_SCORE: cell.runner_up[1]}
+def _scores(cell: ScoredCell) -> dict[str, Any]:
+    own = {} if cell.score is None else {SCORE: cell.score}
+    return own if cell.runner_up is None else own | {RUNNER_UP: cell.runner_up[0], RUNNER_UP_SCORE: cell.runner_up[1]}

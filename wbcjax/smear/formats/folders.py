@@ -13,8 +13,8 @@ WRONG_SIZE = "use the image that was annotated, upright and at the same size"
 def files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """The files of a folder that end in one of the suffixes (lower case; any case matches), by name, hidden ones not.
 
-    Hidden are also the "._" twins that macOS leaves beside the files of a memory stick. Links that lead nowhere are
-    among them, for the reader to tell.
+    The "._" files that macOS leaves on a memory stick are hidden ones. Broken links are included, for the reader to
+    report.
     """
     return sorted(
         path
@@ -56,7 +56,7 @@ def image_of_stem(stem: str, names_of: dict[str, list[str]]) -> str:
 
 
 def image_of_file(reading: Reading, file: Path, named: str, names_of: dict[str, list[str]]) -> str:
-    """The name of the image that an annotation file is for: the one it names, or else the one of its own name.
+    """The image that an annotation file is for: the one it names, or else the one with the file's own name.
 
     `named` is a path as any system writes it; only its last part counts, as images move between folders and machines.
     Faults: both images are there and differ, or none is; several images have the file's name.
@@ -88,7 +88,7 @@ def suspect_images_without(
     for stem, names in names_of.items():
         for name in names:
             if name not in annotated and stem not in stems:
-                reading.suspect(name, "", "nothing says which cells it shows: it is left out", remedy)
+                reading.suspect(name, "", "it has no annotations, and is left out", remedy)
 
 
 def check_size(what: str, found: tuple[int, int], image: tuple[int, int]) -> None:

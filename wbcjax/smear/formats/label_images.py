@@ -1,7 +1,6 @@
 """Reader of label images: for each image one file of its name, whose pixels hold 0 or the number of their cell.
 
-So tools for the segmentation of cells write their results (StarDist, CellProfiler, ilastik, QuPath): PNG or TIFF with
-one channel of whole numbers.
+StarDist, CellProfiler, ilastik and QuPath write such files: PNG or TIFF with one channel of whole numbers.
 """
 
 import math

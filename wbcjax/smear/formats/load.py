@@ -1,4 +1,4 @@
-"""What annotation files hold, read whole: a file that cannot be used raises a `Fault`."""
+"""Annotation files read whole: one that cannot be used raises a `Fault`."""
 
 import json
 import re
@@ -57,7 +57,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # json keeps the last of repeated keys and drops the others without a word.
+    # json keeps the last of repeated keys and drops the others silently.
     record = dict(pairs)
     if len(record) < len(pairs):
         repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)

@@ -1,4 +1,4 @@
-"""Image files that hold masks of cells, as values that are nothing to look at: they are neither scaled nor turned."""
+"""Image files that hold masks of cells, read as stored: neither scaled nor rotated."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from wbcjax.smear.formats.checks import Fault, Reading
 from wbcjax.smear.formats.folders import LOSSLESS
 from wbcjax.smear.image_header import image_bytes
 
-CLASS_NAME = "cell"  # of every cell: the files say no class
-PART_PIXELS = 16  # a part that large, apart from the rest of its cell, is no crumb of it
+CLASS_NAME = "cell"  # of every cell: the files hold no class
+PART_PIXELS = 16  # smaller parts, apart from the rest of their cell, are taken for specks
 
 
 def read_values(file: Path, what: str, max_pixels: int) -> Integer[np.ndarray, "h w *channels"]:
-    """The values of a lossless image, as stored. `what` it is begins the faults' sentences.
+    """The values of a lossless image, as stored. The faults' sentences begin with `what`.
 
     Faults: a lossy format, unreadable, more pixels, several pages, or values that are no whole numbers.
     """
@@ -54,7 +54,7 @@ def in_parts(mask: UInt8[np.ndarray, "h w"]) -> bool:
 
 
 def suspect_parts(reading: Reading, name: str, apart: list[str], cells: int, remedy: str) -> None:
-    """Note that cells of a field, of which `apart` tells the places, are in parts that do not touch."""
+    """Note that cells of a field, at the places `apart`, are in parts that do not touch."""
     if apart:
         found = f"{len(apart)} of {cells} cells are in parts that do not touch (the first: {apart[0]})"
         reading.suspect(name, "", found, remedy)

@@ -56,7 +56,7 @@ def _fields_of_id_folders(reading: Reading, inner: list[Path]) -> list[SmearFiel
                 found.append(_field(reading, name, folders.files(folder / "masks", folders.IMAGES)))
             else:
                 remedy = "add its masks, or an empty folder named masks if it shows no cell"
-                reading.suspect(name, "", "nothing says which cells it shows: it is left out", remedy)
+                reading.suspect(name, "", "it has no annotations, and is left out", remedy)
     return found
 
 

@@ -20,10 +20,11 @@ def outline_mask(mask: UInt8[np.ndarray, "h w"], tolerance: float = TOLERANCE) -
     """The polygons (x, y), in pixels, that together enclose a mask of 0 and 1; none for an empty mask.
 
     With tolerance 0 they run along the edges of the pixels, and pycocotools rasterises them to this mask again.
-    Otherwise they stray by up to `tolerance` pixels (twice that where a line begins) from the line halfway between the
-    centres of the outermost pixels and of their neighbours, and what is drawn of a connected part has an IoU of at
-    least MIN_IOU with it: where the simpler line falls short, as at some parts below 200 pixels, it keeps the exact
-    one. The smallest parts, such as pixels that touch a cell by a corner only, are left away, up to SPECKS of the area.
+    Otherwise they follow the line halfway between the centres of the outermost pixels and of their neighbours, to
+    within `tolerance` pixels (twice that where a line begins). A connected part, rasterised again, has an IoU of at
+    least MIN_IOU with itself. Where the simpler line falls short of that, as at some parts below 200 pixels, the exact
+    one is kept. The smallest parts, such as pixels that touch a cell by a corner only, are dropped, up to SPECKS of the
+    area.
 
     No polygon crosses or touches itself, and none has a hole. A part with a hole is cut through it into two polygons,
     unless the tolerance is above 0 and MIN_IOU allows for the hole to be filled.
@@ -36,7 +37,7 @@ def outline_mask(mask: UInt8[np.ndarray, "h w"], tolerance: float = TOLERANCE) -
 
 
 def _parts(mask: UInt8[np.ndarray, "h w"]) -> list[Polygon]:
-    """The parts of a mask that hang together by pixels' sides, as polygons with holes along the pixels' edges."""
+    """The 4-connected parts of a mask, as polygons with holes along the pixels' edges."""
     steps = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)  # (h, w + 1)
     rows, starts = np.nonzero(steps == 1)
     _, ends = np.nonzero(steps == -1)
@@ -75,9 +76,9 @@ def _without_holes(part: Polygon) -> list[Polygon]:
 
 
 def _simplify(part: Polygon, tolerance: float) -> Polygon:
-    """The part's outer line through the middles of the pixels' sides, without the points that matter less.
+    """The part's outer line through the middles of the pixels' sides, simplified.
 
-    The middles, because a slanted line is stairs along the pixels' edges, and straight through the middles.
+    A slanted line is a staircase along the pixels' edges, but straight through their middles.
     """
     corners = shapely.get_coordinates(shapely.segmentize(part.exterior, 1.0))  # a point at each pixel's corner
     return shapely.simplify(Polygon((corners[:-1] + corners[1:]) / 2), tolerance)

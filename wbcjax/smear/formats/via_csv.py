@@ -2,7 +2,7 @@
 
 1.x and 2.x: a row for each region, with the columns COLUMNS, of which three hold JSON objects; a file without regions
 has one row without shape. 3.x: comment lines, of which one holds the attributes, then a row for each item of the
-project's metadata. A file without regions is not in an export of 3.x: only the project file tells of it.
+project's metadata. An export of 3.x leaves out files without regions: only the project file lists them.
 """
 
 import csv
@@ -82,7 +82,7 @@ def _add(found: dict[str, Any], where: str, row: dict[str, str]) -> None:
 
 
 def _project(reading: Reading, attributes: dict[str, Any], rows: list[tuple[str, list[str]]]) -> dict[str, Any]:
-    """The project that an export of 3.x tells of; views and files are named by what stands in the file list."""
+    """The project that an export of 3.x describes; views and files are named by their entry in the file list."""
     files, views, metadata = {}, {}, {}
     for where, row in rows:
         with reading.at(reading.annotations.name, where):

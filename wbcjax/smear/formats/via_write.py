@@ -11,7 +11,7 @@ from typing import Any
 from wbcjax.smear.field import SmearField
 from wbcjax.smear.formats.outline import TOLERANCE, outline_mask
 from wbcjax.smear.formats.via import CELL_ID, CROWD
-from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, Predicted, Told, check_fields
+from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, Predicted, ScoredCell, check_fields
 from wbcjax.system.files import write_atomically
 
 GROUP = "group"  # file attribute
@@ -29,25 +29,25 @@ def write_via(
     """Write the fields and their cells as a VIA 2 project, whole or not at all.
 
     A cell is one region or, where it is in parts, regions that share the region attribute "cell_id". Polygons stay as
-    they are, masks are outlined to `tolerance` pixels as by `outline_mask`, and a cell of which only the box is known
-    is a rectangle. `classes`, the names of class 1, 2, ..., are the drop-down list of the region attribute
-    `class_attribute`; a crowd region has "iscrowd": "1". Scores of `predicted` are "score", its runners-up "runner_up",
-    the class that came second, and "runner_up_score". A field's group is the file attribute "group". VIA shows the
-    images if they still are where they were, and else asks for them.
+    they are. Masks are outlined to `tolerance` pixels by `outline_mask`. A cell of which only the box is known is a
+    rectangle. `classes`, the names of class 1, 2, ..., are the drop-down list of the region attribute
+    `class_attribute`. A crowd region has "iscrowd": "1". Scores of `predicted` are "score"; its runners-up are
+    "runner_up", the class that came second, and "runner_up_score". A field's group is the file attribute "group". VIA
+    shows the images that are still in their place, and asks for the others.
     Raises ValueError as `check_fields` does or when `class_attribute` cannot be one, OSError when the file cannot be
     written or an image file is gone.
     """
-    told = check_fields(fields, classes, predicted)
+    scored = check_fields(fields, classes, predicted)
     _check_class_attribute(class_attribute)
     metadata = {}
-    for field, cells in zip(fields, told, strict=True):
+    for field, cells in zip(fields, scored, strict=True):
         regions = [
             {
                 "shape_attributes": shape,
-                "region_attributes": {class_attribute: classes[told.cell.label - 1]} | attributes,
+                "region_attributes": {class_attribute: classes[cell.cell.label - 1]} | attributes,
             }
-            for number, told in enumerate(cells, start=1)
-            for shape, attributes in _regions(told, field, number, tolerance)
+            for number, cell in enumerate(cells, start=1)
+            for shape, attributes in _regions(cell, field, number, tolerance)
         ]
         size = UNKNOWN_SIZE if field.path is None else field.path.stat().st_size  # bytes
         attributes = {} if field.group is None else {GROUP: field.group}
@@ -77,15 +77,15 @@ def _check_class_attribute(name: str) -> None:
 
 
 def _regions(
-    told: Told, field: SmearField, number: int, tolerance: float
+    scored: ScoredCell, field: SmearField, number: int, tolerance: float
 ) -> list[tuple[dict[str, Any], dict[str, str]]]:
-    """The shape of each region of a cell, the `number`th of its field, with what it says besides the class."""
-    cell = told.cell
+    """The shape of each region of a cell, the `number`th of its field, and its attributes besides the class."""
+    cell = scored.cell
     attributes = {CROWD: "1"} if cell.crowd else {}
-    if told.score is not None:
-        attributes[SCORE] = f"{told.score:.4f}"
-    if told.runner_up is not None:
-        attributes |= {RUNNER_UP: told.runner_up[0], RUNNER_UP_SCORE: f"{told.runner_up[1]:.4f}"}
+    if scored.score is not None:
+        attributes[SCORE] = f"{scored.score:.4f}"
+    if scored.runner_up is not None:
+        attributes |= {RUNNER_UP: scored.runner_up[0], RUNNER_UP_SCORE: f"{scored.runner_up[1]:.4f}"}
     if cell.box is not None:
         x1, y1, x2, y2 = cell.box
         return [({"name": "rect", "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}, attributes)]
@@ -112,7 +112,7 @@ def _folder(field: SmearField) -> Path | None:
 
 
 def _settings(name: str, images: Path | None, class_attribute: str) -> dict[str, Any]:
-    """What of VIA's settings differs from its own; it keeps the others."""
+    """The settings that differ from VIA's defaults."""
     return {
         "project": {"name": name},
         "core": {"default_filepath": "" if images is None else f"{images.as_uri()}/"},
@@ -121,7 +121,7 @@ def _settings(name: str, images: Path | None, class_attribute: str) -> dict[str,
 
 
 def _attributes(classes: Sequence[str], class_attribute: str, predicted: Predicted | None) -> dict[str, Any]:
-    """What VIA offers to fill in. Without default values: a new region must not join a cell by an empty "cell_id"."""
+    """The attributes that VIA shows. None has a default: a new region must not join a cell by an empty "cell_id"."""
     region = {
         class_attribute: {
             "type": "dropdown",

@@ -1,4 +1,4 @@
-"""What the writers ask of annotated fields before they write any: that they can be read again."""
+"""Checks of annotated fields before any is written: that they can be read again."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,14 +14,14 @@ RunnersUp = Sequence[Sequence[RunnerUp | None]]  # of each field of each cell; N
 
 
 class Predicted(NamedTuple):
-    """What a model told of each cell of each field."""
+    """What a model predicted for each cell of each field."""
 
     scores: Sequence[Sequence[float]]
     runners_up: RunnersUp | None = None
 
 
-class Told(NamedTuple):
-    """A cell with what a model told of it."""
+class ScoredCell(NamedTuple):
+    """A cell with its predicted score and the class that came second."""
 
     cell: Cell
     score: float | None
@@ -32,8 +32,8 @@ def check_fields(
     fields: Sequence[SmearField],
     classes: Sequence[str],
     predicted: Predicted | None,
-) -> list[list[Told]]:
-    """The cells of each field, each with its score and the class that came second; None where `predicted` does not say.
+) -> list[list[ScoredCell]]:
+    """The cells of each field, each with its score and the class that came second; None where `predicted` has none.
 
     Raises ValueError, naming the field and the cell, when a class or a field has no name of its own, the scores are not
     one finite number for each cell, the runners-up not one entry for each, a cell's class has no name, a coordinate is
@@ -52,7 +52,7 @@ def check_fields(
     of_fields = [_scores(field, scores[i] if scores is not None else None) for i, field in enumerate(fields)]
     seconds = [[None] * len(field.cells) for field in fields] if runners_up is None else runners_up
     return [
-        [Told(*told) for told in zip(field.cells, of_field, of_second, strict=True)]
+        [ScoredCell(*cell) for cell in zip(field.cells, of_field, of_second, strict=True)]
         for field, of_field, of_second in zip(fields, of_fields, seconds, strict=True)
     ]
 
