@@ -175,7 +175,7 @@ def test_masks_are_judged_by_outlined_cells_with_the_others_as_crowds():
     ("change", "message"),
     [
         ({"scores": np.array([np.nan])}, "f.png: a detection's score or box is not finite"),
-        ({"said": {"roundness": np.array([np.inf])}}, "f.png: what roundness says of a cell is not finite"),
+        ({"said": {"roundness": np.array([np.inf])}}, "f.png: an output of roundness is not finite"),
         ({"said": {"roundness": np.zeros(2)}}, "f.png: every cell needs all its parts, found .*'roundness': 2"),
         ({"labels": np.array([0])}, "f.png: class 0 found; classes count from 1"),
         ({"labels": np.array([1, 1])}, "f.png: every cell needs all its parts, found .*'labels': 2"),

@@ -48,7 +48,7 @@ def test_an_unevaluated_runs_card_says_so():
     """A run that was not evaluated has no scores and the card says so."""
     scores = section(card(smear_demo.get_config()), "Scores")
     assert scores.strip() == (
-        "The run was not evaluated on a part of its data: nothing is known of how good the model is."
+        "The run was not evaluated on a part of its data: the quality of the model is not known."
     )
 
 

@@ -23,7 +23,7 @@ def max_detections(annotations: Sequence[FieldAnnotations]) -> int:
 
 
 def cut_fields(detections: Sequence[FieldDetections], most: int) -> int:
-    """How many fields have more than `most` detections of a class, of which the best alone count."""
+    """How many fields have more than `most` detections of a class; of these only the best count."""
     return sum(int(np.bincount(field.labels).max(initial=0) > most) for field in detections)
 
 
@@ -51,8 +51,8 @@ def average_precision(
         annotations, detections: of the same fields in the same order.
         overlaps: from `mask_overlaps` or `box_overlaps` of each field, (d, c).
         classes: number of classes C.
-        ignore: of each field, (c,), the annotated cells that need not be found: a detection matched with one counts
-            neither for nor against. Crowd regions are always ignored, and take any number of detections.
+        ignore: of each field, (c,), the annotated cells that need not be found. A detection matched with one is neither
+            true nor false. Crowd regions are always ignored, and match any number of detections.
         most: detections of a field and class that count, the best: COCO's hundred, or `max_detections`.
 
     Matches pycocotools' COCOeval, ties included: equal scores keep the order of fields and detections.
@@ -105,7 +105,7 @@ def match(
 def interpolated_precision(matched: Bool[np.ndarray, " d"], cells: int) -> Float[np.ndarray, " 101"]:
     """Precision at `RECALL_POINTS`, each the best reached at that recall or beyond; 0 where recall is never reached.
 
-    `matched` tells of each counted detection, best score first, whether it found a cell; `cells` is their number, > 0.
+    `matched`: whether each counted detection, best score first, found a cell; `cells`: the number of cells, > 0.
     """
     true = np.cumsum(matched)  # (d,)
     precision = true / (np.arange(1, len(matched) + 1) + np.spacing(1))

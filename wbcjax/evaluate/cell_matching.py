@@ -1,7 +1,7 @@
-"""The rule by which a person is told of cells found, missed, and found where there is none.
+"""The matching rule of all that counts single cells.
 
-Matrices of confusion, counts, misses, false alarms, contact sheets and galleries all go by it. Where a paper or a
-challenge defines a score by a rule of its own (COCO's AP, Matterport's mAP, panoptic quality), that one is named there.
+Confusion matrices, counts, misses, false alarms, contact sheets and galleries use it. Scores that a paper or challenge
+defines by a rule of its own (COCO's AP, Matterport's mAP, panoptic quality) use that one, and name it.
 """
 
 from dataclasses import replace
@@ -23,11 +23,11 @@ def match_cells(
 ) -> FieldMatch:
     """Match the detections of a field that score at least `min_score` with its cells, whatever their classes.
 
-    Of the detections of one cell, as several classes, the surest alone counts (`rows_of_cells`). The surest comes
-    first and takes the free cell that it overlaps most, by an IoU of 0.5 or more. One that finds no free cell but lies
-    by as much in a crowd region, of whatever class, is left out. Nuclei, of label `nucleus` (0: there are none), are
-    matched apart: a detected nucleus never takes a cell, nor a detected cell a nucleus, however much of it the nucleus
-    fills. `overlaps` is from `mask_overlaps`.
+    Where one cell was detected as several classes, only the detection of the highest score counts (`rows_of_cells`).
+    Detections, best score first, take the free cell that they overlap most, by an IoU of 0.5 or more. One without a
+    free cell is left out if as much of it lies in a crowd region of any class. Nuclei, of label `nucleus` (0: there are
+    none), are matched apart: a detected nucleus never takes a cell, nor a detected cell a nucleus. `overlaps` is from
+    `mask_overlaps`.
     """
     rows, _ = rows_of_cells(found, nucleus)
     found, overlaps = found.select(rows), overlaps[rows]
@@ -39,7 +39,7 @@ def match_cells(
 
 
 def rule(min_score: float) -> str:
-    """The rule in a sentence, for those who read what was counted by it."""
+    """The rule as a sentence, printed beside the counts."""
     return (
         f"Cells are matched whatever their class: the surest detection first, of those that score {min_score:g} or "
         "more (of one cell as several classes the surest alone), finds the free cell that it overlaps most, by an IoU "

@@ -28,9 +28,9 @@ def cell_scores(
 ) -> CellScores:
     """Scores of single cells over a set of fields, as a nested dict of plain numbers.
 
-    Annotated cells and detections that score at least `min_score` are matched whatever their classes, by mask IoU (box
-    IoU where only the box of a cell is known), and a cell that was detected as several classes counts once:
-    `match_cells`. A detection left out for a crowd region is neither right nor wrong.
+    Annotated cells and detections that score at least `min_score` are matched whatever their classes (`match_cells`):
+    by mask IoU, or box IoU where only the box of a cell is known. A cell that was detected as several classes counts
+    once. A detection left out for a crowd region is neither right nor wrong.
 
     Args:
         annotations, detections: of the same fields in the same order. Give all detections, also of low score.
@@ -39,24 +39,22 @@ def cell_scores(
 
     Returns, with NaN for what is not defined:
         min_score: as given.
-        confusion: classes, the last one background, and counts with a row for what cells are and a column for what
-            they were taken for: of matched cells and detections their classes; a cell without detection was taken for
-            background, and a detection without cell took background for a cell.
+        confusion: classes, the last one background, and counts: rows are annotated classes, columns predicted ones.
+            A cell without a detection is predicted as background; a detection without a cell is annotated as it.
         pr_curves: of each class precision and recall at an IoU of 0.5, and the score at each point; points between two
             others of the same recall are left out. AP50 is the curve's. Both are COCO's: over all detections whatever
-            their score, the best `max_detections` of a field and class, each class matched by itself. Of masks where
-            cells are outlined, of boxes where they are not. Lists are empty where there is no curve.
+            their score, the best `max_detections` of a field and class, each class matched by itself. They are of masks
+            where cells are outlined, else of boxes. Lists are empty where there is no curve.
         segmentation: pq, sq, rq, aji, segpc_miou, and per_class pq, sq, rq and segpc_miou, as `segmentation_quality`
             defines them.
         count_error: detections less annotated cells of a field: mean_absolute, mean (over 0 where too many are found),
-            and per_field name, annotated, found; crowd regions and what is found in them left out, and nuclei too
+            and per_field name, annotated, found. Crowd regions and detections in them are left out, and nuclei too
             unless the set has nothing else.
         misses: cells without detection, in the fields' order: field, cell (its position in the field), class.
         false_alarms: detections without cell, the best score first: field, detection (its position in the field),
             class, score.
-        counts: fields, annotated cells (nuclei are among them), how many of them are not outlined, detections that
-            score `min_score`, how many of that score are not among these, as they repeat a cell or have no pixel, and
-            how many are left out as in_crowds.
+        counts: fields; cells, annotated, nuclei among them; not_outlined, of these; detections that score `min_score`;
+            repeated, further ones of that score that repeat a cell or have no pixel; in_crowds, those left out.
         undefined: sentences saying which scores are not defined, and why.
 
     Raises ValueError when the lists differ in their fields or a label has no class.

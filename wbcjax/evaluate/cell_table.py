@@ -20,7 +20,7 @@ def cell_table(scores: CellScores) -> str:
 
 
 def _match_lines(scores: CellScores) -> Iterator[str]:
-    """The rule by which cells are counted, and what it counts."""
+    """The matching rule, and the counts by it."""
     counts, table = scores["counts"], np.array(scores["confusion"]["counts"])
     matched = table[:-1, :-1]
     yield from wrapped(rule(scores["min_score"]))

@@ -1,4 +1,4 @@
-"""cells.csv: a line for each cell that was found, saying where it is and what it looks like.
+"""cells.csv: a line for each cell that was found, with its place, size, shape and stain.
 
 - image, cell: the image's name, and the cell's number in it
 - class, score: of the detection
@@ -12,8 +12,8 @@
 - named, probability, where a classifier named the cells too: its class, and how probable that is
 - in_cell, nuclei, nc_ratio, nucleus_share, where a class is called nucleus: of a nucleus, the number of its cell; of
   other cells, how many nuclei they have, the area of these over that of the cytoplasm (inf: there is none), and over
-  that of the cell. Empty where there is nothing to tell
-- a column for each further head of the network, by its name: what it says of the cell; of several numbers NAME_1, ...
+  that of the cell. Empty where they do not apply
+- a column for each further head of the network, by its name: its output for the cell; of several numbers NAME_1, ...
 
 Lengths and areas are in pixels where the name does not say micrometres (um).
 """
@@ -43,9 +43,9 @@ Row = dict[str, Any]  # by column; one that is absent is left empty
 def columns(
     classes: Sequence[str], pixel_size: float, named: bool = False, said: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """The columns of the table of a model with these classes, and of a classifier's too; see this module's text.
+    """The columns of the table of a model with these classes; see this module's docstring.
 
-    said: those of further heads.
+    named: with those of a classifier. said: those of further heads.
     """
     described = (name for name in Morphology._fields if name not in FOUND and (pixel_size or name not in MICROMETRES))
     second = RUNNER_UP if len(cell_labels(classes)) > 1 else ()
@@ -80,7 +80,7 @@ def add_runners_up(rows: Sequence[Row], runners_up: Sequence[tuple[str, float] |
 
 
 def add_names(rows: Sequence[Row], named: FieldDetections, classes: Sequence[str]) -> None:
-    """Add what a classifier with these `classes` named the cells of `rows`."""
+    """Add the predictions of a classifier with these `classes` to the cells of `rows`."""
     for row, label, score in zip(rows, named.labels, named.scores, strict=True):
         row |= {"named": classes[label - 1], "probability": f"{score:.4f}"}
 
@@ -97,7 +97,7 @@ def cells_csv(
 
 
 def _found(cells: FieldDetections, index: int, classes: Sequence[str]) -> Row:
-    """What was detected, and where."""
+    """The columns of the detection and its place."""
     x1, y1, x2, y2 = cells.boxes[index].tolist()
     mask, left, top = cut_out(cells.rles[index])
     y, x = np.nonzero(mask)

@@ -28,20 +28,20 @@ def classification_scores(predictions: Predictions, bootstrap: int = 1000, seed:
         accuracy: value, with low and high of its 95 % interval (percentiles of the resamplings).
         report: precision, recall, f1 and support of each class, and their macro and weighted averages, as in Fig. 11
             of Suvon et al.; scikit-learn's definitions.
-        confusion: classes, and counts with a row for what crops are and a column for what they were taken for.
+        confusion: classes, and counts: rows are true classes, columns predicted ones.
         auroc: areas under the ROC curves, per_class against the rest; their mean as value, with its interval.
         average_precision: per_class, their mean as value.
-        curves: roc and pr of each class, points along the curve and the thresholds of the probability that give them:
-            of all points but ROC's first (0, 0) and PR's last (precision 1, recall 0), where no crop is taken for the
-            class. Lists are empty where there is no curve.
+        curves: roc and pr of each class: points along the curve, and the thresholds of the probability that give them.
+            ROC's first point (0, 0) and PR's last (precision 1, recall 0), where no crop is taken for the class, have
+            no threshold. Lists are empty where there is no curve.
         calibration: ece, the expected calibration error (Guo et al. 2017, Eqn. 3) in `bins` equal bins of confidence,
             each closed above; and as `reliability` the low, high, crops, mean confidence and accuracy of those that
             hold crops.
         groups: crops, right and accuracy of each; {} where they are not known.
         mistakes: all of them, the most confident first: index, name, group, label, predicted, confidence.
         counts: crops, groups, mistakes.
-        bootstrap: resamplings, seed, units ("groups" or "crops"), and without_auroc: how many of the resamplings lack
-            a class that the set holds and so do not count for the interval of auroc.
+        bootstrap: resamplings, seed, units ("groups" or "crops"), and without_auroc: the resamplings that lack a class
+            of the set, which the interval of auroc leaves out.
         undefined: sentences saying which scores are not defined, and why.
     """
     against_rest = _against_rest(predictions)
@@ -75,7 +75,7 @@ def classification_scores(predictions: Predictions, bootstrap: int = 1000, seed:
 
 
 def worst_mistakes(predictions: Predictions) -> Int[np.ndarray, " m"]:
-    """Indices of the crops taken for something else, the most confident mistake first, equals by name."""
+    """Indices of the misclassified crops, the most confident first, equals by name."""
     wrong = np.flatnonzero(~predictions.right)
     return np.array(sorted(wrong, key=lambda i: (-predictions.confidence[i], predictions.names[i])), np.int64)
 
@@ -86,7 +86,7 @@ Curve = dict[str, list[float]]
 def _against_rest(
     predictions: Predictions,
 ) -> dict[str, tuple[Bool[np.ndarray, " n"], Float[np.ndarray, " n"]]]:
-    """Of each class, which crops are of it, and how probable it was found for each crop."""
+    """Of each class, which crops are of it, and its predicted probability for each crop."""
     probabilities = predictions.probabilities.astype(np.float64)
     return {name: (predictions.labels == i, probabilities[:, i]) for i, name in enumerate(predictions.classes)}
 
@@ -189,7 +189,7 @@ class _Samples(NamedTuple):
 
 
 def _resample(predictions: Predictions, bootstrap: int, seed: int) -> _Samples:
-    """Accuracy and mean AUROC of sets drawn from this one. None are drawn from a single group: it says nothing."""
+    """Accuracy and mean AUROC of sets drawn from this one; none from a single group, which has no variation."""
     units, unit_of = np.unique(np.array(predictions.groups or predictions.names), return_inverse=True)
     rng = np.random.default_rng(seed)
     rankings = [_rank(*one) for one in _against_rest(predictions).values() if one[0].any() and not one[0].all()]
@@ -218,7 +218,7 @@ def _auroc(ranking: _Ranking, times: Int[np.ndarray, " n"]) -> float:
     """Area under the ROC curve of a set that holds each crop so many times; NaN where it lacks one side.
 
     The share of pairs, one of the class and one of the rest, that are ranked rightly, equals counting half (Hanley and
-    McNeil 1982). scikit-learn gives the same from weights; this one is for a thousand resamplings of a set, quickly.
+    McNeil 1982). scikit-learn gives the same from weights; this is faster for a thousand resamplings of a set.
     """
     ranked = times[ranking.order]
     positives = np.add.reduceat(ranked * ranking.positive, ranking.starts)

@@ -57,7 +57,7 @@ def _summary_lines(scores: ClassificationScores) -> Iterator[str]:
 
 
 def confusion_lines(confusion: dict[str, Any]) -> Iterator[str]:
-    """A line for each class; where their names would be too wide, columns have numbers above them."""
+    """A line for each class; where the names are too wide, the columns have numbers above them."""
     heads = rows = confusion["classes"]
     if sum(map(len, heads)) > NAMES_WIDTH:
         heads = [f"({number})" for number in range(1, len(rows) + 1)]

@@ -1,4 +1,4 @@
-"""Tables 1 and 2 of Revanda et al. from runs that differ in the enhancement of their images alone, as text."""
+"""Tables 1 and 2 of Revanda et al. as text, from runs that differ only in the enhancement of their images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ Rows = Mapping[str, Mapping[str, Any]]
 
 SCORES = ("accuracy", "precision", "sensitivity")
 PAPER_NAMES = {"none": "without", "he": "HE", "dhe": "DHE", "clahe": "CLAHE", "eff": "EFF", "eff_minmax": "EFF"}
-PAPER_ROWS = {"eff_minmax": "eff"}  # where a method is not called as the paper's figures are; it has one EFF
+PAPER_ROWS = {"eff_minmax": "eff"}  # methods that the paper has under another name: it has one EFF
 GAP = "  "
 
 # What is tested on, by protocol.
@@ -22,13 +22,13 @@ PROTOCOLS = {
 
 
 def contrast_tables(results: Mapping[str, Any]) -> str:
-    """Both tables, and what must be known to compare their rows; the paper's figures beside those of real images.
+    """Both tables, and remarks that a comparison of their rows needs; the paper's figures beside those of real images.
 
     Args:
         results: `protocol`, one of PROTOCOLS; `drawn`, whether the fields are drawn ones, beside which the paper's
-            figures have no place; `methods`, by the method of enhancement: `mAP` and `score_threshold` of the cells,
-            `subtypes`, what `image_scores` gives, None where no votes were taken, and of the training `steps` and
-            `stop`, the reason that it ended for. A score that is not defined is None.
+            figures are not shown; `methods`, by the method of enhancement: `mAP` and `score_threshold` of the cells,
+            `subtypes`, from `image_scores`, None where no votes were taken, and of the training `steps` and `stop`, the
+            reason for its end. A score that is not defined is None.
     """
     rows, protocol, drawn = results["methods"], results["protocol"], results["drawn"]
     if not rows:
@@ -75,8 +75,8 @@ def _remarks(rows: Rows, protocol: str, drawn: bool) -> Iterator[str]:
     if len(set(steps.values())) == 1:
         yield f"Every run has trained {next(iter(steps.values()))} steps."
     else:
-        told = ", ".join(f"{method} {count}" for method, count in steps.items())
-        yield f"WARNING: the runs have trained for different numbers of steps, which their scores show too: {told}."
+        listed = ", ".join(f"{method} {count}" for method, count in steps.items())
+        yield f"WARNING: the runs have trained for different numbers of steps, which their scores show too: {listed}."
     if cut := [method for method, row in rows.items() if row["stop"] == "max_minutes"]:
         yield f"config.train.max_minutes ended before its last step the training of: {', '.join(cut)}."
 

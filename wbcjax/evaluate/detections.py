@@ -1,4 +1,4 @@
-"""What was annotated and what was detected in a field, at image size, and the file that keeps both of a whole set."""
+"""Annotations and detections of a field at image size, and the file that keeps both for a whole set."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ class FieldAnnotations:
         _check(self, {name: getattr(self, name) for name in names})
 
     def for_masks(self) -> "FieldAnnotations":
-        """What masks are to be judged by: cells that are not outlined become crowd regions, neither right nor wrong."""
+        """The annotations for scores of masks: cells without an outline become crowd regions, and are ignored."""
         return replace(self, crowd=self.crowd | ~self.outlined, outlined=np.ones_like(self.outlined))
 
 
@@ -52,7 +52,7 @@ class FieldDetections:
     labels: Int[np.ndarray, " d"]  # 1..C
     scores: Float[np.ndarray, " d"]
     rles: list[Any]
-    # What further heads say of each, by column of cells.csv.
+    # Outputs of further heads for each, by column of cells.csv.
     said: dict[str, Float[np.ndarray, " d"]] = dataclass_field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class FieldDetections:
         if not (np.isfinite(self.scores).all() and np.isfinite(self.boxes).all()):
             raise ValueError(f"{self.name}: a detection's score or box is not finite; has the training diverged?")
         if wrong := [name for name, values in self.said.items() if not np.isfinite(values).all()]:
-            raise ValueError(f"{self.name}: what {wrong[0]} says of a cell is not finite; has the training diverged?")
+            raise ValueError(f"{self.name}: an output of {wrong[0]} is not finite; has the training diverged?")
 
     def select(self, rows: Int[np.ndarray, " k"]) -> "FieldDetections":
         """The detections of these rows alone, in this order."""
@@ -96,9 +96,9 @@ def save(
     """Write annotations and detections of a set as one JSON file, in COCO's terms.
 
     `images`, `categories` and `annotations` are a COCO ground truth; `detections` is a COCO result list. An annotation
-    of a cell whose box alone is known has `"outlined": false`, and the filled box for its mask; a detection has "said",
-    what further heads say of it, if there are any. The file is replaced at once: an interrupted save leaves the
-    previous file whole. Raises as `check_pairs` does.
+    of a cell whose box alone is known has `"outlined": false`, and the filled box for its mask. Outputs of further
+    heads are "said" of a detection. The file is replaced at once: an interrupted save leaves the previous file whole.
+    Raises as `check_pairs` does.
     """
     check_pairs(annotations, detections)
     data = _fields(classes, annotations) | {
@@ -160,7 +160,7 @@ def load(path: Path) -> tuple[tuple[str, ...], list[FieldAnnotations], list[Fiel
 
 
 def check_pairs(annotations: Sequence[FieldAnnotations], detections: Sequence[FieldDetections]) -> None:
-    """Raise ValueError unless the two lists speak of the same fields in the same order."""
+    """Raise ValueError unless the two lists are of the same fields in the same order."""
     annotated, detected = [field.name for field in annotations], [field.name for field in detections]
     if annotated != detected:
         apart = sorted(set(annotated) ^ set(detected))[:5] or "none, but their order differs"
@@ -205,7 +205,7 @@ def _results(detections: Sequence[FieldDetections]) -> list[dict[str, Any]]:
 
 
 def _said(entries: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """What `_results` wrote of further heads."""
+    """The outputs of further heads that `_results` wrote."""
     names = entries[0].get("said", ()) if entries else ()
     return {name: np.array([entry["said"][name] for entry in entries], np.float32) for name in names}
 

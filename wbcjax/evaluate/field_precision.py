@@ -14,7 +14,7 @@ SCORE_THRESHOLD = 0.7
 
 @dataclass(frozen=True, eq=False)
 class FieldMatch:
-    """What became of the detections and annotated cells of one field."""
+    """The detections and annotated cells of one field after matching."""
 
     detections: Int[np.ndarray, " k"]  # those that count, as rows of the field's detections, best score first
     cell_of: Int[np.ndarray, " k"]  # the annotated cell that each of them found; -1: none, a false detection
@@ -45,10 +45,10 @@ def match_field(
 ) -> FieldMatch:
     """Match the detections that score at least `score_threshold` with annotated cells, best score first.
 
-    A detection takes, of the free cells that it overlaps by at least `iou_threshold`, the one of its own class that it
+    A detection takes, of the free cells of its class that it overlaps by at least `iou_threshold`, the one that it
     overlaps most. `overlaps` is from `mask_overlaps` (or `box_overlaps`). A detection that finds no cell but lies in a
-    crowd region of its class by that much is left out. Matches Matterport's `utils.compute_matches` where there are no
-    crowd regions, which it does not know.
+    crowd region of its class by that much is left out. Equals Matterport's `utils.compute_matches`, which has no crowd
+    regions.
     """
     order = np.argsort(-detections.scores, kind="stable")
     confident = order[detections.scores[order] >= score_threshold]
@@ -72,7 +72,7 @@ def match_field(
 def field_average_precision(found: Bool[np.ndarray, " k"], cells: int) -> float:
     """Area under the precision envelope of one field, all classes together; NaN for a field without cells.
 
-    `found` tells of each counted detection, best score first, whether it found a cell; `cells` is how many there are.
+    `found`: whether each counted detection, best score first, found a cell; `cells`: the number of cells.
     A step of recall counts with the best precision at that recall or beyond (Pascal VOC 2010). Matches Matterport's
     `utils.compute_ap`.
     """

@@ -24,14 +24,14 @@ def subtype_scores(
 ) -> dict[str, Any]:
     """The subtype of each image by every rule of `vote.RULES`, and the scores of each rule.
 
-    An image is what its annotated cells are by the pathologists' rule, crowd regions apart. One without annotated cells
-    of a subtype has no truth: it is listed with its votes, and no score counts it.
+    The truth of an image is the pathologists' rule on its annotated cells, crowd regions apart. One without annotated
+    cells of a subtype has no truth: it is listed with its votes, and no score counts it.
 
     Args:
         annotations, detections: of the same fields in the same order.
-        classes: names of label 1, 2, ...; cells of those that are no subtype do not vote.
-        min_score: nor do cells of a lower score. A cell that was detected as several classes votes as the surest, see
-            `reported_cells`.
+        classes: names of label 1, 2, ...; cells of a class that is no subtype do not vote.
+        min_score: cells of a lower score do not vote either. A cell that was detected as several classes votes as the
+            one of the highest score, see `reported_cells`.
 
     Returns `min_score`; `rules`: `image_scores` by rule; `images`: of each its name, truth (None where there is none),
     annotated and voting cells of each subtype as `annotated` and `counts`, and `votes`, the subtype or None by rule.
@@ -62,8 +62,8 @@ def image_scores(
 
     Args:
         names: of the images; unique.
-        truth: what each of them is, one of `classes`.
-        predicted: what each was taken for; None: undetected.
+        truth: the true class of each, one of `classes`.
+        predicted: the predicted class of each; None: undetected.
 
     Raises ValueError, naming the image, where these do not fit together.
     """
@@ -87,32 +87,31 @@ def from_confusion(
 ) -> ImageScores:
     """Every score of a confusion matrix of images, as a nested dict of plain numbers, by the definitions of the paper.
 
-    Section 4.2 of Revanda et al. gives its definitions in words; these are the ones that give all its digits. Rows are
-    what images are: read so, its 91.20, 54.55 and 99.08 % are the sensitivities. Its Table 3 has no place for the 12
-    images of 301 where no cell was found. They are wrong for the accuracy (252 / 301 = 83.72 %; of the 289 in the
-    table it would be 87.20 %), but stand neither in its margin FN nor in its sensitivity (81.61 %; counting them, as
-    its words would have it, 78.29 %). So `sensitivity_all` is given beside it: a model cannot raise that by leaving
-    images undetected.
+    Section 4.2 of Revanda et al. gives its definitions in words; these reproduce all its digits. Rows are true classes:
+    so read, its 91.20, 54.55 and 99.08 % are the sensitivities. Its Table 3 leaves out the 12 images of 301 where no
+    cell was found. The accuracy counts them as wrong (252 / 301 = 83.72 %; of the 289 in the table it would be
+    87.20 %). The margin FN and the sensitivity do not count them (81.61 %; with them, as its words have it, 78.29 %).
+    `sensitivity_all` does: a model cannot raise it by leaving images undetected.
 
     Args:
-        counts: images by what they are (row) and what they were taken for (column).
+        counts: images by true class (row) and predicted class (column).
         undetected: images of each row where no cell voted.
         bootstrap: resamplings that the intervals come from. Single images are drawn, with replacement: where several
             are of one patient the intervals are too narrow. Where all images are right they have no width.
         seed: of the resampling.
 
     Returns, with NaN for what is not defined and averages over the classes for which it is:
-        accuracy: images taken for what they are, of all images, as value with low and high of its 95 % interval
-            (percentiles of the resamplings). So are the next three.
-        precision: mean over the classes of the share of images taken for it that are of it.
-        sensitivity: mean over the classes of the share of its detected images that were taken for it.
+        accuracy: share of all images that are classified rightly, as value with low and high of its 95 % interval
+            (percentiles of the resamplings). The next three have intervals too.
+        precision: mean over the classes of the share of images predicted as it that are of it.
+        sensitivity: mean over the classes of the share of its detected images that are predicted as it.
         sensitivity_all: the same, of all its images.
         per_class: images, precision, sensitivity and sensitivity_all of each.
         confusion: classes, counts, undetected, and the margins FN (images of a class taken for another, undetected ones
             apart) and FP (images of another taken for it).
         images, undetected: how many.
-        bootstrap: resamplings, seed, and left_out: by score, how many resamplings lack it for a class that the set has
-            it for, and so do not count for its interval.
+        bootstrap: resamplings, seed, and left_out: by score, the resamplings in which it is not defined for a class of
+            the set, which its interval leaves out.
         undefined: sentences saying which scores are not defined, and why.
     """
     table = np.column_stack([np.reshape(counts, (len(classes), -1)), undetected]).astype(np.int64)  # (c, c + 1)
@@ -225,7 +224,7 @@ def _left_out(values: Float[np.ndarray, " b"]) -> int:
 
 
 def _resample(table: Int[np.ndarray, "c t"], bootstrap: int, seed: int) -> Int[np.ndarray, "b c t"]:
-    """Matrices of sets of images drawn from this one. None are drawn from a single image: it says nothing.
+    """Matrices of sets of images drawn from this one; none from a single image, which has no variation.
 
     Images of one entry of the matrix are alike here, so that drawing images is drawing entries by their share.
     """

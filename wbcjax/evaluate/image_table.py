@@ -18,9 +18,9 @@ COLUMN = 21  # characters: "100.00 (98.00-100.00)"
 def image_table(scores: dict[str, Any], beside_paper: bool = True) -> str:
     """The scores of `subtype_scores` as text for a terminal, laid out as Tables 2 and 3 of Revanda et al.
 
-    Table 2 has a row for each rule, and below it the paper's figures, which are of other images of patients:
-    `beside_paper` False, for drawn images, leaves them out. Table 3 is of the pathologists' rule, with a column for
-    undetected images, which the paper leaves away.
+    Table 2 has a row for each rule, and below it the paper's figures, which are of other images of patients. With
+    `beside_paper` False, for drawn images, they are left out. Table 3 is of the pathologists' rule; it has a column for
+    undetected images, which the paper's has not.
     """
     rules, shown = scores["rules"], scores["rules"][RULE_SHOWN]
     blocks = [_rule_lines(rules, beside_paper), _confusion_lines(shown), _remarks(scores, shown)]
@@ -39,14 +39,14 @@ def _rule_lines(rules: dict[str, ImageScores], beside_paper: bool) -> Iterator[s
         yield line(rule, [_with_interval(of_rule[column]) for column in COLUMNS])
     if beside_paper:
         figures = zip(COLUMNS, REVANDA_SUBTYPES["eff"], strict=True)
-        told = ", ".join(f"{name} {figure:.2f}" for name, figure in figures)
-        yield from wrapped(f"{PAPER}, on their images: {told}")
+        listed = ", ".join(f"{name} {figure:.2f}" for name, figure in figures)
+        yield from wrapped(f"{PAPER}, on their images: {listed}")
     for rule in rules:
         yield from wrapped(f"{rule}: {MEANINGS[rule]}")
 
 
 def _confusion_lines(scores: ImageScores) -> Iterator[str]:
-    """Table 3: a row for what images are, a column for what they were taken for."""
+    """Table 3: rows are true classes, columns predicted ones."""
     confusion = scores["confusion"]
     classes = confusion["classes"]
     rows = [

@@ -12,7 +12,7 @@ from wbcjax.smear.rle import cut_out
 
 
 class Morphology(NamedTuple):
-    """What one cell looks like. Lengths are in pixels, where the name does not say micrometres.
+    """The measures of one cell. Lengths are in pixels, where the name does not say micrometres.
 
     Of a cell that the image's border cuts, the part that is seen is described; of one in parts, all of them together.
     """
@@ -38,21 +38,21 @@ def morphology(
     """Describe the cell of one mask.
 
     The perimeter is Crofton's, from the crossings of lines in four directions (scikit-image's `perimeter_crofton`). A
-    straight edge comes out 5 % short to 3 % long, by its direction, which evens out on a round cell: of discs of a
-    radius from 12 pixels up the circularity is within 5 % of 1, and nearer as they grow, while by the length of the
-    outline's pixels (`perimeter`) it stays 10 % below. Cells a few pixels across have no shape to speak of: by the
-    same formula a single pixel has 1.75.
+    straight edge comes out 5 % short to 3 % long, by its direction, which evens out on a round cell. The circularity of
+    discs with a radius of 12 pixels or more is within 5 % of 1, and nearer as they grow. From the length of the
+    outline's pixels (`perimeter`) it would stay 10 % below. The shape of cells a few pixels across means little: by the
+    same formula a single pixel has a circularity of 1.75.
 
-    The optical density of a pixel is log10((white + 1) / (value + 1)), channel by channel: the law of Lambert and Beer,
-    by which dye adds up, where the camera's values are linear in the light, and a monotone measure of darkness where
-    they are not. Bare glass has 0, and what is lighter less.
+    The optical density of a pixel is log10((white + 1) / (value + 1)), channel by channel. Where the camera's values
+    are linear in the light it is that of Lambert and Beer, in which dyes add up; elsewhere it is a monotone measure of
+    darkness. Bare glass has 0, and lighter pixels less.
 
     Args:
         rle: COCO RLE of the mask, at image size.
         image: RGB, as the camera took it: contrast enhancement changes the stain.
         pixel_size: micrometres per pixel; 0 where it is not known.
-        white: red, green and blue of bare glass; None estimates it as `white_of` does. Of many cells of a field it
-            need be estimated only once.
+        white: red, green and blue of bare glass; None estimates it by `white_of`. For many cells of a field, estimate
+            it once.
 
     Raises ValueError for a mask of another size than the image's, and for one without a pixel.
     """
@@ -84,6 +84,6 @@ def morphology(
 def white_of(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3"]:
     """Red, green and blue of light through bare glass: the `GROUND` percentile (95) of each channel of an RGB image.
 
-    A twentieth of the image must be glass for it; an image of a lone cell without any has its lightest part for white.
+    It needs a twentieth of the image to be glass; in an image without any the lightest part is taken for white.
     """
     return np.percentile(image.reshape(-1, 3), GROUND, axis=0)

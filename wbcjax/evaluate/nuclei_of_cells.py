@@ -1,4 +1,4 @@
-"""Nuclei and the cells they belong to, where both are instances of a set: tied together, with the ratios of areas."""
+"""Nuclei and the cells they belong to, where both are instances of a set, with the ratios of their areas."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections
 
 NUCLEUS = "nucleus"  # the name of the class; instances of all others are cells
 HELD = 0.5  # least share of a nucleus's pixels that lie in its cell
-SHARE_DIGITS = 2  # to which shares are told apart: less is a matter of an outline's pixels
+SHARE_DIGITS = 2  # of shares that are compared: smaller differences are a matter of an outline's pixels
 
 
 class Nuclei(NamedTuple):
@@ -30,7 +30,7 @@ def nucleus_label(classes: Sequence[str]) -> int:
 
 
 def cell_labels(classes: Sequence[str]) -> list[int]:
-    """The labels of what counts as a cell: all but nuclei, unless there is nothing else."""
+    """The labels that count as cells: all but nuclei, unless there is nothing else."""
     labels, nucleus = list(range(1, len(classes) + 1)), nucleus_label(classes)
     return [label for label in labels if label != nucleus] or labels
 
@@ -45,7 +45,7 @@ def tie_nuclei(field: FieldAnnotations | FieldDetections, classes: Sequence[str]
     """
     label = nucleus_label(classes)
     if not label:
-        raise ValueError(f"no class of {tuple(classes)} is {NUCLEUS!r}: the set does not tell nuclei from cells")
+        raise ValueError(f"no class of {tuple(classes)} is {NUCLEUS!r}: the set has no nuclei")
     counted = ~field.crowd if isinstance(field, FieldAnnotations) else np.ones(len(field.rles), bool)
     nuclei, cells = (np.flatnonzero(counted & chosen) for chosen in (field.labels == label, field.labels != label))
     holder = _holders([field.rles[row] for row in nuclei], [field.rles[row] for row in cells])

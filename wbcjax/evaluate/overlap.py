@@ -1,4 +1,4 @@
-"""How far detections and annotated cells cover one another, and which annotated cells touch."""
+"""Overlaps of detections with annotated cells, and which annotated cells touch."""
 
 from typing import Any
 
@@ -33,8 +33,8 @@ def box_overlaps(annotations: FieldAnnotations, detections: FieldDetections) -> 
 def touching(annotations: FieldAnnotations, nucleus: int = 0) -> Bool[np.ndarray, " c"]:
     """Which annotated cells touch another cell (or a crowd region) of the field, whatever their classes.
 
-    Nuclei, where `nucleus` is their label, touch nuclei alone, and cells touch cells: those that lie in one another do
-    not touch. Of cells of which only the box is known, the filled boxes touch.
+    Nuclei, where `nucleus` is their label, touch only nuclei, and cells only cells: a nucleus does not touch the cell
+    that it lies in. Cells of which only the box is known touch by their filled boxes.
     """
     nuclei = annotations.labels == nucleus
     return (touching_pairs(annotations) & (nuclei[:, None] == nuclei)).any(axis=1)
@@ -59,7 +59,7 @@ def touching_pairs(annotations: FieldAnnotations) -> Bool[np.ndarray, "c c"]:
 
 
 def _grown(rle: Any) -> tuple[UInt8[np.ndarray, "h w"], int, int]:
-    """A mask dilated by `TOUCHING_DILATION` within its bounds, and the left and top of these, in the field or not."""
+    """A mask dilated by `TOUCHING_DILATION`, within its bounds, and their left and top, which may be outside."""
     mask, left, top = cut_out(rle)
     kernel = np.ones((2 * TOUCHING_DILATION + 1,) * 2, np.uint8)
     padded = np.pad(mask, TOUCHING_DILATION)

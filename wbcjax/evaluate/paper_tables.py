@@ -1,4 +1,4 @@
-"""The figures that Revanda et al. print, to set a run beside them.
+"""The figures that Revanda et al. print, to compare a run with.
 
 A. R. Revanda, C. Fatichah, N. Suciati, Classification of Acute Lymphoblastic Leukemia on White Blood Cell
 Microscopy Images Based on Instance Segmentation Using Mask R-CNN, International Journal of Intelligent Engineering and

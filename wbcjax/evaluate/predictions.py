@@ -1,4 +1,4 @@
-"""What crops are and what a classifier took them for, and the file that keeps both of a whole set."""
+"""True classes and predictions of crops, and the file that keeps both for a whole set."""
 
 import json
 from collections import Counter
@@ -17,14 +17,14 @@ SUM_TOLERANCE = 1e-3  # of a crop's probabilities
 # Compared by identity: arrays inside make `==` by value ambiguous.
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What crops are and how probable a classifier finds each class. Raises ValueError for what does not fit together.
+    """The true classes of crops, and the probabilities that a classifier gives each class.
 
-    At least one crop and two classes are needed; errors name the crop.
+    Raises ValueError, naming the crop, when the parts do not fit together, or without a crop and two classes.
     """
 
     names: tuple[str, ...]  # of the crops; unique in a set
     groups: tuple[str, ...]  # the field (slide, patient) of each crop; () where that is not known
-    labels: Int[np.ndarray, " n"]  # what each crop is: 0..c-1
+    labels: Int[np.ndarray, " n"]  # the true class of each crop: 0..c-1
     probabilities: Float[np.ndarray, "n c"]  # of each class; a row sums to 1
     classes: tuple[str, ...]  # names of label 0, 1, ...
 
@@ -44,12 +44,12 @@ class Predictions:
 
     @cached_property
     def right(self) -> Bool[np.ndarray, " n"]:
-        """Whether each crop is what it was taken for."""
+        """Whether each crop is classified rightly."""
         return self.predicted == self.labels
 
 
 def save_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions as a JSON file, from which `load_predictions` has them back; whole or not at all."""
+    """Write predictions as a JSON file for `load_predictions`, whole or not at all."""
     groups = predictions.groups or [None] * len(predictions.names)
     crops = zip(predictions.names, groups, predictions.labels, predictions.probabilities, strict=True)
     data = {

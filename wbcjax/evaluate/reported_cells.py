@@ -1,8 +1,8 @@
-"""What is reported as the cells of a field: of all detections those that stand for a cell each, under one name.
+"""The cells of a field that are reported: one detection for each cell.
 
-A network suppresses repeated detections class by class, so that neighbouring classes may both outline a cell: as L1 at
-0.69 and as L2 at 0.67. COCO's and the papers' scores are of all detections; what is drawn, counted, named and voted on
-has every cell once, as its surest detection has it, with the class that came second beside it.
+A network suppresses repeated detections class by class, so that one cell may be detected as two classes: as L1 at 0.69
+and as L2 at 0.67. COCO's and the papers' scores are of all detections. Pictures, counts, names and votes have every
+cell once: by its detection of the highest score, with the class that came second.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 
 # Detections whose masks overlap by a higher IoU are of one cell. It is the IoU that networks allow within a class, and
-# that a detection needs with an annotated cell to have found it. Cells themselves do not overlap so: of the 1643 of
-# SegPC-2021 two pairs do by more than 0.08, at 0.27 and 0.92, and the latter is one cell annotated twice. Of masks, not
-# of boxes: those of long cells side by side overlap by more.
+# that a detection needs to match an annotated cell. Cells themselves overlap less: of the 1643 of SegPC-2021 two pairs
+# do by more than 0.08, at 0.27 and 0.92, and the latter is one cell annotated twice. It is of masks, not of boxes:
+# the boxes of long cells side by side overlap by more.
 ONE_CELL = 0.5
 
 
@@ -57,11 +57,10 @@ def reported_cells(found: FieldDetections, min_score: float, classes: Sequence[s
 def rows_of_cells(found: FieldDetections, nucleus: int) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
     """The rows of the detections that stand for a cell each, the surest first, and of those that came second; -1: none.
 
-    A detection with a pixel stands for a cell unless a surer one does whose mask overlaps its own by more than
-    `ONE_CELL`, of whatever class; only nuclei, where `nucleus` is their label, and cells never stand for one another,
-    however much of a cell its nucleus fills. Of equal scores the lower label is the surer. What came second is the
-    surest, of another class, of the detections left out that overlap the cell more than any other surer one. The rows'
-    order has no influence, nor have detections on surer ones.
+    A detection with a pixel stands for a cell, unless one of a higher score and of any class does whose mask overlaps
+    its own by more than `ONE_CELL`. Nuclei, where `nucleus` is their label, and cells never stand for one another. Of
+    equal scores the lower label is the surer. The other detections belong to the surer cell that they overlap most. Of
+    those of another class than the cell's the surest came second. The order of rows has no influence.
     """
     surest_first = sorted(
         (row for row, rle in enumerate(found.rles) if coco_mask.area(rle)),

@@ -31,7 +31,7 @@ def detection_scores(
     Args:
         annotations, detections: of the same fields in the same order. Give all detections, also of low score.
         classes: names of label 1, 2, ...
-        score_threshold: what the papers' mAP takes for a detection.
+        score_threshold: of a detection that counts for the papers' mAP.
 
     Returns, with NaN where there is no cell to find:
         box, mask: COCO's AP, AP50, AP75 and AP of each class (`average_precision`). Cells of which only the box is
@@ -39,11 +39,9 @@ def detection_scores(
         max_detections: of a field and class that count for these: COCO's 100, or more (`max_detections`).
         cut_fields: how many fields have more, of which the best count.
         touching: the same where only annotated cells that touch another need to be found (`overlap.touching`; where a
-            class is called nucleus, cells that touch cells and nuclei that touch nuclei) but every false detection
-            counts, wherever it lies.
-        paper: Matterport's mAP (`field_precision`), over the fields that hold annotated cells. Matterport has NaN for
-            the others; here they are left out of the mean, and counted together with the false detections on them.
-            It is of masks too.
+            class is called nucleus, cells that touch cells and nuclei that touch nuclei). Every false detection counts.
+        paper: Matterport's mAP (`field_precision`) of masks, over the fields that hold annotated cells. Matterport has
+            NaN for the others; here they are left out of the mean, and counted with the false detections on them.
         counts: fields, annotated cells of each class, how many of them are not outlined, crowd regions, and detections
             of each class.
 
@@ -122,7 +120,7 @@ AVERAGES = ("AP", "AP50", "AP75")
 
 
 def _remarks(scores: Scores) -> Iterator[str]:
-    """What the figures above are, and the others."""
+    """Definitions of the scores above, and further counts."""
     counts, paper, touching = scores["counts"], scores["paper"], scores["touching"]["cells"]
     yield from wrapped(
         "AP: area under the curve of precision over recall, the mean over IoU 0.50, 0.55, ... 0.95 (AP50, AP75: of one "

@@ -13,7 +13,7 @@ from wbcjax.evaluate.field_precision import match_field
 from wbcjax.evaluate.nuclei_of_cells import cell_labels
 from wbcjax.evaluate.overlap import mask_overlaps
 
-OVER_HALF = float(np.nextafter(0.5, 1.0))  # the least share that is more than a half
+OVER_HALF = float(np.nextafter(0.5, 1.0))  # the smallest share above a half
 
 
 class Outlines(NamedTuple):
@@ -32,9 +32,9 @@ def segmentation_quality(
 ) -> dict[str, Any]:
     """PQ, SQ, RQ, AJI and SegPC-2021's mean IoU of a set of fields, each in [0, 1].
 
-    Cells of which only the box is known are like crowd regions here: nothing to cover, and what lies in them by more
-    than half is no false detection. All detections count, as those who defined these scores have it: where one cell was
-    detected as two classes, one of the two is false.
+    Cells of which only the box is known are like crowd regions here: they need not be found, and a detection that lies
+    in one by more than half is not false. All detections count, as the scores are defined: where one cell was detected
+    as two classes, one of the two is false.
 
     Args:
         annotations, detections: of the same fields in the same order.
@@ -71,8 +71,8 @@ def panoptic_quality(fields: Sequence[Outlines], classes: int) -> list[dict[str,
     left over, SQ is the mean IoU of the pairs, RQ = p / (p + f / 2 + m / 2) and PQ = SQ RQ: 0 without a pair, NaN
     where there is neither a cell nor a detection. SQ is NaN without a pair, where the authors' code has 0.
 
-    The paper's segments never overlap; detections may, and then two match one cell: the one of the better score has
-    it, the other is left over. Crowd regions are the paper's groups: no cells to match, and a detection left over that
+    The paper's segments never overlap; detections may. Where two match one cell, the one of the better score has it,
+    and the other is left over. Crowd regions are the paper's groups: they match nothing, and a detection left over that
     lies in one of its class by more than half does not count.
     """
     ious: list[list[float]] = [[] for _ in range(classes + 1)]
@@ -119,10 +119,10 @@ def aggregated_jaccard_index(field: Outlines, labels: Sequence[int]) -> float:
 def segpc_miou(fields: Sequence[Outlines], labels: Sequence[int]) -> float:
     """Mean IoU as the organisers' evaluation script for SegPC-2021 has it; NaN without an outlined cell.
 
-    Of each cell the highest IoU with any detection is taken, 0 where there is none, and averaged over the cells of all
-    fields. A detection may be the best of several cells, and false detections cost nothing. The challenge has whole
-    cells for its only class; here cells and detections of all `labels` count, as if they were one. Its script compares
-    masks after resizing them to 1440 x 1080 pixels, here they are compared at the field's size.
+    The mean over the cells of all fields of the highest IoU with any detection, 0 where there is none. A detection
+    may be the best of several cells, and false detections cost nothing. The challenge has whole cells for its only
+    class; here cells and detections of all `labels` count, as if they were one. Its script compares masks after
+    resizing them to 1440 x 1080 pixels; here they are compared at the field's size.
     """
     best = []
     for cells, found, overlaps in fields:

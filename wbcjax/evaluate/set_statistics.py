@@ -25,7 +25,7 @@ Mask = UInt8[np.ndarray, "_ _"]  # 0 or 1
 # Compared by identity: arrays inside make `==` by value ambiguous.
 @dataclass(frozen=True, eq=False)
 class FieldMeasures:
-    """What the masks of one field tell. Cells are rows (and columns) in the field's order."""
+    """Measures from the masks of one field. Cells are rows (and columns) in the field's order."""
 
     annotations: FieldAnnotations
     meets: Bool[np.ndarray, "c c"]  # `touching_pairs`
@@ -101,9 +101,9 @@ def tabulate(measures: Sequence[FieldMeasures]) -> CellTable:
 
 
 def nested_classes(measures: Sequence[FieldMeasures]) -> dict[tuple[int, int], float]:
-    """(inner, outer) labels of which the one is drawn as a part of the other, such as nuclei in their cells.
+    """(inner, outer) labels where the inner is drawn as a part of the outer, such as nuclei in their cells.
 
-    With the share of the inner class's cells that lie in a cell of the outer class.
+    The values are the shares of the inner class's cells that lie in a cell of the outer class.
     """
     count, within = {}, {}
     for m in measures:
@@ -117,7 +117,7 @@ def nested_classes(measures: Sequence[FieldMeasures]) -> dict[tuple[int, int], f
 
 
 def nested_pairs(measures: FieldMeasures, nested: dict[tuple[int, int], float]) -> Bool[np.ndarray, "c c"]:
-    """Which two cells of a field are of `nested_classes`, either way round."""
+    """Which two cells of a field are of `nested_classes`, in either order."""
     labels = measures.annotations.labels
     pairs = np.zeros((len(labels), len(labels)), bool)
     for inner, outer in nested:

@@ -22,7 +22,7 @@ LOOKED_AT = "look at the image; replace it or leave it out if cells cannot be to
 
 @dataclass(frozen=True)
 class ImageLook:
-    """An image in a few numbers."""
+    """Measures of one image."""
 
     digest: str  # of its pixels
     brightness: float  # mean of the grey image, 0..255
@@ -59,7 +59,7 @@ def suspects_of_images(names: Sequence[str], looks: Sequence[ImageLook]) -> list
 def suspects_of_folder(images: Path, paths: Iterable[Path], named: Iterable[str]) -> list[Suspect]:
     """Images that lie beside annotated ones, or in the folder `images` itself, and are not annotated.
 
-    `paths` are the fields' image files; `named` are names, relative to the folder, of which something is known already.
+    `paths` are the fields' image files; `named` are names, relative to the folder, that are reported elsewhere.
     """
     known = {_resolved(path) for path in (*paths, *(images / name for name in named))}
     beside = {images.resolve(), *(path.parent for path in known if _is_file(path))}
@@ -73,7 +73,7 @@ def suspects_of_folder(images: Path, paths: Iterable[Path], named: Iterable[str]
 
 
 def _resolved(path: Path) -> Path:
-    """Where links lead; the path itself where its name is no usable one, as of a file with problems it may be."""
+    """The path with its links resolved; the path itself where its name cannot be used."""
     try:
         return path.resolve()
     except (OSError, ValueError, RuntimeError):  # too long, a NUL character, a loop of links

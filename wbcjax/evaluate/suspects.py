@@ -9,7 +9,7 @@ from jaxtyping import Float
 from wbcjax.evaluate.set_statistics import INSIDE, CellTable, FieldMeasures, nested_classes, nested_pairs
 from wbcjax.smear.formats.checks import Problem
 
-WHILE_READING = "noticed while reading"  # the kind of what the reader has suspected
+WHILE_READING = "noticed while reading"  # the kind of the reader's own suspects
 DUPLICATE_IOU = 0.8
 SIZE_FACTOR = 2.0  # of the class's median size, and more where the class's sizes spread wider
 SIZE_DEVIATIONS = 5.0  # standard deviations of log size, estimated from the median absolute one
@@ -96,7 +96,7 @@ def _nested(measures: Sequence[FieldMeasures], classes: Sequence[str]) -> list[S
 
 
 def _odd_sizes(measures: Sequence[FieldMeasures], cells: CellTable, classes: Sequence[str]) -> list[Suspect]:
-    """Cells by how far they are from their class's median. A cell cut by the border is allowed to be small."""
+    """Cells far from their class's median size, the farthest first. A cell cut by the border may be small."""
     odd = []
     for label, class_name in enumerate(classes, start=1):
         of_class = cells.select((cells.label == label) & ~cells.crowd)

@@ -1,4 +1,4 @@
-"""Figures and sentences as tables for a terminal have them."""
+"""Figures and sentences formatted for a terminal."""
 
 import math
 import textwrap

@@ -66,7 +66,7 @@ def pathologists(voters: Voters) -> str:
 def weighted(voters: Voters) -> str:
     """The subtype whose cells' scores have the greatest sum; of equal sums the graver. No cell decides alone.
 
-    A cell counts by how sure the model is of it, and one false L3 cell among many others changes nothing.
+    A cell counts by its score. One false L3 cell among many others changes nothing.
     """
     # math.fsum rounds once: the sum is the same in any order.
     return max((name for name in SUBTYPES if voters[name]), key=lambda n: (math.fsum(voters[n]), SUBTYPES.index(n)))
@@ -75,8 +75,8 @@ def weighted(voters: Voters) -> str:
 def l3_count(voters: Voters) -> str:
     """The pathologists' rule, but L3 only where L3 cells are at least L3_SHARE of those that vote.
 
-    The least count so grows with the image: of up to four cells one is enough, of five to eight it takes two. By the
-    pathologists' rule every further cell of an image is a further chance of a false L3; by this one a few mistaken
+    So the least count grows with the number of cells: of up to four one is enough, of five to eight it takes two. By
+    the pathologists' rule every further cell of an image is a further chance of a false L3; by this one a few mistaken
     cells of many change nothing. L3 cells that are too few do not vote.
     """
     enough = len(voters["L3"]) >= L3_SHARE * sum(map(len, voters.values()))
@@ -88,7 +88,7 @@ RULES: dict[str, Callable[[Voters], str]] = {
     "weighted": weighted,
     "l3_count": l3_count,
 }
-MEANINGS = {  # of the rules, for those who read what they gave
+MEANINGS = {  # of the rules, printed beside their results
     "pathologists": "any L3 cell: L3; else L2 where there are as many L2 as L1 cells or more; else L1",
     "weighted": "the subtype whose cells' scores have the greatest sum",
     "l3_count": f"the pathologists' rule, L3 only where {L3_SHARE:.0%} or more of the voting cells are",

@@ -48,7 +48,7 @@ STYLE: dict[Any, Any] = {
 
 
 def confusion_figure(scores: ClassificationScores) -> Figure:
-    """The confusion matrix: counts, and what share of the crops of a row's class they are (Fig. 12 of Suvon et al.).
+    """The confusion matrix: counts, and their shares of the row's class (Fig. 12 of Suvon et al.).
 
     `scores` here and below are those of `classification_scores`.
     """
@@ -84,7 +84,7 @@ def confusion_figure(scores: ClassificationScores) -> Figure:
 
 
 def roc_figure(scores: ClassificationScores) -> Figure:
-    """ROC curves of each class against the rest, with the areas under them; dashed what guessing would give."""
+    """ROC curves of each class against the rest, with the areas under them; guessing gives the dashed line."""
     with _style():
         figure, axes = _square(scores, "false positive rate", "true positive rate")
         axes.plot([0, 1], [0, 1], **GUESSING)
@@ -97,7 +97,7 @@ def roc_figure(scores: ClassificationScores) -> Figure:
 
 
 def precision_recall_figure(scores: ClassificationScores) -> Figure:
-    """Precision-recall curves of each class, with average precision; dashed what guessing would give."""
+    """Precision-recall curves of each class, with average precision; guessing gives the dashed lines."""
     with _style():
         figure, axes = _square(scores, "recall", "precision")
         for position, (name, curve) in enumerate(scores["curves"]["pr"].items()):
@@ -112,7 +112,7 @@ def precision_recall_figure(scores: ClassificationScores) -> Figure:
 
 
 def reliability_figure(scores: ClassificationScores) -> Figure:
-    """How often the classifier is right where it is so confident, beside how often it should be; below, how many."""
+    """Accuracy over confidence (a reliability diagram), and below it the number of crops."""
     calibration = scores["calibration"]
     bins = calibration["reliability"]
     low, high, crops, confidence, accuracy = (
@@ -137,7 +137,7 @@ def reliability_figure(scores: ClassificationScores) -> Figure:
 def training_figure(records: Sequence[Mapping[str, Any]], quantities: Sequence[str] = ("accuracy", "loss")) -> Figure:
     """Quantities over the epochs of a run, training beside validation, a panel each, as in Fig. 10 of Suvon et al.
 
-    Of training both what the log says (thin; means over some steps each) and the mean of each epoch (thick).
+    Of training both the log's values (thin; means over some steps each) and the mean of each epoch (thick).
 
     Args:
         records: of metrics.jsonl, {"kind", "step", ...} each.
@@ -191,7 +191,7 @@ def _legend(axes: Axes, title: str, inside: Literal["lower left", "lower right"]
 
 
 def _entry(value: float, name: str) -> str:
-    """A line of a legend. The figure stands first: matplotlib leaves out what begins with an underscore."""
+    """A line of a legend. The figure stands first: matplotlib leaves out lines that begin with an underscore."""
     return f"{_number(value, 3)}  {name}"
 
 

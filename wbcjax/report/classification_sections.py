@@ -22,7 +22,7 @@ MISTAKE_WIDTH = 200  # pixels
 
 
 def classification_headline(scores: ClassificationScores) -> Section:
-    """The numbers that say most."""
+    """The most important scores."""
     counts, calibration = scores["counts"], scores["calibration"]
     shown = (
         KeyScore(
@@ -39,8 +39,8 @@ def classification_headline(scores: ClassificationScores) -> Section:
         KeyScore(
             "Error of the confidence",
             f"{percent(calibration['ece'])} %",
-            "How far the probability that the classifier gives is off from how often it is right (expected "
-            f"calibration error, {calibration['bins']} bins).",
+            "How far the classifier's confidence differs from its accuracy, in the mean (expected calibration error, "
+            f"{calibration['bins']} bins).",
         ),
     )
     return Section("Scores", (KeyScores(shown),))
@@ -84,7 +84,7 @@ def classification_figures_section(scores: ClassificationScores) -> Section:
         Chart(
             "Reliability",
             figure_uri(reliability_figure(scores)),
-            "Of crops of such a confidence, how many are right; on the dashed line it is what it says.",
+            "Accuracy of the crops of each confidence. On the dashed line the two are equal.",
         ),
     )
     return Section("Curves and confusion", (Charts(charts),))
@@ -100,7 +100,7 @@ def groups_section(scores: ClassificationScores) -> Section:
 
 
 def mistakes_section(predictions: Predictions, image_of: ImageOf) -> Section:
-    """The crops mistaken most confidently, and how many more there are."""
+    """The most confident mistakes, and how many more there are."""
     mistakes: Sequence[int] = worst_mistakes(predictions).tolist()
     shown, classes = mistakes[:MOST_CELLS], predictions.classes
     cards = tuple(

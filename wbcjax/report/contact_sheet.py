@@ -33,14 +33,16 @@ def contact_sheet(
 ) -> UInt8[np.ndarray, "_ _ 3"]:
     """An RGB picture of many fields, of each the annotated outlines on the left and the detected ones on the right.
 
-    Cells missed are tagged on the left, on the right false detections, and those of another class than their cell with
-    what it is; a caption counts them. Cells are matched by `match_cells`. Detections in crowd regions are not shown.
+    Missed cells are tagged on the left, false detections on the right. Detections of another class than their cell are
+    tagged with its class. A caption counts them. Cells are matched by `match_cells`. Detections in crowd regions are
+    not shown.
 
     Args:
         image_of: gives the RGB image of field 0, 1, ... of the two lists; called for the fields shown only.
         annotations, detections: of the same fields in the same order.
         classes: names of label 1, 2, ..., for the legend.
-        score_threshold: detections that score less are left out; of several of one cell the surest is shown.
+        score_threshold: detections that score less are left out; of several of one cell that of the highest score is
+            shown.
         limit: number of fields shown: those with the most cells missed, false and of another class, most first.
 
     Raises ValueError when the lists differ in their fields, or there is none.
@@ -64,7 +66,7 @@ def contact_sheet(
 
 
 def _mistaken(annotations: FieldAnnotations, detections: FieldDetections, match: FieldMatch) -> dict[int, int]:
-    """The detections, as rows, that are of another class than the cell they found, and the label of this."""
+    """The rows of detections of another class than the cell they found, and that cell's label."""
     pairs = [(row, cell) for row, cell in zip(match.detections, match.cell_of, strict=True) if cell >= 0]
     return {
         int(row): int(annotations.labels[cell])

@@ -1,4 +1,4 @@
-"""Figures of what a detector finds: curves, matrices, counts and shapes of cells; and any figure as part of a page."""
+"""Figures of a detector's results: curves, matrices, counts and shapes of cells; and any figure as part of a page."""
 
 import base64
 import io
@@ -83,8 +83,8 @@ def matrix_figure(
 
     Args:
         rows, columns: their names.
-        names: what the rows and the columns are, such as "is" and "taken for".
-        background: the last row is of what is none of the others: nobody counted it, so there are no shares of it.
+        names: titles of the rows and the columns, such as "is" and "taken for".
+        background: the last row is the background, whose total is not known: it has no shares.
     """
     table = np.array(counts).reshape(len(rows), len(columns))
     totals = table.sum(axis=1, keepdims=True)
@@ -119,7 +119,7 @@ def matrix_figure(
 
 
 def counts_figure(annotated: Sequence[int], found: Sequence[int]) -> Figure:
-    """Cells found over cells annotated: a disc for all fields of that pair, its area by how many they are."""
+    """Cells found over cells annotated: a disc for all fields with that pair, its area by their number."""
     pairs, fields = np.unique(np.array([annotated, found]).reshape(2, -1), axis=1, return_counts=True)
     most = int(pairs.max(initial=1)) + 1
     with mpl.rc_context(STYLE):
@@ -173,6 +173,6 @@ def morphology_figure(values: Mapping[str, Sequence[float]], quantity: str) -> F
 
 
 def _label(name: str) -> str:
-    """A name that a file could hold and a figure has room for: of a longer one the middle is left out."""
+    """A printable name that a figure has room for: of a longer one the middle is left out."""
     name = printable(name)
     return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS // 2]}..{name[-(MOST_LETTERS // 2) :]}"

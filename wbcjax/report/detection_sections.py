@@ -1,4 +1,4 @@
-"""Sections of the report of a detector: what it was scored on, every score of cells and of images, and the cells."""
+"""Sections of the report of a detector: its data, every score of cells and of images, and the cells."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -56,7 +56,7 @@ MEASURES = {
 
 
 def headline_section(scores: Scores) -> Section:
-    """The numbers that say most."""
+    """The most important scores."""
     mask = scores["mask"]
     shown = [
         KeyScore(
@@ -82,7 +82,7 @@ def headline_section(scores: Scores) -> Section:
 
 
 def data_section(fields: Fields, split: str, splits: Mapping[str, Mapping[str, int]]) -> Section:
-    """Fields and cells by class of what was scored and of other `splits` ({"fields": 45, "L1": 120}); a sheet."""
+    """Fields and cells by class, of the scored split and of other `splits` ({"fields": 45, "L1": 120}); a sheet."""
     classes = list(fields.classes)
     scored = _contents(fields.annotations, classes)
     rows = [(name, *(f"{counts[key]}" for key in ("fields", *classes))) for name, counts in splits.items()]
@@ -129,13 +129,13 @@ def cells_section(scores: Scores) -> Section:
         Chart(
             "Precision over recall",
             figure_uri(detection_curves_figure(cells["pr_curves"])),
-            "How many of the cells drawn are right, over how many of the annotated ones are found, as the score asked "
-            "for falls.",
+            "The share of found cells that are right over the share of annotated cells that are found, as the minimum "
+            "score falls.",
         ),
         Chart(
             "Confusion of cells",
             figure_uri(matrix_figure(names, names, counts, ("annotated as", "taken for"), background=True)),
-            "Below: cells drawn where none is annotated. On the right: annotated cells that nothing was drawn for. "
+            "Bottom row: cells found where none is annotated. Right column: annotated cells that were not found. "
             f"{rule(cells['min_score'])}",
         ),
     )
@@ -153,7 +153,7 @@ def counts_section(scores: Scores) -> Section:
         "Cells of each field",
         figure_uri(counts_figure(annotated, found)),
         f"Mean error {number(error['mean_absolute'], 2)} cells, bias {number(error['mean'], 2, signed=True)}. "
-        "A disc is a field; one with a number, so many fields.",
+        "A disc is a field, or as many fields as its number.",
     )
     rows = tuple(
         (field["name"], f"{field['annotated']}", f"{field['found']}", f"{field['found'] - field['annotated']:+d}")
@@ -274,7 +274,7 @@ def _image_table(images: Scores) -> Table:
 
 
 def _of_single_cells(scores: Scores) -> bool:
-    """Whether there is what `cell_scores` gives beside what `detection_scores` does."""
+    """Whether the scores of `cell_scores` are there beside those of `detection_scores`."""
     return "cells" in scores
 
 

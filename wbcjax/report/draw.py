@@ -1,4 +1,4 @@
-"""Lines and letters on an image: what overlays are made of."""
+"""Lines and letters on an image, for overlays."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from wbcjax.smear.rle import cut_out
 Colour = tuple[int, int, int]  # RGB
 Place = tuple[int, int, int, int]  # x1, y1, x2, y2
 
-# Light, on purple and pink stain; colour-blind eyes tell the first three apart by yellow against blue and white.
+# Light, for purple and pink stain; the first three differ for colour-blind eyes too (yellow, blue, white).
 PALETTE: tuple[Colour, ...] = (
     (255, 225, 25),
     (70, 225, 255),

@@ -1,4 +1,4 @@
-"""One image under every enhancement, with the histograms: what Fig. 7 of Revanda et al. shows."""
+"""One image under every enhancement, with the histograms, as in Fig. 7 of Revanda et al."""
 
 import cv2
 import numpy as np
@@ -18,8 +18,8 @@ CHANNEL_COLOURS: tuple[Colour, ...] = ((200, 40, 40), (30, 140, 50), (40, 70, 20
 def comparison_sheet(image: Shaped[np.ndarray, "*image"], max_value: float | None = None) -> UInt8[np.ndarray, "_ _ 3"]:
     """An RGB picture of the image as it is and under each of the methods, every panel above its colours' histograms.
 
-    EFF is shown in both its normalisations: as its authors do it bright images stay as they are. Histograms are drawn
-    by the root of their counts, each up to its own highest level, so that few dark pixels show beside a wide ground.
+    EFF is shown in both its normalisations: with its authors' own, bright images stay as they are. Histograms show the
+    square roots of their counts, scaled to the highest, so that few dark pixels show beside a bright ground.
 
     `image` and `max_value` are what the methods take (`wbcjax.enhance.pixels.split`), which raise ValueError.
     """

@@ -27,7 +27,7 @@ class Picture:
     """A field's picture with its caption."""
 
     name: str
-    counts: str  # what is in it
+    counts: str  # of its cells
     image: UInt8[np.ndarray, "_ _ 3"]  # RGB
 
 
@@ -88,7 +88,7 @@ def _tile(picture: Picture) -> UInt8[np.ndarray, "_ _ 3"]:
 
 
 def _fitted(text: str, width: int) -> str:
-    """The text, its middle left out where it is wider than `width` pixels: a name's end tells more than its middle."""
+    """The text, without its middle where it is wider than `width` pixels: names mostly differ at their ends."""
     kept = len(text)
     fitted = text
     while text_size(fitted, TEXT)[0] > width and kept > 2:

@@ -1,4 +1,4 @@
-"""A histogram as an SVG drawing that takes its colours and letters from the page around it."""
+"""A histogram as an SVG drawing in the colours and font of the page around it."""
 
 from wbcjax.report.tables import Histogram, bin_name, escaped
 

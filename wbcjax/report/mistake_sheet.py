@@ -1,4 +1,4 @@
-"""The crops that a classifier gets wrong on one sheet, so that a person can see why."""
+"""The crops that a classifier gets wrong, on one sheet."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ SMALL = 0.4  # cv2's font scale, of their captions
 def mistake_sheet(
     image_of: Callable[[int], UInt8[np.ndarray, "_ _ 3"]], predictions: Predictions, limit: int = 24
 ) -> UInt8[np.ndarray, "_ _ 3"]:
-    """An RGB picture of the crops that were mistaken most confidently, the worst first, with what they are.
+    """An RGB picture of the misclassified crops, the most confident first, with their true classes.
 
     Args:
         image_of: gives the RGB image of crop 0, 1, ... of `predictions`; called for the crops shown only.
@@ -48,7 +48,7 @@ def mistake_sheet(
 def _mistake_tile(
     image: UInt8[np.ndarray, "_ _ 3"], predictions: Predictions, index: int
 ) -> UInt8[np.ndarray, "_ _ 3"]:
-    """A crop in the middle of a square, and below it what it is, what it was taken for, and its name."""
+    """A crop in the middle of a square, and below it its true class, the predicted one, and its name."""
     height, width = image.shape[:2]
     zoom = CROP_SIDE / max(height, width)
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
@@ -70,7 +70,7 @@ def _mistake_tile(
 
 
 def _fitted(before: str, name: str, after: str) -> str:
-    """A line of a caption, of the name the end alone where it is too long: there names differ."""
+    """A line of a caption; of too long a name only the end, where names differ."""
     text, kept = before + name + after, name
     while text_size(text, SMALL)[0] > CROP_SIDE and kept:
         kept = kept[1:]

@@ -1,4 +1,4 @@
-"""The card of an exported model: what it is, what it learnt from, how well it did, and how to use it, as Markdown."""
+"""The card of an exported model as Markdown: its data, its scores, and how to use it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ Rows = Sequence[tuple[str, Any]]
 
 
 class Evaluation(NamedTuple):
-    """The scores of a run on a part of its data, "val" or "test", as scores.json has them, and the day of that."""
+    """The scores of a run on a part of its data, "val" or "test", as scores.json has them, and its day."""
 
     scores: Mapping[str, Any]
     day: str
@@ -23,23 +23,23 @@ class Evaluation(NamedTuple):
 
 
 class TrainedModel(NamedTuple):
-    """What a run has made."""
+    """The model of a run."""
 
     title: str  # such as "Mask R-CNN on ResNet-50"
     task: str  # "detection" or "classification"
     config: Mapping[str, Any]  # as config.json has it
-    facts: Mapping[str, Any]  # what the run noted of its data
+    facts: Mapping[str, Any]  # of its data, as the run noted them
 
 
 def model_card(model: TrainedModel, evaluation: Evaluation | None, made: Mapping[str, Any], file_name: str) -> str:
     """The card of a model, as Markdown.
 
     Args:
-        evaluation: None for a run that was not evaluated, which the card then says.
+        evaluation: None for a run that was not evaluated; the card notes it.
         made: versions, checkpoint, step, date and platforms, by these names.
         file_name: of the exported model.
 
-    Raises ValueError when the scores lack what an evaluation gives.
+    Raises ValueError when the scores are not whole.
     """
     environment = Environment(
         loader=PackageLoader("wbcjax.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -63,7 +63,7 @@ def model_card(model: TrainedModel, evaluation: Evaluation | None, made: Mapping
 
 
 def _data(config: Mapping[str, Any]) -> Rows:
-    """What is known of the training data."""
+    """Rows on the training data."""
     dataset, split = config["dataset"], config["dataset"]["split"]
     if dataset["name"] == "synthetic":
         drawn = dataset["synthetic"]
@@ -105,7 +105,7 @@ def _detection_scores(scores: Mapping[str, Any]) -> Rows:
     of_class = [(f"mask AP of {name}, %", percent(value)) for name, value in scores["mask"]["per_class"].items()]
     cells = ", ".join(f"{count} {name}" for name, count in counts["cells"].items())
     at = f"IoU {paper['iou_threshold']:g}, score {paper['score_threshold']:g}"
-    most = scores.get("max_detections", MAX_DETECTIONS)  # scores of before it could be another have none
+    most = scores.get("max_detections", MAX_DETECTIONS)  # older scores have none: it was COCO's
     averages += [("detections of a field and class counted for these, COCO's 100 apart", most)] * (
         most > MAX_DETECTIONS
     )

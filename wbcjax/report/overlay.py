@@ -1,4 +1,4 @@
-"""Cells shown on their field: outlined, or left in colour where all else is grey."""
+"""Cells shown on their field: outlined, or in colour on a grey field."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ def draw_outlines(
 
     Args:
         cells: annotated or detected cells of this image. Crowd regions get a thin line.
-        tags: what to write at each cell; "" for nothing.
+        tags: text at each cell; "" for none.
         zoom: the copy's size over the image's.
 
     Lines and letters grow with the copy beyond 1000 pixels. Raises ValueError when the cells are of an image of

@@ -17,7 +17,7 @@ FIGURE = re.compile(r"[-+]?[\d.]+( \([\d.]+ to [\d.]+\))?|n/a|")  # an entry tha
 
 @dataclass(frozen=True)
 class KeyScore:
-    """A number that says most, and what it means to somebody who does not know the field's terms."""
+    """An important score, and its meaning without the field's terms."""
 
     name: str
     value: str
@@ -40,7 +40,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure. Its title and note stand below it, the title only with a note: most figures have one in them."""
+    """A figure, and below it its note. The title is shown with a note only: most figures have one in them."""
 
     title: str
     uri: str  # `figure_uri`
@@ -57,10 +57,10 @@ class Charts:
 
 @dataclass(frozen=True)
 class Card:
-    """Pictures of one thing side by side, with what they are and lines below."""
+    """Pictures of one field or cell side by side, with captions, and lines below."""
 
     title: str
-    pictures: tuple[tuple[str, str], ...]  # (what it shows, `jpeg_uri`)
+    pictures: tuple[tuple[str, str], ...]  # (caption, `jpeg_uri`)
     lines: tuple[str, ...] = ()
 
 
@@ -77,7 +77,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Folded:
-    """Blocks that a click opens. On paper they are as they are on the screen."""
+    """Blocks that a click opens. They print as they are on the screen."""
 
     title: str
     blocks: tuple["Block", ...]
@@ -124,7 +124,7 @@ def run_page(title: str, subtitle: Sequence[str], sections: Sequence[Section]) -
 
 
 def _shown(value: Any) -> Any:
-    """Texts without signs that a file could not hold; what is HTML already is left as it is."""
+    """Texts made `printable`; HTML is left as it is."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

@@ -1,4 +1,4 @@
-"""Galleries of a run: fields with what is annotated and found in them, and the cells it got wrong, one by one."""
+"""Galleries of a run: fields with their annotated and found cells, and its mistakes one by one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Fields:
-    """The fields of a split with what is annotated and found in them, in the same order."""
+    """The fields of a split with their annotations and detections, in the same order."""
 
     image_of: ImageOf  # as the model is given them
     original_of: ImageOf | None  # before their contrast was enhanced; None where it was not
@@ -101,9 +101,9 @@ def ranked_galleries(fields: Fields) -> list[Gallery]:
 def mistake_gallery(
     fields: Fields, title: str, mistakes: Sequence[Mistake], boxes_of: Callable[[int], Float[np.ndarray, "n 4"]]
 ) -> Gallery:
-    """Cells as crops, annotated outlines beside those found: the first MOST_CELLS of `mistakes`, and how many are not.
+    """The first MOST_CELLS of `mistakes` as crops, annotated outlines beside those found; and how many are left out.
 
-    `boxes_of` gives the boxes of a field that the rows of mistakes count.
+    `boxes_of` gives the boxes of a field that the mistakes' rows index.
     """
     shown = mistakes[:MOST_CELLS]
     image_of = lru_cache(maxsize=1)(fields.image_of)  # a field's mistakes are drawn one after another
@@ -168,7 +168,7 @@ Region = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 def _crop(image: UInt8[np.ndarray, "h w 3"], cells: FieldAnnotations | FieldDetections, region: Region) -> str:
-    """A region of a field with the outlines in it. More is drawn and cut off: cut masks have outlines along the cut."""
+    """A region of a field with its outlines. A margin is drawn and cut off: cut masks have outlines along the cut."""
     height, width = image.shape[:2]
     left, top, right, bottom = region
     x, y = max(left - CUT_OFF, 0), max(top - CUT_OFF, 0)

@@ -1,4 +1,4 @@
-"""report.html of a run: everything that its evaluation found, on one page for the browser."""
+"""report.html of a run: all results of its evaluation, on one page for the browser."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ from wbcjax.system.files import write_atomically
 
 @dataclass(frozen=True)
 class ReportedRun:
-    """What a page tells of a run beside the scores."""
+    """A run, as its page describes it beside the scores."""
 
     name: str  # of its folder
     model: str  # its title, such as "Mask R-CNN on ResNet-50"
@@ -51,8 +51,8 @@ def write_report(
     """Write the page of a detector's evaluation, whole or not at all.
 
     Args:
-        scores: of `detection_scores`, with what `cell_scores` gives as "cells" and, where images have a subtype,
-            what `subtype_scores` gives as "images", or else "without_votes", the reason.
+        scores: of `detection_scores`, with those of `cell_scores` as "cells" and, where images have a subtype, those of
+            `subtype_scores` as "images", or else "without_votes", the reason.
         rows: the cells found, as `wbcjax.evaluate.cells_csv.cell_rows` describes them.
 
     Raises ValueError when annotations and detections do not fit their images, OSError when it cannot be written.
@@ -111,12 +111,12 @@ def _write(path: Path, run: ReportedRun, subject: str, sections: Sequence[Sectio
 
 
 def _subject(scores: Mapping[str, Any], fallback: str) -> str:
-    """On what was scored, as an evaluation says it."""
+    """The sentence on the scored data, the evaluation's own where it has one."""
     return scores["scored"]["sentence"] if "scored" in scores else f"Scored: {fallback}."
 
 
 def _data_of(dataset: Mapping[str, Any], split: str) -> str:
-    """Where what was scored is from."""
+    """The path or name of the scored data."""
     crops = dataset.get("crops")
     if split == "test" and dataset.get("test_crops"):
         crops = dataset["test_crops"]

@@ -1,4 +1,4 @@
-"""Sections that the report of every run has, whatever was trained: settings, course of the training, circumstances."""
+"""Sections in the report of every run: settings, course of the training, environment and timings."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ def training_section(records: Records) -> Section:
 
 
 def circumstances_section(environment: Mapping[str, str], records: Records, config: Mapping[str, Any]) -> Section:
-    """Versions, devices and how long it took. Both are left away where nothing is known of them."""
+    """Versions and devices, and timings. Either is left out where nothing is known of it."""
     timings = _timings(records, config.get("train", {}).get("batch_size"))
     tables = [
         Table(title, (), tuple(rows)) for title, rows in (("Environment", environment.items()), ("Timings", timings))
@@ -46,7 +46,7 @@ def circumstances_section(environment: Mapping[str, str], records: Records, conf
 
 
 def of_counts(parts: Sequence[tuple[str, int]]) -> str:
-    """Counts in a line, those of nothing left away: "3 L1, 1 L3"."""
+    """Counts in a line, without zeros: "3 L1, 1 L3"."""
     return ", ".join(f"{count} {name}" for name, count in parts if count)
 
 
@@ -104,8 +104,8 @@ def _timings(records: Records, batch_size: int | None) -> list[tuple[str, str]]:
         seconds = float(np.sum(steps * batch_size / np.array(speeds)))
         rows.append(("time in training steps", f"{timedelta(seconds=round(seconds))}"))
     stops = [record for record in records if record["kind"] in ("stop", "resume")]
-    told = [f"{record['kind']} at step {record['step']}" + _reason(record) for record in stops]
-    return [*rows, ("stops and resumptions", ", ".join(told))] if told else rows
+    listed = [f"{record['kind']} at step {record['step']}" + _reason(record) for record in stops]
+    return [*rows, ("stops and resumptions", ", ".join(listed))] if listed else rows
 
 
 def _reason(record: Mapping[str, Any]) -> str:

@@ -91,7 +91,7 @@ svg line { stroke: var(--line) }
 
 @dataclass(frozen=True, eq=False)
 class SetReport:
-    """What the page shows."""
+    """The contents of the page."""
 
     title: str
     tables: tuple[Table, ...]
@@ -140,7 +140,7 @@ def _anchor(name: str) -> str:
 def _problems(report: SetReport) -> str:
     if not report.problems:
         return ""
-    return '<p class="bad">What has a problem is left out of all that follows.</p>' + _list(report.problems)
+    return '<p class="bad">Cells and fields with problems are left out below.</p>' + _list(report.problems)
 
 
 def _list(problems: Sequence[Problem]) -> str:

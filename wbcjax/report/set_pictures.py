@@ -46,9 +46,9 @@ def sample_pictures(
 def suspect_pictures(
     fields: Sequence[SmearField], annotations: Sequence[FieldAnnotations], suspects: Sequence[Suspect]
 ) -> dict[int, UInt8[np.ndarray, "_ _ 3"]]:
-    """By position in `suspects`, of the first PICTURED of each kind that are in a field: their cells, or all of it.
+    """Pictures of the first PICTURED suspects of each kind that are in a field, by position in `suspects`.
 
-    Of what was noticed while reading there is none: it is of files rather than of what they show.
+    They show the cells, or the whole field. Suspects of kind WHILE_READING have none: they are of files, not of images.
     """
     position_of = {field.name: position for position, field in enumerate(fields)}
     image_of = lru_cache(maxsize=1)(lambda position: fields[position].image())  # a field's suspects follow one another

@@ -1,4 +1,4 @@
-"""What an annotated set holds, as tables and histograms."""
+"""The contents of an annotated set, as tables and histograms."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ QUANTILES = {"min": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "max": 1.0}
 ALL = "all"
 
 
-def field_table(fields: Sequence[SmearField], told: Sequence[tuple[str, str]]) -> Table:
-    """How many fields there are, of which sizes and groups, beside other things `told` of the set."""
+def field_table(fields: Sequence[SmearField], first: Sequence[tuple[str, str]]) -> Table:
+    """The number of fields, their sizes and groups; `first` are rows above these."""
     sizes = Counter(f"{field.width} x {field.height}" for field in fields).most_common()
     listed = ", ".join(f"{size} ({count})" for size, count in sizes[:SIZES_LISTED])
     if len(sizes) > SIZES_LISTED:
@@ -29,11 +29,11 @@ def field_table(fields: Sequence[SmearField], told: Sequence[tuple[str, str]]) -
     groups = Counter(field.group for field in fields if field.group is not None)
     if groups:
         rows.append(("groups", f"{len(groups)}, of {min(groups.values())} to {max(groups.values())} fields"))
-    return Table("Fields", (), (*told, *rows))
+    return Table("Fields", (), (*first, *rows))
 
 
 def class_table(cells: CellTable, classes: Sequence[str]) -> Table:
-    """Cells by class: how many, in how many fields, and what is special about them."""
+    """Cells by class: their number, their fields, and how many are touching, cut, without outline, or crowd regions."""
     rows = [_class_row(name, cells.select(chosen), len(cells)) for name, chosen in _by_class(cells, classes)]
     head = ("class", "cells", "fields", "touching", "cut by border", "box only", "crowd regions")
     note = "Touching: at most 3 pixels of background lie between the cell and another. Crowd regions count as cells."

@@ -19,7 +19,7 @@ class Table:
     title: str
     head: tuple[str, ...]  # () for none
     rows: tuple[tuple[str, ...], ...]
-    note: str = ""  # what the figures are, below the table
+    note: str = ""  # below the table, on its figures
 
     def figures(self, column: int) -> bool:
         """Whether the column holds figures."""
@@ -88,7 +88,7 @@ def underlined(title: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text from a file without signs that steer a terminal, such as escape sequences: they are spelt out."""
+    """Text from a file with control characters, such as escape sequences of a terminal, spelt out."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
