@@ -47,9 +47,7 @@ def test_the_title_of_the_model_is_the_callers():
 def test_an_unevaluated_runs_card_says_so():
     """A run that was not evaluated has no scores and the card says so."""
     scores = section(card(smear_demo.get_config()), "Scores")
-    assert scores.strip() == (
-        "The run was not evaluated on a part of its data: the quality of the model is not known."
-    )
+    assert scores.strip() == "The run was not evaluated on a part of its data: the quality of the model is not known."
 
 
 def test_scores_are_those_of_the_evaluation_and_undefined_ones_are_not_numbers():

@@ -220,7 +220,7 @@ def test_a_prefix_of_all_names_changes_no_value_and_is_told(kind, prefix):
     prefixed = {f"{prefix}{name}": array for name, array in arrays.items()} | {"n_averaged": np.array(3)}
     found = initialise(*_backbone_of(prefixed, DETECTORS.get(kind, TORCHVISION)))
     jax.tree.map(np.testing.assert_array_equal, found.variables, plain.variables)
-    assert found.report.left_out["n_averaged"] == f"beside what is behind {prefix!r}"
+    assert found.report.left_out["n_averaged"] == f"without the prefix {prefix!r}"
     assert f"by their names without {prefix!r} in front" in found.report.text()
     converted = convert(prefixed)
     assert converted.arrays.keys() == convert(arrays).arrays.keys()

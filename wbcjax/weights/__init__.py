@@ -1,1 +1,1 @@
-"""Other people's weights into our parameter trees."""
+"""Weights of other libraries, converted to our variables."""

@@ -1,4 +1,4 @@
-"""Weights as a model of ours by itself: what a weights file or a run holds, whatever is to be made of it."""
+"""A weights file as a model of ours by itself, without a model to initialise."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class Converted(NamedTuple):
     report: Report
 
     def text(self) -> str:
-        """What the file holds, and the settings that it needs, in lines."""
+        """The account of the arrays, and the settings that they need, in lines."""
         background = ", the background among them" if isinstance(self.settings, MaskRCNNSettings) else ""
         classes = "without classes" if self.classes is None else f"{self.classes} classes{background}"
         lines = [self.report.text(), classes, "config.model needs"]
@@ -35,10 +35,10 @@ class Converted(NamedTuple):
 
 
 def convert(arrays: Mapping[str, Shaped[np.ndarray, "..."]], trained_with: Settings | None = None) -> Converted:
-    """The arrays of a weights file, all of which must fit the model that its names tell of.
+    """The arrays of a weights file as variables of ours; all must fit the model that their names imply.
 
-    trained_with: of a model of this package, its settings, which names do not tell; None: of another library.
-    `initialise_from_ours` takes the result. Raises ValueError as `initialise` does.
+    trained_with: the settings of a model of this package, which names do not imply; None: the arrays are another
+    library's. `initialise_from_ours` takes the result. Raises ValueError as `initialise` does.
     """
     source = recognise(arrays) if trained_with is None else ours(trained_with, arrays)
     placed, _, _, parts, settings = sort(arrays, source)
@@ -57,7 +57,7 @@ def convert(arrays: Mapping[str, Shaped[np.ndarray, "..."]], trained_with: Setti
 def _shapes(settings: Settings, features: int, classes: int) -> dict[str, Any]:
     """Those of a model's variables; `features` enter its head, 0 when not known."""
     if isinstance(settings, EfficientNetSettings):
-        # A head may have weights for each place of the last map, however these lie, of which each is of 32 x 32 pixels.
+        # A head may have weights for each position of the last map, which is one for 32 x 32 pixels.
         places = max(features // efficientnet.scaled_channels(efficientnet.TOP, settings.width), 1)
         return efficientnet.shapes(efficientnet.Classifier(settings, classes), (32, 32 * places))
     model = mask_rcnn.MaskRCNN(settings, classes)

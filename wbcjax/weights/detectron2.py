@@ -1,6 +1,6 @@
 """detectron2's Mask and Faster R-CNN with FPN into our variables: the table of names, and the change of layout.
 
-The model zoo's R50-FPN and R101-FPN stand on the ResNets of MSRA (He et al. 2016), trained in Caffe: blue comes before
+The model zoo's R50-FPN and R101-FPN have the ResNets of MSRA (He et al. 2016), trained in Caffe: blue comes before
 green and red, pixels are not divided, and blocks halve the resolution in their first 1x1 convolution.
 """
 
@@ -31,7 +31,7 @@ def _background_first(x: np.ndarray) -> np.ndarray:
     return np.roll(x, 1, axis=0).T  # (classes, in) or (classes,), the background last -> (in, classes)
 
 
-def _moves(x: np.ndarray) -> np.ndarray:
+def _deltas(x: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros_like(x[:4]), x]).T  # (4 cells, in) or (4 cells,) -> (in, 4 classes)
 
 
@@ -42,8 +42,8 @@ def _masks(x: np.ndarray) -> np.ndarray:
 
 _STEM: Leaves = {"weight": ("kernel", _of_blue_green_red)}
 _CLASSES: Leaves = {"weight": ("kernel", _background_first), "bias": ("bias", _background_first)}
-# The background's box and mask, which it has not and which nobody asks for, are zeros.
-_MOVES: Leaves = {"weight": ("kernel", _moves), "bias": ("bias", _moves)}
+# detectron2 has no box and no mask of the background. Ours are never used, and are zeros.
+_DELTAS: Leaves = {"weight": ("kernel", _deltas), "bias": ("bias", _deltas)}
 _MASKS: Leaves = {"weight": ("kernel", _masks), "bias": ("bias", _masks)}
 
 
@@ -73,7 +73,7 @@ R_CNN: Modules = (
     (r"roi_heads\.box_head\.fc1", r"box_head/fc6", LINEAR_ON_ROIS),
     (r"roi_heads\.box_head\.fc2", r"box_head/fc7", TORCH_LINEAR),
     (r"roi_heads\.box_predictor\.cls_score", r"box_head/class_logits", _CLASSES),
-    (r"roi_heads\.box_predictor\.bbox_pred", r"box_head/box_deltas", _MOVES),
+    (r"roi_heads\.box_predictor\.bbox_pred", r"box_head/box_deltas", _DELTAS),
     (r"roi_heads\.mask_head\.mask_fcn([1-4])", r"mask_head/conv\1", TORCH_CONV),
     (r"roi_heads\.mask_head\.deconv", r"mask_head/deconv", DECONV),
     (r"roi_heads\.mask_head\.predictor", r"mask_head/logits", _MASKS),

@@ -1,4 +1,4 @@
-"""The settings that other people's weights were trained with: their library's, in the sizes that the arrays have."""
+"""The settings that weights of other libraries were trained with: the library's, in the sizes of the arrays."""
 
 import dataclasses
 import math
@@ -23,10 +23,11 @@ def matterport(placed: Mapping[str, Placed], arrays: Arrays) -> Settings:
 
 
 def torchvision(placed: Mapping[str, Placed], arrays: Arrays) -> Settings:
-    """The files that torchvision publishes are of before 2020, when its frozen batch normalisation had no epsilon.
+    """torchvision's, with or without the epsilon of frozen batch normalisation.
 
-    They are known by names of that time; with the weights in a model, torchvision sets its epsilon to zero
-    (models/detection/mask_rcnn.py). Once saved again they cannot be told from others.
+    The files that torchvision publishes are from before 2020, when it had none: torchvision itself sets it to zero for
+    them (models/detection/mask_rcnn.py). They are recognised by names of that time. Once saved again, they have the
+    names of others.
     """
     settings = _sized(TORCHVISION, placed)
     return _changed(settings, "backbone.norm_epsilon", 0.0) if "rpn.head.conv.weight" in arrays else settings
@@ -41,7 +42,7 @@ def detectron2(placed: Mapping[str, Placed], arrays: Arrays) -> Settings:
     if not np.array_equal(deviation.reshape(-1), np.ones(3)):
         raise ValueError(
             f"these detectron2 weights were trained on pixels divided by {deviation.reshape(-1).tolist()}: only models "
-            "that stand on MSRA's ResNets can be read, which divide by 1"
+            "with MSRA's ResNets can be read, which divide by 1"
         )
     return _sized(DETECTRON2, placed)
 

@@ -17,9 +17,7 @@ from wbcjax.weights.names import (
 
 
 def numbered(path: str) -> str:
-    """`block2b_bn/gamma`, with or without Keras 2's `:0` behind it, as `block2_1_bn.gamma`: so can a pattern of the
-    table hand the block's number on.
-    """
+    """`block2b_bn/gamma`, with or without Keras 2's `:0`, as `block2_1_bn.gamma`: the number is for the patterns."""
     *_, module, leaf = ["", *path.removesuffix(":0").split("/")]
     module = re.sub(r"^block(\d)([a-z])_", lambda match: f"block{match[1]}_{ord(match[2]) - ord('a')}_", module)
     return f"{module}.{leaf}"
@@ -34,7 +32,7 @@ def _keras_depthwise(x: np.ndarray) -> np.ndarray:
 
 
 def _variance(x: np.ndarray) -> np.ndarray:
-    """Keras's ImageNet models hold ImageNet's deviations as variances, and divide by their roots once more, later."""
+    """Keras's ImageNet models store ImageNet's deviations as variances, and later divide by their roots once more."""
     return x * _IMAGENET_DEVIATION if np.allclose(x, _IMAGENET_DEVIATION, rtol=1e-3) else x
 
 
@@ -42,7 +40,7 @@ _IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 _TORCH_DEPTHWISE: Leaves = {"weight": ("kernel", _torch_depthwise)}
 
-# torchvision's module, ours, and the arrays they have. Blocks of the first stage expand nothing: their parts are
+# torchvision's module, ours, and the arrays they have. Blocks of the first stage have no expansion: their parts are
 # numbered one lower.
 TORCHVISION: Modules = (
     (r"features\.0\.0", r"base/stem_conv", TORCH_CONV),

@@ -1,4 +1,4 @@
-"""Weights files of torch, Keras, detectron2 and our own, told apart by content: data, of which nothing is executed."""
+"""Weights files of torch, Keras, detectron2 and our own, recognised by content. Nothing in them is executed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ Contents = tuple[dict[str, np.ndarray], dict[str, str]]
 # Compared by identity: arrays inside make `==` by value ambiguous.
 @dataclass(frozen=True, eq=False)
 class WeightsFile:
-    """What a weights file holds: arrays by the names the source gave them, and what else it says of itself.
+    """The contents of a weights file: arrays by the names of their source, and metadata.
 
     Arrays are as stored, in the stored type (bfloat16 is ml_dtypes's), and may be read-only views with strides.
-    `metadata` has the file's own entries as text, and in `left_out` those beside the weights that were not read, such
-    as an optimizer's state. `kind` tells the format in words.
+    `metadata` has the file's own entries as text. Its `left_out` names entries that were not read, such as an
+    optimizer's state. `kind` is the format in words.
     """
 
     kind: str
@@ -31,10 +31,11 @@ class WeightsFile:
 def read_weights(path: Path) -> WeightsFile:
     """Read torch's `.pth` and `.pt`, `.safetensors`, Keras's `.h5`, `.weights.h5` and `.keras`, or a `.pkl`.
 
-    The format is told by the file's first bytes, whatever its name. Names are the source's: torch's and detectron2's
-    state-dict names; Keras variable paths as `stem_conv/kernel`, with `:0` behind where Keras 2 wrote them. Raises
-    OSError when the file cannot be read or is a pipe or a device; ValueError naming it when it is empty, truncated, of
-    another kind, claims more than it holds, asks for anything to be executed, or holds weights that are not finite.
+    The format is recognised by the file's first bytes, whatever its name. Names are the source's: torch's and
+    detectron2's state-dict names; Keras's variable paths as `stem_conv/kernel`, followed by `:0` where Keras 2 wrote
+    them. Raises OSError when the file cannot be read or is a pipe or a device; ValueError naming it when it is empty,
+    truncated, of another kind, claims more than it holds, asks for anything to be executed, or holds weights that are
+    not finite.
     """
     try:
         kind, read = _format(path)
@@ -72,7 +73,7 @@ def _format(path: Path) -> _Format:
         return _Format("an HDF5 file, as of Keras", hdf5_file.read)
     if start.startswith(_PICKLES):
         return _Format("a pickle of arrays, as of detectron2", pickle_file.read)
-    if start[8:9] == b"{":  # behind the length of the header
+    if start[8:9] == b"{":  # after the length of the header
         return _Format("a safetensors file", safetensors_file.read)
     found = next((kind for magic, kind in _FOREIGN.items() if start.startswith(magic)), f"it begins {start[:8]!r}")
     raise ValueError(f"no weights file ({found}); expected .pth, .pt, .safetensors, .h5, .weights.h5, .keras or .pkl")
@@ -85,9 +86,9 @@ def _format_of_zip(path: Path) -> _Format:
     return _Format("a file of torch", pytorch_file.read)
 
 
-# A pickle of protocol 2 or later begins with that number; earlier ones no weights file uses.
+# A pickle of protocol 2 or later begins with that number; no weights file uses earlier ones.
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-# What is found in the place of a weights file.
+# Other files that are mistaken for weights.
 _FOREIGN = {
     b"\xff\xd8\xff": "a JPEG image",
     b"\x89PNG": "a PNG image",

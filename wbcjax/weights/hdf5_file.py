@@ -1,4 +1,4 @@
-"""HDF5 files of Keras, read through h5py: what a file claims is checked before anything is read of it."""
+"""HDF5 files of Keras, read through h5py: sizes and types that a file claims are checked before its arrays are read."""
 
 import io
 import json
@@ -116,7 +116,7 @@ def _check(place: str, dataset: h5py.Dataset, size: int) -> int:
 
 
 def _is_bfloat16(dataset: h5py.Dataset) -> bool:
-    return dataset.dtype == np.dtype("V2")  # Keras has two opaque bytes for it, and for nothing else
+    return dataset.dtype == np.dtype("V2")  # Keras stores it, and nothing else, as two opaque bytes
 
 
 def _array(dataset: h5py.Dataset) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Names of layers in a `.weights.h5` of Keras 3, read by a process of its own.
 
-HDF5's C library trusts the lengths that a damaged file gives for text and may then crash or take all memory. Arrays are
-safe to read once their sizes are checked; text is not, so that it is read where a crash costs nothing.
+HDF5's C library trusts the lengths that a damaged file gives for text, and may crash or take all memory. Arrays are
+safe to read once their sizes are checked. Text is not: it is read where a crash does no harm.
 """
 
 import contextlib
@@ -14,18 +14,18 @@ import sys
 from pathlib import Path
 
 _MEMORY = 2 << 30  # bytes; it takes a tenth of that
-_ROOM = 64 << 20  # bytes that it must have beside its libraries
+_ROOM = 64 << 20  # bytes that it needs beside its libraries
 _SECONDS = 60
-_READY = "ready"  # what it says before it opens the file: until then nothing that fails is the file's fault
+_READY = "ready"  # printed before the file is opened: no earlier failure is the file's fault
 
 
 def layer_names(path: Path) -> dict[str, str]:
     """The layer's name by the path of its group (`layers/conv2d_3`), of all layers of the file that name themselves.
 
     Keras 3.15's `saving_lib` keeps it as the attribute `name` of the layer's group `vars`. Raises ValueError when the
-    file is damaged, and when the process that reads it fails, telling the one from the other.
+    file is damaged, and, with another message, when the process that reads it fails.
     """
-    # -I keeps modules of the working folder out. It hides the places of PYTHONPATH too, which are handed on.
+    # -I keeps modules of the working folder out. It hides the folders of PYTHONPATH too: they are passed as arguments.
     command = [sys.executable, "-I", __file__, str(path.absolute()), *filter(os.path.isabs, sys.path)]
     one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # each would reserve memory
     try:
@@ -49,7 +49,7 @@ def layer_names(path: Path) -> dict[str, str]:
 
 
 def _failure(reading: subprocess.CompletedProcess[bytes]) -> str:
-    """How the process ended, in words: its last line, as that of a traceback, or the signal that ended it."""
+    """How the process ended: its last line, as that of a traceback, or the signal that ended it."""
     if reading.returncode < 0:
         return signal.Signals(-reading.returncode).name
     lines = reading.stderr.decode(errors="replace").split("\n")

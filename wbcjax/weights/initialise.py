@@ -1,4 +1,4 @@
-"""Start from trained weights: into a model's variables, with an account of every array."""
+"""Trained weights loaded into a model's variables, with an account of every array."""
 
 import math
 import re
@@ -42,11 +42,11 @@ def initialise(
 ) -> Initialised:
     """`variables` of the model of `settings`, with the arrays of another library's weights file in their places.
 
-    The kind of the arrays is told from their names (`sources.SOURCES`). What depends on the classes keeps its value in
-    `variables` where the weights have other classes, as the papers do; so do parts of the model that the weights lack,
-    and, where `only` names some parts (`backbone`, `fpn`, ...), the others. Raises ValueError for weights of no known
-    kind; for `settings` that contradict those the weights were trained with, naming the fields; and for all that does
-    not fit, listing what is unexpected, missing, or of another shape.
+    The library is recognised by the arrays' names (`sources.SOURCES`). Layers that depend on the classes keep their
+    values in `variables` where the weights have other classes, as in the papers. So do parts of the model that the
+    weights lack, and, where `only` names some parts (`backbone`, `fpn`, ...), the others. Raises ValueError for weights
+    of no known library; for `settings` that contradict those the weights were trained with, naming the fields; and for
+    arrays that are unexpected, missing, or of another shape, listing them.
     """
     return _initialise(variables, arrays, settings, recognise(arrays), only)
 
@@ -93,7 +93,7 @@ def _initialise(
 
 
 def sort(arrays: Arrays, source: Source) -> Sorted:
-    """What becomes of the arrays of a weights file. Raises ValueError for a network of unknown depth."""
+    """The arrays of a weights file by their places in our model. Raises ValueError for a network of unknown depth."""
     left_out = {name: reason for name in arrays if (reason := _ignored(name, source))}
     kept = {name: array for name, array in arrays.items() if name not in left_out}
     placed, problems = place(kept, source.table, lambda name: source.dotted(name.removeprefix(source.prefix)))
@@ -102,9 +102,9 @@ def sort(arrays: Arrays, source: Source) -> Sorted:
 
 
 def _ignored(name: str, source: Source) -> str | None:
-    """Why the array called `name` holds nothing for us."""
+    """Why the array called `name` is left out; None where it is not."""
     if not name.startswith(source.prefix):
-        return f"beside what is behind {source.prefix!r}"
+        return f"without the prefix {source.prefix!r}"
     name = name.removeprefix(source.prefix)
     return next((reason for pattern, reason in source.ignored.items() if re.fullmatch(pattern, name)), None)
 
@@ -119,7 +119,7 @@ def _refuse_contradictions(settings: Settings, dialect: Settings, source: Source
         if part in others:  # another class, which has fields of its own
             continue
         value = setting(settings, field)
-        if value is None:  # of another part, which is told by its own name
+        if value is None:  # a field of another part, whose class is a difference of its own
             continue
         if not any(_equal(value, wanted) for wanted in values):
             found.append(f"config.model.{field} is {value!r}; these weights need {' or '.join(map(repr, values))}")
@@ -140,18 +140,17 @@ def _equal(value: Any, wanted: Any) -> bool:
 
 
 def _anew(placed: Mapping[str, Placed], flat: FlatTree, source: Source) -> dict[str, str]:
-    """Of what may depend on the classes, the modules that cannot be taken over, and why. What is the same for all
-    classes has the same shape in both."""
+    """Modules that depend on the classes and have another shape here, and the reason. The others are loaded."""
     reasons = {}
     wanted = {_short(path): leaf.shape for path, leaf in flat.items() if path[-1] == "kernel"}
     for path in (f"{module}/kernel" for module in source.heads):
         if path in placed and path in wanted and placed[path].array.shape != wanted[path]:
             (first, *_, theirs), (ours_first, *_, ours) = placed[path].array.shape, wanted[path]
             outputs = 4 if path.endswith("box_deltas/kernel") else 1  # of a class
-            told = f"{theirs // outputs} classes, here {ours // outputs}"
+            difference = f"{theirs // outputs} classes, here {ours // outputs}"
             if theirs == ours:
-                told = f"{first} features, here {ours_first}"
-            reasons[_module(path)] = f"for {told}: they start anew"
+                difference = f"{first} features, here {ours_first}"
+            reasons[_module(path)] = f"for {difference}: they start anew"
     return reasons
 
 

@@ -17,17 +17,17 @@ def is_numbered(places: Iterable[str]) -> bool:
 
 
 def listed_names(places: Iterable[str]) -> dict[str, str]:
-    """What to call the arrays at `places` of an `.h5`, LAYER/NAME, where a model saved whole has them in a folder."""
+    """Names, LAYER/NAME, of the arrays at `places` of an `.h5`; a model saved whole has them in a folder."""
     inside = "model_weights/" if any(place.startswith("model_weights/") for place in places) else ""
     found = [place for place in places if place.startswith(inside) and place.removeprefix(inside).count("/")]
     return {place: place.removeprefix(inside).split("/", 1)[1] for place in found}
 
 
 def numbered_names(places: Collection[str], layers: Mapping[str, str]) -> dict[str, str]:
-    """What to call the arrays at `places` of a `.weights.h5`: as Keras's variable paths, `base/stem_conv/kernel`.
+    """Names of the arrays at `places` of a `.weights.h5`: Keras's variable paths, `base/stem_conv/kernel`.
 
-    `layers` has the names of layers by their places. Arrays of layers that this package does not know keep their
-    number. Raises ValueError when a layer has no name.
+    `layers` has the names of layers by their places. Arrays of unknown kinds of layers keep their number. Raises
+    ValueError when a layer has no name.
     """
     counts = Counter(place.rpartition("/vars/")[0] for place in places)  # arrays by the layer's place
     names = {}
@@ -90,7 +90,7 @@ def _snake_case(kind: str) -> str:
     return re.sub(r"(?<=.)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", kind).lower()
 
 
-# Of a layer's class, as Keras spells it in a file: what its arrays are, in their order.
+# The arrays of a layer's class, as Keras spells it in a file, in their order.
 _VARIABLES: dict[str, tuple[tuple[str, ...], ...]] = {
     "conv2d": (("kernel",), ("kernel", "bias")),
     "conv2d_transpose": (("kernel",), ("kernel", "bias")),

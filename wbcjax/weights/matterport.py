@@ -8,10 +8,10 @@ from wbcjax.weights.names import KERAS_CONV, KERAS_NORM, Leaves, Modules, same
 
 
 def layer_name(path: str) -> str:
-    """`rpn_model/rpn_conv_shared/kernel:0` as `rpn_conv_shared.kernel`, and `res4d_branch2a/kernel` as a block is known
-    here, by the numbers of its stage and itself: `res_layer3_3_branch2a.kernel`, so that the table can hand them on.
+    """`rpn_model/rpn_conv_shared/kernel:0` as `rpn_conv_shared.kernel`; `res4d_branch2a/kernel`, of a block, as
+    `res_layer3_3_branch2a.kernel`, with the numbers of its stage and of itself for the patterns of the table.
 
-    The first name on the path is the layer's, but for the RPN, which is a model in the model.
+    The first name on the path is the layer's, except in the RPN, which is a model within the model.
     """
     layer, _, leaf = path.removesuffix(":0").removeprefix("rpn_model/").partition("/")
     block = re.fullmatch(r"(res|bn)([2-5])([a-z])_(branch\w+)", layer)
@@ -29,14 +29,14 @@ def _transposed_convolution(x: np.ndarray) -> np.ndarray:
     return x.reshape(x.shape[0], -1, x.shape[-1])  # (in, 4, out)
 
 
-def _moves(x: np.ndarray) -> np.ndarray:
+def _deltas(x: np.ndarray) -> np.ndarray:
     """The last axis has four for each box: dy, dx, dh, dw there, dx, dy, dw, dh here."""
     return x.reshape(*x.shape[:-1], -1, 4)[..., [1, 0, 3, 2]].reshape(x.shape)
 
 
 _FLATTENED: Leaves = {"kernel": ("kernel", _flattened), "bias": ("bias", same)}
 _DECONV: Leaves = {"kernel": ("kernel", _transposed_convolution), "bias": ("bias", same)}
-_MOVES: Leaves = {"kernel": ("kernel", _moves), "bias": ("bias", _moves)}
+_DELTAS: Leaves = {"kernel": ("kernel", _deltas), "bias": ("bias", _deltas)}
 
 # The layer there, as `layer_name` gives it; ours; and the arrays they have. Names are those of mrcnn/model.py
 # in https://github.com/matterport/Mask_RCNN. The last block of stage 4 is `f` in ResNet-50, `w` in ResNet-101.
@@ -55,13 +55,13 @@ MASK_R_CNN: Modules = (
     (r"fpn_p([2-5])", r"fpn/output\1", KERAS_CONV),
     (r"rpn_conv_shared", r"rpn/conv", KERAS_CONV),
     (r"rpn_class_raw", r"rpn/objectness", KERAS_CONV),
-    (r"rpn_bbox_pred", r"rpn/deltas", _MOVES),
+    (r"rpn_bbox_pred", r"rpn/deltas", _DELTAS),
     (r"mrcnn_class_conv1", r"box_head/fc6", _FLATTENED),
     (r"mrcnn_class_bn1", r"box_head/fc6_bn", KERAS_NORM),
     (r"mrcnn_class_conv2", r"box_head/fc7", _FLATTENED),
     (r"mrcnn_class_bn2", r"box_head/fc7_bn", KERAS_NORM),
     (r"mrcnn_class_logits", r"box_head/class_logits", KERAS_CONV),
-    (r"mrcnn_bbox_fc", r"box_head/box_deltas", _MOVES),
+    (r"mrcnn_bbox_fc", r"box_head/box_deltas", _DELTAS),
     (r"mrcnn_mask_conv(\d)", r"mask_head/conv\1", KERAS_CONV),
     (r"mrcnn_mask_bn(\d)", r"mask_head/bn\1", KERAS_NORM),
     (r"mrcnn_mask_deconv", r"mask_head/deconv", _DECONV),

@@ -1,4 +1,4 @@
-"""Filling our variables from arrays that another library names: what the tables of names have in common."""
+"""Filling our variables from arrays with another library's names, by tables of names."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,12 +10,12 @@ from jaxtyping import Float, Shaped
 
 ArrayOrShape = Any  # anything with a `shape` and a `dtype`: an array or a jax.ShapeDtypeStruct
 Layout = Callable[[np.ndarray], np.ndarray]
-Leaves = Mapping[str, tuple[str, Layout]]  # what another library calls a module's arrays: our name, how the axes turn
+Leaves = Mapping[str, tuple[str, Layout]]  # by another library's name of a module's array: our name, change of layout
 Modules = tuple[tuple[str, str, Leaves], ...]  # pattern of a module's name there, our path of it, its arrays
 
 
 class Placed(NamedTuple):
-    """An array in our layout, and what the other library calls it."""
+    """An array in our layout, and its name in the other library."""
 
     name: str
     array: Float[np.ndarray, "..."]
@@ -34,7 +34,7 @@ def place(
             continue
         try:
             placed[path] = Placed(name, np.asarray(layout(value), np.float32, order="C"))
-        except (ValueError, IndexError):  # of too few axes, or not to be divided as it should be
+        except (ValueError, IndexError):  # too few axes, or sizes that cannot be divided
             problems.append(f"shape: {name} is {value.shape}, from which nothing can be made for {path}")
     return placed, problems
 
@@ -95,7 +95,7 @@ KERAS_NORM: Leaves = {
 
 
 def _target(name: str, modules: Modules) -> tuple[str, Layout]:
-    """Where the array called `name` goes, without the collection, and its layout; nowhere if no table knows it."""
+    """Our path of the array called `name`, without the collection, and its layout; "" if no table has it."""
     module, _, leaf = name.rpartition(".")
     for pattern, path, leaves in modules:
         match = re.fullmatch(pattern, module)

@@ -15,14 +15,14 @@ Functions = Mapping[str, Callable[..., Any]]
 
 @dataclass(frozen=True)
 class Global:
-    """The name of something in a Python module, as the pickle has it: a name, and nothing that could be called."""
+    """The name of something in a Python module, as the pickle has it. It cannot be called."""
 
     name: str  # with the module: "collections.OrderedDict"
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """What a pickle may set a state of."""
+    """An object whose state a pickle may set."""
 
     def set_state(self, state: Any) -> None: ...
 
@@ -32,9 +32,13 @@ def read_pickle(
 ) -> Any:
     """The value that the pickle `data` describes, of None, bool, int, float, str, bytes, tuple, list, dict, Global.
 
-    `functions` says what to make of the calls of the functions it names, `names` which others may be spoken of but not
-    called; `external` what to make of references to what is outside of the pickle. Raises ValueError, naming it, on any
-    other Python name; on a name that is there twice in a dict, any other opcode, and a pickle damaged or truncated.
+    Args:
+        functions: what to call in place of each function that the pickle may call, by its name.
+        names: further names that the pickle may hold, but not call.
+        external: gives the value of a reference to an object outside of the pickle.
+
+    Raises ValueError on any other Python name, naming it, on a key that is twice in a dict, on any other opcode, and on
+    a damaged or truncated pickle.
     """
     file = io.BytesIO(data)
     value = read_next_pickle(file, functions, names, external)
@@ -49,7 +53,7 @@ def read_next_pickle(
     names: frozenset[str] = frozenset(),
     external: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """As `read_pickle`, of the pickle that begins where `file` stands, which then stands behind it."""
+    """As `read_pickle`, from the position of `file`, which is moved to the end of the pickle."""
     try:
         return _Machine(functions, names, external).run(file)
     except (IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -112,7 +116,7 @@ class _Machine:
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             set_item(target, key, value)
 
-    def speak_of(self, name: str) -> None:
+    def push_name(self, name: str) -> None:
         if name not in self.functions and name not in self.names:
             raise ValueError(
                 f"its pickle asks for {name[:100]!r}, which is no part of weights; nothing was executed. From a "
@@ -128,7 +132,7 @@ class _Machine:
 
     def set_state(self) -> None:
         (state,) = self.take(1)
-        # An ordered dict's state is what torch notes of versions: no weights.
+        # An ordered dict's state holds torch's version numbers, and no weights.
         if not isinstance(self.stack[-1], dict):
             self.top(Stateful).set_state(state)
 
@@ -153,8 +157,8 @@ def _opcodes(file: io.BytesIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any]]:
 
 
 def set_item(target: dict, key: Any, value: Any) -> None:
-    """Put an item into a dict. Raises ValueError if one of that name is there."""
-    if not isinstance(key, (str, int)):  # others might take forever to hash
+    """Put an item into a dict. Raises ValueError if the key is there already."""
+    if not isinstance(key, (str, int)):  # others may take very long to hash
         raise ValueError(f"its pickle has a name of type {type(key).__name__}; expected text")
     if key in target:
         raise ValueError(f"{key!r} is there twice")
@@ -162,7 +166,7 @@ def set_item(target: dict, key: Any, value: Any) -> None:
 
 
 def ordered_dict(pairs: Any = ()) -> dict:
-    """What to make of calls of `collections.OrderedDict`."""
+    """Takes the place of `collections.OrderedDict`."""
     made: dict = {}
     for key, value in pairs:
         set_item(made, key, value)
@@ -199,8 +203,8 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "APPENDS": lambda machine, _: machine.append(machine.since_mark()),
     "SETITEM": lambda machine, _: machine.set_items(machine.take(2)),
     "SETITEMS": lambda machine, _: machine.set_items(machine.since_mark()),
-    "GLOBAL": lambda machine, argument: machine.speak_of(argument.replace(" ", ".", 1)),
-    "STACK_GLOBAL": lambda machine, _: machine.speak_of(".".join(machine.take(2))),
+    "GLOBAL": lambda machine, argument: machine.push_name(argument.replace(" ", ".", 1)),
+    "STACK_GLOBAL": lambda machine, _: machine.push_name(".".join(machine.take(2))),
     "REDUCE": lambda machine, _: machine.call(),
     "BUILD": lambda machine, _: machine.set_state(),
     "BINPERSID": lambda machine, _: machine.refer(),

@@ -1,6 +1,6 @@
 """detectron2's `.pkl` files: a pickled dict of NumPy arrays, {"model": {name: array}, "__author__", ...}.
 
-The pickled form of arrays is NumPy's: `ndarray.__reduce__` and `dtype.__reduce__` say what a pickle has of them.
+The pickled form of arrays is NumPy's, by `ndarray.__reduce__` and `dtype.__reduce__`.
 """
 
 import math
@@ -68,7 +68,7 @@ def _encode(text: Any, encoding: Any) -> bytes:
 
 
 def _text(value: Any) -> str:
-    """`value` if it is text: tuples in tuples might take forever to hash or to spell, or break the stack."""
+    """`value` if it is text, else its type: nested tuples may take very long to hash or print, or break the stack."""
     return value if isinstance(value, str) else type(value).__name__
 
 
@@ -81,7 +81,7 @@ def _reconstruct(kind: Global, *_: Any) -> _Array:
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": ordered_dict,
     "_codecs.encode": _encode,  # bytes, in pickles of protocol 2
-    "__builtin__.bytes": lambda: b"",  # there, none
+    "__builtin__.bytes": lambda: b"",  # empty bytes, in the same
     "numpy.dtype": _Dtype,
 }
 for _core in ("numpy.core", "numpy._core"):  # before NumPy 2, and since

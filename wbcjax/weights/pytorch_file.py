@@ -17,7 +17,7 @@ from wbcjax.weights.zip_file import open_stored
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Tensors by name, as read-only views with their strides, and the other entries as text.
 
-    What is saved may be a state dict, or a dict with one under "model" or "state_dict"; of the rest no storage is read.
+    The file may hold a state dict, or a checkpoint with one (`find_weights`), of which no other storage is read.
     Raises OSError; ValueError as `open_stored`, `read_pickle` and `pytorch_tensors.arrays`.
     """
     with open_stored(path) as archive:

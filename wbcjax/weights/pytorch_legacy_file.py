@@ -1,8 +1,8 @@
 """torch's `.pth` and `.pt` files of before 1.6, read without torch, torchvision's COCO detectors of 2019 among them.
 
-The format (torch/serialization.py, `_legacy_save`) is five pickles, one behind the other: a magic number, the version,
-the machine, what was saved, with tensors as views into storages, and the list of the storages' keys. Then comes each
-storage in that order: how many numbers it has, in eight bytes, and the numbers.
+The format (torch/serialization.py, `_legacy_save`) is five pickles in a row: a magic number, the version, the machine,
+the saved object, with tensors as views into storages, and the list of the storages' keys. The storages follow in that
+order, each as the count of its numbers, in eight bytes, and the numbers.
 """
 
 import io

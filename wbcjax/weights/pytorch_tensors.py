@@ -1,4 +1,4 @@
-"""What a pickle of torch says of tensors, as views into the storages of its file, and the arrays that these are.
+"""Tensors as a pickle of torch describes them, views into the storages of its file; and the arrays made from them.
 
 Tensors are calls of functions of `torch._utils`, storages are persistent ids (torch/serialization.py, `persistent_id`).
 """
@@ -16,7 +16,7 @@ from wbcjax.weights.state_dict import find_weights
 
 
 class Stored(NamedTuple):
-    """The numbers that a file has under a key."""
+    """The numbers stored in a file under a key."""
 
     key: str
     dtype: np.dtype
@@ -36,8 +36,8 @@ class Storages:
     def refer(self, reference: Any) -> "Storage":
         """The storage behind a persistent id ("storage", type, key, device, count), before torch 1.6 with a view.
 
-        A view (key, offset, count) is of a part of what is stored. Raises ValueError on anything else, and on a key
-        that two references give another type or count.
+        A view (key, offset, count) is a part of the storage. Raises ValueError on anything else, and on a key to which
+        two references give different types or counts.
         """
         kind, storage_type, key, _, count, *views = reference
         known = isinstance(storage_type, Global) and storage_type.name in TYPES
@@ -56,7 +56,7 @@ class Storages:
 
 @dataclass(frozen=True)
 class Storage:
-    """`count` numbers of what is stored under a key, from number `start` on."""
+    """`count` of the numbers stored under a key, from number `start` on."""
 
     stored: Stored
     start: int
@@ -65,7 +65,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class Tensor:
-    """What a pickle says of a tensor; offset and strides in numbers, as torch has them."""
+    """A tensor as a pickle describes it; offset and strides in numbers, as in torch."""
 
     storage: Storage
     offset: int
@@ -74,9 +74,9 @@ class Tensor:
 
 
 def arrays(saved: Any, file_size: int, read: Callable[[Stored], bytes]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The weights of what a pickle says was saved, as read-only views with their strides, and other entries as text.
+    """The weights of a saved object, as read-only views with their strides, and its other entries as text.
 
-    `read` gives the bytes of what is stored, of as many as it claims; what no weight needs is not read. Raises
+    `read` gives the bytes of a storage, as many as it claims. Storages that no weight needs are not read. Raises
     ValueError as `find_weights`, on a tensor outside its storage, and when tensors claim more than the file has.
     """
     tensors, metadata = find_weights(saved, Tensor)
@@ -88,11 +88,11 @@ def arrays(saved: Any, file_size: int, read: Callable[[Stored], bytes]) -> tuple
     return {name: _view(name, tensor, data) for name, tensor in tensors.items()}, metadata
 
 
-_MOST_SHARED = 8  # weights may be tied, which counts them twice or more; a small file that claims much is none
+_MOST_SHARED = 8  # bytes claimed for a byte of the file: tied weights are counted twice or more
 
 
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
-    """What to make of `torch._utils._rebuild_tensor_v2`; gradients and hooks are no weights."""
+    """Takes the place of `torch._utils._rebuild_tensor_v2`; gradients and hooks are left out."""
     whole = isinstance(storage, Storage) and is_shape((offset,)) and is_shape(size) and is_shape(stride)
     if not whole or len(size) != len(stride):
         raise ValueError("its pickle has a tensor that is not whole; fetch the file again")

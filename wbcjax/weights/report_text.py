@@ -1,4 +1,4 @@
-"""What became of every array of a weights file and of every variable of the model, as text."""
+"""The account of every array of a weights file and of every variable of the model, as text."""
 
 from collections.abc import Iterable, Mapping
 from itertools import groupby
@@ -13,7 +13,7 @@ class Report(NamedTuple):
     left_out: Mapping[str, str]  # array, and why
     initial: tuple[str, ...]  # variables that kept their initial values
     prefix: str = ""  # in front of the names of `loaded`, without which they are the source's own
-    entry: str = ""  # of the file, that the weights are in, where they are not the whole of it
+    entry: str = ""  # of the file, that holds the weights; "" where they are the whole file
 
     def text(self) -> str:
         """The account in lines: numbers of arrays by parts of the model, and the names of those that were left out."""

@@ -1,4 +1,4 @@
-"""safetensors files: other people's in, and ours out, in which an array's name is its path in our variables."""
+"""safetensors files: read from any library, and written with the paths of our variables for names."""
 
 import json
 import struct
@@ -61,7 +61,7 @@ def _refuse_twice(path: Path) -> None:
     """The library takes the last of two arrays of one name."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        header = file.read(length)  # the library has seen to it that the file holds so much
+        header = file.read(length)  # the library has checked that the file is so long
     json.loads(header, object_pairs_hook=_unique)
 
 

@@ -1,4 +1,4 @@
-"""Whose weights can be read: how each kind is recognised, its table of names, and the settings it was trained with."""
+"""The libraries whose weights can be read: their recognition, tables of names, and settings of training."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -15,25 +15,25 @@ from wbcjax.weights.names import Leaves, Modules, Placed, same
 
 
 class Source(NamedTuple):
-    """One kind of weights."""
+    """The weights of one library and network."""
 
     name: str
-    signs: tuple[str, ...]  # modules, by the names that `dotted` gives, which these weights have all and no others
+    signs: tuple[str, ...]  # modules, named by `dotted`, which all of these weights have, and no others
     table: Modules
     dotted: Callable[[str], str]
-    ignored: Mapping[str, str]  # pattern of names that hold nothing for us, and why
-    required: tuple[str, ...]  # parts of our model that these weights fill; others they fill whole or not at all
+    ignored: Mapping[str, str]  # patterns of names of arrays to leave out, and why
+    required: tuple[str, ...]  # parts of our model that these weights fill; they fill others whole or not at all
     heads: tuple[str, ...]  # modules of ours that depend on the classes
-    fields: tuple[str, ...]  # settings without which the weights mean something else
+    fields: tuple[str, ...]  # settings with which the weights must be used
     dialect: Callable[[Mapping[str, Placed], Arrays], Settings]  # the settings that they were trained with
     also: Mapping[str, tuple[Any, ...]]  # further values of a field, where the weights do not tell
-    prefix: str = ""  # of the names of a file, in front of these: of what the network was wrapped in or is a part of
+    prefix: str = ""  # before these names in a file: that of a wrapper, or of a network that this one is a part of
 
 
 def recognise(arrays: Arrays) -> Source:
-    """The one of `SOURCES` that names its arrays so, perhaps behind a prefix that they share, which it then has.
+    """The one of `SOURCES` whose arrays have these names; where they share a prefix, with that.
 
-    Raises ValueError for none of them, naming what can be read, and where arrays are those of several networks.
+    Raises ValueError for none of them, listing what can be read, and for arrays of several networks.
     """
     found = [source for source in SOURCES if _signed(arrays, source)] or _prefixed(arrays)
     if len(found) > 1 and all(source.prefix for source in found):
@@ -47,7 +47,7 @@ def recognise(arrays: Arrays) -> Source:
 
 
 def unprefixed(arrays: Arrays, source: Source) -> dict[str, np.ndarray]:
-    """The arrays behind the prefix of `source`, by their names without it."""
+    """The arrays with the prefix of `source`, by their names without it."""
     start = source.prefix
     return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
 
@@ -76,7 +76,7 @@ def needed(source: Source, dialect: Settings, parts: set[str]) -> dict[str, tupl
             continue
         if part in parts or part == field:
             needs[field] = tuple(dict.fromkeys((value, *source.also.get(field, ()))))
-    for field, kinds in _NORMS.items():  # a norm of one kind stores what another does
+    for field, kinds in _NORMS.items():  # these norms store the same arrays
         if needs.get(field, ("",))[0] in kinds:
             needs[field] = tuple(dict.fromkeys((*needs[field], *kinds)))
     return needs
@@ -100,16 +100,16 @@ def _signed(arrays: Arrays, source: Source) -> bool:
 
 
 def _prefixed(arrays: Arrays) -> list[Source]:
-    """Sources whose names stand behind a prefix, such as `module.` or `model.backbone.`, none within another's.
+    """Sources whose names have a prefix, such as `module.` or `model.backbone.`, none within another's.
 
-    DistributedDataParallel, `torch.compile`, Lightning and others put one in front of all names; a network for another
-    end, such as self-supervised learning, has the names of a ResNet behind `encoder.`, and others beside them.
+    DistributedDataParallel, `torch.compile`, Lightning and others put one before all names. A network for another task,
+    such as self-supervised learning, has the names of a ResNet after `encoder.`, and others beside them.
     """
     modules = {name.rpartition(".")[0] for name in arrays}
     found = [
         source._replace(prefix=module.removesuffix(source.signs[0]))
         for source in SOURCES
-        if source.dotted is str  # the others know a layer whatever it is in
+        if source.dotted is str  # the others find a layer within any model
         for module in sorted(modules)
         if module.endswith(f".{source.signs[0]}")
     ]
@@ -163,7 +163,7 @@ _EFFICIENTNET_FIELDS = (
 )
 _DETECTOR_PARTS = ("backbone", "fpn", "rpn", "box_head")
 _DETECTOR_HEADS = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
-# What may have outputs for each class, in heads of ours; the first tells the number of classes.
+# Layers of our heads that may have outputs for each class; the first gives the number of classes.
 _CLASS_LAYERS = ("class_logits", "box_deltas", "logits")
 
 SOURCES = (
@@ -247,7 +247,7 @@ SOURCES = (
 
 
 def ours(trained_with: Settings, arrays: Arrays) -> Source:
-    """Variables of a model of this package, named by their paths, which do not tell the settings of it."""
+    """Variables of a model of this package, named by their paths, which do not imply its settings."""
     leaves: Leaves = {leaf: (leaf, same) for leaf in (path.rpartition("/")[2] for path in arrays)}
     of_detector = isinstance(trained_with, MaskRCNNSettings)
     modules = sorted({path.partition("/")[2].rpartition("/")[0] for path in arrays})

@@ -1,12 +1,12 @@
-"""Where the weights are in what torch and detectron2 save: the whole, or the entry of a checkpoint that has them."""
+"""The weights in an object saved by torch or detectron2: the whole, or the entry of a checkpoint that holds them."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 Weight = TypeVar("Weight")
 
-ENTRY = "entry"  # of the metadata: where in a checkpoint the weights are
-# What training scripts call a model's state dict, and the moving average of it.
+ENTRY = "entry"  # of the metadata: the weights' place in a checkpoint
+# Names that training scripts give a model's state dict, and its moving average.
 _MODELS = (
     *("model", "state_dict", "model_state_dict", "model_state", "net", "network", "weights", "module", "params"),
     *("model_ema", "state_dict_ema", "ema", "ema_state_dict", "ema_model", "params_ema"),
@@ -14,10 +14,10 @@ _MODELS = (
 
 
 def find_weights(saved: Any, kind: type[Weight]) -> tuple[dict[str, Weight], dict[str, str]]:
-    """The weights of what was saved, by name, and the other entries as text, those that are no text in `left_out`.
+    """The weights of a saved object, by name, and its other entries as text; those that are no text in `left_out`.
 
-    They are the whole, or the only dictionary in it, or in an entry of it, that holds weights alone; its place is noted
-    under ENTRY. Raises ValueError, naming what was found, when there is none, or more than one.
+    The weights are the whole, or the only dictionary in it, or in an entry of it, that holds weights alone. Its place
+    is noted under ENTRY. Raises ValueError, naming what was found, when there is none, or more than one.
     """
     if not isinstance(saved, dict):
         raise ValueError(f"it holds a {type(saved).__name__}; save a model's state dict instead")
@@ -36,7 +36,7 @@ def find_weights(saved: Any, kind: type[Weight]) -> tuple[dict[str, Weight], dic
 
 
 def _place(saved: Mapping[Any, Any], kind: type) -> tuple[str, ...]:
-    """The names that lead to the state dict of a checkpoint; () where nothing looks like one."""
+    """The keys that lead to the state dict of a checkpoint; () where there is none."""
     inside = {name: value for name, value in saved.items() if isinstance(name, str) and isinstance(value, dict)}
     found = [(name,) for name, value in inside.items() if _is_state_dict(value, kind)]
     if not found:
@@ -53,8 +53,8 @@ def _place(saved: Mapping[Any, Any], kind: type) -> tuple[str, ...]:
         listed = ", ".join(repr(".".join(path)) for path in found[:5]) + (", ..." if len(found) > 5 else "")
         item = "".join(f"[{name!r}]" for name in (models or found)[0])
         raise ValueError(
-            f"{len(found)} of its entries are dictionaries of weights ({listed}), and nothing tells which is meant: "
-            f"save that one alone, as by `torch.save(torch.load(IN, map_location='cpu'){item}, OUT)` in torch"
+            f"{len(found)} of its entries are dictionaries of weights ({listed}): save one of them alone, as by "
+            f"`torch.save(torch.load(IN, map_location='cpu'){item}, OUT)` in torch"
         )
     return next(((name,) for name in _MODELS if name in inside), ())
 

@@ -15,7 +15,7 @@ def _transposed_convolution(x: np.ndarray) -> np.ndarray:
 
 
 def _linear_on_rois(x: np.ndarray) -> np.ndarray:
-    """The first layer on flattened RoI features: channels come first there, last here."""
+    """The first layer on flattened RoI features: torchvision's have channels first, ours last."""
     outputs, bins = x.shape[0], _BOX_BINS
     x = x.reshape(outputs, -1, bins, bins).transpose(2, 3, 1, 0)  # (bins, bins, channels, out)
     return x.reshape(-1, outputs)
@@ -42,8 +42,8 @@ def _resnet(prefix: str) -> Modules:
 
 RESNET: Modules = _resnet("")  # of `resnet18` to `resnet101`, without `fc`
 
-# As above, of `maskrcnn_resnet50_fpn` and `fasterrcnn_resnet50_fpn`. Files of before 2022, which those are that
-# torchvision publishes, name the modules of the pyramid, the RPN and the mask head by the shorter forms.
+# As above, of `maskrcnn_resnet50_fpn` and `fasterrcnn_resnet50_fpn`. Files from before 2022, among them all that
+# torchvision publishes, have the shorter names for the modules of the FPN, the RPN and the mask head.
 R_CNN: Modules = (
     *_resnet(r"backbone\.body\."),
     (r"backbone\.fpn\.inner_blocks\.0(?:\.0)?", r"fpn/lateral2", TORCH_CONV),

@@ -1,4 +1,4 @@
-"""Zip archives whose members are stored as they are, as torch and Keras write them: no room for a zip bomb."""
+"""Zip archives whose members are stored uncompressed, as torch and Keras write them: a zip bomb is impossible."""
 
 import struct
 import zipfile
