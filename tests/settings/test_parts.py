@@ -190,7 +190,7 @@ def test_a_thing_that_wbcjax_only_imports_is_no_part_of_it():
             "config.model.backbone.dtype is 'bfloat16', and the program gives it: ",
         ),
         ({"part": "net", "name": "a"}, "config.model.backbone.name is unknown"),
-        ({"part": "net", "extra": jnp.float32}, "give what JSON holds: texts, finite numbers"),
+        ({"part": "net", "extra": jnp.float32}, "give a value that JSON can hold: texts, finite numbers"),
         (
             {"part": "net", "block": {"part": "block", "rate": 2}},
             "config.model.backbone.block.rate is 2: give a number",

@@ -49,7 +49,7 @@ def test_other_threads_hear_no_signal_and_say_so(caplog):
 
     with ThreadPoolExecutor() as pool:
         assert pool.submit(work).result() == "done"
-    assert "not the main thread: Ctrl-C and SIGTERM are not heard here" in caplog.text
+    assert "not the main thread: Ctrl-C and SIGTERM are not handled here" in caplog.text
 
 
 def test_without_a_signal_nothing_is_asked_and_the_handlers_come_back():

@@ -1,11 +1,11 @@
-"""Settings from outside checked against dataclasses: what a field may hold is said by its type.
+"""Settings from outside checked against dataclasses: the type of a field states which values it may hold.
 
     batch_size: Count
     nms_iou: Share
     anchor_sizes: tuple[Positive, ...]
     schedule: Literal["cosine", "step"]
 
-`problems` tells everything that is wrong, `build` makes the dataclass, `read_text` reads what a command line says.
+`problems` lists all that is wrong, `build` makes the dataclass, `read_text` reads a value of the command line.
 A field that holds a part, whose class the config names, has a rule of `wbcjax.settings.parts`.
 """
 
@@ -43,7 +43,7 @@ class Range:
         return low and value <= self.most and (value < self.below or self.below == math.inf)
 
     def text(self) -> str:
-        """What to say of it after "a number": "from 0 to 1", "above 0"."""
+        """The range in words, to follow "a number": "from 0 to 1", "above 0"."""
         if math.isfinite(self.least) and math.isfinite(self.most):
             return f"from {self.least:g} to {self.most:.10g}"
         parts = {
@@ -57,7 +57,7 @@ class Range:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of some texts that a table of the code has, or, with `paths`, an import path "module:name"."""
+    """One of the texts `choices`, or, with `paths`, an import path "module:name"."""
 
     choices: tuple[str, ...]
     paths: bool = False
@@ -68,19 +68,19 @@ class OneOf:
 
 @dataclass(frozen=True)
 class NotEmpty:
-    """A text or tuple with something in it."""
+    """A text or tuple that is not empty."""
 
 
 @dataclass(frozen=True)
 class Complete:
-    """A part of the settings in which no field may be left out, though it has a default; but for those `later`."""
+    """A group of settings in which no field may be left out, though it has a default, except those of `later`."""
 
     later: frozenset[str] = frozenset()
 
 
 Count = Annotated[int, Range(least=1)]
 Number = Annotated[int, Range(least=0)]
-Seed = Annotated[int, Range(0, 2**32 - 1)]  # what grain takes, and all that jax.random.key sees of a number
+Seed = Annotated[int, Range(0, 2**32 - 1)]  # grain takes no other; jax.random.key uses no higher bits
 Positive = Annotated[float, Range(above=0)]
 NotNegative = Annotated[float, Range(least=0)]
 Share = Annotated[float, Range(0, 1)]
@@ -89,7 +89,7 @@ Name = Annotated[str, NotEmpty()]
 
 
 def problems(kind: Any, values: Any, where: str, whole: Complete | None = None) -> list[str]:
-    """What keeps `values`, a mapping, from being a `kind`, a dataclass or a part; each begins with the key below
+    """The faults of `values`, a mapping, as settings of `kind`, a dataclass or a part; each begins with its key, below
     `where`.
 
     Lists count as tuples, which JSON does not have. With `whole` every field must be there.
@@ -112,7 +112,7 @@ def problems(kind: Any, values: Any, where: str, whole: Complete | None = None) 
     if not found and (chosen or hasattr(plain_of(kind)[0], "__post_init__")):
         try:
             build(kind, values)
-        except Exception as error:  # whatever a class of the user's does
+        except Exception as error:  # a user's class may raise anything
             if not chosen and not isinstance(error, ValueError):
                 raise
             words = " ".join(str(error).split())
@@ -123,7 +123,7 @@ def problems(kind: Any, values: Any, where: str, whole: Complete | None = None) 
 
 
 def build(kind: type[Kind] | Any, values: Any) -> Kind:
-    """The dataclass or part `kind` of `values` in which `problems` found nothing."""
+    """The dataclass or part `kind` made of `values`, in which `problems` found nothing."""
     known = fields(kind, values)
     built = {name: each_group(known[name].kind, values[name], build) for name in values}
     plain, rules = plain_of(kind)
@@ -132,8 +132,7 @@ def build(kind: type[Kind] | Any, values: Any) -> Kind:
 
 
 def each_group(kind: Any, value: Any, do: Callable[[Any, Any], Any]) -> Any:
-    """A field's value in which each group of settings, also one in a tuple or by name, is what `do(kind, group)` gives;
-    lists become tuples."""
+    """A field's value with `do(kind, group)` in place of each group of settings in it; lists become tuples."""
     if get_origin(kind) in (Union, UnionType):
         kind = _member(kind, value)
     if value is None:
@@ -156,7 +155,7 @@ def checked(kind: type[Kind], values: Any, where: str) -> Kind:
 
 
 def read_text(kind: Any, text: str) -> Any:
-    """What `text` of a command line says of a field of type `kind`; the text itself where that is nothing, for
+    """The value of a field of type `kind` that a command line gives as `text`; the text itself where it is none, for
     `problems` to find."""
     kind, _ = plain_of(kind)
     if get_origin(kind) in (Union, UnionType):
@@ -176,7 +175,7 @@ def read_text(kind: Any, text: str) -> Any:
 
 
 def unknown(path: str, kind: Any, where: str, values: Any) -> str:
-    """What to tell of a key that the group `values` at `where`, a `kind`, does not have; with the nearest of its keys:
+    """The message on a key that the group `values` at `where`, a `kind`, does not have, with the nearest of its keys:
     of a like path, or of a like name elsewhere."""
     paths = [known.removeprefix(f"{where}.") for known in _paths(kind, where, values)]
     by_name = {known.rpartition(".")[2]: known for known in reversed(paths)}
@@ -190,7 +189,7 @@ def unknown(path: str, kind: Any, where: str, values: Any) -> str:
 
 def _paths(kind: Any, where: str, values: Any) -> Iterator[str]:
     values = values if isinstance(values, Mapping | ConfigDict) else {}
-    with contextlib.suppress(ConfigError):  # of a part, which is told elsewhere
+    with contextlib.suppress(ConfigError):  # of a part, which is reported elsewhere
         for name, field in fields(kind, values, where).items():
             yield f"{where}.{name}"
             yield from _paths(field.kind, f"{where}.{name}", values.get(name))
@@ -200,8 +199,7 @@ def _value_problems(kind: Any, value: Any, where: str, whole: Complete | None = 
     plain, rules = plain_of(kind)
     parts = get_args(plain)
     if get_origin(plain) in (Union, UnionType):
-        told = [_value_problems(part, value, where) for part in parts]
-        if [] in told:
+        if [] in [_value_problems(part, value, where) for part in parts]:
             return []
         return problems(group_of(plain), value, where) if is_group(plain) else [_give(kind, value, where)]
     if is_group(kind):
@@ -231,7 +229,7 @@ def _give(kind: Any, value: Any, where: str) -> str:
 
 
 def _is_one(kind: Any, value: Any) -> bool:
-    """Whether the value is of a type that is no group and no tuple; True is no number, and infinity none either."""
+    """Whether the value is of a type that is no group and no tuple; True and infinity are no numbers."""
     if kind is Any:
         return holds(value)
     if get_origin(kind) is Literal:
@@ -244,7 +242,7 @@ def _is_one(kind: Any, value: Any) -> bool:
 
 
 def holds(value: Any) -> bool:
-    """Whether a config can hold a value, and JSON after it."""
+    """Whether a config, and then JSON, can hold a value."""
     if isinstance(value, Mapping | ConfigDict):
         return all(isinstance(name, str) and holds(one) for name, one in value.items())
     if isinstance(value, tuple | list):
@@ -281,7 +279,7 @@ def _text(kind: Any, rules: Sequence[Any]) -> str:
         return f"a tuple of {len(parts)}, each {_text(*plain_of(parts[0]))}"
     ranges = " and ".join(rule.text() for rule in rules if isinstance(rule, Range))
     names = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
-    names[Any] = "what JSON holds: texts, finite numbers, True, False, None, and tuples and groups of them"
+    names[Any] = "a value that JSON can hold: texts, finite numbers, True, False, None, and tuples and groups of them"
     return f"{names.get(kind, 'values by name')} {ranges}".strip() + (", not empty" if NotEmpty() in rules else "")
 
 

@@ -1,4 +1,4 @@
-"""The groups of settings: which fields one has, of which types, and which class a part is of."""
+"""The fields of groups of settings, their types, and the classes of parts."""
 
 import dataclasses
 import functools
@@ -13,26 +13,26 @@ from ml_collections import ConfigDict
 
 
 class Field(NamedTuple):
-    """One of a group of settings: its type, and what it is where it is left out; MISSING where it must be given."""
+    """One field of a group of settings: its type, and its default, MISSING where it must be given."""
 
     kind: Any
     default: Any = MISSING
 
 
 class Chosen:
-    """The rule of a group of settings whose fields are those of a class that its values name."""
+    """The rule of a group of settings whose values name a class, and whose fields are that class's."""
 
     def fields(self, values: Any, where: str) -> dict[str, Field]:
         """The fields of the group `values`. Raises ConfigError for a class that cannot be used."""
         raise NotImplementedError
 
     def make(self, values: Mapping[str, Any]) -> Any:
-        """What the group stands for, of built values."""
+        """The object made of the group's built values."""
         raise NotImplementedError
 
 
 def fields(kind: Any, values: Any = None, where: str = "config") -> dict[str, Field]:
-    """The fields that a group of settings has by name; a part has its "part" and those of the class that `values` name.
+    """The fields of a group of settings by name; a part has its "part" and those of the class that `values` name.
 
     Raises ConfigError for a part whose class cannot be used.
     """
@@ -62,7 +62,7 @@ def dataclass_fields(kind: Any) -> dict[str, Field]:
 
 
 def argument(annotation: Any, default: Any) -> Field:
-    """The field of an argument, which may be None where that is its default, whatever its annotation says."""
+    """The field of an argument. It may be None where that is its default, even against its annotation."""
     kind = judged(annotation)
     return Field(kind | None if default is None and kind is not Any else kind, default)
 
@@ -74,16 +74,16 @@ def hints(kind: Any) -> dict[str, Any]:
 
 
 def _read(annotation: Any, owner: Any) -> Any:
-    """One by one, so that one which cannot be read does not take the others with it."""
+    """Annotations are read one by one, so that one that fails leaves the others readable."""
     names = getattr(owner, "__globals__", None) or vars(sys.modules.get(owner.__module__, SimpleNamespace()))
     try:
         return get_type_hints(SimpleNamespace(__annotations__={"it": annotation}), names, include_extras=True)["it"]
-    except Exception:  # whatever an annotation of the user's does
+    except Exception:  # a user's annotation may raise anything
         return Any
 
 
 def judged(kind: Any) -> Any:
-    """An annotation that values can be checked against; Any for those that say nothing of what a config may hold."""
+    """An annotation that values can be checked against; Any for those of which a config can hold no value."""
     plain, rules = plain_of(kind)
     if chosen_of(rules) or plain in (int, float, bool, str, NoneType) or is_settings(plain):
         return kind
@@ -100,7 +100,7 @@ def judged(kind: Any) -> Any:
 def field_at(kind: Any, path: Sequence[str], values: Any = None) -> Field | None:
     """The field of `kind` at `path`, None where there is none. Raises ConfigError for a part that cannot be used.
 
-    `values`, the config, says of which classes the parts on the way are.
+    `values`, the config, names the classes of the parts on the way.
     """
     field, where = Field(kind), "config"
     for name in path:
@@ -146,10 +146,10 @@ def group_of(kind: Any) -> Any:
 
 
 def is_settings(kind: Any) -> bool:
-    """Whether it is a dataclass of settings; linen's modules are dataclasses too, and are given as parts."""
+    """Whether it is a dataclass of settings; linen modules are dataclasses too, but parts."""
     return dataclasses.is_dataclass(kind) and not is_linen(kind)
 
 
 def is_linen(kind: Any) -> bool:
-    """Whether a class is a linen module; asked without an import of flax, which smears need not."""
+    """Whether a class is a linen module, without an import of flax, which the settings of smears do not need."""
     return any((base.__module__, base.__name__) == ("flax.linen.module", "Module") for base in kind.__mro__)

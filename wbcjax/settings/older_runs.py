@@ -1,6 +1,6 @@
-"""Configs of runs from before their settings became what they are: brought up to date, as those runs had them.
+"""Configs of older runs in the form of this version, with the values that those runs had.
 
-A config has a `version`; one without is of version 1. What each version changed is one function, applied in turn.
+A config has a `version`; one without is of version 1. The changes of each version are one function, applied in turn.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Values = dict[str, Any]
 
 
 def upgrade(config: Values) -> Values:
-    """The config of a run, as its config.json has it, as of this version."""
+    """The config of a run, as its config.json has it, in the form of this version."""
     for version in range(config.get("version", 1), VERSION):
         config = {**_TO_NEXT[version](config), "version": version + 1}
     return config
@@ -26,7 +26,7 @@ def upgrade_model(model: Values) -> Values:
 
 
 def _to_version_2(config: Values) -> Values:
-    """Runs of version 1 lack what came while there was no version; then the model's settings became parts."""
+    """Runs of version 1 lack the keys that came before there were versions; then the model's settings became parts."""
     config = {"task": "detection", "init_from": "", "init_parts": []} | config
     dataset = dict(config.get("dataset", {}))
     if "split" in dataset:
@@ -44,7 +44,7 @@ def _to_version_2(config: Values) -> Values:
 
 
 def _with_optimizer(train: Values) -> Values:
-    """`config.train` with its optimizer as a part; each had the arguments of both."""
+    """`config.train` with its optimizer as a part; version 1 had the arguments of both optimizers."""
     train = {"adam_epsilon": 1e-8, "l2_per_array": False} | train
     sgd, adamw = {"momentum": train.pop("momentum")}, {"eps": train.pop("adam_epsilon")}
     name = train["optimizer"]
@@ -52,7 +52,7 @@ def _with_optimizer(train: Values) -> Values:
 
 
 def _parts_of(model: Values) -> Values:
-    """A detector's settings as parts; losses and norms of the heads were told for all of them at once."""
+    """A detector's settings as parts; version 1 had one loss and one norm for all heads."""
     model = {"remat": False, "head_norm": "frozen_bn", "heads": {}} | model
     loss, norm = model.pop("loss"), model.pop("head_norm")
     per_positive = loss["per_positive"]

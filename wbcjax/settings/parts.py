@@ -42,11 +42,11 @@ Trust = bool | Collection[str]  # in all parts from outside of wbcjax, or in tho
 
 
 class Untrusted(ConfigError):
-    """A config of somebody else's that would have code from outside of wbcjax run."""
+    """A config from outside that would import code from outside of wbcjax."""
 
 
 def part(path: str, /, **arguments: Any) -> ConfigDict:
-    """What a config holds of the class or function at `path`, "module:Name" or a short name, and its arguments."""
+    """The values in a config for the class or function at `path`, "module:Name" or a short name, and its arguments."""
     return ConfigDict({"part": path, **arguments})
 
 
@@ -65,8 +65,8 @@ class Bound(functools.partial):
 
 @dataclass(frozen=True)
 class PartOf(Chosen):
-    """The rule of a field that holds a part: an instance of the class that the config names, or, of a function,
-    the function with its arguments (`Bound`)."""
+    """The rule of a field that holds a part: an instance of the class that the config names, or the function that it
+    names with its arguments (`Bound`)."""
 
     names: Mapping[str, str] = field(default_factory=dict, hash=False)  # short names of some paths
     given: tuple[str, ...] = ()  # arguments that the program gives, and a config must not
@@ -96,7 +96,7 @@ class PartOf(Chosen):
         return {"part": Field(str), **{name: one for name, one in known.items() if name not in given}}
 
     def target(self, named: Any, where: str = "config") -> Callable:
-        """The class or function of a short name or path. Raises ConfigError for what is none, or cannot be imported."""
+        """The class or function of a short name or path. Raises ConfigError for any other value, or a failed import."""
         is_this = f"{where}.part is {named!r}"
         found = PATH.fullmatch(self.path(named))
         if not found:
@@ -112,7 +112,7 @@ class PartOf(Chosen):
         return target
 
     def path(self, named: Any) -> str:
-        """The path that a short name stands for; any other text is one itself, or none."""
+        """The path of a short name; any other text as it is."""
         return self.names.get(named, named) if isinstance(named, str) else ""
 
     def make(self, values: Mapping[str, Any]) -> Any:
@@ -121,7 +121,7 @@ class PartOf(Chosen):
         return target(**arguments) if isinstance(target, type) else Bound(target, **arguments)
 
     def values(self, made: Any) -> dict[str, Any]:
-        """What a config holds of a part that is made: what `make` makes it of.
+        """The values in a config for a part: the inverse of `make`.
 
         Raises ValueError for an argument that no config can hold, unless it is the default.
         """
@@ -150,7 +150,7 @@ class PartOf(Chosen):
 def imported(path: str, is_this: str) -> Callable:
     """The class or function at `path`, "module:Name", which a config names: `is_this`, such as "config.task is 'x:y'".
 
-    Raises ConfigError for what is none, or cannot be imported.
+    Raises ConfigError for any other value, or a failed import.
     """
     found = PATH.fullmatch(path)
     if not found:
@@ -160,18 +160,18 @@ def imported(path: str, is_this: str) -> Callable:
 
 
 def rule_of(kind: Any) -> PartOf | None:
-    """The rule of a field that holds a part, or None; of any other field there is none."""
+    """The rule of a field that holds a part; None for any other field."""
     rule = chosen_of(plain_of(group_of(kind))[1])
     return rule if isinstance(rule, PartOf) else None
 
 
 def as_values(settings: Any) -> dict[str, Any]:
-    """What a config holds of a dataclass of settings, the parts in it with their paths: what `build` makes it of."""
+    """The values in a config for a dataclass of settings, its parts with their paths: the inverse of `build`."""
     return _values(type(settings), settings)
 
 
 def completed(kind: Any, values: Any) -> Any:
-    """The group `values`, a `kind`, with every default that a config can hold. What `kind` does not know is kept."""
+    """The group `values`, a `kind`, with every default that a config can hold. Keys that `kind` lacks are kept."""
     if not isinstance(values, Mapping | ConfigDict):
         return values
     known = fields(kind, values)
@@ -181,7 +181,7 @@ def completed(kind: Any, values: Any) -> Any:
 
 
 def default_values(one: Field) -> Any:
-    """What a config holds of a field's default, MISSING where there is none or it can hold none."""
+    """The value in a config for a field's default, MISSING where there is none or a config cannot hold it."""
     if one.default is MISSING:
         return MISSING
     value = each_group(one.kind, one.default, _values)
@@ -189,9 +189,9 @@ def default_values(one: Field) -> Any:
 
 
 def outside(values: Mapping[str, Any] | ConfigDict) -> dict[str, str]:
-    """The import paths of a whole config, key by key, that are not of wbcjax or optax: of its parts, task and data set.
+    """The import paths in a config, key by key, that are not of wbcjax or optax: of its parts, task and data set.
 
-    What optax has by names is harmless to import, and is called in training only.
+    Importing optax is harmless, and its functions are called in training only.
     """
     return {
         key: path
@@ -204,7 +204,7 @@ def outside(values: Mapping[str, Any] | ConfigDict) -> dict[str, str]:
 
 
 def check_trusted(values: Mapping[str, Any] | ConfigDict, place: str | Path, trust_parts: Trust) -> None:
-    """Raise Untrusted where the config of `place` would have code imported from outside of wbcjax, unless trusted."""
+    """Raise Untrusted where the config of `place` would import code from outside of wbcjax that is not trusted."""
     trusted = () if isinstance(trust_parts, bool) else trust_parts
     found = [f"{key} is {path!r}" for key, path in outside(values).items() if path not in trusted]
     if found and trust_parts is not True:
@@ -215,7 +215,7 @@ def check_trusted(values: Mapping[str, Any] | ConfigDict, place: str | Path, tru
 
 
 def _values(kind: Any, made: Any) -> dict[str, Any]:
-    """What a config holds of built settings or a part."""
+    """The values in a config for built settings or a part."""
     if rule := rule_of(kind):
         return rule.values(made)
     return {name: each_group(one.kind, getattr(made, name), _values) for name, one in fields(kind).items()}
@@ -232,7 +232,7 @@ def _taken_apart(made: Any) -> tuple[Callable, dict[str, Any]]:
 
 @functools.lru_cache
 def _arguments(target: Callable) -> dict[str, Field]:
-    """The keyword arguments of a class or function. Those of a linen module are its fields, but for its own two."""
+    """The keyword arguments of a class or function. Those of a linen module are its fields, except parent and name."""
     if is_dataclass(target):
         own = ("parent", "name") if is_linen(target) else ()
         return {name: one for name, one in dataclass_fields(target).items() if name not in own}
@@ -256,7 +256,7 @@ def _imported(module: str, is_this: str) -> Any:
             sys.path.append(here)
             importlib.invalidate_caches()
             return importlib.import_module(module)
-    except Exception as error:  # whatever a module of the user's does
+    except Exception as error:  # a user's module may raise anything
         if isinstance(error, ModuleNotFoundError) and _is_of(error, module):
             raise ConfigError(
                 f"{is_this}: there is no module {error.name!r}: install it, or start where it lies, not in {here}"
@@ -267,12 +267,12 @@ def _imported(module: str, is_this: str) -> Any:
 
 
 def _is_of(error: ModuleNotFoundError, module: str) -> bool:
-    """Whether the module itself is what is missing, or a package that it is in; not what it imports."""
+    """Whether the module itself, or a package that it is in, is missing, and not something that it imports."""
     return f"{module}.".startswith(f"{error.name}.")
 
 
 def _place(error: Exception) -> str:
-    """The file and line of the user's at which an import failed."""
+    """The file and line of the user's code at which an import failed."""
     frames = traceback.extract_tb(error.__traceback__)
     frames = [frame for frame in frames if frame.filename not in (__file__, importlib.__file__) and frame.line]
     own = [frame for frame in frames if Path(frame.filename).parent == Path(frames[0].filename).parent]
@@ -295,7 +295,7 @@ def _named(module: Any, name: str, is_this: str) -> Callable:
 
 
 def _is_function(target: Any) -> bool:
-    """Whether it is a function, also one that a transform such as `jax.jit` has wrapped."""
+    """Whether it is a function, or one wrapped by a transform such as `jax.jit`."""
     return inspect.isroutine(target) or hasattr(target, "__wrapped__")
 
 

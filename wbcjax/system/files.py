@@ -1,4 +1,4 @@
-"""Writing files so that they are there whole or not at all, and reading such as others have made."""
+"""Writing files whole or not at all, and reading files from others safely."""
 
 import contextlib
 import errno
@@ -21,11 +21,11 @@ def write_atomically(path: Path, data: bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.unlink(missing_ok=True)
-        with partial.open("xb") as file:  # never through a link that someone has put there
+        with partial.open("xb") as file:  # never through a link that is already there
             file.write(data)
         partial.replace(path)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error  # not of a name that nobody gave
+        raise OSError(error.errno, error.strerror, str(path)) from error  # with the name that the caller gave
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -55,7 +55,7 @@ def read_whole(file: BufferedReader, most: int) -> bytes:
     if size > most:
         raise OSError(errno.EFBIG, f"it has more than {most} bytes", file.name)
     file.seek(0)
-    return file.read(size)  # not of `most`: room is made for as many as are asked for
+    return file.read(size)  # not `most`: read allocates as many bytes as are asked for
 
 
 def write_png(path: Path, image: Shaped[np.ndarray, "*image"]) -> None:

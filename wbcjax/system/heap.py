@@ -1,4 +1,4 @@
-"""How glibc's malloc keeps memory: the command-line programs set it, for their whole process."""
+"""Settings of glibc's malloc, which the command-line programs make for their whole process."""
 
 import ctypes
 import functools
@@ -9,14 +9,14 @@ import jax
 # mallopt's parameter numbers, from glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 
-COMPILED = "/jax/core/compile/backend_compile_duration"  # what JAX calls the end of a compilation
-_LONG = 1.0  # seconds of compiling that leave gaps worth the fifth of a second that filling them takes
-_LARGEST, _SMALLEST = 19, 12  # log2 of the bytes of the blocks that fill gaps; larger ones are left for buffers
+COMPILED = "/jax/core/compile/backend_compile_duration"  # JAX's event at the end of a compilation
+_LONG = 1.0  # seconds of compilation after which gaps are filled, which takes a fifth of a second
+_LARGEST, _SMALLEST = 19, 12  # log2 of the bytes of the blocks that fill gaps; larger gaps are left for buffers
 _HEADER = ctypes.sizeof(ctypes.c_size_t)  # bytes between a block's last and the next one's first
 
 
 class MallInfo(ctypes.Structure):
-    """What glibc's mallinfo2 returns."""
+    """The structure that glibc's mallinfo2 returns."""
 
     _fields_ = tuple(
         (name, ctypes.c_size_t)
@@ -31,7 +31,7 @@ def tune_malloc() -> bool:
     """Let malloc keep big buffers instead of mapping and unmapping them at every step; False where there is no glibc.
 
     Saves about a million page faults per training step on a CPU, at the price of memory that is held to the end of
-    the process; and fills the gaps that compiling leaves (`_fill_gaps`). Call it once, before the big allocations.
+    the process. It also fills the gaps that compilation leaves (`_fill_gaps`). Call it once, before big allocations.
     """
     libc = ctypes.CDLL(None) if os.name == "posix" else None
     if libc is None or not hasattr(libc, "gnu_get_libc_version"):
@@ -54,16 +54,16 @@ def _at_event(libc: ctypes.CDLL, event: str, duration_secs: float, **_: str | in
 def _fill_gaps(libc: ctypes.CDLL) -> None:
     """Take the small gaps in the heap out of use, for good, and give their memory back to the system.
 
-    A compilation leaves some hundred thousand of them, of all sizes, and glibc walks along its lists of them at every
-    allocation, all threads waiting. XLA allocates at every turn of a loop: a training step of EfficientNet-B3 took
-    1.2 s in the process that had compiled it, and 0.8 s in one that had read it from the cache.
+    A compilation leaves some hundred thousand of them, of all sizes. glibc searches its lists of them at every
+    allocation, while all threads wait, and XLA allocates at every iteration of a loop. A training step of
+    EfficientNet-B3 took 1.2 s in the process that had compiled it, and 0.8 s in one that had read it from the cache.
     """
     libc.malloc_trim(0)
     heap = libc.mallinfo2()
-    end = libc.sbrk(0) - heap.keepcost  # of what is in use; from there on malloc would grow the heap
+    end = libc.sbrk(0) - heap.keepcost  # of the memory in use; beyond it malloc would grow the heap
     largest = heap.fordblks.bit_length()  # than all gaps together
     of_large: list[int] = []
-    follows = set()  # addresses next to those blocks: what is left of a large gap, which a buffer may fit exactly
+    follows = set()  # addresses after those blocks: the rest of a large gap, which a buffer may fit exactly
     for exponent in range(largest, _SMALLEST - 1, -1):
         for block in _gaps(libc, 2**exponent, end):
             if exponent > _LARGEST or block in follows:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop, not an end."""
+"""Ctrl-C and SIGTERM as a request to stop in an orderly way."""
 
 import contextlib
 import logging
@@ -12,7 +12,7 @@ from types import FrameType
 
 log = logging.getLogger(__name__)
 
-AGAIN = 0.5  # seconds after which Interrupted is raised once more where something swallowed it
+AGAIN = 0.5  # seconds after which Interrupted is raised once more where it was swallowed
 
 
 class Interrupted(BaseException):
@@ -26,12 +26,12 @@ class Interrupted(BaseException):
 class StopRequest:
     """While entered, the first SIGINT or SIGTERM only sets `signal`; the next one ends the program as usual.
 
-    Entered in another thread than the main one, which alone may handle signals in Python, it warns that none is heard.
+    Only the main thread may handle signals in Python: entered in another one, it warns that they are not handled.
     """
 
     def __init__(self, *, told: bool = True) -> None:
         self.signal: signal.Signals | None = None
-        self._told = told  # whether a line says that the signal was heard
+        self._told = told  # whether a line on the terminal reports the signal
         self._at_once = False
         self._before = {}
 
@@ -39,7 +39,7 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
         else:
-            log.warning("not the main thread: Ctrl-C and SIGTERM are not heard here, and save nothing")
+            log.warning("not the main thread: Ctrl-C and SIGTERM are not handled here, and save nothing")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,10 +50,9 @@ class StopRequest:
     def at_once(self) -> Iterator[None]:
         """For long work that leaves nothing half done: raises Interrupted on a signal, also on one that came before.
 
-        Python drops what a signal's handler raises where it comes in the middle of a `__del__` or of a callback of the
-        garbage collector (JAX has one). So Interrupted is raised again and again until the work is left, and at the
-        latest when it is done. Extension modules are imported to their end first: what is raised into the start of
-        jaxlib is a segmentation fault.
+        Python drops an exception of a signal's handler within a `__del__` or a callback of the garbage collector (JAX
+        has one). So Interrupted is raised again and again until the work is left, and at the latest when it is done.
+        The import of an extension module is finished first: an exception while jaxlib starts is a segmentation fault.
         """
         with _alarm(self._again) if self._before else contextlib.nullcontext():
             try:
@@ -85,7 +84,7 @@ class StopRequest:
 
 
 def exit_code(stopped_by: signal.Signals) -> int:
-    """What a command that a signal stopped exits with: 0 for SIGTERM, as schedulers want it, else as shells do."""
+    """The exit code of a command that a signal stopped: 0 for SIGTERM, as schedulers want it, else as of shells."""
     return 0 if stopped_by == signal.SIGTERM else 128 + stopped_by
 
 
@@ -93,7 +92,7 @@ def exit_code(stopped_by: signal.Signals) -> int:
 def breakable(*, told: bool = True) -> Iterator[None]:
     """`StopRequest.at_once` for work outside a run: the first SIGINT or SIGTERM raises Interrupted, for certain.
 
-    `told`: a line on the terminal says that it was heard.
+    `told`: a line on the terminal reports the signal.
     """
     with StopRequest(told=told) as stop, stop.at_once():
         yield
@@ -103,7 +102,7 @@ def breakable(*, told: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alarm(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """What a timer that is set inside calls; it is off afterwards."""
+    """While entered, `handler` is called by a timer that is set inside; the timer is off afterwards."""
     before = signal.signal(signal.SIGALRM, handler)
     try:
         yield
@@ -113,14 +112,14 @@ def _alarm(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
 
 
 def _starts_an_extension(frame: FrameType | None) -> bool:
-    """Whether an extension module was being imported where a signal came."""
+    """Whether an extension module was being imported when a signal came."""
     while frame is not None and not isinstance(frame.f_locals.get("self"), ExtensionFileLoader):
         frame = frame.f_back
     return frame is not None
 
 
 def _leaving() -> bool:
-    """Whether the code that an alarm broke into is a `finally` or `except` on the way of an Interrupted."""
+    """Whether the alarm came within a `finally` or `except` that handles an Interrupted."""
     error = sys.exc_info()[1]
     while error is not None and not isinstance(error, Interrupted):
         error = error.__context__

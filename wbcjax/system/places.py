@@ -1,4 +1,4 @@
-"""Where files may go on this machine: the cache, folders for results, and what to tell where a file system refuses."""
+"""Where files may go on this machine: the cache, folders for results, and remedies for errors of the file system."""
 
 import errno
 import functools
@@ -34,11 +34,11 @@ _REMEDIES = {
 
 
 def told(error: Exception) -> str:
-    """An error of what was given, in words: one of the system's as the file, what failed, and the remedy."""
+    """An error of the input, in words: one of the system's with the file, the failure, and the remedy."""
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)
     place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-    system = error.strerror == os.strerror(error.errno)  # else it is one of ours, and says what to do
+    system = error.strerror == os.strerror(error.errno)  # else it is one of ours, with a remedy of its own
     remedy = f"; {_REMEDIES[error.errno]}" if system and error.errno in _REMEDIES else ""
     of_cache = remedy and error.filename is not None and _is_in_cache(os.fsdecode(error.filename))
     return f"{place}{error.strerror}{remedy}" + (f" ({CACHE} says where the cache is)" if of_cache else "")
@@ -47,7 +47,7 @@ def told(error: Exception) -> str:
 def cache_folder() -> Path:
     """Where built sets and compiled programs are kept: in $WBCJAX_CACHE as it is, else in ~/.cache/wbcjax.
 
-    Where there is no home, or none that can be written, in a temporary folder of this user, which a warning tells once.
+    Where there is no home, or none that can be written, in a temporary folder of this user, with one warning.
     Raises ValueError for a WBCJAX_CACHE that names an unknown user, OSError without any temporary folder.
     """
     if place := os.environ.get(CACHE):
@@ -73,12 +73,12 @@ def check_writable(folder: Path) -> None:
         place = place.parent
     if not place.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
-    if not os.access(place, os.W_OK | os.X_OK):  # asked, and not tried: nothing is written before there are results
+    if not os.access(place, os.W_OK | os.X_OK):  # without a trial: nothing is written before there are results
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def check_out(out: Path, images: Sequence[Path] = ()) -> None:
-    """Refuse a folder for results that is not a new or an empty one: nothing there is replaced, or taken for a result.
+    """Refuse a folder for results that is neither new nor empty: no file in it is replaced, or mistaken for a result.
 
     Raises ValueError where one of the `images` lies, NotADirectoryError for a file, FileExistsError for a folder that
     holds something, and OSError for one that cannot be written.
@@ -89,16 +89,16 @@ def check_out(out: Path, images: Sequence[Path] = ()) -> None:
         raise NotADirectoryError(f"--out leads to {out}, which is a file: choose another folder")
     if out.is_dir() and any(out.iterdir()):
         raise FileExistsError(
-            f"--out leads to {out}, which is not empty: choose a new folder, or remove what is there, lest old results "
-            "stand beside new ones"
+            f"--out leads to {out}, which is not empty: choose a new folder, or empty this one, so that old results do "
+            "not stand beside new ones"
         )
     check_writable(out)
 
 
 def name_of(*places: str) -> str:
-    """A folder's name for what was made of files or folders: two names of the first's path, and a digest of all paths.
+    """A folder's name for results from files or folders: two names of the first's path, and a digest of all paths.
 
-    So places of the same name have different ones, whose whole paths differ.
+    So paths that differ give different names, even where their last parts agree.
     """
     paths = [Path(place).resolve() for place in places]
     names = [part[:60] for part in (*paths[0].parts[1:-1], paths[0].stem)[-2:] if part]
@@ -106,13 +106,13 @@ def name_of(*places: str) -> str:
     return "_".join([*names, digest])
 
 
-@functools.cache  # so that it is told once
+@functools.cache  # so that there is one warning
 def _temporary_cache(reason: str) -> Path:
     folder = Path(tempfile.gettempdir(), f"wbcjax-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        folder = Path(tempfile.mkdtemp(prefix="wbcjax-"))  # what others can write must not be run
+        folder = Path(tempfile.mkdtemp(prefix="wbcjax-"))  # programs that others can write must not be run
     log.warning("%s: sets and compiled programs are kept in %s; %s can name another folder", reason, folder, CACHE)
     return folder
 

@@ -17,11 +17,11 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-HEARTBEAT_TIMEOUT = 10  # seconds without a sign of life after which a process counts as dead, and JAX ends the others
-SHUTDOWN_TIMEOUT = 10  # seconds that a process which is done waits for the others
+HEARTBEAT_TIMEOUT = 10  # seconds without a heartbeat after which a process counts as dead, and JAX ends the others
+SHUTDOWN_TIMEOUT = 10  # seconds that a finished process waits for the others
 
-# How many processes srun or mpirun started, told to each of them: srun(1), "Output environment variables"; mpirun(1),
-# "Environment variables". Outside of srun, in the batch script itself, the first is not set.
+# Variables with the number of processes that srun or mpirun started: srun(1), "Output environment variables", and
+# mpirun(1), "Environment variables". Outside of srun, in the batch script itself, the first is not set.
 LAUNCHED = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
 log = logging.getLogger(__name__)
@@ -36,10 +36,10 @@ def join(
 ) -> None:
     """Make this process one of several, if it is. Call it before JAX is first used.
 
-    With `coordinator` ("host:port" of process 0), `process_id` (from 0) and `num_processes` given these join, each with
-    all devices that it sees. With none of them JAX finds the others, if any: tasks of Slurm's srun and Open MPI's
-    mpirun, of which each takes the one GPU of its number on its machine, and hosts of a Cloud TPU; `distributed` makes
-    it look everywhere else that it knows. $JAX_LOCAL_DEVICE_IDS ("0,1") chooses other GPUs.
+    With `coordinator` ("host:port" of process 0), `process_id` (from 0) and `num_processes` these processes join, each
+    with all devices that it sees. Without them JAX finds the others, if any: tasks of Slurm's srun and Open MPI's
+    mpirun, each with the one GPU of its number on its machine, and hosts of a Cloud TPU. With `distributed` it tries
+    all other clusters that it supports. $JAX_LOCAL_DEVICE_IDS ("0,1") chooses other GPUs.
 
     Raises ValueError where some of the three are missing, and where others must be but are not found.
     """
@@ -48,7 +48,7 @@ def join(
     launched = any(int(os.environ.get(name, 1)) > 1 for name in LAUNCHED)
     if 0 < len(missing) < len(given):
         raise ValueError(f"{' and '.join(missing)} missing: give {', '.join(given)}, or none of them")
-    # JAX's handler would keep SIGTERM to itself until the training loop sets its own.
+    # JAX's handler would swallow SIGTERM until the training loop sets its own.
     jax.config.update("jax_enable_preemption_service", False)
     timeouts: dict[str, Any] = {
         "heartbeat_timeout_seconds": HEARTBEAT_TIMEOUT,
@@ -67,7 +67,7 @@ def join(
         with contextlib.suppress(ValueError):  # there is no TPU
             jax.distributed.initialize(**timeouts)
     if several():
-        # JAX aborts a process when another one died. It says so, which no dump of all threads shall hide.
+        # JAX aborts a process when another one died. A dump of all threads would hide its message.
         faulthandler.disable()
         log.info(
             "process %d of %d, with %d devices; when one dies the others end too, and the same command goes on",
@@ -84,13 +84,13 @@ def several() -> bool:
 
 
 def process_share(count: int) -> range:
-    """Which of `count` things, numbered from 0, this process is to do: the p-th of P nearly equal parts."""
+    """The share of this process of `count` items, numbered from 0: the p-th of P nearly equal parts."""
     index, processes = jax.process_index(), jax.process_count()
     return range(index * count // processes, (index + 1) * count // processes)
 
 
 def gather(items: list[Any]) -> list[Any]:
-    """The items of all processes, those of process 0 first, in each of them; all must call it, also with none.
+    """The items of all processes, those of process 0 first. All processes must call it, also without items.
 
     The items are pickled.
     """
@@ -98,18 +98,18 @@ def gather(items: list[Any]) -> list[Any]:
         return items
     data = pickle.dumps((jax.process_index(), items))
     longest = int(multihost_utils.process_allgather(np.array([len(data)])).max())
-    padded = np.zeros(1 << (longest - 1).bit_length(), np.uint8)  # a program is compiled for each size: let it be few
+    padded = np.zeros(1 << (longest - 1).bit_length(), np.uint8)  # few sizes: a program is compiled for each
     padded[: len(data)] = np.frombuffer(data, np.uint8)
-    # A pickle tells where it ends, and devices may be in another order than processes.
+    # A pickle ends with a mark of its own, and devices may be in another order than processes.
     parts = dict(pickle.loads(row.tobytes()) for row in multihost_utils.process_allgather(padded))
     return [item for index in sorted(parts) for item in parts[index]]
 
 
 @contextlib.contextmanager
 def ending_together() -> Iterator[None]:
-    """Of several processes one that fails ends at once, with a non-zero code, so that the others hear of it.
+    """Of several processes one that fails ends at once, with a non-zero code, so that the others end too.
 
-    Left to itself it would wait for the others at its exit, and they for it in their next step.
+    Otherwise it would wait for the others at its exit, and they for it in their next step.
     """
     try:
         yield
@@ -119,15 +119,15 @@ def ending_together() -> Iterator[None]:
             raise
         sys.stderr.write(_told(error))
         sys.stderr.flush()
-        # sys.exit would first do what is to be done at exit, which is to wait for the others.
+        # sys.exit would first run the handlers at exit, which wait for the others.
         os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
 
 
 def _meet() -> None:
-    """One sum over all devices, and one exchange between processes, while all of them have just come.
+    """One sum over all devices, and one exchange between processes, right after all have joined.
 
-    CPUs connect for such work when it is first done, and give up where a process comes 30 seconds after another: as one
-    might to the first training step, for which each compiles as long as it takes. Once connected they wait.
+    CPUs connect at the first such operation, and give up where one process comes 30 seconds after another. That may
+    happen at the first training step, for which each compiles in its own time. Once connected they wait.
     """
     multihost_utils.sync_global_devices("joined")
     mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))
@@ -138,7 +138,7 @@ def _meet() -> None:
 
 
 def _told(error: BaseException) -> str:
-    """What is to be said of an error: where the other side of a connection is gone, more than JAX does."""
+    """The text of an error, with the likely reason where the other side of a connection is gone."""
     if isinstance(error, SystemExit):
         return f"{error.code}\n" if isinstance(error.code, str) else ""
     text = "".join(traceback.format_exception(error))

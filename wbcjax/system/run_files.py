@@ -1,11 +1,11 @@
-"""The files of a run's folder by name, for those who write and those who read them. The tree of runs/X:
+"""The names of the files in a run's folder, for their writers and readers. The tree of runs/X:
 
 config.json                     the config that it is trained with
-data.json                       what was noted of its data
+data.json                       notes on its data
 metrics.jsonl                   a record a line, of training, evaluations and stops
 events.out.tfevents.*           the same for TensorBoard
-train.lock, train.lock.soft     who trains here
-checkpoints/STEP/               weights and state of the training, and digests.json of what is there
+train.lock, train.lock.soft     the process that trains here
+checkpoints/STEP/               weights and state of the training, and digests.json of these files
 nonfinite.json                  the step that ended a run whose losses were not finite
 nonfinite_batch_0.npz           and its batch, as process 0 had it
 report.html                     the page of the best weights on val
@@ -19,7 +19,7 @@ evaluation/PART/                of the best weights on a part of the data; PART_
 CONFIG = "config.json"
 DATA = "data.json"
 METRICS = "metrics.jsonl"
-EVENTS = "events"  # what TensorBoard's files begin with
+EVENTS = "events"  # the start of the names of TensorBoard's files
 LOCK, SOFT_LOCK = "train.lock", "train.lock.soft"
 CHECKPOINTS = "checkpoints"
 DIGESTS = "digests.json"
@@ -35,5 +35,5 @@ RELIABILITY = "reliability.png"
 
 
 def nonfinite_batch(process: int) -> str:
-    """The file of what a process had of the batch of `NONFINITE`."""
+    """The file of a process's part of the batch of `NONFINITE`."""
     return f"nonfinite_batch_{process}.npz"

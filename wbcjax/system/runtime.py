@@ -15,7 +15,7 @@ from wbcjax.system.places import cache_folder
 
 
 def use_compilation_cache() -> Path:
-    """Keep compiled programs from run to run, in `cache_folder()`/jax, unless JAX is told a place.
+    """Keep compiled programs from run to run, in `cache_folder()`/jax, or the folder that JAX's own variable names.
 
     Returns the folder. Raises as `cache_folder`.
     """
@@ -32,10 +32,10 @@ def use_cpu() -> None:
 
 
 def quiet_libraries() -> None:
-    """Show what wbcjax has to say, such as what was left out of a set; of libraries only warnings.
+    """Show wbcjax's own messages, such as what was left out of a set; of libraries only warnings.
 
-    orbax would tell of every file it touches, and on a full disk show a page of tracebacks beside the one error: of
-    what libraries warn of, their tracebacks are left out.
+    orbax would log every file that it touches, and on a full disk a page of tracebacks beside the one error. So
+    warnings of libraries are shown without their tracebacks.
     """
     absl.logging.set_verbosity(absl.logging.WARNING)
     absl.logging.get_absl_handler().setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
@@ -53,8 +53,8 @@ def device_count() -> int:
     try:
         return jax.device_count()
     except RuntimeError as error:
-        told = " ".join(str(error).split())
-        raise ConfigError(f"JAX finds no device ({told}): set JAX_PLATFORMS=cpu, or install JAX for yours") from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"JAX finds no device ({reason}): set JAX_PLATFORMS=cpu, or install JAX for yours") from error
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -69,7 +69,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def environment() -> dict[str, str]:
-    """What a result was computed with, in words: versions, devices, host."""
+    """The versions, devices and host that a result was computed with."""
     kinds = Counter(device.device_kind for device in jax.devices())
     return {
         "Python": platform.python_version(),
