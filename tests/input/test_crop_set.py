@@ -179,7 +179,7 @@ def test_crops_without_a_table_are_warned_of(tmp_path, caplog):
     config = write_crops(tmp_path / "crops", BOTH)
     source = crop_source(config, "train", tmp_path / "cache")
     assert source.groups == source.names
-    assert "nothing says which field a crop is from (no crops.csv)" in caplog.text
+    assert "the fields of the crops are not known (no crops.csv)" in caplog.text
 
 
 def test_another_folder_validates_when_it_is_named(tmp_path, caplog):

@@ -1,1 +1,1 @@
-"""Input: TFDS sets of annotated fields, split, augmented and batched. Numpy only; jax never enters here."""
+"""Input: TFDS sets of annotated fields and of crops, split, augmented and batched, in NumPy and without jax."""

@@ -1,4 +1,4 @@
-"""What sets of fields and of crops are built with: where they are kept, their image files, and TFDS kept quiet."""
+"""Common to sets of fields and of crops: their folders, their image files, and TFDS without its output."""
 
 import contextlib
 import fcntl
@@ -39,7 +39,7 @@ class Picture(Protocol):
 
 
 class Rows(Sequence[Mapping[str, Any]]):
-    """Some of the records of a set, in a chosen order, read when they are asked for."""
+    """Some of the records of a set, in a chosen order, read on access."""
 
     def __init__(self, records: Sequence[Mapping[str, Any]], rows: Sequence[int]) -> None:
         self._records, self._rows = records, tuple(rows)
@@ -52,12 +52,12 @@ class Rows(Sequence[Mapping[str, Any]]):
 
 
 def cache_root(cache_dir: str | Path | None) -> Path:
-    """Where sets are kept: in the folder given, else in `cache_folder()`."""
+    """The folder of sets: the one given, else `cache_folder()`."""
     return Path(cache_dir).expanduser() if cache_dir else cache_folder()
 
 
 def digests_of(root: Path, places: Sequence[str]) -> Digests:
-    """Digests of the files of a set, remembered in one place for all sets made of the same files or folders."""
+    """Digests of the files of a set, kept in one file for all sets made of the same files or folders."""
     absolute = [str(Path(place).absolute()) for place in places]
     memory = hashlib.sha256(json.dumps(absolute).encode()).hexdigest()[:16]
     return Digests(root / "digests" / f"{memory}.json")
@@ -76,7 +76,7 @@ def image_files(pictures: Sequence[Picture], enhance: str) -> Iterator[bytes]:
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """While entered, other processes wait to build the set of this folder; also on other machines that share it.
 
-    On file systems without locks they do not: there the first one that is done wins, see `prepare`.
+    On file systems without locks they do not wait, and the first one to finish wins, see `prepare`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
@@ -91,22 +91,22 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def prepare(builder: tfds.core.DatasetBuilder, is_current: Callable[[], bool]) -> None:
-    """Write a set. TFDS writes beside its folder and renames at the end: a broken build leaves nothing to be read.
+    """Write a set. TFDS writes beside its folder and renames at the end: a broken build leaves no set.
 
-    `is_current` tells whether there is a set as it should be. Raises OSError when the set cannot be written.
+    `is_current`: whether the set is there and up to date. Raises OSError when the set cannot be written.
     """
-    tfds.disable_progress_bar()  # several at a time; the builders show one
+    tfds.disable_progress_bar()  # of which it shows several at a time; the builders show one
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a "download" of unknown size
             builder.download_and_prepare()
     except OSError:
-        # Another process may have finished the same set first: then the rename fails, and the other's set is as good.
+        # Another process may have finished the same set first: then the rename fails, and the other's set is used.
         if not is_current():
             raise
 
 
 def _encoded(picture: Picture, enhance: str) -> bytes:
-    """An image file with the picture's pixels, enhanced: its own as it is, where it has one that shall stay so."""
+    """An image file with the picture's pixels, enhanced; without enhancement its own file, where it has one."""
     if enhance == "none" and picture.path is not None:
         return image_bytes(picture.path, picture.max_pixels)
     return cv2.imencode(".png", cv2.cvtColor(METHODS[enhance](picture.image()), cv2.COLOR_RGB2BGR))[1].tobytes()

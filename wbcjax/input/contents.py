@@ -1,4 +1,4 @@
-"""What goes into a set of fields: those that its settings describe, and hashes that tell when they change."""
+"""The fields of a set, from its settings, and hashes that change when they do."""
 
 import hashlib
 import inspect
@@ -51,7 +51,7 @@ def field_set(dataset: FieldSetSettings) -> FieldSet:
 
 
 def fingerprint(dataset: FieldSetSettings, digests: Digests) -> str:
-    """A hash of the annotations and of all settings that decide which fields and cells are in the set."""
+    """A hash of the annotations and of all settings that determine the fields and cells in the set."""
     names = {f"{part}_names": read_names(getattr(dataset.split, f"{part}_names")) for part in PARTS}
     settings: dict[str, Any] = {
         "format": FORMAT_VERSION,
@@ -76,8 +76,8 @@ def fingerprint(dataset: FieldSetSettings, digests: Digests) -> str:
 def image_digest(dataset: FieldSetSettings, names: Sequence[str], digests: Digests) -> str:
     """A hash of the image files of the fields named, which the set holds.
 
-    For rendered fields of a first one, which a changed renderer would change; where fields with problems are skipped,
-    of all images, as one that is mended belongs to the set again.
+    For rendered fields it is of the first one, which a changed renderer would change. Where fields with problems are
+    skipped it is of all images: once repaired, a field belongs to the set again.
     """
     if dataset.name == SYNTHETIC:
         first = synthetic.render(dataset.synthetic.smear, dataset.synthetic.seed)

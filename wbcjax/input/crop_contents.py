@@ -1,11 +1,11 @@
-"""What goes into a set of crops: the files of class folders, the fields they are from, and which of them train.
+"""The crops of a set: the files of class folders, their fields, and their split.
 
     myeloma/1_001.png ...   a folder of each class
     other/1_002.png ...
     crops.csv               the field, and perhaps group, that each crop is from; as `wbcjax crop` writes it
     crops.json              how they were cut
 
-Without the two files, as when crops come from elsewhere, each crop is taken for a field of its own.
+Without the two files, as of crops from elsewhere, each crop counts as a field of its own.
 """
 
 import csv
@@ -32,7 +32,7 @@ from wbcjax.smear.image_header import MAX_PIXELS
 log = logging.getLogger(__name__)
 
 READ_COLUMNS = ("file", "class", "field", "group")  # of crops.csv
-ALIKE = ("margin", "size", "mask_background")  # in crops.json: what changes how a crop looks
+ALIKE = ("margin", "size", "mask_background")  # in crops.json: settings that change the look of a crop
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Crop:
 
     @property
     def group(self) -> str:
-        """What must not be on both sides of a split."""
+        """The unit of the split: its crops are in one part."""
         return self.field_group or self.field
 
     def image(self) -> UInt8[np.ndarray, "h w 3"]:
@@ -66,11 +66,11 @@ class CropField(NamedTuple):
 def crop_sides(dataset: CropSetSettings) -> dict[str, list[Crop]]:
     """The crops of {"train", "val", "test"}, by class and name: those of one folder, split, or of several folders.
 
-    What is split is fields, as `split_fields` does it with the fields that were annotated: all crops of a field (and
-    all fields of a group) are in one part, fractions are of fields, and `train_names`, `val_names` and `test_names`
-    list fields as the column `field` of crops.csv has them. The same seed and lists thus divide fields and crops alike.
-    Where `val_crops` is another folder nothing is split: `crops` train. `test_crops`, where there are any, test.
-    With `val_crops` alone, and no `crops`, nothing trains, and not every class need be there.
+    Fields are split, by `split_fields` like annotated fields: all crops of a field (and all fields of a group) are in
+    one part, and fractions are of fields. `train_names`, `val_names` and `test_names` list fields by the column `field`
+    of crops.csv. So the same seed and lists divide fields and crops alike. Where `val_crops` is another folder, there
+    is no split: `crops` train. `test_crops`, where there are any, test. With `val_crops` alone, and no `crops`, nothing
+    trains, and classes may be missing.
 
     Raises FileNotFoundError for a folder that is not there. Raises ValueError for classes, folders and tables that do
     not fit each other, with all that is wrong; and as `split_fields` does.
@@ -104,8 +104,7 @@ def crop_sides(dataset: CropSetSettings) -> dict[str, list[Crop]]:
 def cut_settings(dataset: CropSetSettings) -> dict[str, Any] | None:
     """How the crops were cut, as crops.json has it (`wbcjax crop` writes it); None when there is none.
 
-    Crops to validate or test with that were cut otherwise are told in the log. Raises ValueError for a file that is no
-    JSON.
+    Differences in how crops to validate or test with were cut are logged. Raises ValueError for a file that is no JSON.
     """
     if not dataset.crops:
         return _read_settings(Path(dataset.val_crops))
@@ -118,7 +117,7 @@ def cut_settings(dataset: CropSetSettings) -> dict[str, Any] | None:
 def tell_other_cut(
     crops: str, cut: Mapping[str, Any] | None, learnt: str, cut_learnt: Mapping[str, Any] | None
 ) -> None:
-    """Log in what `crops` were cut otherwise than those that are `learnt` from; nothing where that is not known."""
+    """Log the settings by which `crops` were cut differently from those of training, `learnt`, if known."""
     for key in ALIKE:
         if cut and cut_learnt and cut.get(key) != cut_learnt.get(key):
             log.warning(
@@ -141,7 +140,7 @@ def check_classes(sides: dict[str, list[Crop]], classes: Sequence[str]) -> None:
 def _split(crops: list[Crop], dataset: CropSetSettings) -> dict[str, list[Crop]]:
     if all(crop.field == crop.name for crop in crops):
         log.warning(
-            "%s: nothing says which field a crop is from (no %s), so that crops of one field may be both in train and "
+            "%s: the fields of the crops are not known (no %s), so that crops of one field may be both in train and "
             "in val, and scores look better than they are",
             dataset.crops,
             TABLE,
@@ -153,7 +152,7 @@ def _split(crops: list[Crop], dataset: CropSetSettings) -> dict[str, list[Crop]]
 
 
 def _read(dataset: CropSetSettings, key: str) -> list[Crop]:
-    """The crops of the folder `key`, by class and name; to learn from, every class must have some."""
+    """The crops of the folder `key`, by class and name; for training, every class must have some."""
     folder, classes = Path(getattr(dataset, key)), dataset.classes
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; set dataset.{key} to one that holds a folder of each class")
@@ -195,7 +194,7 @@ def _read(dataset: CropSetSettings, key: str) -> list[Crop]:
 
 
 def _read_table(table: Path, known: dict[str, Path]) -> tuple[dict[str, CropField], list[str]]:
-    """The field of each crop by its name as crops.csv has it, and what is wrong there."""
+    """The field of each crop, by the crop's name, from crops.csv, and the problems in it."""
     try:
         reader = csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"), newline=""))
         lines, columns = list(reader), reader.fieldnames or ()
@@ -249,7 +248,7 @@ def _read_settings(folder: Path) -> dict[str, Any] | None:
 
 
 def _tell_others(folder: Path, paths: dict[str, list[Path]]) -> None:
-    """Log what lies in class folders and is no image there, and images that lie beside class folders."""
+    """Log files in class folders that are no images, and images beside class folders."""
     others = files(folder, IMAGES)
     for name, images in paths.items():
         inside = {path for path in (folder / name).iterdir() if not path.name.startswith(".")}

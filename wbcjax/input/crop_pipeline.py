@@ -1,4 +1,4 @@
-"""Training batches of crops, balanced or not, augmented, sharded and resumable; and how a crop is put on the canvas."""
+"""Training batches of crops, balanced or not, augmented, sharded and resumable; and crops on a canvas."""
 
 from collections.abc import Callable
 
@@ -22,12 +22,12 @@ def crop_batches(
 ) -> grain.DatasetIterator[CropBatch]:
     """Endless shuffled, augmented batches: this process's part of each global batch of `wanted.batch_size`.
 
-    An epoch is `len(source)` draws: of each crop once or, with `dataset.balance`, as many of each class, see
+    An epoch is `len(source)` draws: of each crop once or, with `dataset.balance`, equally many of each class, see
     `_balanced`. Crop and augmentation depend on the seed and the position in the stream alone: neither threads nor the
     number of processes change the global batch of a step, and `get_state` / `set_state` resume at exactly the next one.
     Call `close()` when done.
 
-    Where `mix` asks for it, each crop is mixed with another, drawn from all alike; `index` tells of the first.
+    With `mix.on` each crop is mixed with another, drawn uniformly from all; `index` is the first one's.
 
     Raises ValueError when the processes cannot share the batch equally.
     """
@@ -62,17 +62,17 @@ def crop_batches(
 def fit_crop(image: UInt8[np.ndarray, "h w 3"], canvas: tuple[int, int]) -> UInt8[np.ndarray, "ch cw 3"]:
     """A crop as large as fits on a canvas (height, width), in its middle; the rest is filled by reflection.
 
-    What training draws when nothing is augmented; evaluation and prediction show a classifier this.
+    Evaluation and prediction give a classifier this; so does training without augmentation.
     """
     scale = fit_scale(image.shape[0], image.shape[1], canvas)
     return _draw(image, _centred(np.diag([scale, scale, 1.0]), image, canvas), canvas)
 
 
 def _balanced(source: CropSource, seed: int) -> Callable[[int], int]:
-    """Which crop to draw at a position of an endless stream.
+    """The crop to draw at each position of an endless stream.
 
-    Of each c draws in a row, c being the number of classes, one is of each class, in random order; and each class's
-    crops are drawn in random order, all before any is drawn again.
+    Each c draws in a row, for c classes, are one of each class, in random order. Each class's crops are drawn in random
+    order, all before any is drawn again.
     """
     labels = np.unique(source.labels)
     streams = [
@@ -91,7 +91,7 @@ def _balanced(source: CropSource, seed: int) -> Callable[[int], int]:
 def _centred(
     matrix: Float[np.ndarray, "3 3"], image: UInt8[np.ndarray, "h w 3"], canvas: tuple[int, int]
 ) -> Float[np.ndarray, "3 3"]:
-    """A map of `random_matrix` with crops smaller than the canvas in its middle instead of at its upper left."""
+    """A map of `random_matrix` that puts crops smaller than the canvas in its middle and not at its upper left."""
     left, top, right, bottom = extent(matrix, (0, 0, image.shape[1], image.shape[0]))
     moved = matrix.copy()
     moved[0, 2] += max(int(canvas[1] - (right - left)) // 2, 0)
@@ -104,7 +104,7 @@ def _draw(
 ) -> UInt8[np.ndarray, "ch cw 3"]:
     """The image on the canvas; beyond its edges it is reflected, again and again, about its outermost pixels.
 
-    Black there would tell the crop's shape and scale. A crop so thin that nothing of it is drawn gives its mean colour.
+    Black there would give away the crop's shape and scale. A crop too thin to cover a pixel gives its mean colour.
     """
     patch, (left, top, right, bottom) = warp(image, matrix, canvas)
     if not patch.size:

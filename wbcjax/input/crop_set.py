@@ -1,4 +1,4 @@
-"""Crops in class folders as a TFDS set of array records, built once and cached under a hash of what it is made of."""
+"""Crops in class folders as a TFDS set of array records, built once and cached under a hash of its contents."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ FORMAT_VERSION = 2  # raise it whenever records change their layout
 
 
 class CropSource:
-    """One split of a built set: `len(source)`, `source.image(i)`, and by crop its name, group and label."""
+    """One part of a built set: `len(source)`, `source.image(i)`, and by crop its name, group and label."""
 
     def __init__(
         self,
@@ -76,11 +76,11 @@ def crop_part_of(found: Mapping[str, CropSource], part: str) -> CropSource:
 
 
 def crop_sources(dataset: CropSetSettings, cache_dir: str | Path | None = None) -> dict[str, CropSource]:
-    """The parts that have crops of the crops that `dataset` describes, built on first use.
+    """The parts, those with crops, of the set that `dataset` describes, built on first use.
 
-    Sets are kept where those of fields are, see `cache_root`, in a folder named by a hash of all that is in them: a
-    crop that changes, appears or disappears makes another set. What is in the folders but not in the set is told in the
-    log whenever it is opened.
+    Sets are kept beside those of fields, see `cache_root`, in a folder named by a hash of their contents: a crop that
+    changes, appears or disappears makes another set. Files in the folders that are not in the set are logged whenever
+    it is opened.
 
     Raises FileNotFoundError for a folder that is not there; ValueError as `crop_sides` and `check_classes` do, and
     for crops that cannot be read, each by its name.
@@ -117,7 +117,7 @@ def crop_sources(dataset: CropSetSettings, cache_dir: str | Path | None = None) 
 
 
 def _item(crop: Crop, image: str, classes: Sequence[str]) -> Item:
-    """What a crop holds; `image` is its `pixels_digest`. Its annotation is its class."""
+    """A crop as an item of a set; `image` is its `pixels_digest`. Its annotation is its class."""
     counts = tuple(int(label == crop.label) for label in range(len(classes)))
     return Item(crop.name, image, classes[crop.label], crop.group, counts)
 
@@ -176,7 +176,7 @@ def _is_built(folder: Path) -> bool:
 
 
 def _fingerprint(sides: Mapping[str, Sequence[Crop]], enhance: str, digests: Digests) -> str:
-    """A hash of everything in a set: each side's crops in their order, with what is in their files."""
+    """A hash of all in a set: each part's crops in their order, and the contents of their files."""
     rows = {side: [(c.name, c.group, c.label, digests.file(c.path)) for c in crops] for side, crops in sides.items()}
     contents = {"format": FORMAT_VERSION, "enhance": (enhance, ENHANCE_VERSION), "sides": rows}
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:16]
@@ -196,7 +196,7 @@ def _build(folder: Path, sides: Mapping[str, Sequence[Crop]], enhance: str) -> N
 
 
 def _look(crop: Crop) -> tuple[str, str]:
-    """The `pixels_digest` of a crop, and why it cannot be read, either of them ""."""
+    """The `pixels_digest` of a crop, and why it cannot be read; one of the two is ""."""
     try:
         return pixels_digest(crop.image()), ""
     except OSError as error:

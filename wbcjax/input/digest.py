@@ -1,4 +1,4 @@
-"""Hashes of what files hold, cheap to ask for again while the files lie untouched, and of what a field is."""
+"""Hashes of the contents of files, cached while the files are unchanged, and of fields."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ SETTLED = 2e9  # ns since a file's last change after which another change cannot
 
 
 class Item(NamedTuple):
-    """A field, or a crop, of a set: its name, and what it holds."""
+    """A field, or a crop, of a set: its name, digests of its contents, and counts."""
 
     name: str
     image: str = ""  # see `pixels_digest`
@@ -32,14 +32,14 @@ def pixels_digest(image: UInt8[np.ndarray, "h w 3"]) -> str:
 
 
 def json_digest(data: Any) -> str:
-    """A hash of what JSON can write."""
+    """A hash of data that JSON can write."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class Digests:
     """SHA-256 of files and folders by content; a file is read again only when its size or a time of it has changed.
 
-    What is known is kept in the file `memory`, which may be deleted at any time.
+    Known hashes are kept in the file `memory`, which may be deleted at any time.
     """
 
     def __init__(self, memory: Path) -> None:
@@ -50,11 +50,11 @@ class Digests:
             self._known = json.loads(memory.read_bytes())
 
     def file(self, path: Path) -> str:
-        """The hash of a file's content; "" when there is none, which is the annotation readers' to report."""
+        """The hash of a file's content; "" when there is no file, which the annotation readers report."""
         if not path.is_file():
             return ""
         stat = path.stat()
-        # The time of change too: a copy may bring an old time of modification along, but cannot set this one.
+        # The time of change too: a copy may keep an old time of modification, but cannot set this one.
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
         known = self._known.get(str(path.absolute()))
         if known and known[:3] == stamp:
@@ -77,7 +77,7 @@ class Digests:
         return digest.hexdigest()
 
     def remember(self) -> None:
-        """Write what was learnt, if anything, for the next opening."""
+        """Write new hashes, if any, for the next opening."""
         if self._learnt:
-            with contextlib.suppress(OSError):  # in a cache that cannot be written opening is slower, and no worse
+            with contextlib.suppress(OSError):  # a cache that cannot be written only makes opening slower
                 write_atomically(self._memory, json.dumps(self._known).encode())

@@ -1,4 +1,4 @@
-"""Two crops made one, so that a classifier learns from what lies between classes."""
+"""Mixup and CutMix of crops, which train a classifier on mixtures of classes."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 
 @dataclass(frozen=True)
 class Mix:
-    """How crops are mixed: parameters of Beta(a, a), which the first one's share is drawn from; 0: not in this way.
+    """How crops are mixed: for each method the a of Beta(a, a), from which the first crop's share is drawn; 0: unused.
 
     Raises ValueError for one below 0.
     """
@@ -31,13 +31,13 @@ class Mix:
 def mix_crops(
     first: UInt8[np.ndarray, "h w 3"], second: UInt8[np.ndarray, "h w 3"], mix: Mix, rng: np.random.Generator
 ) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
-    """A mixture of two crops, and the share of the first in it, and so in its class. One of both ways, by chance."""
+    """A mixture of two crops, and the share of the first in it and in its target. Of two methods one, by chance."""
     if mix.mixup and (not mix.cutmix or rng.random() < 0.5):
         share = rng.beta(mix.mixup, mix.mixup)
         return cv2.addWeighted(first, share, second, 1 - share, 0), share
     height, width = first.shape[:2]
     side = math.sqrt(1 - rng.beta(mix.cutmix, mix.cutmix))  # of the rectangle, relative to the crop's
-    y, x = rng.uniform(0, height), rng.uniform(0, width)  # its middle: what of it is outside is lost
+    y, x = rng.uniform(0, height), rng.uniform(0, width)  # its middle; it is cut off at the crop's border
     top, bottom = (int(np.clip(round(y + sign * side * height / 2), 0, height)) for sign in (-1, 1))
     left, right = (int(np.clip(round(x + sign * side * width / 2), 0, width)) for sign in (-1, 1))
     mixed = first.copy()

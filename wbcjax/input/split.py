@@ -13,13 +13,13 @@ from wbcjax.settings.checked import Name, Share
 
 log = logging.getLogger(__name__)
 
-PARTS = ("train", "val", "test")  # learnt from; choosing the best checkpoint; neither
+PARTS = ("train", "val", "test")  # for training; for choosing the best checkpoint; for neither
 Names = tuple[Name, ...]
 
 
 @runtime_checkable
 class Grouped(Protocol):
-    """What can be split: a field, or what stands for one."""
+    """An item of a split: an annotated field, or the field of crops."""
 
     @property
     def name(self) -> str: ...
@@ -35,8 +35,8 @@ class SplitSettings:
     """Which fields train, validate and test: `config.dataset.split`; see `split_fields`."""
 
     seed: int = 0
-    train_fraction: Share = 0.75  # of what does not test; the rest validates
-    # Tested on, and neither trained on nor looked at when the best checkpoint is chosen; 0: no such part
+    train_fraction: Share = 0.75  # of the fields that do not test; the rest validates
+    # Neither trained on nor used to choose the best checkpoint; 0: no such part
     test_fraction: Share = 0.0
     train_names: Names = ()  # or lists of fields; ("some.txt",) stands for the lines of that file
     val_names: Names = ()
@@ -51,16 +51,16 @@ class SplitSettings:
 def split_fields(fields: Sequence[Field], split: SplitSettings) -> dict[str, list[Field]]:
     """Split a set into {"train": fields, "val": ..., "test": ...}, each in the order of `fields`; groups stay whole.
 
-    `test`, empty unless it is asked for, is taken first: the fields of `test_names`, or `test_fraction` of all. What is
-    left trains or validates: `train_fraction` of it trains, or `train_names` and `val_names` (see `read_names`) decide.
-    Given one of these two lists, the other part gets the rest; given both, fields on no list are left out, counted and
-    named in the log.
+    `test` is taken first: the fields of `test_names`, or `test_fraction` of all, by default none. The others train or
+    validate: `train_fraction` of them train, or `train_names` and `val_names` (see `read_names`) decide. Given one of
+    these two lists, the other part gets the rest; given both, fields on no list are left out, counted and named in the
+    log.
 
-    For the fractions, groups (a field that has none is its own) are ordered by a hash of the seed and their name. The
+    For the fractions, groups (a field without one is its own) are ordered by a hash of the seed and their name. The
     last of them test, as many as come nearest to `test_fraction`; of the others the first train. So a set of which 0.8
-    trained and 0.2 validated tests, with `test_fraction` 0.2, on the fields that validated. A fraction strictly between
-    0 and 1 leaves neither side of its cut empty when there are two groups or more. Adding a field leaves the order of
-    the others as it was.
+    trained and 0.2 validated will, with `test_fraction` 0.2, test on the fields that validated. A fraction strictly
+    between 0 and 1 leaves neither side of its cut empty when there are two groups or more. Adding a field does not
+    change the order of the others.
 
     Raises ValueError when a fraction is outside 0..1, when `test_fraction` is given beside a list, when a listed name
     is unknown, repeated or on two lists, or when the lists put a group into two parts.
@@ -89,7 +89,7 @@ def split_fields(fields: Sequence[Field], split: SplitSettings) -> dict[str, lis
 def read_names(names: Sequence[str] | str) -> tuple[str, ...]:
     """The names of a list, in which "some.txt" stands for the lines of that text file, blank ones apart.
 
-    A file's path alone does too; where a config has a tuple it takes no string, and ("some.txt",) is to be given.
+    A file's path may stand alone here; a config takes no string for a tuple, so there give ("some.txt",).
     Raises OSError when a file cannot be read.
     """
     found = []
@@ -114,7 +114,7 @@ def _check_lists(fields: Sequence[Grouped], lists: Mapping[str, tuple[str, ...]]
 
 
 def _by_names(fields: Sequence[Grouped], train: set[str], val: set[str]) -> tuple[set[str], set[str]]:
-    """The names of what trains and validates, of the fields that do not test."""
+    """The names of the fields that train, and of those that validate."""
     known = {f.name for f in fields}
     train, val = train or known - val, val or known - train
     if left_out := sorted(known - train - val):
@@ -123,7 +123,7 @@ def _by_names(fields: Sequence[Grouped], train: set[str], val: set[str]) -> tupl
 
 
 def _cut(fields: Sequence[Grouped], seed: int, fraction: float) -> tuple[set[str], set[str]]:
-    """The names of the fields before a cut, as near to `fraction` of them as whole groups allow, and of those after."""
+    """The names of the fields before and after a cut, as near to `fraction` before it as whole groups allow."""
     groups: dict[tuple[str, str], list[str]] = {}
     for f in fields:
         groups.setdefault(("field", f.name) if f.group is None else ("group", f.group), []).append(f.name)
