@@ -1,4 +1,4 @@
-"""The batch types, of fields and of crops: what the input pipelines make and the models read."""
+"""The batch types, of fields and of crops, that the input pipelines make and the models read."""
 
 from typing import Any, NamedTuple
 

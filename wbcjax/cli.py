@@ -1,6 +1,6 @@
 """The `wbcjax` command.
 
-What a command runs on is imported when it runs: `inspect` and `--help` need no jax, and do not wait for it.
+The modules of a command are imported when it runs: `inspect` and `--help` need no jax, and do not wait for it.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def _run(arguments: list[str] | None) -> None:
     from wbcjax.commands import crop, enhance, experiment, export, inspect, plan, predict, weights
     from wbcjax.commands.command_line import split_arguments
     from wbcjax.report.tables import printable
-    from wbcjax.system.places import told
+    from wbcjax.system.places import error_text
 
     parser = argparse.ArgumentParser(prog="wbcjax", description="White blood cells in images of smears.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -37,4 +37,4 @@ def _run(arguments: list[str] | None) -> None:
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:
-        sys.exit("\n".join(map(printable, f"wbcjax: {told(error)}".splitlines())))
+        sys.exit("\n".join(map(printable, f"wbcjax: {error_text(error)}".splitlines())))

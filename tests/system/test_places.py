@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wbcjax.system import files, places
-from wbcjax.system.places import cache_folder, check_out, check_writable, name_of, told
+from wbcjax.system.places import cache_folder, check_out, check_writable, error_text, name_of
 
 
 @pytest.fixture(autouse=True)
@@ -82,15 +82,15 @@ def test_a_named_cache_is_taken_as_it_is(monkeypatch):
 )
 def test_what_a_file_system_refuses_is_told_by_its_place_and_the_remedy(monkeypatch, number, remedy):
     error = OSError(number, os.strerror(number), "/far/away/scores.json")
-    assert told(error) == f"/far/away/scores.json: {remedy}"
+    assert error_text(error) == f"/far/away/scores.json: {remedy}"
     monkeypatch.setenv("WBCJAX_CACHE", "/far")
-    assert told(error) == f"/far/away/scores.json: {remedy} (WBCJAX_CACHE says where the cache is)"
+    assert error_text(error) == f"/far/away/scores.json: {remedy} (WBCJAX_CACHE says where the cache is)"
 
 
 def test_errors_of_our_own_are_told_as_they_are():
-    assert told(FileNotFoundError("x/config.json does not exist: give")) == "x/config.json does not exist: give"
-    assert told(ValueError("a.png: no")) == "a.png: no"
-    assert told(OSError(errno.EFBIG, "it has more than 5 bytes", "a.png")) == "a.png: it has more than 5 bytes"
+    assert error_text(FileNotFoundError("x/config.json does not exist: give")) == "x/config.json does not exist: give"
+    assert error_text(ValueError("a.png: no")) == "a.png: no"
+    assert error_text(OSError(errno.EFBIG, "it has more than 5 bytes", "a.png")) == "a.png: it has more than 5 bytes"
 
 
 @pytest.mark.parametrize("step", ["open", "replace"])
@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_written_is_named_as_it_was_asked_for(tmp_path, mo
     monkeypatch.setattr(Path, step, refuse)
     with pytest.raises(OSError, match="No space") as refusal:
         files.write_atomically(tmp_path / "scores.json", b"new")
-    assert told(refusal.value).startswith(f"{tmp_path}/scores.json: No space left on device; free some space")
+    assert error_text(refusal.value).startswith(f"{tmp_path}/scores.json: No space left on device; free some space")
     assert not list(tmp_path.glob(".*"))
 
 
@@ -130,7 +130,9 @@ def test_a_folder_that_cannot_be_made_is_named_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)
     with pytest.raises(PermissionError) as refusal:
         check_writable(tmp_path / "out/deep")
-    assert told(refusal.value).startswith(f"{tmp_path}/out/deep: Permission denied; change its permissions, or give")
+    assert error_text(refusal.value).startswith(
+        f"{tmp_path}/out/deep: Permission denied; change its permissions, or give"
+    )
 
 
 def test_places_of_one_name_have_names_of_their_own(tmp_path):

@@ -1,4 +1,4 @@
-"""What the commands of `wbcjax`, `train.py` and `evaluate.py` take and tell; a folder for each.
+"""The commands of `wbcjax`, `train.py` and `evaluate.py`: their arguments, work and output; a folder for each.
 
-What a command of `wbcjax` runs on is imported when it runs.
+The modules of a command of `wbcjax` are imported when it runs.
 """

@@ -9,7 +9,7 @@ from wbcjax.smear.read import FORMATS
 
 
 def add_set(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say where an annotated set is and how it is read."""
+    """The arguments for the place of an annotated set and how to read it."""
     parser.add_argument("annotations", type=Path, help="a VIA or COCO file, or a folder of annotation files")
     parser.add_argument("images", type=Path, help="the folder that image names are relative to")
     parser.add_argument("--format", choices=FORMATS, help="of the annotations (default: recognised)")
@@ -22,19 +22,22 @@ def add_set(parser: argparse.ArgumentParser) -> None:
 
 
 def add_max_pixels(parser: argparse.ArgumentParser, default: int | None = MAX_PIXELS) -> None:
-    """The argument that says how large images may be."""
-    told = "the run's" if default is None else str(default)
+    """The argument for the largest size of images."""
+    shown = "the run's" if default is None else str(default)
     parser.add_argument(
-        "--max-pixels", type=max_pixels, default=default, help=f"of an image; larger ones are refused (default: {told})"
+        "--max-pixels",
+        type=max_pixels,
+        default=default,
+        help=f"of an image; larger ones are refused (default: {shown})",
     )
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """The argument that says whether to run code that a run's config names."""
+    """The argument that allows to run code that a run's config names."""
     parser.add_argument(
         "--trust-parts",
         action="store_true",
-        help="run the code from outside of wbcjax that the model's config names: that of whom you trust",
+        help="run the code from outside of wbcjax that the model's config names; only if you trust its source",
     )
 
 

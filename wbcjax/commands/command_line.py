@@ -1,4 +1,4 @@
-"""Command lines of the programs that take a config: what changes it is told from flags, and nothing is ignored."""
+"""Command lines of the programs that take a config: overrides of it and flags are separated, and none is ignored."""
 
 import re
 import sys
@@ -8,11 +8,11 @@ from pathlib import Path
 from absl import flags
 
 OVERRIDE = re.compile(r"--?(?P<no>no)?config\.(?P<key>[^=]+)(?:=(?P<value>.*))?", re.DOTALL)
-NO_FLAG = re.compile(r"(?!-)|-[\d.]", re.DOTALL)  # how a value begins: a negative number may, a flag may not
+NO_FLAG = re.compile(r"(?!-)|-[\d.]", re.DOTALL)  # the start of a value: of a negative number, but not of a flag
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Those that change the config, and the others.
+    """The arguments that change the config, and the others.
 
     One without "=", as in `--config.train.steps 5`, takes the next argument where that is no flag.
     """
@@ -32,8 +32,8 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def parse_flags(arguments: Sequence[str]) -> list[str]:
     """Parse absl's flags of a whole command line; for `app.run(main, flags_parser=parse_flags)`.
 
-    Returns the arguments that change the config, where the program has a flag `config`. What is no flag ends the
-    program with one line.
+    Returns the arguments that change the config, where the program has a flag `config`. Any argument that is no flag
+    ends the program with one line.
     """
     program = Path(arguments[0]).name
     try:

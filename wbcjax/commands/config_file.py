@@ -1,4 +1,4 @@
-"""An experiment's config from its file, changed as the command line says, and checked."""
+"""An experiment's config from its file, with the overrides of the command line, and checked."""
 
 import difflib
 import inspect
@@ -25,9 +25,9 @@ CHECKOUT = Path(__file__).parents[2]
 def load_config_file(file: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """The config of FILE.py, or FILE.py:VARIANT, changed by arguments such as "--config.train.steps=5" and checked.
 
-    Of arguments for one key the last one counts; what names a part comes before its arguments. All defaults are filled
-    in, so that a run keeps them. Raises ConfigError for a file that is not there or is no config,
-    arguments that it does not take, and as `check_config` does.
+    Of arguments for one key the last one counts. Names of parts are applied before their arguments. All defaults are
+    filled in, so that a run keeps them. Raises ConfigError for a file that is not there or is no config, for unknown
+    arguments, and as `check_config` does.
     """
     config = _from_file(file)
     config.unlock()
@@ -53,7 +53,7 @@ def _from_file(file: str) -> ConfigDict:
         config = get_config(variant) if variant else get_config()
     except ConfigError:
         raise
-    except Exception as error:  # whatever a file of the user's does
+    except Exception as error:  # a user's file may raise anything
         raise ConfigError(f"--config={file}: {_told(error, path)}") from error
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"--config={file}: get_config gives {type(config).__name__}: let it return a ConfigDict")
@@ -61,7 +61,7 @@ def _from_file(file: str) -> ConfigDict:
 
 
 def _check_variant(get_config: Callable, file: str, path: str, variant: str) -> None:
-    """Raise ConfigError where a variant is given and there are none, or the other way round."""
+    """Raise ConfigError where a variant is given and the config has none, or none is given and one is needed."""
     parameters = list(inspect.signature(get_config).parameters.values())
     if variant and not parameters:
         raise ConfigError(f"--config={file}: there are no variants of this config: give --config={path}")
@@ -70,7 +70,7 @@ def _check_variant(get_config: Callable, file: str, path: str, variant: str) -> 
 
 
 def _not_there(path: str) -> str:
-    """What to say of a config file that is not there."""
+    """The message on a config file that is not there."""
     if Path(path).is_dir():
         return f"{path} is a folder: give a file in it"
     shipped = {str(known.relative_to(CHECKOUT)): known for known in sorted((CHECKOUT / "configs").glob("*.py"))}
@@ -81,25 +81,25 @@ def _not_there(path: str) -> str:
 
 
 def _told(error: Exception, path: str) -> str:
-    """An error of a config file in one line, with the place in that file; its own words alone where it has some."""
+    """An error of a config file in one line, with the place in that file; of a ValueError only its own message."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
     words = " ".join(str(error).split())
     if isinstance(error, SyntaxError) or not lines:
         return f"{path} cannot be read: {type(error).__name__}: {words}"
-    if isinstance(error, ValueError):  # such as of a variant that there is not
+    if isinstance(error, ValueError):  # such as on an unknown variant
         return words
     return f"{path}, line {lines[-1]}: {type(error).__name__}: {words}"
 
 
 def _order(override: str) -> int:
-    """What to sort by for that the task is named first, then the outer parts, the inner ones, and their arguments."""
+    """A key to sort by: first the name of the task, then those of outer and of inner parts, then their arguments."""
     found = OVERRIDE.fullmatch(override)
     names = found["key"].split(".") if found else []
     return len(names) if names[-1:] == ["part"] or names == ["task"] else sys.maxsize
 
 
 def _apply(override: str, config: ConfigDict) -> list[str]:
-    """Change one value of `config` as an argument says; what keeps it from being done."""
+    """Change one value of `config` by an argument. Returns the problems, of which there are none where it is done."""
     found = OVERRIDE.fullmatch(override)
     if not found:
         return [f"unrecognized arguments: {override}; settings are given as --config.a.b=c"]
@@ -133,7 +133,7 @@ def _apply(override: str, config: ConfigDict) -> list[str]:
 
 
 def _group(config: ConfigDict, sections: Sequence[str], kind: Any) -> ConfigDict:
-    """The group of settings below `sections`; where the config lacks it, made with its defaults."""
+    """The group of settings at `sections`; where the config lacks it, it is made with its defaults."""
     group = config
     for depth, section in enumerate(sections, start=1):
         if not isinstance(group.get(section), ConfigDict):
@@ -146,7 +146,7 @@ def _group(config: ConfigDict, sections: Sequence[str], kind: Any) -> ConfigDict
 
 
 def _name_part(group: ConfigDict, path: str, field: Field | None) -> None:
-    """Make `group`, where it is a part, one of the class at `path`; arguments are kept where that is the one it was."""
+    """Make `group`, where it is a part, one of the class at `path`. Its arguments are kept if the class stays."""
     rule = rule_of(field.kind) if field else None
     if rule is None:
         return

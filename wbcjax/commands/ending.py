@@ -1,4 +1,4 @@
-"""How a program ends that something outside of it stops: with a line at most, and the exit code that shells expect."""
+"""The end of a program that is stopped from outside: one line at most, and the exit code that shells expect."""
 
 import contextlib
 import os
@@ -11,9 +11,9 @@ from wbcjax.system.interrupt import Interrupted, breakable
 
 @contextlib.contextmanager
 def ending(program: str) -> Iterator[None]:
-    """The work of `program`. Ctrl-C or SIGTERM ends it with one line, and 130 or 143.
+    """While entered, Ctrl-C or SIGTERM ends `program` with one line and the exit code 130 or 143.
 
-    Where the reader of its output has gone, as in `program | head`, it ends without a word, and with 141.
+    When the reader of its output has gone, as in `program | head`, it ends silently with 141.
     """
     read = True
     try:
@@ -34,7 +34,7 @@ def ending(program: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_reports() -> Iterator[None]:
-    """Where Python drops an Interrupted, which is raised again, it shall not report that with a traceback."""
+    """Python does not report an Interrupted that it drops with a traceback: it is raised again."""
     report = sys.unraisablehook
     sys.unraisablehook = lambda what: None if issubclass(what.exc_type, Interrupted) else report(what)
     try:
@@ -44,11 +44,11 @@ def _without_reports() -> Iterator[None]:
 
 
 def _written(program: str) -> bool:
-    """Write out what was printed; False where nobody reads it."""
+    """Flush the output; False where nobody reads it."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        # To nowhere with it: at its end Python would try again, and complain.
+        # The rest is discarded: at its end Python would try to flush again, and report the failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             sys.exit(f"{program}: its output cannot be written: {error.strerror}")

@@ -1,11 +1,11 @@
-"""What commands that go through a folder of images have in common: which images, and how one that failed is told."""
+"""Common to commands on a folder of images: finding the images, and the message on one that failed."""
 
 from collections import Counter
 from pathlib import Path
 
 from wbcjax.smear.formats.checks import is_text
 from wbcjax.smear.formats.folders import IMAGES, files
-from wbcjax.system.places import told
+from wbcjax.system.places import error_text
 
 
 def find_images(place: Path) -> list[Path]:
@@ -25,7 +25,7 @@ def find_images(place: Path) -> list[Path]:
 
 
 def of_image(path: Path, error: Exception) -> str:
-    """What went wrong with an image: the path, and the error, with its kind where nobody foresaw it."""
+    """The message on an image that failed: its path and the error, with the type of an unexpected one."""
     foreseen = isinstance(error, (OSError, ValueError))
-    text = told(error) if foreseen else f"{type(error).__name__}: {error}"
+    text = error_text(error) if foreseen else f"{type(error).__name__}: {error}"
     return text if str(path) in text else f"{path}: {text}"

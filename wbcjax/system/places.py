@@ -33,7 +33,7 @@ _REMEDIES = {
 }
 
 
-def told(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """An error of the input, in words: one of the system's with the file, the failure, and the remedy."""
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)

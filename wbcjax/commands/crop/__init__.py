@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbcjax.commands.arguments import add_set, margin, seed, size
-from wbcjax.commands.telling import count, exit_for_failed
+from wbcjax.commands.messages import count, exit_for_failed
 from wbcjax.report.tables import printable
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     crop.add_argument("--margin", type=margin, default=0.1, help="around a cell, of its box's length (default: 0.1)")
     crop.add_argument("--size", type=size, help="pixels of a crop's side (default: as large as it is in the field)")
     crop.add_argument("--mask-background", action="store_true", help="black outside the cell's outline")
-    crop.add_argument("--negatives", metavar="CLASS", help="also a class of nuclei and background that are no cell's")
+    crop.add_argument("--negatives", metavar="CLASS", help="also a class of nuclei and background without a cell")
     crop.add_argument("--balance", action="store_true", help="no more negatives of a field than it has annotated cells")
     crop.add_argument("--seed", type=seed, default=0, help="of the choice of negatives (default: 0)")
     crop.add_argument(

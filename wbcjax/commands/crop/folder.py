@@ -33,7 +33,7 @@ from wbcjax.system.places import check_out
 
 COLUMNS = ("file", "class", "field", "group", "x1", "y1", "x2", "y2", "rule", "cell", "shift")
 NO_FOLDER = ("", ".", "..", TABLE, SETTINGS)  # names that no class can have as its folder
-NOT_IN_FOLDERS = set('<>:"/\\|?*') | set(map(chr, range(32)))  # of the systems that a set may be copied to
+NOT_IN_FOLDERS = set('<>:"/\\|?*') | set(map(chr, range(32)))  # of any system that a set may be copied to
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class CropSettings:
     margin: float = 0.1  # of the length of a cell's box, added on either side
     size: int | None = None  # pixels of a crop's side; None leaves it as it is in the field
     mask_background: bool = False  # black outside the cell's outline; a crop without a cell gets another one's outline
-    # The class that what is no annotated cell makes up; None for none. Of each field at least as many as it has
-    # annotated cells, where there is room: see `other_crops`.
+    # The name of the class of crops without an annotated cell; None: no such crops. Each field gives at least as many
+    # as it has annotated cells, where there is room: see `other_crops`.
     negatives: str | None = None
     balance: bool = False  # of each field not more negatives than that
-    seed: int = 0  # of what is chosen among nuclei and windows; a field's do not depend on the other fields
+    seed: int = 0  # of the choice of nuclei and windows; that of a field does not depend on the other fields
 
     def __post_init__(self) -> None:
         if self.balance and self.negatives is None:
@@ -56,13 +56,13 @@ class CropSettings:
 
 @dataclass
 class Outcome:
-    """What became of a set."""
+    """Counts of the crops of a set, and its failures."""
 
     crops: Counter[tuple[str, str]] = field(default_factory=Counter)  # by class and rule
-    at_border: Counter[str] = field(default_factory=Counter)  # by class: off their middle, for the border's sake
+    at_border: Counter[str] = field(default_factory=Counter)  # by class: moved off their cell's centre by the border
     short: int = 0  # annotated cells for which a field had neither a nucleus nor a background window
     untrusted: list[str] = field(default_factory=list)  # fields without negatives, as they have cells with problems
-    failed: list[str] = field(default_factory=list)  # of each field that was left out, its path and what was wrong
+    failed: list[str] = field(default_factory=list)  # the path and the error of each field that was left out
 
 
 def crop_folder(found: FieldSet, out: Path, settings: CropSettings = CropSettings()) -> Outcome:
@@ -71,12 +71,12 @@ def crop_folder(found: FieldSet, out: Path, settings: CropSettings = CropSetting
     - CLASS/NAME.png: the crops, square; crowd regions have none
     - crops.csv: a line for each. x1 .. y2 is its square in the field, in pixels from the image's upper left corner (the
       square may be larger than the image); rule is one of `wbcjax.smear.crops.RULES`; cell is the number of the
-      annotated cell among those read of its field, from 1; shift is how far off the middle the border made it lie, of
-      the crop's side. A split is to keep crops of one group, or where there is none of one field, together
-    - crops.json: the `settings`, for whoever is to cut others alike
+      annotated cell among those read of its field, from 1; shift is how far the border moved the square off its cell,
+      as a share of its side. A split must keep crops of one group together, or of one field where there is no group
+    - crops.json: the `settings`, to cut other crops alike
 
-    `found` is a set that was read without a class map. A field of which cropping fails is left out and noted in the
-    outcome; where all are, nothing is written.
+    `found` is a set that was read without a class map. A field that fails is left out and noted in the outcome. Where
+    all fail, nothing is written.
 
     Raises ValueError when the set has no cell, a class name cannot be a folder's, or the negatives' is annotated;
     and as `check_out`.
@@ -94,7 +94,7 @@ def crop_folder(found: FieldSet, out: Path, settings: CropSettings = CropSetting
     outcome, rows = Outcome(), []
 
     def cut(f: SmearField) -> tuple[list[tuple[Crop, np.ndarray]], int]:
-        """Where the crops of a field are, with their pixels, and how many negatives it lacks."""
+        """The crops of a field with their pixels, and the number of negatives that it lacks."""
         crops, image, short = annotated_crops(f, settings.margin), f.image(), 0
         if negatives is not None and f.name not in refused:
             rng = np.random.default_rng([settings.seed, zlib.crc32(f.name.encode())])
@@ -113,7 +113,7 @@ def crop_folder(found: FieldSet, out: Path, settings: CropSettings = CropSetting
         for f, stem in zip(shown, _stems(found.fields), strict=True):
             try:
                 crops, short = cut(f)
-            except Exception as error:  # whatever it is, it is one field's
+            except Exception as error:  # any error leaves out this field only
                 outcome.failed.append(of_image(f.path or Path(f.name), error))
                 continue
             if negatives is not None and f.name in refused:
@@ -131,7 +131,7 @@ def crop_folder(found: FieldSet, out: Path, settings: CropSettings = CropSetting
         _write_table(partial / TABLE, rows)
         write_atomically(partial / SETTINGS, json.dumps(asdict(settings), indent=2).encode())
         if out.exists():
-            out.rmdir()  # empty; Windows renames to no folder that is there
+            out.rmdir()  # empty; Windows does not rename onto a folder that is there
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -139,9 +139,9 @@ def crop_folder(found: FieldSet, out: Path, settings: CropSettings = CropSetting
 
 
 def without_classes(found: FieldSet, classes: Sequence[str]) -> FieldSet:
-    """A set, read without a class map, in which cells of these classes are crowd regions: no crop shows them as a cell.
+    """A set, read without a class map, in which cells of these classes are crowd regions.
 
-    Nor is a place where they are taken for one where none is. Raises ValueError for a class that the set has not.
+    So they are neither cropped nor part of negatives. Raises ValueError for a class that the set lacks.
     """
     if unknown := [name for name in classes if name not in found.classes]:
         raise ValueError(f"no cell is of the class {unknown[0]!r}; classes are {', '.join(found.classes)}")
@@ -170,7 +170,7 @@ def _check_folders(classes: Sequence[str]) -> None:
 
 
 def _stems(fields: Sequence[SmearField]) -> list[str]:
-    """A beginning for the names of each field's crops, different for each."""
+    """The beginning of the names of each field's crops, different for each field."""
     stems = [str(PurePosixPath(f.name).with_suffix("")).replace("/", "_").replace("\\", "_") for f in fields]
     if len({stem.casefold() for stem in stems}) == len(stems):
         return stems

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from wbcjax.commands.arguments import add_max_pixels
-from wbcjax.commands.telling import exit_for_failed
+from wbcjax.commands.messages import exit_for_failed
 from wbcjax.enhance import METHODS
 
 

@@ -1,4 +1,4 @@
-"""Images of a folder with their contrast enhanced, written down, each beside all other methods if asked for."""
+"""Images of a folder with their contrast enhanced, and comparisons of all methods if asked for, written to files."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,11 @@ from wbcjax.system.places import check_out
 
 @dataclass
 class Outcome:
-    """What became of the images of a folder."""
+    """Counts of the images of a folder, and failures."""
 
     enhanced: int = 0
-    unchanged: list[str] = field(default_factory=list)  # names of those that the method left as they were
-    failed: list[str] = field(default_factory=list)  # of each other image, its path and what was wrong with it
+    unchanged: list[str] = field(default_factory=list)  # names of images that the method left as they were
+    failed: list[str] = field(default_factory=list)  # the path and the error of each other image
 
 
 def enhance_folder(
@@ -50,7 +50,7 @@ def enhance_folder(
             image = read_unscaled(path, max_pixels)
             enhanced = METHODS[method](image, max_value=max_value)
             sheet = comparison_sheet(image, max_value) if compare else None
-        except Exception as error:  # whatever it is, it is one image's
+        except Exception as error:  # any error leaves out this image only
             outcome.failed.append(of_image(path, error))
             continue
         write_png(out / f"{path.stem}.png", enhanced)

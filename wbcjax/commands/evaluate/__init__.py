@@ -1,4 +1,4 @@
-"""`evaluate.py`: its flags, and what it does."""
+"""`evaluate.py`: its flags and its work."""
 
 import sys
 from pathlib import Path
@@ -17,10 +17,12 @@ DRAWN_SEED = flags.DEFINE_integer("drawn_seed", None, "score on other drawn fiel
 CROPS = flags.DEFINE_string("crops", None, "score on all crops of another folder of class folders")
 CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "weights to score")
 TRUST_PARTS = flags.DEFINE_bool(
-    "trust_parts", False, "run the code from outside of wbcjax that the run's config names: that of whom you trust"
+    "trust_parts",
+    False,
+    "run the code from outside of wbcjax that the config names; only if you trust its source",
 )
 flags.DEFINE_alias("trust-parts", "trust_parts")
-OUT = flags.DEFINE_string("out", None, "folder for what is written, new or empty (default: in the run's folder)")
+OUT = flags.DEFINE_string("out", None, "folder for the results, new or empty (default: in the run's folder)")
 
 
 def main(_: list[str]) -> None:
@@ -30,7 +32,7 @@ def main(_: list[str]) -> None:
 
 def run() -> None:
     from wbcjax.system import heap, runtime
-    from wbcjax.system.places import told
+    from wbcjax.system.places import error_text
     from wbcjax.tasks.choose import evaluate
 
     runtime.quiet_libraries()
@@ -41,5 +43,5 @@ def run() -> None:
         runtime.use_compilation_cache()
         tables = evaluate(Path(WORKDIR.value), SPLIT.value, CHECKPOINT.value, **other, **more)
     except (OSError, ValueError) as error:
-        sys.exit(f"evaluate.py: {told(error)}")
+        sys.exit(f"evaluate.py: {error_text(error)}")
     sys.stdout.write(f"{tables}\n")

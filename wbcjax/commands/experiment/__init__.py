@@ -1,4 +1,4 @@
-"""`wbcjax experiment`: what a paper's tables compare."""
+"""`wbcjax experiment`: the trainings that a paper's tables compare."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from wbcjax.enhance import METHODS
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    experiment = commands.add_parser("experiment", help="train and evaluate what a paper's tables compare")
+    experiment = commands.add_parser("experiment", help="train and evaluate the models that a paper's tables compare")
     experiments = experiment.add_subparsers(required=True, metavar="EXPERIMENT")
     contrast = experiments.add_parser(
         "contrast",

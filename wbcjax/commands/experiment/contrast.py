@@ -1,4 +1,4 @@
-"""Tables 1 and 2 of Revanda et al.: a training and an evaluation for each enhancement of the images, all else alike."""
+"""Tables 1 and 2 of Revanda et al.: a training and an evaluation for each enhancement of the images, all else equal."""
 
 import dataclasses
 import functools
@@ -34,24 +34,24 @@ from wbcjax.train.workdir import config_json, settle_config
 log = logging.getLogger(__name__)
 
 PAPER_METHODS = ("none", "he", "dhe", "clahe", "eff_minmax")  # "eff" leaves most smears as they are: docs/enhance.md
-# Not "best", which is chosen by its scores on the very fields that are to be tested where there is no part for that.
+# Not "best": without a test part it would be chosen by its scores on the tested fields.
 CHECKPOINT = "latest"
-ENDED = ("finished", "max_minutes")  # reasons of a run's "stop" record for which it does not go on
+ENDED = ("finished", "max_minutes")  # reasons in a run's "stop" record after which it does not go on
 
 
 def contrast(
     config: ConfigDict, workdir: Path, methods: Sequence[str] = PAPER_METHODS, protocol: str = "default"
 ) -> signal.Signals | None:
-    """Train and evaluate `config` once for each of `methods`, in workdir/METHOD; what is finished is not done again.
+    """Train and evaluate `config` once for each of `methods`, in workdir/METHOD; finished methods are kept.
 
     Seeds and splits are the config's for all of them; its own dataset.enhance is not used. Protocol "default" keeps to
-    its split; "paper" trains on 45 flips, of 20 fields of each subtype, validates on the other 15 and tests on all
-    fields, those of the flips with them. Evaluated are the weights at the end of the training, on the fields that test,
-    where the config has none on those that validate.
+    its split. "paper" trains on 45 flips, of 20 fields of each subtype, validates on the other 15 and tests on all
+    fields, also on those that the flips are of. The weights at the end of the training are evaluated, on the fields
+    that test, or on those that validate where the config has no test part.
 
-    After each method tables.txt and results.json are written anew, of all that are finished in `workdir`, also by
-    earlier calls; experiment.json there keeps what was asked for. Returns None at the end, or the signal that stopped
-    a training or an evaluation: then, too, the same call goes on.
+    After each method tables.txt and results.json are written anew, with all finished methods in `workdir`, also those
+    of earlier calls. experiment.json there keeps the settings. Returns None at the end, or the signal that stopped a
+    training or an evaluation: the same call then goes on.
 
     Raises ValueError for settings that cannot be used, for a `workdir` of another experiment (ConfigChanged for a run
     of another config in it), and as `train` and `evaluate_run` do.
@@ -92,7 +92,7 @@ def _check(config: ConfigDict, methods: Sequence[str], protocol: str) -> None:
 
 
 def _settle(config: ConfigDict, workdir: Path, protocol: str) -> ConfigDict:
-    """Make `workdir` one of this experiment; the config on the fields of the protocol."""
+    """Make `workdir` one of this experiment. Returns the config on the fields of the protocol."""
     path, fields = workdir / "experiment.json", workdir / "paper_set"
     asked = _asked(config, protocol)
     known = _read_json(path) if path.is_file() else {}
@@ -100,7 +100,7 @@ def _settle(config: ConfigDict, workdir: Path, protocol: str) -> ConfigDict:
         known["config"] = _settings(known["config"])
     lost = protocol == "paper" and not (fields / ANNOTATIONS).is_file()
     if known != asked or lost:
-        if any(_log(workdir / method).is_file() for method in METHODS):  # else nothing was made with the other one
+        if any(_log(workdir / method).is_file() for method in METHODS):  # else no run was made with the other settings
             raise ValueError(_other_experiment(path, known, asked) if known != asked else _lost_set(fields))
         if protocol == "paper":
             write_paper_set(FieldSetSettings.from_config(config.dataset), fields)
@@ -109,7 +109,7 @@ def _settle(config: ConfigDict, workdir: Path, protocol: str) -> ConfigDict:
 
 
 def _asked(config: ConfigDict, protocol: str) -> dict[str, Any]:
-    """What must not change from one method to the next."""
+    """The settings that must not change from one method to the next."""
     dataset = dataclasses.replace(FieldSetSettings.from_config(config.dataset), enhance="none")
     digests = digests_of(cache_root(None), [dataset.annotations, dataset.images])
     settings = _settings(json.loads(config_json(config)))
@@ -117,21 +117,21 @@ def _asked(config: ConfigDict, protocol: str) -> dict[str, Any]:
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """A config as JSON with its defaults, which an older one left out, but without the method."""
+    """A config as JSON with its defaults, which an older one may lack, but without the method."""
     settings = json.loads(json.dumps(completed(DetectionConfig, config)))
     del settings["dataset"]["enhance"]
     return settings
 
 
 def _other_experiment(path: Path, known: dict[str, Any], asked: dict[str, Any]) -> str:
-    """What to tell of runs in the folder of `path` that were made for another experiment."""
+    """The message on runs in the folder of `path` that were made for another experiment."""
     if not known:
         return f"{path} is missing, and there are runs beside it: give another --workdir"
     before, now = (flatten_dict(of, keep_empty_nodes=True, sep=".") for of in (known, asked))
     pairs = {key: (before.get(key, "(absent)"), now.get(key, "(absent)")) for key in sorted(before | now)}
     lines = [f"  {key}: {then} there, {asked_for} now" for key, (then, asked_for) in pairs.items() if then != asked_for]
     return "\n".join(
-        [f"{path} is of another experiment:", *lines, "Give what it was started with, or another --workdir."]
+        [f"{path} is of another experiment:", *lines, "Give the settings it was started with, or another --workdir."]
     )
 
 
@@ -159,14 +159,14 @@ def _finished(workdir: Path, part: str) -> dict[str, dict[str, Any]]:
 
 
 def _train(config: ConfigDict, method: str, run: Path, part: str) -> None:
-    """Train to the end, unless that is done. Raises Interrupted when a signal stopped it."""
+    """Train to the end, unless it is trained already. Raises Interrupted when a signal stopped it."""
     settings = config.copy_and_resolve_references()
     settings.dataset.enhance = method
     if _stop(run):
         complete = functools.partial(completed, DetectionConfig)
         settle_config(settings, run, started=True, allow_change=False, write=False, complete=complete)
         return
-    _scores(run, part).unlink(missing_ok=True)  # of weights on the way
+    _scores(run, part).unlink(missing_ok=True)  # of weights before the end
     log.info("%s: training in %s", method, run)
     with breakable():
         task = detection_task(settings, run)
@@ -175,7 +175,7 @@ def _train(config: ConfigDict, method: str, run: Path, part: str) -> None:
 
 
 def _evaluate(method: str, run: Path, part: str) -> dict[str, Any]:
-    """What `contrast_tables` takes of a trained run. Raises Interrupted when a signal broke the evaluation off."""
+    """The row of a trained run for `contrast_tables`. Raises Interrupted when a signal stopped the evaluation."""
     log.info("%s: evaluating %s", method, run)
     with breakable():
         evaluate_run(run, part, CHECKPOINT, _scores(run, part).parent, trust_parts=True)
@@ -191,7 +191,7 @@ def _evaluate(method: str, run: Path, part: str) -> dict[str, Any]:
 
 
 def _stop(run: Path) -> dict[str, Any] | None:
-    """The record of a training's end; None where it has not come to it."""
+    """The record of a training's end; None where it has not ended."""
     try:
         records = read_log(_log(run))
     except (FileNotFoundError, ValueError):  # not begun, or no record written yet
@@ -208,7 +208,7 @@ def _write_results(workdir: Path, of_fields: Mapping[str, Any], rows: Mapping[st
 
 
 def tables_path(workdir: Path) -> Path:
-    """Where the tables of an experiment are."""
+    """The file of an experiment's tables."""
     return workdir / "tables.txt"
 
 

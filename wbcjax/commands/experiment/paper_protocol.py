@@ -22,17 +22,17 @@ from wbcjax.smear.formats.coco_write import write_coco
 from wbcjax.system.files import write_atomically, write_png
 
 PER_SUBTYPE = 20  # section 3.1
-# One flip in so many validates (section 3.5), 5 of each subtype: so that both parts are balanced, a choice of ours.
+# One flip in four validates (section 3.5). That these are 5 of each subtype, so that both parts are balanced, is ours.
 VALIDATING = 4
-FLIPPED = "flipped"  # folder of the flips among the images, in which those that train and validate have one each
+FLIPPED = "flipped"  # folder of the flips among the images, with one each for those that train and validate
 ANNOTATIONS, IMAGES = "coco.json", "images"
 
 
 def write_paper_set(dataset: FieldSetSettings, folder: Path) -> None:
     """Write all fields of a set and flips of some into `folder`, as images and a COCO file.
 
-    Of each subtype PER_SUBTYPE fields are flipped, which the seed of `dataset.split` chooses; one in VALIDATING of the
-    flips is to validate, the others to train. Raises ValueError when there are too few, and as `field_set` does.
+    PER_SUBTYPE fields of each subtype are flipped, chosen by the seed of `dataset.split`. One in VALIDATING of the
+    flips validates, the others train. Raises ValueError when there are too few, and as `field_set` does.
     """
     fields = field_set(dataset).fields
     chosen = choose(fields, dataset.classes, PER_SUBTYPE, dataset.split.seed)
@@ -45,7 +45,7 @@ def write_paper_set(dataset: FieldSetSettings, folder: Path) -> None:
 def on_paper_set(config: ConfigDict, folder: Path) -> ConfigDict:
     """`config`, changed to train and validate on the flips in `folder`, as they are, and to test on all other fields.
 
-    No flip or turn undoes what was flipped.
+    Augmentation by flips and rotations is off, as it would undo the flips.
     """
     names = [image["file_name"] for image in json.loads((folder / ANNOTATIONS).read_text())["images"]]
     changed = config.copy_and_resolve_references()
@@ -63,9 +63,9 @@ def on_paper_set(config: ConfigDict, folder: Path) -> ConfigDict:
 
 
 def choose(fields: Sequence[SmearField], classes: Sequence[str], count: int, seed: int) -> list[SmearField]:
-    """So many fields of each subtype, drawn without replacement. Raises ValueError where there are fewer.
+    """`count` fields of each subtype, drawn without replacement. Raises ValueError where there are fewer.
 
-    A field is what its annotated cells are by the pathologists' rule, crowd regions apart.
+    The subtype of a field is that of its annotated cells by the pathologists' rule, crowd regions apart.
     """
     subtypes = [_subtype(field, classes) for field in fields]
     rng = np.random.default_rng(seed)
@@ -79,7 +79,7 @@ def choose(fields: Sequence[SmearField], classes: Sequence[str], count: int, see
 
 
 def flip(field: SmearField, part: Literal["train", "val"]) -> SmearField:
-    """The field mirrored in rows and in columns, under a name of its own, which says what it is for."""
+    """The field mirrored in rows and in columns, under a name of its own with its part."""
     return SmearField(
         name=f"{FLIPPED}/{part}/{field.name}.png",  # beside its old suffix: a.jpg and a.png may both be there
         height=field.height,
@@ -104,7 +104,7 @@ def _subtype(field: SmearField, classes: Sequence[str]) -> str | None:
 
 
 def _write(field: SmearField, images: Path) -> SmearField:
-    """Put the field's image into a folder, a file as it is, and return the field with it there, in no group."""
+    """Copy the field's image into a folder, and return the field with that file, in no group."""
     path = images / field.name
     if field.path is not None:
         write_atomically(path, field.path.read_bytes())

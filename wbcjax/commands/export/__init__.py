@@ -20,6 +20,6 @@ def _export(options: argparse.Namespace) -> None:
     from wbcjax.commands.export.model import export_run
     from wbcjax.system import runtime
 
-    runtime.use_cpu()  # whose form of the network serves accelerators too, not the other way round
+    runtime.use_cpu()  # to trace the network of every platform takes no accelerator
     for path in export_run(options.workdir, options.out, options.checkpoint, options.trust_parts):
         sys.stdout.write(f"{path}, {path.stat().st_size / 1e6:.3g} MB\n")

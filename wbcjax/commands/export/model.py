@@ -31,7 +31,7 @@ SUFFIX, CARD = ".stablehlo", "model_card.md"
 
 
 class Exported(NamedTuple):
-    """Where the files of an exported model are."""
+    """The files of an exported model."""
 
     model: Path
     parameters: Path
@@ -41,13 +41,13 @@ class Exported(NamedTuple):
 def export_run(workdir: Path, out: Path, which: str = "best", trust_parts: Trust = False) -> Exported:
     """Write the model of a training run, with its best or latest weights, as three files side by side:
 
-    - X.stablehlo: network, weights and settings: what `wbcjax.load`, `load_classifier` and `wbcjax predict` take in
-      place of a run. For any number of images at a time, on CPU, CUDA and TPU
+    - X.stablehlo: network, weights and settings; `wbcjax.load`, `load_classifier` and `wbcjax predict` take it in place
+      of a run. For any number of images at a time, on CPU, CUDA and TPU
     - parameters.safetensors: the weights alone, float32, by their paths as `params/backbone/conv1/kernel`
-    - model_card.md: what the model is of, its data, scores and config, and how to use it without this package
+    - model_card.md: the model's data, scores and config, and how to use it without this package
 
-    `out` is a name for X.stablehlo, or a folder, in which it is model.stablehlo. Wherever it is written, the network
-    is in it twice: as it is fast on CPUs, and for accelerators.
+    `out` is a name for X.stablehlo, or a folder, in which it is model.stablehlo. The file holds the network twice, on
+    whatever machine it is written: in the form for CPUs, and in that for accelerators.
 
     Raises FileNotFoundError without a run or checkpoint; ValueError when one of the files is there already, for weights
     that are not finite, and for a damaged run; Untrusted as `load_config`.
@@ -63,7 +63,7 @@ def export_run(workdir: Path, out: Path, which: str = "best", trust_parts: Trust
             f"config.task is {config.task!r}, which cannot be exported: give {type(experiment).__name__} a method "
             "exportable"
         )
-    facts = {name: fact for name, fact in load_facts(workdir).items() if name != NOTE}  # nobody's file names
+    facts = {name: fact for name, fact in load_facts(workdir).items() if name != NOTE}  # without names of files
     variables, step = load_variables(workdir, which)
     weights = {name: as_written(array) for name, array in flatten_dict(variables, sep="/").items()}
     program = serialise(_in_both_forms(of_task), of_task.inputs, weights)
@@ -83,7 +83,7 @@ def _places(out: Path) -> Exported:
 
 
 def _in_both_forms(of_task: Exportable) -> Network:
-    """The network of weights by their paths, in the form for the platform that it is run on."""
+    """The network as a function of weights by their paths, in the form for the platform that it runs on."""
     for_cpu, for_accelerators = (_of_weights(of_task.network(cpu)) for cpu in (True, False))
     return partial(jax.lax.platform_dependent, cpu=for_cpu, default=for_accelerators)
 
@@ -107,13 +107,13 @@ def _evaluation(workdir: Path, which: str) -> Evaluation | None:
 
 
 def _metadata(of_task: Exportable, config: ConfigDict, made: dict[str, Any]) -> dict[str, str]:
-    """What `config.init_from` needs to start another run from the weights, and what they are."""
+    """The settings that `config.init_from` needs to start another run from the weights, and their origin."""
     origin = f"the {made['checkpoint']} checkpoint of a run, of step {made['step']}"
     return note_settings(of_task.settings) | {"origin": origin, "classes": json.dumps(list(config.dataset.classes))}
 
 
 def _made(which: str, step: int) -> dict[str, Any]:
-    """How the file comes about."""
+    """The versions, checkpoint, date and platforms of an export."""
     return {
         **versions("wbcjax", "jax", "flax"),
         "checkpoint": which,

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from wbcjax.commands.arguments import add_set
-from wbcjax.commands.telling import count, exit_for_failed
+from wbcjax.commands.messages import count, exit_for_failed
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -36,12 +36,12 @@ def _inspect(options: argparse.Namespace) -> None:
         leave_out=options.leave_out,
         max_pixels=options.max_pixels,
     )
-    if options.out is not None:  # first: what reads the text may have enough of it, and with it the command ends
+    if options.out is not None:  # first: the command ends when the reader of its text does
         write_inspection(inspection, options.out)
     sys.stdout.write(inspection_text(inspection))
     if options.out is not None:
         sys.stdout.write(f"\n{options.out} has the page, index.html, and contact_sheet.png\n")
     if inspection.found.problems and options.on_error == "raise":
-        told = count(len(inspection.found.problems), "problem")
-        sys.exit(f"wbcjax: {told}, listed above; --on-error=skip leaves out what has any")
+        problems = count(len(inspection.found.problems), "problem")
+        sys.exit(f"wbcjax: {problems}, listed above; --on-error=skip leaves out cells and fields with problems")
     exit_for_failed(list(inspection.failed))

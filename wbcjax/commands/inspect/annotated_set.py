@@ -1,4 +1,4 @@
-"""An annotated set looked at before training: what it holds, what looks wrong, and which settings fit it."""
+"""An annotated set looked at before training: its contents, suspected mistakes, and settings that fit it."""
 
 import textwrap
 from collections import Counter
@@ -32,7 +32,7 @@ LISTED = 10  # suspects of a kind in the terminal
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What was found in a set."""
+    """The results of looking a set over."""
 
     annotations: Path
     images: Path
@@ -46,7 +46,7 @@ class Inspection:
     cells: CellTable
     suspects: tuple[Suspect, ...]
     proposal: Proposal | None  # None of a set without cells
-    failed: tuple[str, ...]  # of each field that is in none of these, its path and what was wrong with it
+    failed: tuple[str, ...]  # the path and the error of each field that is in none of these
 
 
 def inspect(
@@ -61,8 +61,8 @@ def inspect(
 ) -> Inspection:
     """Read a set as `read` does with on_error "skip", every class of it but those to `leave_out`, and look it over.
 
-    A field of which this fails is left out and noted. Raises AnnotationError when no field can be read, ValueError when
-    none can be looked over and for a class to leave out that is not there.
+    A field that fails is left out and noted. Raises AnnotationError when no field can be read, ValueError when none can
+    be looked over, and for a class to leave out that is not there.
     """
     found = read(
         annotations,
@@ -79,7 +79,7 @@ def inspect(
     for field in tqdm(fields, desc="inspect", unit="field", leave=False, disable=None):
         try:
             look, measured = look_at(field.image()), measure(field)
-        except Exception as error:  # whatever it is, it is one field's
+        except Exception as error:  # any error leaves out this field only
             failed.append(of_image(field.path or Path(field.name), error))
             continue
         looked_at.append(field)
@@ -174,7 +174,7 @@ def _without(found: FieldSet, leave_out: Collection[str]) -> tuple[list[SmearFie
 
 
 def _propose(fields: Sequence[SmearField], cells: CellTable, suspects: Sequence[Suspect]) -> Proposal | None:
-    """Settings that fit the cells that are not suspects, lest a slip of the hand decide on an anchor."""
+    """Settings that fit the cells that are not suspects: a slip of the hand must not determine an anchor."""
     suspected = {(suspect.problem.file, row) for suspect in suspects for row in suspect.cells}
     places = zip(cells.field.tolist(), cells.row.tolist(), strict=True)
     trusted = np.array([(fields[field].name, row) not in suspected for field, row in places], bool)
@@ -188,7 +188,7 @@ def _propose(fields: Sequence[SmearField], cells: CellTable, suspects: Sequence[
 def _tables(inspection: Inspection) -> list[Table]:
     cells, classes = inspection.cells, inspection.classes
     tables = [
-        set_tables.field_table(inspection.fields, _told(inspection)),
+        set_tables.field_table(inspection.fields, _summary(inspection)),
         set_tables.class_table(cells, classes),
         *set_tables.size_tables(cells, classes),
         set_tables.crowding_table(inspection.fields),
@@ -196,7 +196,7 @@ def _tables(inspection: Inspection) -> list[Table]:
     return tables if inspection.proposal is None else [*tables, proposed_config.anchor_table(inspection.proposal)]
 
 
-def _told(inspection: Inspection) -> list[tuple[str, str]]:
+def _summary(inspection: Inspection) -> list[tuple[str, str]]:
     found = inspection.found
     rows = [("annotations", f"{inspection.annotations} ({inspection.file_format})"), ("images", f"{inspection.images}")]
     if found.problems:
@@ -223,7 +223,10 @@ def _config(inspection: Inspection) -> tuple[list[str], list[str]]:
     )
     notes = proposed_config.notes(inspection.proposal)
     if inspection.found.problems:
-        notes.append('config.dataset.on_error = "skip" trains without what has problems, instead of refusing the set.')
+        notes.append(
+            'config.dataset.on_error = "skip" trains without the cells and fields that have problems, instead of '
+            "refusing the set."
+        )
     return lines, notes
 
 

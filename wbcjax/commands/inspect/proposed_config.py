@@ -1,11 +1,11 @@
-"""Proposed settings in words: lines of a config file, how they were chosen, and how the anchors fit."""
+"""Proposed settings as text: lines of a config file, the rules of their choice, and the fit of the anchors."""
 
 from wbcjax.commands.inspect import proposed_settings as chosen
 from wbcjax.commands.inspect.proposed_settings import Anchors, Proposal
 from wbcjax.models.limits import needed
 from wbcjax.report.tables import Table
 
-FEW = 10  # cells of a field, for which every shipped config has places
+FEW = 10  # cells of a field, which the limits of every shipped config allow
 
 
 def config_lines(
@@ -17,7 +17,7 @@ def config_lines(
     class_attribute: str,
     group_attribute: str | None,
 ) -> list[str]:
-    """Lines of a config file that set what was proposed. `class_of` maps annotated names to classes, "" leaves out."""
+    """Lines of a config file with the proposed settings. `class_of` maps annotated names to classes, "" leaves out."""
     classes = tuple(dict.fromkeys(name for name in class_of.values() if name))
     low, median, high = proposal.cell_sizes
     sizes = f"  # 5, 50 and 95 % of the cells: {low:.0f}, {median:.0f} and {high:.0f} pixels across"
@@ -47,27 +47,27 @@ def config_lines(
 
 
 def notes(proposal: Proposal) -> list[str]:
-    """How the settings were chosen, and what they cannot do for this set, in sentences."""
+    """Sentences on how the settings were chosen, and on their limits for this set."""
     low, positive = proposal.cell_sizes[0], 100 * proposal.anchors.positive
-    told = [
+    sentences = [
         f"canvas: the smallest of the fields' shape on which 95 % of the cells are {chosen.RESOLVED:.0f} pixels "
         f"across or more, but no larger than the fields, nor than {chosen.CANVAS_AREA} pixels in all. "
         f"rpn: the fewest anchors of which {100 * chosen.ENOUGH:.0f} % of the cells have one with an IoU of "
         f"{chosen.POSITIVE_IOU} or more. max_cells: {100 * (chosen.MARGIN - 1):.0f} % above the most of a field. "
-        "Cells worth a look do not count, but for max_cells. The limits below it are places for as many cells: what "
-        "finds no place is dropped."
+        "Cells worth a look count for max_cells only. The limits below it leave room for as many cells; more are "
+        "dropped."
     ]
     if low < chosen.SMALL:
-        told.append(
+        sentences.append(
             f"5 % of the cells are less than {low:.0f} pixels across on this canvas, which shows little of them: cut "
             "the fields into pieces, or take them at a higher magnification."
         )
     if proposal.anchors.positive < chosen.ENOUGH:
-        told.append(
-            f"No anchors reach that: these overlap {positive:.0f} % of the cells so far. Sizes or shapes are too far "
+        sentences.append(
+            f"No anchors reach that: these overlap {positive:.0f} % of the cells so much. Sizes or shapes are too far "
             "apart for one size on each level."
         )
-    return told
+    return sentences
 
 
 def anchor_table(proposal: Proposal) -> Table:
@@ -77,7 +77,7 @@ def anchor_table(proposal: Proposal) -> Table:
     height, width = proposal.canvas
     note = (
         f"On the proposed canvas of {width} x {height} pixels. The last columns are the share of the cells that an "
-        "anchor overlaps by such an IoU or more; from 0.7 on the RPN learns it as a cell."
+        "anchor overlaps by this IoU or more; from 0.7 on the anchor is positive for the RPN."
     )
     return Table("Anchors", head, tuple(rows), note)
 
@@ -99,6 +99,6 @@ def _tuple(entries: list[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A Python string in double quotes, where that takes no more than `repr`."""
+    """A Python string in double quotes, unless that needs escapes."""
     plain = repr(text)
     return f'"{plain[1:-1]}"' if plain[0] == "'" and '"' not in plain else plain

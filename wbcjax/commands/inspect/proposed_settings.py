@@ -13,11 +13,11 @@ from wbcjax.ops.anchors import pyramid_anchors
 
 UNIT = 32  # pixels, of a canvas's sides: the stride of the coarsest feature map of a ResNet
 RESOLVED = 56.0  # pixels: RoIAlign's 14 bins then have a feature of their own each on the finest level, of stride 4
-SMALL = RESOLVED / 2  # pixels, below which cells need a word of warning
+SMALL = RESOLVED / 2  # pixels: smaller cells get a warning
 CANVAS_AREA = 1024 * 1024  # pixels: Matterport's canvas; two such fields fit a GPU of 12 GB
 PYRAMID = (2, 3, 4, 5, 6)  # levels that the RPN can use, of strides 4 to 64
 FPN_SIZES, FPN_RATIOS = (32.0, 64.0, 128.0, 256.0, 512.0), (0.5, 1.0, 2.0)  # FPN paper, section 4.1
-POSITIVE_IOU, LOOSE_IOU = 0.7, 0.5  # the first is what the RPN learns as a cell
+POSITIVE_IOU, LOOSE_IOU = 0.7, 0.5  # the first makes an anchor positive for the RPN
 ENOUGH = 0.9  # share of the cells with an anchor of POSITIVE_IOU
 USUAL_RATIOS = 0.8  # share of the cells that are no longer than the proposed ratios
 MARGIN = 1.1  # of max_cells over the set's most
@@ -25,7 +25,7 @@ MARGIN = 1.1  # of max_cells over the set's most
 
 @dataclass(frozen=True)
 class Anchors:
-    """The RPN's anchors, and how well the best of them fits the cells, laid out as on the canvas."""
+    """The RPN's anchors, laid out on the canvas, and how well the best of them fits the cells."""
 
     levels: tuple[int, ...]
     sizes: tuple[float, ...]  # square roots of their areas, one per level, in pixels of the canvas
@@ -73,7 +73,7 @@ def propose_canvas(
 ) -> tuple[int, int]:
     """The smallest canvas of the fields' shape on which 95 % of the cells are at least RESOLVED pixels across.
 
-    But none larger than the fields themselves, as that adds no detail, nor than CANVAS_AREA.
+    It is no larger than the fields themselves, as that adds no detail, nor than CANVAS_AREA.
     """
     aspect = float(np.median(fields[:, 0] / fields[:, 1]))
     canvas = None
@@ -91,7 +91,7 @@ def propose_canvas(
 
 
 def propose_anchors(canvas: tuple[int, int], boxes: Float[np.ndarray, "c 4"]) -> Anchors:
-    """The fewest anchors of which one overlaps ENOUGH of the cells by POSITIVE_IOU, else those that come nearest to it.
+    """The fewest anchors that overlap ENOUGH of the cells by POSITIVE_IOU, else those that come nearest to it.
 
     One size per level, from neighbouring levels of the pyramid; three ratios, as pretrained RPNs have them. `boxes` are
     in pixels of the canvas.
@@ -141,7 +141,7 @@ def best_ious(
 
 
 def _centres(values: Float[np.ndarray, " n"], number: int) -> tuple[float, ...]:
-    """`number` values that stand for all: k-means of their logarithms, in whole numbers, rising."""
+    """`number` centres of the values: k-means of their logarithms, in whole numbers, rising."""
     logs = np.log(values)
     centres = np.quantile(logs, (np.arange(number) + 0.5) / number)  # (number,)
     for _ in range(100):
@@ -154,7 +154,7 @@ def _centres(values: Float[np.ndarray, " n"], number: int) -> tuple[float, ...]:
 
 
 def _ratios(boxes: Float[np.ndarray, "c 4"]) -> tuple[float, float, float]:
-    """Height / width of low, square and tall anchors; low and tall mirror each other, since fields are turned."""
+    """Height / width of low, square and tall anchors; low and tall are reciprocal, since fields are rotated."""
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     tall = max(1.1, float(np.exp(np.quantile(abs(np.log(height / width)), USUAL_RATIOS))))
     return round(1 / tall, 2), 1.0, round(tall, 2)

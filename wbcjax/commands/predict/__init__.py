@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbcjax.commands.arguments import add_max_pixels, add_trust, pixel_size, scale, score
-from wbcjax.commands.telling import count, exit_for_failed
+from wbcjax.commands.messages import count, exit_for_failed
 
 if TYPE_CHECKING:
     from wbcjax.commands.predict.folder import Outcome
@@ -82,7 +82,7 @@ def _summary(outcome: "Outcome") -> str:
     tiled = sum(len(image.layout.tiles) > 1 for image in outcome.searched)
     scales = sorted({f"{image.layout.scale:.3g}" for image in outcome.searched}, key=float)
     at = f" at scale {scales[0]}" + (f" to {scales[-1]}" if scales[1:] else "") if scales else ""
-    told = f"{count(cells, 'cell')} in {count(len(outcome.searched), 'image')}{at}"
+    summary = f"{count(cells, 'cell')} in {count(len(outcome.searched), 'image')}{at}"
     if tiled:
-        told += f", {tiled} of them in tiles. Where these show cells larger than in training, give a smaller --scale"
-    return told
+        summary += f", {tiled} of them in tiles. Where these show cells larger than in training, give a smaller --scale"
+    return summary

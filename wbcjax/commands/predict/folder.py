@@ -1,4 +1,4 @@
-"""Cells of a folder of images, found and written down: as pictures, label images, a table, and annotations."""
+"""Cells found in a folder of images, written as pictures, label images, a table, and annotations."""
 
 import contextlib
 import math
@@ -32,7 +32,7 @@ from wbcjax.system.places import check_out
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """What is to be known of the images. Raises ValueError for an impossible `pixel_size`."""
+    """Settings of the images. Raises ValueError for an impossible `pixel_size`."""
 
     class_attribute: str = "cell"  # in VIA files, the region attribute of a cell's class
     pixel_size: float = 0.0  # micrometres per pixel; 0 where it is not known, and all is in pixels
@@ -46,7 +46,7 @@ class ImageSettings:
 
 
 class _Shown(NamedTuple):
-    """An image as it is shown to the network."""
+    """An image and its layout for the network."""
 
     path: Path
     image: UInt8[np.ndarray, "h w 3"]
@@ -57,8 +57,8 @@ class Searched(NamedTuple):
     """An image in which cells were looked for."""
 
     path: Path
-    layout: Layout  # how it was shown to the network
-    found: FieldDetections  # everything, whatever its score
+    layout: Layout  # of the image for the network
+    found: FieldDetections  # of any score
     cells: ReportedCells
     rows: list[Row]  # of cells.csv
     named: FieldDetections | None  # the same cells with a classifier's classes, if there is one
@@ -66,10 +66,10 @@ class Searched(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What became of the images of a folder."""
+    """The results of a folder of images, and failures."""
 
     searched: list[Searched] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)  # of each other image, its path and what was wrong with it
+    failed: list[str] = field(default_factory=list)  # the path and the error of each other image
 
 
 def predict_folder(
@@ -84,20 +84,20 @@ def predict_folder(
 
     - outlines/NAME.png: the image, its cells outlined, each with number, class and score
     - splash/NAME.png: its cells in colour, the rest grey
-    - labels/NAME.png: 16-bit label image; a pixel is the number of its cell, of the surest where several have it (of a
-      nucleus before its cell, where a class is called nucleus), or 0
+    - labels/NAME.png: 16-bit label image; a pixel has the number of its cell, or 0. Where cells overlap it is that of
+      the highest score; where a class is called nucleus, nuclei come before their cells
     - cells.csv: a line for each cell, its place, size, shape and stain, see `wbcjax.evaluate.cells_csv`
     - via.json, coco.json: the cells as annotations, to look at, correct and train on, each with its score and the class
       that came second
     - predictions.json: all detections, whatever their score, see `write_results`
-    - with a `classifier`, which names every cell, though no nucleus, by a crop of it: named/NAME.png, the cells with
-      the class and probability that it gives them; named_via.json; and two columns in cells.csv
+    - with a `classifier`, which names every cell but no nucleus by a crop of it: named/NAME.png, the cells with the
+      class and probability that it gives them; named_via.json; and two columns in cells.csv
 
-    A cell is a detection that scores at least `min_score` and has a pixel; where several classes were found at one
-    place it is the surest of them (`reported_cells`). An image's cells are numbered from 1, the surest first. An image
-    that cannot be read, is too large, or makes any step fail is left out and noted in the outcome; what
-    cannot be written ends the call. What was found before an error or an interruption is written; where no image could
-    be read, nothing is.
+    A cell is a detection that scores at least `min_score` and has a pixel; of several classes at one place it is that
+    of the highest score (`reported_cells`). An image's cells are numbered from 1, highest score first. An image that
+    cannot be read, is too large, or fails in any step is left out and noted in the outcome. A file that cannot be
+    written ends the call. Results from before an error or an interruption are written; where no image could be read,
+    nothing is.
 
     Raises as `find_images` and `check_out` do, and ValueError for a classifier that cannot name cells of fields.
     """
@@ -117,7 +117,7 @@ def predict_folder(
             try:
                 image = read_image(path, settings.max_pixels)
                 yield _Shown(path, image, model.layout(*image.shape[:2]))
-            except Exception as error:  # whatever it is, it is one image's
+            except Exception as error:  # any error leaves out this image only
                 leave_out(path, error)
 
     try:
@@ -145,8 +145,8 @@ def predict_folder(
 def _find_each(
     model: Predictor, images: Iterator[_Shown]
 ) -> Generator[tuple[_Shown, FieldDetections | Exception], None, None]:
-    """What the model finds in each of the images, or the error that comes of it; in their order."""
-    waiting: deque[_Shown] = deque()  # images that the model was given and has not answered
+    """The model's detections in each image, or the error that it raises; in their order."""
+    waiting: deque[_Shown] = deque()  # images given to the model, without a result so far
 
     def named() -> Iterator[tuple[str, np.ndarray]]:
         for shown in images:
@@ -162,7 +162,7 @@ def _find_each(
         except Exception:
             if not waiting:
                 raise
-        while waiting:  # of one of them it came: seen alone, it is known of which
+        while waiting:  # one of them raised the error: each is tried alone
             shown = waiting.popleft()
             try:
                 alone: FieldDetections | Exception = model.predict(shown.image, shown.path.name)
@@ -179,7 +179,7 @@ def _describe(
     min_score: float,
     pixel_size: float,
 ) -> tuple[Searched, dict[str, UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w"]]]:
-    """All that is to be told of an image, and its pictures by the folders that they go to."""
+    """The results of an image, and its pictures by the names of their folders."""
     path, image, layout = shown
     cells = reported_cells(found, min_score, model.classes)
     labels = _label_image(cells, nucleus_label(model.classes))
@@ -196,14 +196,14 @@ def _describe(
 
 
 def _label_image(cells: FieldDetections, nucleus: int) -> UInt16[np.ndarray, "h w"]:
-    most = np.iinfo(np.uint16).max  # and so of a PNG file
+    most = np.iinfo(np.uint16).max  # of a PNG file
     if len(cells.rles) > most:
         raise ValueError(
-            f"{len(cells.rles)} cells, more than the {most} that a label image can number: raise the least score "
+            f"{len(cells.rles)} cells, more than the {most} that a label image can number: raise the minimum score "
             "(--min-score), or cut the image up"
         )
     labels = np.zeros((cells.height, cells.width), np.uint16)
-    # The last is on top: the surest, and nuclei, lest their cells hide them.
+    # The last is on top: the highest score, and nuclei, which their cells would hide.
     for row in sorted(range(len(cells.rles)), key=lambda row: (cells.labels[row] == nucleus, -row)):
         mask, left, top = cut_out(cells.rles[row])
         labels[top : top + mask.shape[0], left : left + mask.shape[1]][mask > 0] = row + 1

@@ -1,4 +1,4 @@
-"""`train.py`: its flags, and what it does."""
+"""`train.py`: its flags and its work."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from wbcjax.runs.initial_weights import UnusableWeights
 from wbcjax.settings.checked import ConfigError
 from wbcjax.system import heap, processes, runtime
 from wbcjax.system.interrupt import Interrupted, breakable, exit_code
-from wbcjax.system.places import check_writable, told
+from wbcjax.system.places import check_writable, error_text
 from wbcjax.tasks.checks import check_machine
 from wbcjax.tasks.choose import make_task
 from wbcjax.train.guard import NonFiniteLoss
@@ -46,7 +46,7 @@ def main(overrides: list[str]) -> None:
     try:
         with processes.ending_together():
             run(config)
-    except KeyboardInterrupt:  # outside of what listens to it, or for the second time
+    except KeyboardInterrupt:  # where no handler is set, or a second one
         sys.stderr.write("train.py: aborted; what was saved before is whole, and the same command goes on\n")
         sys.exit(130)
 
@@ -60,10 +60,10 @@ def run(config: ConfigDict) -> None:
     except Interrupted as interrupted:
         sys.exit(exit_code(interrupted.signal))
     except (OSError, ValueError) as error:  # of the settings, or of the set
-        sys.exit(f"train.py: {told(error)}")
+        sys.exit(f"train.py: {error_text(error)}")
     try:
         stopped_by = train(config, task, Path(WORKDIR.value), allow_config_change=ALLOW_CHANGE.value)
     except (ConfigError, ConfigChanged, NonFiniteLoss, UnusableWeights, OSError) as error:
-        sys.exit(f"train.py: {told(error)}")
+        sys.exit(f"train.py: {error_text(error)}")
     if stopped_by:
         sys.exit(exit_code(stopped_by))

@@ -1,4 +1,4 @@
-"""`wbcjax weights`: what trained weights are, and files of ours made of them."""
+"""`wbcjax weights`: the contents of weights files, and their conversion to files of ours."""
 
 import argparse
 import sys
@@ -8,9 +8,9 @@ from wbcjax.commands.arguments import add_trust
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    weights = commands.add_parser("weights", help="look at trained weights, and make files to start from of them")
+    weights = commands.add_parser("weights", help="look at trained weights, and convert them to files to start from")
     actions = weights.add_subparsers(required=True, metavar="ACTION")
-    show = actions.add_parser("show", help="tell whose weights a file has, and what config.model they need")
+    show = actions.add_parser("show", help="tell the library of a weights file, and the config.model that it needs")
     show.add_argument("file", type=Path, help="a weights file of torch, Keras, detectron2 or ours")
     show.add_argument("--all", action="store_true", help="list every array, not the first alone")
     add_trust(show)
@@ -37,5 +37,5 @@ def _convert_weights(options: argparse.Namespace) -> None:
     from wbcjax.system import runtime
 
     runtime.quiet_libraries()
-    told = convert_weights(options.source, options.out, options.dtype, options.parts, options.trust_parts)
-    sys.stdout.write(f"{told}\n")
+    text = convert_weights(options.source, options.out, options.dtype, options.parts, options.trust_parts)
+    sys.stdout.write(f"{text}\n")

@@ -1,4 +1,4 @@
-"""`wbcjax weights`: what a weights file holds, and such a file, or a run, as a file of ours."""
+"""`wbcjax weights`: the contents of a weights file as text, and such a file, or a run, as a file of ours."""
 
 import json
 from collections import Counter
@@ -29,10 +29,9 @@ Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
 
 
 def show(path: Path, every: bool = False, trust_parts: Trust = False) -> str:
-    """What a weights file holds, in lines: whose weights, the settings they need, and the first or `every` array.
+    """The contents of a weights file in lines: its library, the settings it needs, and the first or `every` array.
 
-    Weights that are not known here, or not whole, are shown with the reason. Raises OSError and ValueError as
-    `read_weights`.
+    Weights that cannot be used are shown with the reason. Raises OSError and ValueError as `read_weights`.
     """
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give a weights file, or convert the run that it is of to one")
@@ -56,10 +55,10 @@ def convert_weights(
 ) -> str:
     """Write the weights of a file, or the best of the run in a folder, to a file that `config.init_from` takes.
 
-    Its arrays have our paths for names; its metadata has the settings that the weights were trained with, where they
-    are from, and a run's classes. Of the model it has these `parts` (`backbone`, `fpn`, ...), all where none are named.
-    Returns what was written, in lines. Raises OSError; ValueError as `read_weights` and `convert`, for an unknown part,
-    when `out` is there already, and when its name has another ending; Untrusted as `load_config`.
+    Its arrays have our paths for names. Its metadata has the settings that the weights were trained with, their origin,
+    and a run's classes. It holds these `parts` of the model (`backbone`, `fpn`, ...), by default all. Returns a summary
+    in lines. Raises OSError; ValueError as `read_weights` and `convert`, for an unknown part, when `out` is there
+    already, and when its name has another ending; Untrusted as `load_config`.
     """
     if out.suffix != SUFFIX:
         raise ValueError(f"{out}: the name of the file to write must end in {SUFFIX}")

@@ -1,4 +1,4 @@
-"""How commands put things."""
+"""Messages that commands share."""
 
 import sys
 
@@ -8,8 +8,8 @@ from wbcjax.report.tables import printable
 def exit_for_failed(failed: list[str]) -> None:
     """End the program with the images that were left out, if there are any."""
     if failed:
-        told = f"wbcjax: {count(len(failed), 'image')} could not be processed:"
-        sys.exit("\n  ".join([told, *map(printable, failed)]))
+        title = f"wbcjax: {count(len(failed), 'image')} could not be processed:"
+        sys.exit("\n  ".join([title, *map(printable, failed)]))
 
 
 def count(number: int, one: str) -> str:
