@@ -25,7 +25,7 @@ from wbcjax.models.settings import EFFICIENTNET_KERAS, EFFICIENTNET_SIDE, EFFICI
 
 CANVAS = (40, 36)
 CLASSES = 3
-# Ten blocks, three of them with a way round.
+# Ten blocks, three of them with a skip connection.
 SMALL = dataclasses.replace(EFFICIENTNET_KERAS["b0"], width=0.25, depth=0.5, dropout=0.5, stochastic_depth=0.5)
 
 # Without LLVM's optimisations it compiles in half the time.

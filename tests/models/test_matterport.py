@@ -46,7 +46,7 @@ def test_anchors_have_matterports_order_shapes_and_centres():
     np.testing.assert_allclose(levels[0], in_frame, rtol=0, atol=1e-4)
 
 
-def test_moves_in_our_frame_are_those_between_normalised_boxes():
+def test_deltas_in_our_frame_are_those_between_normalised_boxes():
     rng = np.random.default_rng(0)
     low = rng.uniform(0, 40, (2, 20, 2))
     a, b = np.concatenate([low, low + rng.uniform(4, 24, (2, 20, 2))], axis=-1)
@@ -155,8 +155,8 @@ def test_losses_equal_their_definitions_written_out(sampled, dialect):
         return np.where(np.abs(x) < beta, 0.5 * x**2 / beta, np.abs(x) - 0.5 * beta)
 
     def box_loss(deltas, target, positive, sampled):
-        moves = smooth_l1(np.asarray(deltas) - target)[positive]
-        return moves.mean() if matterport else moves.sum() / sampled.sum()
+        losses = smooth_l1(np.asarray(deltas) - target)[positive]
+        return losses.mean() if matterport else losses.sum() / sampled.sum()
 
     logits, deltas = (np.concatenate(x, axis=1)[:, 7::-1] for x in sampled.of_anchors)  # in the order of the samples
     sign = np.where(anchors.positive, 1, -1)

@@ -50,7 +50,7 @@ def _on_canvas(generator: AnchorGenerator, shapes: list[tuple[int, int]]) -> np.
 
 
 def _coding(rng: np.random.Generator) -> Arrays:
-    """Moves between random boxes, and boxes made by moves of which some are larger than the limit."""
+    """Deltas between random boxes, and boxes made by deltas of which some are larger than the limit."""
     weights = (10.0, 10.0, 5.0, 5.0)
     coder = BoxCoder(weights)
     boxes, references = _boxes(rng, 32, CANVAS), _boxes(rng, 32, CANVAS)

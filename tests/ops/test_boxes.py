@@ -64,10 +64,10 @@ def test_no_move_keeps_the_box(weights, a):
     np.testing.assert_allclose(decode(jnp.zeros_like(a), a, weights), a, atol=1e-3)
 
 
-def test_moves_equal_torchvision():
+def test_deltas_equal_torchvision():
     c = case("coding")
-    moves = encode(jnp.asarray(c["boxes"]), jnp.asarray(c["references"]), WEIGHTS[1])
-    np.testing.assert_allclose(moves, c["encoded"], rtol=1e-5, atol=1e-4)
+    deltas = encode(jnp.asarray(c["boxes"]), jnp.asarray(c["references"]), WEIGHTS[1])
+    np.testing.assert_allclose(deltas, c["encoded"], rtol=1e-5, atol=1e-4)
 
 
 def test_moved_boxes_equal_torchvision_where_the_largest_growth_is_cut_off():
@@ -77,7 +77,7 @@ def test_moved_boxes_equal_torchvision_where_the_largest_growth_is_cut_off():
     np.testing.assert_allclose(moved, c["decoded"], rtol=1e-5, atol=1e-3)
 
 
-def test_padding_boxes_get_finite_moves():
+def test_padding_boxes_get_finite_deltas():
     nothing = jnp.zeros((1, 4))
     something = jnp.array([[1.0, 2.0, 5.0, 9.0]])
     for a, b in ((nothing, nothing), (nothing, something), (something, nothing)):

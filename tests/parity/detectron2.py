@@ -57,21 +57,21 @@ def features(w: Weights, red_green_blue: np.ndarray, depth: int) -> list[Tensor]
 
 
 def rpn(w: Weights, level: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and moves of the anchors of a level, as (n, h, w, anchor) and (n, h, w, anchor, 4)."""
+    """Logits and deltas of the anchors of a level, as (n, h, w, anchor) and (n, h, w, anchor, 4)."""
     hidden = F.relu(_conv(w, level, "proposal_generator.rpn_head.conv", padding=1))
     logits = _conv(w, hidden, "proposal_generator.rpn_head.objectness_logits")
-    moves = _conv(w, hidden, "proposal_generator.rpn_head.anchor_deltas")
-    n, _, height, width = moves.shape
-    return logits.permute(0, 2, 3, 1), moves.view(n, -1, 4, height, width).permute(0, 3, 4, 1, 2)
+    deltas = _conv(w, hidden, "proposal_generator.rpn_head.anchor_deltas")
+    n, _, height, width = deltas.shape
+    return logits.permute(0, 2, 3, 1), deltas.view(n, -1, 4, height, width).permute(0, 3, 4, 1, 2)
 
 
 def box_head(w: Weights, pooled: Tensor) -> tuple[Tensor, Tensor]:
-    """RoIs (r, c, 7, 7), to logits of which the last is the background's, and moves of the other classes."""
+    """RoIs (r, c, 7, 7), to logits of which the last is the background's, and deltas of the other classes."""
     x = pooled.flatten(1)
     for name in ("fc1", "fc2"):
         x = F.relu(_linear(w, x, f"roi_heads.box_head.{name}"))
-    moves = _linear(w, x, "roi_heads.box_predictor.bbox_pred")
-    return _linear(w, x, "roi_heads.box_predictor.cls_score"), moves.view(len(x), -1, 4)
+    deltas = _linear(w, x, "roi_heads.box_predictor.bbox_pred")
+    return _linear(w, x, "roi_heads.box_predictor.cls_score"), deltas.view(len(x), -1, 4)
 
 
 def mask_head(w: Weights, pooled: Tensor) -> Tensor:

@@ -50,8 +50,8 @@ def rpn(s: Sizes) -> keras.Model:
     level = keras.Input((None, None, s.channels))
     shared = layers.Conv2D(s.channels, 3, padding="same", activation="relu", name="rpn_conv_shared")(level)
     logits = layers.Conv2D(2 * ANCHORS, 1, name="rpn_class_raw")(shared)
-    moves = layers.Conv2D(4 * ANCHORS, 1, name="rpn_bbox_pred")(shared)
-    return keras.Model(level, [layers.Reshape((-1, 2))(logits), layers.Reshape((-1, 4))(moves)], name="rpn_model")
+    deltas = layers.Conv2D(4 * ANCHORS, 1, name="rpn_bbox_pred")(shared)
+    return keras.Model(level, [layers.Reshape((-1, 2))(logits), layers.Reshape((-1, 4))(deltas)], name="rpn_model")
 
 
 def box_head(s: Sizes) -> keras.Model:
@@ -63,8 +63,8 @@ def box_head(s: Sizes) -> keras.Model:
     x = layers.ReLU()(TimeDistributed(layers.BatchNormalization(epsilon=EPSILON), name="mrcnn_class_bn2")(x))
     shared = layers.Reshape((-1, s.box))(x)
     logits = TimeDistributed(layers.Dense(s.classes), name="mrcnn_class_logits")(shared)
-    moves = TimeDistributed(layers.Dense(4 * s.classes), name="mrcnn_bbox_fc")(shared)
-    return keras.Model(pooled, [logits, layers.Reshape((-1, s.classes, 4))(moves)])
+    deltas = TimeDistributed(layers.Dense(4 * s.classes), name="mrcnn_bbox_fc")(shared)
+    return keras.Model(pooled, [logits, layers.Reshape((-1, s.classes, 4))(deltas)])
 
 
 def mask_head(s: Sizes) -> keras.Model:

@@ -162,8 +162,8 @@ def _watched_samples(model: Model, results: Arrays) -> Iterator[None]:
 
     def rois(proposals: list[Tensor], targets: list[dict[str, Tensor]]) -> tuple[list[Tensor], ...]:
         chosen = select(proposals, targets)
-        for index, (boxes, _, labels, moves) in enumerate(zip(*chosen, strict=True)):
-            results[f"samples/rois/{index}"] = roi_rows(boxes.numpy(), labels.numpy(), moves.numpy())
+        for index, (boxes, _, labels, deltas) in enumerate(zip(*chosen, strict=True)):
+            results[f"samples/rois/{index}"] = roi_rows(boxes.numpy(), labels.numpy(), deltas.numpy())
         return chosen
 
     model.rpn.fg_bg_sampler, model.roi_heads.select_training_samples = anchors, rois

@@ -221,7 +221,7 @@ def our_model(dialect: Any) -> mask_rcnn.MaskRCNN:
 
 
 def our_outputs(model: mask_rcnn.MaskRCNN, variables: Any, box_rois: np.ndarray, mask_rois: np.ndarray) -> Any:
-    """Features by level, (logits, moves) of the RPN by level, and what the heads make of RoIs (n, r, ...)."""
+    """Features by level, (logits, deltas) of the RPN by level, and what the heads make of RoIs (n, r, ...)."""
 
     @parity.compiled
     def run(variables: Any, image: jax.Array) -> Any:
@@ -251,15 +251,15 @@ def test_matterports_network_from_its_file_has_its_features_proposals_classes_bo
     model = our_model(MATTERPORT)
     found = load(tmp_path / "mask_rcnn.h5", model, jax.eval_shape(lambda: mask_rcnn.init(model, 0)))
     assert (found.report.left_out, found.report.initial) == ({}, ())
-    levels, (logits, moves), (classes, boxes), masks = our_outputs(model, found.variables, rois(7), rois(14))
+    levels, (logits, deltas), (classes, boxes), masks = our_outputs(model, found.variables, rois(7), rois(14))
 
     swapped = [1, 0, 3, 2]  # dy, dx, dh, dw
     their_levels = networks[0](normalised(pixels(), MATTERPORT), training=False)
     for level, values in zip(range(2, 7), their_levels, strict=True):
         close(levels[level], values, f"p{level}")
-        raw, deltas = map(np.asarray, networks[1](values, training=False))
+        raw, their_deltas = map(np.asarray, networks[1](values, training=False))
         close(logits[level - 2], raw[..., 1] - raw[..., 0], f"rpn logits {level}")
-        close(moves[level - 2], deltas[..., swapped], f"rpn moves {level}")
+        close(deltas[level - 2], their_deltas[..., swapped], f"rpn deltas {level}")
     their_classes, their_boxes = map(np.asarray, networks[2](rois(7), training=False))
     close(classes, their_classes, "classes")
     close(boxes, their_boxes[..., swapped], "boxes")
@@ -314,7 +314,7 @@ def test_detectron2s_network_from_its_pickle_has_its_features_proposals_classes_
     model = our_model(DETECTRON2)
     found = load(tmp_path / "model_final.pkl", model, jax.eval_shape(lambda: mask_rcnn.init(model, 0)))
     assert found.report.initial == ()
-    levels, (logits, moves), (classes, boxes), masks = our_outputs(model, found.variables, rois(7), rois(14))
+    levels, (logits, deltas), (classes, boxes), masks = our_outputs(model, found.variables, rois(7), rois(14))
 
     torch.set_num_threads(1)
     weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -325,9 +325,9 @@ def test_detectron2s_network_from_its_pickle_has_its_features_proposals_classes_
     with torch.no_grad():
         for level, values in zip(range(2, 7), theirs.features(weights, pixels(), SIZES.depth), strict=True):
             close(levels[level], values.permute(0, 2, 3, 1), f"p{level}")
-            raw, deltas = theirs.rpn(weights, values)
+            raw, their_deltas = theirs.rpn(weights, values)
             close(logits[level - 2], raw.reshape(2, -1), f"rpn logits {level}")
-            close(moves[level - 2], deltas.reshape(2, -1, 4), f"rpn moves {level}")
+            close(deltas[level - 2], their_deltas.reshape(2, -1, 4), f"rpn deltas {level}")
         their_classes, their_boxes = theirs.box_head(weights, nchw(rois(7)))
         close(classes.reshape(6, -1)[:, [1, 2, 0]], their_classes, "classes")
         close(boxes.reshape(6, -1, 4)[:, 1:], their_boxes, "boxes")

@@ -56,7 +56,7 @@ def test_pyramid_features_equal_torchvision(pair, level):
 
 @pytest.mark.parametrize("output", ["objectness", "deltas"])
 def test_rpn_scores_and_deltas_equal_torchvisions(pair, output):
-    """Rpn scores and moves equal torchvision in order of level row column and shape."""
+    """Rpn scores and deltas equal torchvision in order of level row column and shape."""
     _assert_close(pair, f"rpn/{output}", TOLERANCE)
 
 
@@ -73,7 +73,7 @@ def test_box_features_cut_by_roi_align_equal_torchvision(pair):
 
 
 @pytest.mark.parametrize("output", ["logits", "deltas"])
-def test_classes_and_moves_of_the_box_head_equal_torchvision(pair, output):
+def test_classes_and_deltas_of_the_box_head_equal_torchvision(pair, output):
     _assert_close(pair, f"box_head/{output}", TOLERANCE)
 
 
