@@ -26,6 +26,6 @@ def digest(stages: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def roi_rows(
     boxes: Float[np.ndarray, "r 4"], labels: Int[np.ndarray, " r"], deltas: Float[np.ndarray, "r 4"]
 ) -> Float[np.ndarray, "r 9"]:
-    """Sampled RoIs as rows of box, label and deltas, ordered by box; those of the background have no meaning and are 0."""
+    """Sampled RoIs as rows of box, label and deltas, ordered by box; deltas of the background are 0."""
     rows = np.concatenate([boxes, labels[:, None], deltas * (labels[:, None] > 0)], axis=1)
     return rows[np.lexsort(boxes.T)].astype(np.float32)

@@ -1,1 +1,1 @@
-"""Flax linen modules that hold weights: ResNet, FPN, RPN, box and mask heads, and Mask R-CNN made of them."""
+"""Flax linen modules that hold weights: backbones, FPN, RPN, heads, Mask R-CNN made of them, and EfficientNet."""

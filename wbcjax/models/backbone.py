@@ -1,6 +1,6 @@
-"""What stands under a detector or a classifier: features of images, and what the rest of the package asks of them.
+"""The base class of backbones: features of images, and the stages of their layers.
 
-A backbone of one's own derives from `Backbone`; docs/extending.md has one, whole.
+A backbone of your own derives from `Backbone`; docs/extending.md has a whole one.
 """
 
 import dataclasses
@@ -18,22 +18,22 @@ Part = TypeVar("Part", bound=nn.Module)
 class Backbone(nn.Module):
     """Images into features at strides 4, 8, 16 and 32, which are levels 2 to 5.
 
-    __call__: (image (n, h, w, 3), trains, axis_name) -> {level: features (n, h / 2^level, w / 2^level, c)}. Norms by
-        batch statistics ask `trains(stage)` whether to take and keep the batch's own, over the devices of `axis_name`.
-    The fields are what the config may set, but for `dtype`, `remat` and `cpu`: a network gives those to a backbone that
-    has such fields.
+    __call__: (image (n, h, w, 3), trains, axis_name) -> {level: features (n, h / 2^level, w / 2^level, c)}. Batch norms
+        use and store the batch's statistics, over the devices of `axis_name`, where `trains(stage)`.
+    The config may set the fields, except `dtype`, `remat` and `cpu`, which the network gives to a backbone that has
+    them.
     """
 
     def stage_of(self, path: tuple[str, ...]) -> int | None:
-        """The stage of a weight by its path below the backbone: 1 the stem, k what makes the features of level k.
+        """The stage of a weight by its path below the backbone: 1 of the stem, k of the layers that make level k.
 
-        Phases such as "4+" train the stages from that one on. None: it does not say, and such phases are refused.
+        Phases such as "4+" train the stages from that one on. None: stages are not known, and such phases are refused.
         """
         return None
 
     @property
     def title(self) -> str:
-        """What reports and model cards call it."""
+        """The name in reports and model cards."""
         return type(self).__name__
 
     @property
@@ -53,6 +53,6 @@ def everything_trains(stage: int) -> bool:
 
 
 def given(part: Part, **values: Any) -> Part:
-    """A fresh module of a part, with those of the `values` that it has fields for."""
+    """A copy of a part, with those of the `values` that it has fields for."""
     known = {field.name for field in dataclasses.fields(part)}
     return part.clone(**{name: value for name, value in values.items() if name in known})

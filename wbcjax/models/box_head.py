@@ -24,7 +24,7 @@ HeadNorm = Literal["none", "frozen_bn", "bn_frozen_stats"]
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """From class scores and boxes to detections."""
+    """How class scores and boxes become detections."""
 
     score_threshold: Share = 0.05
     nms_iou: Share = 0.5
@@ -43,8 +43,8 @@ class BoxHead(nn.Module):
     norm_epsilon: NotNegative = 1e-5
     class_agnostic: bool = False  # the same deltas whatever the class
     box_loss: BoxLossPart = SMOOTH_L1
-    per_positive: bool = False  # its mean over the positives' coordinates (Matterport), or over all samples of the sum
-    padding_is_background: bool = False  # places left empty for want of RoIs train the class (Matterport)
+    per_positive: bool = False  # mean over the positives' coordinates (Matterport), or of the sum over all samples
+    padding_is_background: bool = False  # padded RoIs train the class as background (Matterport)
     num_classes: int = 2
     roi: RoiSettings = RoiSettings()
     detection: DetectionSettings = DetectionSettings()
@@ -64,7 +64,7 @@ class BoxHead(nn.Module):
                 x = norm_layer(self.norm, self.norm_epsilon, self.dtype)(name=f"{layer}_bn")(x)
             x = nn.relu(x)
         small, smaller = nn.initializers.normal(0.01), nn.initializers.normal(0.001)  # Fast R-CNN paper, section 4.2
-        # In float32 whatever the rest is in, as the RPN's: scores are compared, and equal ones would go by their place.
+        # In float32 whatever the dtype, as the RPN's: scores are compared, and equal ones would be ordered by position.
         logits = nn.Dense(self.num_classes, dtype=jnp.float32, kernel_init=small, name="class_logits")(x)
         boxes_each = 1 if self.class_agnostic else self.num_classes
         deltas = nn.Dense(boxes_each * 4, dtype=jnp.float32, kernel_init=smaller, name="box_deltas")(x)
@@ -82,7 +82,7 @@ class BoxHead(nn.Module):
         return sample_rois(keys, proposals, real, cells, self.roi)
 
     def losses(self, pool: Pool, rois: RoiSamples, cells: Cells, mean: Mean) -> dict[str, Float[Array, ""]]:
-        """Losses of what is said of the RoIs (Fast R-CNN paper, eq. 1); `cells` is for heads that match them anew."""
+        """Losses of the outputs for the RoIs (Fast R-CNN paper, eq. 1); `cells` is for heads that match RoIs anew."""
         return self.losses_of(*self(pool(rois.boxes, self.bins)), rois, mean)
 
     def losses_of(
@@ -101,7 +101,7 @@ class BoxHead(nn.Module):
     def detect(
         self, pool: Pool, proposals: Float[Array, "n p 4"], real: Bool[Array, "n p"], size: Float[Array, "n 2"]
     ) -> Found:
-        """The cells that the proposals of each image are of; boxes are clipped to `size` (height, width)."""
+        """The cells detected from the proposals of each image; boxes are clipped to `size` (height, width)."""
         logits, deltas = self(pool(proposals, self.bins))
         return self.found(nn.softmax(logits), deltas, proposals, real, size)
 

@@ -1,4 +1,4 @@
-"""The losses of boxes that a config may name, as parts."""
+"""Losses of boxes as parts of a config."""
 
 from typing import Annotated, Any
 

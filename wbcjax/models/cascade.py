@@ -22,18 +22,18 @@ from wbcjax.settings.parts import PartOf
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage after the first is trained on."""
+    """The matching and the box weights of a stage after the first."""
 
-    iou: Share  # with a cell, from which on an RoI is positive
+    iou: Share  # with a cell, at or above which an RoI is positive
     box_weights: Weights
 
 
 class Cascade(nn.Module):
-    """Box heads of the same kind in a row, with deltas for all classes alike.
+    """Class-agnostic box heads of one kind in a row.
 
-    The first is trained as `config.model.roi` says. Those after it are trained on all boxes that the one before makes
-    of its RoIs, matched anew. Between the stages boxes are not clipped to the field. The score of a cell is the mean
-    over the stages. Losses are those of the first stage by its own names, then class_2, box_2, and so on.
+    The first is trained by `config.model.roi`. Each later one is trained on all boxes that the one before decodes from
+    its RoIs, matched anew. Between the stages boxes are not clipped to the field. The score of a cell is the mean over
+    the stages. Losses are those of the first stage by its own names, then class_2, box_2, and so on.
     """
 
     head: Annotated[BoxHead, PartOf(BOX_HEADS, (*GIVEN, "class_agnostic"), base=BoxHead)] = BoxHead()
@@ -56,11 +56,11 @@ class Cascade(nn.Module):
             "cpu": self.cpu,
             "class_agnostic": True,
         }
-        self.stages = [given(self.head, name=None, roi=roi, **own) for roi in rois]  # else all had the field's name
+        self.stages = [given(self.head, name=None, roi=roi, **own) for roi in rois]  # else all have the field's name
 
     @property
     def LOSSES(self) -> tuple[str, ...]:
-        """The names of what it is trained on."""
+        """The names of its losses."""
         return tuple(_of_stage(name, number) for number in range(1 + len(self.later)) for name in self.head.LOSSES)
 
     @property
@@ -75,7 +75,7 @@ class Cascade(nn.Module):
         return self.stages[0].sample(keys, proposals, real, cells)
 
     def losses(self, pool: Pool, rois: RoiSamples, cells: Cells, mean: Mean) -> dict[str, Float[Array, ""]]:
-        """Losses of what every stage says of its RoIs."""
+        """Losses of the outputs of every stage for its RoIs."""
         losses, refined = {}, rois.boxes
         for number, head in enumerate(self.stages):
             matched = match_rois(refined, rois.valid, cells, head.roi) if number else rois
@@ -88,7 +88,7 @@ class Cascade(nn.Module):
     def detect(
         self, pool: Pool, proposals: Float[Array, "n p 4"], real: Bool[Array, "n p"], size: Float[Array, "n 2"]
     ) -> Found:
-        """The cells that the proposals of each image are of; boxes are clipped to `size` (height, width)."""
+        """The cells detected from the proposals of each image; boxes are clipped to `size` (height, width)."""
         *before, last = self.stages
         scores, rois = [], proposals
         for head in before:
@@ -101,7 +101,7 @@ class Cascade(nn.Module):
 
 
 def refine(head: BoxHead, deltas: Float[Array, "n r 1 4"], rois: Float[Array, "n r 4"]) -> Float[Array, "n r 4"]:
-    """The boxes that a class-agnostic head makes of its RoIs; no gradient goes through them."""
+    """The boxes that a class-agnostic head decodes from its RoIs, without a gradient."""
     return jax.lax.stop_gradient(boxes.decode(deltas[:, :, 0], rois, head.roi.box_weights))
 
 

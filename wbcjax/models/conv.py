@@ -1,4 +1,4 @@
-"""Convolutions as layers. With `cpu` they take the forms of `wbcjax/ops/cpu`, which give the same values."""
+"""Convolutions as layers. With `cpu` they use `wbcjax/ops/cpu`, which gives the same values."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ DEPTHWISE_INIT = drawn(he_normal)
 
 
 class Conv(nn.Module):
-    """A convolution of square `kernel` and padding that keeps the size (before the stride): see `ops.conv.padding`."""
+    """A convolution with a square kernel of size `kernel`, padded to keep the size at stride 1: `ops.conv.padding`."""
 
     features: int
     kernel: int
@@ -38,7 +38,7 @@ class Conv(nn.Module):
 
 
 class DepthwiseConv(nn.Module):
-    """A convolution of square `kernel` within each channel, without bias; padding as in `Conv`."""
+    """A depthwise convolution with a square kernel of size `kernel`, without bias; padding as in `Conv`."""
 
     kernel: int
     stride: int = 1
@@ -55,7 +55,7 @@ class DepthwiseConv(nn.Module):
 def conv(
     x: Float[Array, "n h w c"], kernel: Float[Array, "kh kw c k"], stride: int, same: bool = False, cpu: bool = False
 ) -> Float[Array, "n h2 w2 k"]:
-    """A convolution of odd kernel, of 1x1 as a matrix product of the pixels that the stride leaves."""
+    """A convolution with an odd kernel; 1x1 is a matrix product with the pixels that the stride leaves."""
     if cpu:
         return cpu_conv(x, kernel, stride, same)
     if kernel.shape[0] > 1:
@@ -67,7 +67,7 @@ def conv(
 def depthwise(
     x: Float[Array, "n h w c"], kernel: Float[Array, "k k c"], stride: int, same: bool = False, cpu: bool = False
 ) -> Float[Array, "n h2 w2 c"]:
-    """A convolution of odd kernel of each channel by itself."""
+    """A depthwise convolution with an odd kernel."""
     if cpu:
         return cpu_depthwise(x, kernel, stride, same)
     return xla_conv(x, kernel[:, :, None], stride, same, groups=x.shape[-1])

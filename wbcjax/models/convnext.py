@@ -35,14 +35,14 @@ INIT = nn.initializers.truncated_normal(0.02)
 
 
 class ConvNeXt(Backbone):
-    """C2 to C5, each through a norm of its own, as in the authors' detectors (github.com/facebookresearch/ConvNeXt,
+    """C2 to C5, each with a norm of its own, as in the authors' detectors (github.com/facebookresearch/ConvNeXt,
     object_detection/mmdet/models/backbones/convnext.py)."""
 
     size: Literal["atto", "femto", "pico", "nano", "tiny"] = "tiny"
     width: Count | None = None  # channels of level 2, where they are not those of the size
     blocks: tuple[Count, Count, Count, Count] | None = None  # of levels 2 to 5, likewise
     dtype: DTypeLike = jnp.float32
-    remat: bool = False  # compute the blocks again for the gradient, keeping only what enters each
+    remat: bool = False  # compute the blocks again for the gradient, and keep only their inputs
     cpu: bool = False
 
     @nn.compact
@@ -66,7 +66,7 @@ class ConvNeXt(Backbone):
         return features
 
     def _patches(self, width: int, side: int, name: str) -> nn.Module:
-        """A convolution of patches that do not overlap."""
+        """A convolution on patches that do not overlap."""
         return nn.Conv(width, (side, side), side, "VALID", dtype=self.dtype, kernel_init=INIT, name=name)
 
     def _norm(self, name: str) -> nn.Module:
@@ -89,7 +89,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         channels = x.shape[-1]
-        # He's initial values, whose scale the norm takes away.
+        # He's initial values; the norm removes their scale.
         y = DepthwiseConv(7, dtype=self.dtype, cpu=self.cpu, name="depthwise")(x)
         y += self.param("depthwise_bias", nn.initializers.zeros, (channels,), jnp.float32).astype(self.dtype)
         y = nn.LayerNorm(NORM_EPSILON, dtype=self.dtype, name="norm")(y)

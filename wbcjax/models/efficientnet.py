@@ -43,7 +43,7 @@ STAGES = (  # table 1 of the paper
 STEM, TOP = 32, 1280  # B0's channels before and after the stages
 SQUEEZE = 4  # a block's channels to those inside its squeeze-and-excitation
 
-# As the paper's code: the dense layer's kernel uniform, of the variance 1 / (3 outputs).
+# As in the paper's code: the dense layer's kernel is uniform, with the variance 1 / (3 outputs).
 DENSE_INIT = drawn(lambda rng, shape: rng.uniform(-1.0, 1.0, shape) / math.sqrt(shape[1]))
 KERNEL_INIT = drawn(he_normal)
 
@@ -55,7 +55,7 @@ class Classifier(nn.Module):
 
     settings: EfficientNetSettings
     num_classes: int
-    cpu: bool = False  # in the forms of `wbcjax/ops/cpu`
+    cpu: bool = False  # by `wbcjax/ops/cpu`
 
     def setup(self) -> None:
         self.base = EfficientNet(self.settings, self.cpu)
@@ -68,7 +68,7 @@ class Classifier(nn.Module):
         axis_name: str | None = None,
         trains: Trains = everything_trains,
     ) -> Float[Array, "n classes"]:
-        """Logits. With `keys`, one PRNG key per image, as in training: see `EfficientNet`; and with dropout."""
+        """Logits. With `keys`, one PRNG key per image, as in training: with dropout, and see `EfficientNet`."""
         base_keys, head_keys = (None, None) if keys is None else jax.vmap(jax.random.split, out_axes=1)(keys)
         return self.head(self.base(image, base_keys, axis_name, trains), head_keys)
 
@@ -87,9 +87,9 @@ class EfficientNet(nn.Module):
         axis_name: str | None = None,
         trains: Trains = everything_trains,
     ) -> Float[Array, "n h2 w2 c"]:
-        """Features. With `keys`, one PRNG key per image, as in training: residual branches are left out by chance
-        (stochastic depth, Huang et al. 2016), and the statistics of stages that train are those of the batch, over all
-        devices of `axis_name`.
+        """Features. With `keys`, one PRNG key per image, as in training: residual branches are dropped at random
+        (stochastic depth, Huang et al. 2016), and stages that train use the statistics of the batch, over all devices
+        of `axis_name`.
         """
         s = self.settings
 
@@ -112,7 +112,7 @@ def features(
     keys: Key[Array, " n"] | None = None,
     cpu: bool = False,
 ) -> dict[int, Float[Array, "n _ _ _"]]:
-    """Features of normalised pixels at levels 1 to 5, each by the last block of its resolution; of no top.
+    """Features of normalised pixels at levels 1 to 5, each from the last block of its resolution, without the top.
 
     Its layers are those of the module whose compact method calls it. `norm_of` gives the constructor of a stage's norm.
     With `keys` there is stochastic depth.
@@ -139,7 +139,7 @@ def features(
 class MBConv(nn.Module):
     """Mobile inverted bottleneck (Sandler et al. 2018) with squeeze-and-excitation (Hu et al. 2018).
 
-    1x1 up to `expansion` times as many channels, depthwise, each channel weighed by what all of them hold on average,
+    1x1 up to `expansion` times as many channels, depthwise, each channel scaled by a function of all channels' means,
     1x1 down to `width`; and a skip connection where neither stride nor width changes the shape.
     """
 
@@ -153,7 +153,7 @@ class MBConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], weight: Float[Array, " n"] | None) -> Float[Array, "n h2 w2 k"]:
-        """`weight` multiplies what each image adds to the skip connection."""
+        """`weight` multiplies the residual branch of each image."""
         s, norm = self.settings, self.norm
         dtype = jnp.dtype(s.dtype)
         conv = functools.partial(Conv, kernel_init=KERNEL_INIT, dtype=dtype, cpu=self.cpu)
@@ -192,7 +192,7 @@ class Head(nn.Module):
 
 
 class StoredNormalization(nn.Module):
-    """Keras's `Normalization`: by a stored mean and variance, with a stored count of what they were taken from."""
+    """Keras's `Normalization`: by a stored mean and variance, with a stored count of the values behind them."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
@@ -203,7 +203,7 @@ class StoredNormalization(nn.Module):
 
 
 def scaled_channels(channels: int, width: float) -> int:
-    """`width` times as many channels, in whole eights and at most a tenth fewer, as the paper's code has it."""
+    """`width` times as many channels, a multiple of 8 and at most a tenth fewer, as in the paper's code."""
     wanted = channels * width
     rounded = max(8, int(wanted + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * wanted else rounded + 8
@@ -220,7 +220,7 @@ def init(model: Classifier, canvas: tuple[int, int], seed: int) -> Variables:
 
 
 def shapes(model: Classifier, canvas: tuple[int, int]) -> Variables:
-    """The tree of the variables, of shapes only."""
+    """The tree of the variables' shapes."""
     return jax.eval_shape(lambda image: model.init(jax.random.key(0), image), _image(canvas))
 
 
@@ -229,7 +229,7 @@ def _image(canvas: tuple[int, int]) -> jax.ShapeDtypeStruct:
 
 
 def batch_norm(settings: EfficientNetSettings, train: bool, axis_name: str | None) -> Callable[..., nn.Module]:
-    """The constructor of a norm, with `train` by the statistics of the batches of all devices of `axis_name`."""
+    """The constructor of a norm; with `train` it uses the statistics of the batches of all devices of `axis_name`."""
     return functools.partial(
         BatchNorm,
         train=train,
@@ -241,7 +241,7 @@ def batch_norm(settings: EfficientNetSettings, train: bool, axis_name: str | Non
 
 
 def _branch_weights(keys: Key[Array, " n"] | None, rate: float, blocks: int) -> list[Float[Array, " n"] | None]:
-    """For each block 0 where an image leaves it out, else the inverse of the share of images that do not."""
+    """For each block and image 0 where the branch is dropped, else 1 / the probability that it is kept."""
     if keys is None:
         return [None] * blocks
     survival = 1 - rate * jnp.arange(blocks) / blocks

@@ -1,4 +1,4 @@
-"""EfficientNet under a detector: the features of its blocks at levels 2 to 5, without the top (Tan and Le 2019)."""
+"""EfficientNet as a backbone: the features of its blocks at levels 2 to 5, without the top (Tan and Le 2019)."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from wbcjax.models.settings import EFFICIENTNET_TORCHVISION
 
 
 class EfficientNetBackbone(Backbone):
-    """C2 to C5 of torchvision's dialect. Names of weights are those below `base` of our EfficientNet."""
+    """C2 to C5 with torchvision's settings. Names of weights are those below `base` of our EfficientNet."""
 
     size: Literal["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"] = "b0"
     dtype: DTypeLike = jnp.float32

@@ -1,6 +1,6 @@
-"""Batch normalisation by stored statistics, multiplied into the kernels before it: EfficientNets at prediction.
+"""Batch normalisation by stored statistics folded into the kernels before it, for EfficientNets at prediction.
 
-A Mask R-CNN gains nothing by it on a CPU (docs/performance.md).
+It makes a Mask R-CNN no faster on a CPU (docs/performance.md).
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from wbcjax.models.variables import Variables
 
 
 def fold(variables: Variables, epsilon: float) -> Variables:
-    """Variables for a `folded` network: kernels times what their norm multiplies by, as biases what the norm adds.
+    """Variables for a `folded` network: kernels times their norm's factor, and the norm's offset as its bias.
 
-    A convolution without bias and its norm lie side by side by the names stem_conv and stem_bn, and so on. A folded
-    norm has no statistics any more; others are left as they are.
+    A convolution without bias and its norm have names such as stem_conv and stem_bn. A folded norm has no statistics
+    any more. Other norms are left as they are.
     """
     flat: dict[tuple[str, ...], Any] = flatten_dict(variables)
     for kind, *path, name, what in [path for path in flat if len(path) > 2]:
@@ -34,7 +34,7 @@ def fold(variables: Variables, epsilon: float) -> Variables:
 
 
 def folded(network: Callable[..., Any]) -> Callable[..., Any]:
-    """`network` whose batch norms add their bias and do no more where `fold`, which made the variables, folded them.
+    """`network` on variables of `fold`: batch norms that were folded only add their bias.
 
     It can be pickled where `network` can.
     """

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from wbcjax.models.conv import Conv
 from wbcjax.settings.checked import Count
 
-CANVAS_UNIT = 32  # pixels: the stride of C5, which is doubled exactly on its way up
+CANVAS_UNIT = 32  # pixels: the stride of C5, whose size must double exactly at each level of the top-down pathway
 
 LECUN = nn.initializers.lecun_normal()
 
@@ -38,6 +38,6 @@ class Fpn(nn.Module):
 
 
 def upsample(x: Float[Array, "n h w c"]) -> Float[Array, "n 2*h 2*w c"]:
-    """Every pixel twice in both directions. Sizes are even by the canvas being a multiple of CANVAS_UNIT."""
+    """Nearest-neighbour upsampling by 2. Sizes match since the canvas is a multiple of CANVAS_UNIT."""
     n, h, w, c = x.shape
     return jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)

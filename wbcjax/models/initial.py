@@ -1,4 +1,4 @@
-"""Initial values of a network's variables: each by the initialiser of its module, and nothing compiled for them."""
+"""Initial values of a network's variables, by the initialisers of its modules, without compilation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +14,9 @@ from wbcjax.models.variables import Variables
 
 
 def drawn(draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]) -> nn.initializers.Initializer:
-    """The initialiser whose values `draw` gives of a generator and a shape: NumPy's, seeded by the key, on the host.
+    """The initialiser with the values of `draw`, from NumPy's generator, seeded by the key, and a shape; on the host.
 
-    JAX's own compile a program for each shape: for all those of an EfficientNet-B3 the better part of a minute.
+    JAX's own initialisers compile a program for each shape: most of a minute for those of an EfficientNet-B3.
     """
 
     def initialise(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
@@ -33,15 +33,15 @@ def drawn(draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]) ->
 
 def he_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """A kernel (h, w, in, out), or (h, w, channels) of a depthwise convolution, of He et al. 2015 by its outputs."""
-    outputs = shape[3] if len(shape) == 4 else 1  # that an input of the kernel is seen by, at each of its places
+    outputs = shape[3] if len(shape) == 4 else 1  # channels that read each input at each position of the kernel
     return rng.standard_normal(shape, np.float32) * np.float32((2 / (shape[0] * shape[1] * outputs)) ** 0.5)
 
 
 def initial_values(network: nn.Module, seed: int, *shapes: jax.ShapeDtypeStruct) -> Variables:
-    """Fresh variables of `network` in host memory, for inputs of these `shapes`: what its `init` gives.
+    """Fresh variables of `network` in host memory, for inputs of these `shapes`: those of its `init`.
 
-    Of its forward pass nothing but shapes is computed. Initialisers do not depend on the inputs: they see the key
-    alone, and are evaluated one by one.
+    Only the shapes of its forward pass are computed. Initialisers depend on the key and not on the inputs, and are
+    evaluated one by one.
     """
     found: Variables = {}
     key = jax.random.key(seed)

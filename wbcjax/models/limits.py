@@ -1,7 +1,7 @@
-"""How many cells of an image a model has room for: the limits of its config, and what a set's most crowded field needs.
+"""Limits on the number of cells that a model can find in an image, and those that a set's most crowded field needs.
 
-Shapes are fixed when a model is compiled, so that every stage keeps so many of its best and drops the rest in silence:
-the RPN's anchors before NMS, its proposals, the candidates before the last NMS, and what is left of them.
+Shapes are fixed when a model is compiled. So every stage keeps a fixed number of its best and drops the rest silently:
+the RPN's anchors before NMS, its proposals, the candidates before the last NMS, and the detections after it.
 """
 
 import logging
@@ -14,7 +14,7 @@ from wbcjax.system.run_files import CONFIG
 
 log = logging.getLogger(__name__)
 
-# What a network tells that it has filled, in the order of `Detections.full`.
+# The limits that a prediction may fill, in the order of `Detections.full`.
 LIMITS: tuple[str, ...] = ("rpn.before_nms_test", "rpn.proposals_test", "detection.candidates", "detection.per_image")
 
 # Places for each cell of the most crowded field: a cell is found in several boxes, by neighbouring anchors and under
@@ -33,7 +33,7 @@ PLACES = {
 
 
 def needed(cells: int) -> dict[str, int]:
-    """The limits, by their names in `config.model`, for fields of up to so many cells."""
+    """The limits, by their names in `config.model`, for fields of up to `cells` cells."""
     return {name: places * cells for name, places in PLACES.items()}
 
 
@@ -44,11 +44,11 @@ def limit_of(model: Mapping[str, Any] | ConfigDict, name: str) -> int:
 
 
 def check_room(model: ConfigDict, max_cells: int, cells: Mapping[str, Mapping[str, int]]) -> None:
-    """Refuse training fields with more cells than a batch has room for; warn of fields with more than can be found.
+    """Refuse training fields with more cells than a batch can hold; warn of fields with more than can be found.
 
-    `max_cells` is the room of a batch, for each field; `model` has the limits; `cells` is the number of cells of each
-    field by name, of each split that the training uses. Raises ValueError that names the fields and every limit that
-    must grow with them.
+    `max_cells` is the number of cells of a field in a batch; `model` has the limits; `cells` is the number of cells of
+    each field by name, of each split that the training uses. Raises ValueError that names the fields and every limit
+    that must grow with them.
     """
     most = max(count for of_split in cells.values() for count in of_split.values())
     low = {name: count for name, count in needed(most).items() if limit_of(model, name) < count}
@@ -68,36 +68,36 @@ def check_room(model: ConfigDict, max_cells: int, cells: Mapping[str, Mapping[st
 
 
 def _settings(model: ConfigDict, values: Mapping[str, int]) -> str:
-    """As they are given on the command line, and what they are now."""
+    """The limits as arguments of the command line, with their present values."""
     each = (f"--config.model.{name}={value} ({limit_of(model, name)} now)" for name, value in values.items())
     return ", ".join(each)
 
 
 class FilledLimits:
-    """Which images of a list fill which limits of a model. Nothing is noted where the limits are not known."""
+    """The images that fill limits of a model, by limit. Unknown limits are not noted."""
 
     def __init__(self, limits: Mapping[str, int]) -> None:
         self._limits = limits  # by name
         self._images: dict[str, list[str]] = {}  # by limit
 
     def note(self, image: str, full: Sequence[str]) -> None:
-        """That an image, or a tile of it, fills these limits."""
+        """Note that an image, or a tile of it, fills these limits."""
         for name in full:
             images = self._images.setdefault(name, [])
             if name in self._limits and image not in images[-1:]:
                 images.append(image)
 
     def tell(self) -> None:
-        """Warn of all of them in a line."""
-        told = {name: images for name, images in self._images.items() if images}
-        if not told:
+        """Warn of all of them in one line."""
+        filled = {name: images for name, images in self._images.items() if images}
+        if not filled:
             return
         each = [
             f"config.model.{name} = {self._limits[name]} is full in {len(images)} (such as {images[0]})"
-            for name, images in told.items()
+            for name, images in filled.items()
         ]
         log.warning(
-            "some images may hold more cells than the model has places for, and the least sure are dropped: %s. Raise "
+            "some images may hold more cells than the model can find, and those of low score are dropped: %s. Raise "
             f"these, to twice as many or more, in the {CONFIG} of the run; it need not be trained again",
             "; ".join(each),
         )

@@ -21,8 +21,8 @@ from wbcjax.ops.losses import Mean
 from wbcjax.ops.mask_targets import crop_masks
 from wbcjax.settings.checked import Count, NotNegative
 
-SAMPLES_AT_ONCE = 32  # RoIs of a batch that get their masks together on a CPU: most places for samples are filled
-FOUND_AT_ONCE = 4  # the same of cells found, which most images have few of
+SAMPLES_AT_ONCE = 32  # RoIs of a batch whose masks are computed together on a CPU in training: most are cells
+FOUND_AT_ONCE = 4  # the same of detections, of which most images have few
 
 
 class MaskHead(nn.Module):
@@ -74,16 +74,16 @@ class MaskHead(nn.Module):
         return {"mask": mean(per_mask, (rois.label > 0) & of_samples(batch.outlined, rois.cell))}
 
     def detect(self, pool: Pool, found: Found) -> Float[Array, "n d s s"]:
-        """The probability, inside the box of each cell that was found, that a place is of the cell."""
+        """Mask probabilities inside the box of each cell that was found."""
         return nn.sigmoid(self.logits(pool, found.boxes, found.labels, FOUND_AT_ONCE))
 
     def logits(
         self, pool: Pool, rois: Float[Array, "n r 4"], labels: Int[Array, "n r"], at_once: int
     ) -> Float[Array, "n r s s"]:
-        """Mask logits of each RoI for its own class; RoIs of class 0, which come last, get any.
+        """Mask logits of each RoI for its own class; those of RoIs of class 0, which come last, have no meaning.
 
-        With `cpu` about `at_once` of a batch at a time, as long as there are some with a cell: an image has far fewer
-        than there is room for, and masks for all the room would take as long as the backbone.
+        With `cpu`, about `at_once` RoIs of a batch at a time, without parts that hold no cell: images have far fewer
+        cells than the padded number, and masks for all of that would take as long as the backbone.
         """
         if not self.cpu or self.is_initializing():
             return self.own_logits(pool(rois, self.bins), labels)
@@ -106,7 +106,7 @@ class MaskHead(nn.Module):
 class Deconv2x2(nn.Module):
     """A transposed convolution of kernel 2 and stride 2: every pixel becomes its own 2x2 block, by one matrix product.
 
-    The blocks are left on an axis of their own (upper left, upper right, lower left, lower right).
+    The blocks have an axis of their own (upper left, upper right, lower left, lower right).
     """
 
     features: int
@@ -123,6 +123,6 @@ class Deconv2x2(nn.Module):
 
 
 def lay_out_blocks(x: Float[Array, "r h w 4 k"]) -> Float[Array, "r 2*h 2*w k"]:
-    """Each pixel's 2x2 block in its place."""
+    """The 2x2 blocks of all pixels laid out as an image."""
     r, h, w, _, k = x.shape
     return x.reshape(r, h, w, 2, 2, k).transpose(0, 1, 3, 2, 4, 5).reshape(r, 2 * h, 2 * w, k)

@@ -1,4 +1,4 @@
-"""Mask R-CNN: backbone, FPN, RPN, RoIAlign, box head, mask head and others, put together (He et al. 2017)."""
+"""Mask R-CNN: backbone, FPN, RPN, RoIAlign, box head, mask head and further heads (He et al. 2017)."""
 
 from typing import Any, NamedTuple
 
@@ -21,16 +21,16 @@ from wbcjax.ops.roi_align import fpn_level, roi_align
 
 
 class Detections(NamedTuple):
-    """What was found in a batch of fields, best score first, padded; boxes in canvas pixels."""
+    """Cells found in a batch of fields, best score first, padded; boxes in canvas pixels."""
 
     boxes: Float[Array, "n d 4"]
     labels: Int[Array, "n d"]  # 1..C; 0 in padding
     scores: Float[Array, "n d"]
     masks: Float[Array, "n d s s"]  # probability inside the box
     valid: Bool[Array, "n d"]
-    # Which of `wbcjax.models.limits.LIMITS` each image fills; None of a model that was exported before it told.
+    # Which of `wbcjax.models.limits.LIMITS` each image fills; None of an older export, which lacks it.
     full: Bool[Array, "n 4"] | None = None
-    said: dict[str, Array] | None = None  # by further heads, of each cell: (n, d) or (n, d, k)
+    said: dict[str, Array] | None = None  # outputs of further heads for each cell, by head: (n, d) or (n, d, k)
 
 
 class MaskRCNN(nn.Module):
@@ -38,7 +38,7 @@ class MaskRCNN(nn.Module):
 
     settings: MaskRCNNSettings
     num_classes: int
-    cpu: bool = False  # in the forms of `wbcjax/ops/cpu`
+    cpu: bool = False  # by `wbcjax/ops/cpu`
 
     def setup(self) -> None:
         s = self.settings
@@ -62,8 +62,8 @@ class MaskRCNN(nn.Module):
         """Cells found in each image of a batch; `size` is the (height, width) of each field, whole canvas pixels."""
         canvas = canvas_of(image)
         features = self.features(image, size)
-        said = self.rpn(features)
-        proposals, scores = self.proposals(said, canvas, size, train=False)
+        outputs = self.rpn(features)
+        proposals, scores = self.proposals(outputs, canvas, size, train=False)
 
         def pool(rois: Array, bins: int) -> Array:
             return self.pool(features, rois, canvas, bins)
@@ -75,8 +75,8 @@ class MaskRCNN(nn.Module):
             scores=found.scores,
             masks=self.mask_head.detect(pool, found),
             valid=found.valid,
-            full=jnp.stack([*self.rpn.full(said, scores), found.crowded, found.valid.all(axis=1)], axis=1),
-            said={name: self._said(name, pool, found) for name in self.settings.heads} or None,
+            full=jnp.stack([*self.rpn.full(outputs, scores), found.crowded, found.valid.all(axis=1)], axis=1),
+            said={name: self._head_output(name, pool, found) for name in self.settings.heads} or None,
         )
 
     def losses(
@@ -88,13 +88,13 @@ class MaskRCNN(nn.Module):
     ) -> dict[str, Float[Array, ""]]:
         """Losses by name, of sampled anchors and RoIs; `keys` has one PRNG key per image.
 
-        `trains` says of which stages the batch norms take the batch's statistics, over all devices of `axis_name`.
+        Batch norms of the stages that `trains` is true of use the batch's statistics, over all devices of `axis_name`.
         """
         canvas = canvas_of(batch.image)
         features = self.features(batch.image, batch.size, trains, axis_name)
-        said = self.rpn(features)
+        outputs = self.rpn(features)
         cells = Cells((batch.boxes + self._frame()) * batch.valid[..., None], batch.labels, batch.valid, batch.crowd)
-        proposals, scores = self.proposals(said, canvas, batch.size, train=True)
+        proposals, scores = self.proposals(outputs, canvas, batch.size, train=True)
         anchor_keys, roi_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
         anchors = jax.lax.stop_gradient(self.rpn.sample(anchor_keys, self.anchors(canvas), cells))
         rois = jax.lax.stop_gradient(self.box_head.sample(roi_keys, proposals, jnp.isfinite(scores), cells))
@@ -105,7 +105,7 @@ class MaskRCNN(nn.Module):
             return self.pool(features, rois, canvas, bins)
 
         mean = mean_over_devices(axis_name)
-        losses = self.rpn.losses(said, anchors, mean) | self.box_head.losses(pool, rois, cells, mean)
+        losses = self.rpn.losses(outputs, anchors, mean) | self.box_head.losses(pool, rois, cells, mean)
         positives = rois.positives(self.settings.roi.positive_fraction)
         for head in (self.mask_head, *(getattr(self, name) for name in self.settings.heads)):
             losses |= head.losses(pool, positives, batch, mean)
@@ -132,12 +132,12 @@ class MaskRCNN(nn.Module):
         return [level + self._frame() for level in self.rpn.anchors(canvas)]
 
     def proposals(
-        self, said: RpnOutputs, canvas: tuple[int, int], size: Float[Array, "n 2"], train: bool
+        self, outputs: RpnOutputs, canvas: tuple[int, int], size: Float[Array, "n 2"], train: bool
     ) -> tuple[Float[Array, "n p 4"], Float[Array, "n p"]]:
         """Proposals of each image and their log-odds (-inf in padding)."""
         if self.settings.normalized_boxes:  # Matterport lets proposals reach into the padding
             size = jnp.broadcast_to(jnp.array(canvas, jnp.float32) - 1.0, size.shape)
-        return self.rpn.propose(jax.lax.stop_gradient(said), self.anchors(canvas), size, train)
+        return self.rpn.propose(jax.lax.stop_gradient(outputs), self.anchors(canvas), size, train)
 
     def pool(
         self, features: dict[int, Array], rois: Float[Array, "n r 4"], canvas: tuple[int, int], bins: int
@@ -156,18 +156,18 @@ class MaskRCNN(nn.Module):
 
         return jax.vmap(pool_image)(used, rois)
 
-    def _said(self, name: str, pool: Pool, found: Found) -> Float[Array, "n d *k"]:
-        """What one of the further heads says of each cell. Raises ValueError for anything but numbers of each."""
-        said = getattr(self, name).detect(pool, found)
-        if said.ndim > 3 or said.shape[:2] != found.labels.shape:
+    def _head_output(self, name: str, pool: Pool, found: Found) -> Float[Array, "n d *k"]:
+        """The output of a further head for each cell. Raises ValueError for another shape."""
+        output = getattr(self, name).detect(pool, found)
+        if output.ndim > 3 or output.shape[:2] != found.labels.shape:
             raise ValueError(
-                f"config.model.heads.{name} detects {said.shape} of {found.labels.shape} cells: give a number of each, "
-                "(n, d), or k of them, (n, d, k)"
+                f"config.model.heads.{name} detects {output.shape} of {found.labels.shape} cells: give a number of "
+                "each, (n, d), or k of them, (n, d, k)"
             )
-        return said
+        return output
 
     def _frame(self) -> Float[Array, "4"]:
-        """What takes pixel boxes into the network's own frame: Matterport's x2 and y2 are one pixel less."""
+        """The offset from pixel boxes to the network's own frame: Matterport's x2 and y2 are one pixel less."""
         return jnp.array([0.0, 0.0, -1.0, -1.0] if self.settings.normalized_boxes else [0.0] * 4)
 
 
@@ -180,12 +180,12 @@ def from_config(config: ConfigDict, num_classes: int, cpu: bool | None = None) -
 
 
 def init(model: MaskRCNN, seed: int) -> Variables:
-    """Fresh variables, "params" and whatever else the modules have; their shapes do not depend on the canvas."""
+    """Fresh variables, "params" and other collections; their shapes do not depend on the canvas."""
     image = jnp.zeros((1, 64, 64, 3), jnp.uint8)
     size = jnp.full((1, 2), 64.0)
     return jax.jit(lambda key: model.init(key, image, size, method="predict"))(jax.random.key(seed))
 
 
 def canvas_of(image: UInt8[Array, "n h w 3"]) -> tuple[int, int]:
-    """Height and width of the canvas that a batch of images lies on."""
+    """Height and width of the canvas of a batch of images."""
     return image.shape[1], image.shape[2]

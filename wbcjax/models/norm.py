@@ -36,7 +36,7 @@ class FrozenBatchNorm(nn.Module):
 class BatchNorm(nn.Module):
     """Batch normalisation, with `train` by the statistics of the batch.
 
-    With `swish`, that of what it gives. With `axis_name`, the statistics are those of the batches of all its devices.
+    `swish` applies that activation too. With `axis_name`, the statistics are those of the batches of all its devices.
     """
 
     epsilon: float = 1e-5
@@ -68,8 +68,8 @@ def norm_layer(
 ) -> Callable[..., nn.Module]:
     """The constructor of a normalisation layer: `norm_layer("bn", ...)(name="bn1")`.
 
-    In training, "bn" takes its statistics over the batches of all devices of `axis_name`. "bn_frozen_stats" keeps to
-    the stored ones and trains scale and bias: Matterport's with TRAIN_BN False. "frozen_bn" trains neither.
+    In training, "bn" uses the statistics of the batches of all devices of `axis_name`. "bn_frozen_stats" uses the
+    stored ones and trains scale and bias: Matterport's with TRAIN_BN False. "frozen_bn" trains neither.
     """
     batch_norm = functools.partial(BatchNorm, momentum=0.9, epsilon=epsilon, dtype=dtype)
     layers: dict[str, Callable[..., nn.Module]] = {

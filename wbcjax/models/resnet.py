@@ -22,8 +22,8 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 class ResNet(Backbone):
     """C2 to C5: features at strides 4, 8, 16 and 32. Names of weights follow torchvision's (`layer1_0/conv1`).
 
-    norm: "frozen_bn" and "bn_frozen_stats" keep stored statistics (pretrained weights), and the second trains scale and
-        bias; "bn" and "gn" train from scratch.
+    norm: "frozen_bn" and "bn_frozen_stats" use stored statistics (pretrained weights); the second trains scale and
+        bias. "bn" and "gn" train from scratch.
     """
 
     depth: Literal[18, 34, 50, 101] = 50
@@ -34,7 +34,7 @@ class ResNet(Backbone):
     conv_bias: bool = False
     same_pool: bool = False  # the stem's pooling padded right and below only, as TensorFlow's SAME
     dtype: DTypeLike = jnp.float32
-    remat: bool = False  # compute the blocks again for the gradient, keeping only what enters each
+    remat: bool = False  # compute the blocks again for the gradient, and keep only their inputs
     cpu: bool = False
 
     @nn.compact
@@ -62,7 +62,7 @@ class ResNet(Backbone):
         return norm_layer(self.norm, self.norm_epsilon, self.dtype, train, axis_name)
 
     def stage_of(self, path: tuple[str, ...]) -> int:
-        """Of `layer1_0` 2, as its features are level 2; Matterport's stages count so too."""
+        """2 of `layer1_0`, which makes level 2; Matterport's stages have the same numbers."""
         return int(path[0][len("layer")]) + 1 if path[0].startswith("layer") else STEM
 
     @property

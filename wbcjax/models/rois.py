@@ -1,4 +1,4 @@
-"""Regions of interest: annotated cells, the RoIs sampled for them, and how features are cut out for RoIs."""
+"""Regions of interest: annotated cells, the RoIs sampled for them, and settings of RoIAlign."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Pool = Callable[[Array, int], Array]  # features (n, r, bins, bins, c) of RoIs (
 
 @dataclass(frozen=True)
 class RoiSettings:
-    """How proposals become RoIs to train on, and how features are cut out for them."""
+    """The sampling of proposals as RoIs to train on, and the pooling of their features."""
 
     samples: Count = 512
     positive_fraction: Share = 0.25
@@ -56,7 +56,7 @@ class RoiSamples(NamedTuple):
     target: Float[Array, "n r 4"]  # the deltas to the cell
 
     def positives(self, fraction: float) -> "RoiSamples":
-        """The first places, which hold all positives where at most `fraction` of the places are for them."""
+        """The first places, which hold all positives where these are at most `fraction` of all places."""
         most = assign.max_positives(self.boxes.shape[1], fraction)
         return jax.tree.map(lambda x: x[:, :most], self)
 
@@ -100,7 +100,7 @@ def sample_rois(
 def match_rois(
     rois: Float[Array, "n r 4"], real: Bool[Array, "n r"], cells: Cells, settings: RoiSettings
 ) -> RoiSamples:
-    """All of these RoIs to train a head on, in their places, with their cells, labels and deltas."""
+    """All of these RoIs to train a head on, in their order, with their cells, labels and deltas."""
 
     def of_image(rois: Array, real: Array, cells: Cells) -> RoiSamples:
         found = _match(rois, cells, settings)

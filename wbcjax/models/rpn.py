@@ -1,4 +1,4 @@
-"""Region proposal network: which anchors hold a cell, and its deltas (Faster R-CNN paper, section 3.1)."""
+"""Region proposal network: objectness and deltas of anchors (Faster R-CNN paper, section 3.1)."""
 
 import functools
 from typing import Annotated, ClassVar, Literal, NamedTuple
@@ -25,9 +25,9 @@ RpnLevel = Literal[2, 3, 4, 5, 6]  # of strides 4 to 64
 
 
 class RpnOutputs(NamedTuple):
-    """What the RPN says of the anchors of each level, ordered by row, column, anchor shape."""
+    """The RPN's outputs for the anchors of each level, ordered by row, column, anchor shape."""
 
-    logits: list[Float[Array, "n _"]]  # log-odds of holding a cell
+    logits: list[Float[Array, "n _"]]  # of objectness
     deltas: list[Float[Array, "n _ 4"]]
 
 
@@ -42,7 +42,7 @@ class AnchorSamples(NamedTuple):
 
 
 class Rpn(nn.Module):
-    """One small network slid over every level: for each anchor a score of holding a cell, and deltas."""
+    """One small network on every level: objectness and deltas of each anchor."""
 
     channels: Count = 256
     levels: Annotated[tuple[RpnLevel, ...], NotEmpty()] = (2, 3, 4, 5, 6)
@@ -55,15 +55,15 @@ class Rpn(nn.Module):
     negative_iou: Share = 0.3
     samples: Count = 256  # of an image, as all counts below
     positive_fraction: Share = 0.5
-    per_level: bool = True  # choose and suppress proposals within each level, or over all of them
-    before_nms_train: Count = 2000  # per level, or over all of them
+    per_level: bool = True  # choose and suppress proposals within each level, or in all levels together
+    before_nms_train: Count = 2000  # per level, or in all levels together
     before_nms_test: Count = 1000
     proposals_train: Count = 2000
     proposals_test: Count = 1000
     nms_iou: Share = 0.7
     min_size: NotNegative = 1e-3  # pixels
     box_loss: BoxLossPart = SMOOTH_L1
-    per_positive: bool = False  # its mean over the positives' coordinates (Matterport), or over all samples of the sum
+    per_positive: bool = False  # mean over the positives' coordinates (Matterport), or of the sum over all samples
     dtype: DTypeLike = jnp.float32
     cpu: bool = False
 
@@ -73,13 +73,13 @@ class Rpn(nn.Module):
         shapes = len(self.aspect_ratios)
         conv = functools.partial(Conv, kernel_init=SMALL, cpu=self.cpu)
         self.conv = conv(self.channels, 3, dtype=self.dtype)
-        # In float32 whatever the rest is in: bfloat16 has a thousand log-odds for a hundred thousand anchors, and among
-        # equals the top k are those of the upper rows.
+        # In float32 whatever the dtype: bfloat16 has a thousand distinct logits for a hundred thousand anchors, and of
+        # equal ones top_k takes those of the upper rows.
         self.objectness = conv(shapes * (2 if self.softmax else 1), 1)
         self.deltas = conv(shapes * 4, 1)
 
     def __call__(self, features: dict[int, Float[Array, "n _ _ c"]]) -> RpnOutputs:
-        """What is said of the anchors of `self.levels`."""
+        """Outputs for the anchors of `self.levels`."""
         logits, deltas = [], []
         for level in self.levels:
             x = nn.relu(self.conv(features[level]))
@@ -104,12 +104,12 @@ class Rpn(nn.Module):
         return [jnp.asarray(level) for level in levels]
 
     def propose(
-        self, said: RpnOutputs, anchors: list[Float[Array, "_ 4"]], size: Float[Array, "n 2"], train: bool
+        self, outputs: RpnOutputs, anchors: list[Float[Array, "_ 4"]], size: Float[Array, "n 2"], train: bool
     ) -> tuple[Float[Array, "n p 4"], Float[Array, "n p"]]:
-        """The best boxes of each image with their log-odds, overlapping ones suppressed; padding has log-odds -inf.
+        """The best boxes of each image with their logits, after NMS; padding has logits of -inf.
 
         `size` is the (height, width) that boxes are clipped to. Follows torchvision's filter_proposals (per level), or
-        Matterport's ProposalLayer (all levels as one).
+        Matterport's ProposalLayer (all levels together).
         """
         before = self.before_nms_train if train else self.before_nms_test
         after = self.proposals_train if train else self.proposals_test
@@ -130,14 +130,14 @@ class Rpn(nn.Module):
             kept, valid = nms(box, score, group, self.nms_iou, after, self.cpu)
             return jnp.where(valid[:, None], box[kept], 0.0), jnp.where(valid, score[kept], -jnp.inf)
 
-        return jax.vmap(of_image)(said.logits, said.deltas, size)
+        return jax.vmap(of_image)(outputs.logits, outputs.deltas, size)
 
-    def full(self, said: RpnOutputs, scores: Float[Array, "n p"]) -> tuple[Bool[Array, " n"], Bool[Array, " n"]]:
-        """Whether more is taken for cells than there is room for, by the anchors before NMS and by the proposals.
+    def full(self, outputs: RpnOutputs, scores: Float[Array, "n p"]) -> tuple[Bool[Array, " n"], Bool[Array, " n"]]:
+        """Whether more anchors are predicted as cells than go into NMS, and whether all proposals are.
 
-        The RPN takes for a cell what has log-odds over 0. `scores` are the log-odds of the proposals of a prediction.
+        A logit above 0 predicts a cell. `scores` are the logits of the proposals of a prediction.
         """
-        groups = said.logits if self.per_level else [jnp.concatenate(said.logits, axis=1)]
+        groups = outputs.logits if self.per_level else [jnp.concatenate(outputs.logits, axis=1)]
         before = jnp.stack([(group > 0).sum(axis=1) > self.before_nms_test for group in groups])  # (levels, n)
         return before.any(axis=0), (scores > 0).sum(axis=1) >= self.proposals_test
 
@@ -157,9 +157,9 @@ class Rpn(nn.Module):
 
         return jax.vmap(of_image)(keys, cells)
 
-    def losses(self, said: RpnOutputs, samples: AnchorSamples, mean: Mean) -> dict[str, Float[Array, ""]]:
-        """Losses of what is said of the samples (Faster R-CNN paper, eq. 1)."""
-        logits, deltas = (of_samples(jnp.concatenate(x, axis=1), samples.place) for x in said)
+    def losses(self, outputs: RpnOutputs, samples: AnchorSamples, mean: Mean) -> dict[str, Float[Array, ""]]:
+        """Losses of the outputs for the samples (Faster R-CNN paper, eq. 1)."""
+        logits, deltas = (of_samples(jnp.concatenate(x, axis=1), samples.place) for x in outputs)
         positive = samples.positive & samples.valid
         per_anchor = optax.sigmoid_binary_cross_entropy(logits, samples.positive.astype(jnp.float32))
         per_box = box_regression(self.box_loss, deltas, samples.target, samples.boxes, positive, self.box_weights)

@@ -1,7 +1,7 @@
-"""Every choice that makes one Mask R-CNN or EfficientNet differ from another, and the two published dialects of each.
+"""The settings of a Mask R-CNN and of an EfficientNet, and those of the two published implementations of each.
 
-`config.model` is one of these dialects, overridden where an experiment differs. What stands in a place may be another
-class, which the config names by its import path: see `wbcjax.settings.parts`.
+`config.model` is one of the published ones, overridden where an experiment differs. A part may be another class, which
+the config names by its import path: see `wbcjax.settings.parts`.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ from wbcjax.settings.parts import Bound, PartOf
 Pixel = tuple[float, float, float]
 Spread = tuple[Positive, Positive, Positive]
 
-# Short names of what is shipped.
+# Short names of the parts of this package.
 BACKBONES = {
     "resnet": "wbcjax.models.resnet:ResNet",
     "convnext": "wbcjax.models.convnext:ConvNeXt",
@@ -42,7 +42,7 @@ RPNS = {"rpn": "wbcjax.models.rpn:Rpn"}
 BOX_HEADS = {"box_head": "wbcjax.models.box_head:BoxHead", "cascade": "wbcjax.models.cascade:Cascade"}
 MASK_HEADS = {"mask_head": "wbcjax.models.mask_head:MaskHead"}
 
-# What a network gives to those of its parts that have such fields, and a config therefore does not.
+# Fields that a network sets in its parts that have them; a config must not.
 GIVEN = ("num_classes", "roi", "detection", "dtype", "remat", "cpu")
 
 
@@ -52,17 +52,17 @@ class MaskRCNNSettings:
 
     pixel_mean: Pixel = (123.675, 116.28, 103.53)  # RGB, 0..255
     pixel_std: Spread = (58.395, 57.12, 57.375)
-    black_padding: bool = False  # around the field the network sees black (Matterport), or the mean pixel
+    black_padding: bool = False  # the canvas around the field is black (Matterport), or the mean pixel
     normalized_boxes: bool = False  # x2 and y2 inclusive inside the network, as Matterport's normalised boxes imply
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; geometry and losses are float32
-    remat: bool = False  # compute the backbone's blocks again for the gradient, keeping only what enters each
+    remat: bool = False  # compute the backbone's blocks again for the gradient, and keep only their inputs
     backbone: Annotated[Backbone, PartOf(BACKBONES, GIVEN, base=Backbone)] = ResNet()
     fpn: Annotated[nn.Module, PartOf(NECKS, GIVEN, base=nn.Module)] = Fpn()
     rpn: Annotated[Rpn, PartOf(RPNS, GIVEN, base=Rpn)] = Rpn()
     roi: RoiSettings = RoiSettings()
     box_head: Annotated[nn.Module, PartOf(BOX_HEADS, GIVEN, base=nn.Module)] = BoxHead()
     mask_head: Annotated[nn.Module, PartOf(MASK_HEADS, GIVEN, base=nn.Module)] = MaskHead()
-    # More heads, by names of one's own: each says something of every cell.
+    # Further heads, by names of your own: each has an output for every cell.
     heads: dict[str, Annotated[nn.Module, PartOf({}, GIVEN, base=nn.Module)]] = dataclasses.field(
         default_factory=dict, hash=False
     )
@@ -70,17 +70,17 @@ class MaskRCNNSettings:
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        """What the network is made of, by the names that its variables have."""
+        """The parts of the network, by the names of their variables."""
         named = ("backbone", "fpn", "rpn", "box_head", "mask_head")
         return {name: getattr(self, name) for name in named} | self.heads
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """The names of what it is trained on."""
+        """The names of its losses."""
         return tuple(name for part in self.parts.values() for name in getattr(part, "LOSSES", ()))
 
     def stage_of(self, path: tuple[str, ...]) -> int | None:
-        """The stage of a weight by its path: the backbone's own, else the heads'."""
+        """The stage of a weight by its path: that of the backbone, else HEADS."""
         return self.backbone.stage_of(path[1:]) if path[0] == "backbone" else HEADS
 
 
@@ -142,11 +142,9 @@ class EfficientNetSettings:
 
     width: Positive = 1.2  # times B0's channels
     depth: Positive = 1.4  # times B0's blocks
-    stochastic_depth: ShareBelow1 = 0.2  # residual branches left out in training: none of the first, this of the last
-    head: Literal["pool", "flatten"] = (
-        "pool"  # features averaged over the map (Tan and Le), or each taken (Suvon et al.)
-    )
-    dropout: ShareBelow1 = 0.3  # of what enters the head's dense layer
+    stochastic_depth: ShareBelow1 = 0.2  # residual branches dropped in training: none of the first, this of the last
+    head: Literal["pool", "flatten"] = "pool"  # mean over the map (Tan and Le), or flattened (Suvon et al.)
+    dropout: ShareBelow1 = 0.3  # of the input of the head's dense layer
     norm_epsilon: Positive = 1e-3
     norm_momentum: ShareBelow1 = 0.99  # of the running statistics
     same_padding: bool = True  # where the stride is 2: as TensorFlow's SAME, or half the kernel on either side
@@ -154,18 +152,18 @@ class EfficientNetSettings:
     pixel_std: Spread = (255.0, 255.0, 255.0)
     stored_normalization: bool = True  # a second mean and variance of the pixels, stored with the weights
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; the dense layer is float32
-    remat: bool = False  # compute the blocks again for the gradient, keeping only what enters each
+    remat: bool = False  # compute the blocks again for the gradient, and keep only their inputs
 
     def stage_of(self, path: tuple[str, ...]) -> int:
-        """The stage of a weight by its path: of the base the level of the features that its block makes."""
+        """The stage of a weight by its path: in the base the level of its block's features, else HEADS."""
         return _LEVELS.get(path[1].partition("_")[0], STEM) if path[0] == "base" else HEADS
 
 
-# Of EfficientNet's blocks, the level of the features that they make; others have a stride of 2.
+# Levels of the features of EfficientNet's blocks; others have a stride of 2.
 _LEVELS = {"block2": 2, "block3": 3, "block4": 4, "block5": 4, "block6": 5, "block7": 5, "top": 5}
 
 
-# Width, depth and dropout of each member of the family, and the side of the images it was published with, pixels:
+# Width, depth and dropout of each member of the family, and the side of its images as published, pixels:
 # https://github.com/tensorflow/tpu, models/official/efficientnet/efficientnet_builder.py.
 _EFFICIENTNETS = {
     "b0": (1.0, 1.0, 0.2, 224),

@@ -1,4 +1,4 @@
-"""The types of what holds a model's arrays."""
+"""The types of a model's variables."""
 
 from typing import Any
 
