@@ -222,7 +222,7 @@ def test_results_of_an_earlier_run_are_neither_replaced_nor_added_to(tmp_path):
     _, out = search(tmp_path, {"a.png": [ONE]})
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     write_png(tmp_path / "others/b.png", paint(64, 96, {(5, 4, 17, 30): 1}))
-    with pytest.raises(FileExistsError, match=r"out, which is not empty: choose a new folder, or remove"):
+    with pytest.raises(FileExistsError, match=r"out, which is not empty: choose a new folder, or empty"):
         predict_folder(Teller({"b.png": [ONE]}), tmp_path / "others", out, 0.5)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 

@@ -118,7 +118,7 @@ def test_results_go_into_a_new_or_an_empty_folder_and_nowhere_else(tmp_path):
         "images": (ValueError, "where the images lie"),
         "images/a.png": (NotADirectoryError, "which is a file"),
         "dangling": (NotADirectoryError, "which is a file"),
-        ".": (FileExistsError, "which is not empty: choose a new folder, or remove"),
+        ".": (FileExistsError, "which is not empty: choose a new folder, or empty"),
         "images/a.png/out": (NotADirectoryError, "Not a directory"),
     }
     for place, (kind, message) in refused.items():

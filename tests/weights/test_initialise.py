@@ -238,7 +238,7 @@ def test_a_backbone_within_another_network_fills_ours_and_the_rest_is_left_out(p
     found = initialise(*_backbone_of({f"{prefix}{name}": array for name, array in resnet.items()} | others))
     kernel = flat(found.variables)["params/backbone/layer4_2/conv3/kernel"]
     np.testing.assert_array_equal(kernel[0, 0].T, resnet["layer4.2.conv3.weight"][:, :, 0, 0])
-    assert {name for name, why in found.report.left_out.items() if why.startswith("beside")} == set(others)
+    assert {name for name, why in found.report.left_out.items() if why.startswith("without the prefix")} == set(others)
 
 
 def test_two_networks_of_one_file_are_refused_by_their_prefixes():
