@@ -44,11 +44,11 @@ def limit_of(model: Mapping[str, Any] | ConfigDict, name: str) -> int:
 
 
 def check_room(model: ConfigDict, max_cells: int, cells: Mapping[str, Mapping[str, int]]) -> None:
-    """Refuse training fields with more cells than a batch can hold; warn of fields with more than can be found.
+    """Refuse training fields with more cells than a batch has room for; warn of fields with more than can be found.
 
-    `max_cells` is the number of cells of a field in a batch; `model` has the limits; `cells` is the number of cells of
-    each field by name, of each split that the training uses. Raises ValueError that names the fields and every limit
-    that must grow with them.
+    `max_cells` is the room of a batch, for each field; `model` has the limits; `cells` is the number of cells of each
+    field by name, of each split that the training uses. Raises ValueError that names the fields and every limit that
+    must grow with them.
     """
     most = max(count for of_split in cells.values() for count in of_split.values())
     low = {name: count for name, count in needed(most).items() if limit_of(model, name) < count}
@@ -68,7 +68,7 @@ def check_room(model: ConfigDict, max_cells: int, cells: Mapping[str, Mapping[st
 
 
 def _settings(model: ConfigDict, values: Mapping[str, int]) -> str:
-    """The limits as arguments of the command line, with their present values."""
+    """As they are given on the command line, and what they are now."""
     each = (f"--config.model.{name}={value} ({limit_of(model, name)} now)" for name, value in values.items())
     return ", ".join(each)
 

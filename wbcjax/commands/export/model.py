@@ -107,7 +107,7 @@ def _evaluation(workdir: Path, which: str) -> Evaluation | None:
 
 
 def _metadata(of_task: Exportable, config: ConfigDict, made: dict[str, Any]) -> dict[str, str]:
-    """The settings that `config.init_from` needs to start another run from the weights, and their origin."""
+    """What `config.init_from` needs to start another run from the weights, and what they are."""
     origin = f"the {made['checkpoint']} checkpoint of a run, of step {made['step']}"
     return note_settings(of_task.settings) | {"origin": origin, "classes": json.dumps(list(config.dataset.classes))}
 
