@@ -113,7 +113,7 @@ class BoxHead(nn.Module):
         real: Bool[Array, "n r"],
         size: Float[Array, "n 2"],
     ) -> Found:
-        """The cells that RoIs of these scores and deltas are of."""
+        """The cells detected from RoIs with these scores and deltas."""
 
         def of_image(scores: Array, deltas: Array, rois: Array, real: Array, size: Array) -> tuple[Array, ...]:
             found = boxes.clip(boxes.decode(deltas, rois[:, None], self.roi.box_weights), size)
@@ -131,9 +131,9 @@ def detect(
 ) -> tuple[Float[Array, "d 4"], Int[Array, " d"], Float[Array, " d"], Bool[Array, " d"], Bool[Array, ""]]:
     """Boxes, labels and scores of one image's detections, best first, padded; which are real.
 
-    `found` are the boxes that the RoIs became, of each class or for all alike. Follows torchvision's
-    postprocess_detections, or Matterport's refine_detections with `one_class_per_roi`. The last result tells whether
-    more boxes were over the threshold than there is room for among `settings.candidates`.
+    `found` are the RoIs' decoded boxes, one for each class or one for all. Follows torchvision's postprocess_detections,
+    or Matterport's refine_detections with `one_class_per_roi`. The last result is whether more boxes were over the
+    threshold than `settings.candidates`.
     """
     r, classes = scores.shape
     if settings.one_class_per_roi:

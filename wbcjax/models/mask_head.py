@@ -60,7 +60,7 @@ class MaskHead(nn.Module):
         return self.norm in FROZEN
 
     def losses(self, pool: Pool, rois: RoiSamples, batch: Batch, mean: Mean) -> dict[str, Float[Array, ""]]:
-        """The loss of the outlines of RoIs whose cell is outlined (Mask R-CNN paper, section 3)."""
+        """The mask loss of RoIs whose cell is outlined (Mask R-CNN paper, section 3)."""
         corners = of_samples(batch.corners, rois.cell)  # (n, r, 2)
         in_windows = rois.boxes - jnp.tile(corners, 2)
         targets = jax.vmap(crop_masks, in_axes=(0, 0, 0, None, None, None))(
