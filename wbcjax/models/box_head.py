@@ -131,9 +131,9 @@ def detect(
 ) -> tuple[Float[Array, "d 4"], Int[Array, " d"], Float[Array, " d"], Bool[Array, " d"], Bool[Array, ""]]:
     """Boxes, labels and scores of one image's detections, best first, padded; which are real.
 
-    `found` are the RoIs' decoded boxes, one for each class or one for all. Follows torchvision's postprocess_detections,
-    or Matterport's refine_detections with `one_class_per_roi`. The last result is whether more boxes were over the
-    threshold than `settings.candidates`.
+    `found` are the RoIs' decoded boxes, one for each class or one for all. Follows torchvision's
+    postprocess_detections, or Matterport's refine_detections with `one_class_per_roi`. The last result is whether more
+    boxes were over the threshold than `settings.candidates`.
     """
     r, classes = scores.shape
     if settings.one_class_per_roi:
