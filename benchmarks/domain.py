@@ -34,9 +34,9 @@ from wbcjax.smear.formats.coco_write import write_coco
 from wbcjax.smear.synthetic import SyntheticSmear, fields
 from wbcjax.system import heap, runtime
 from wbcjax.system.files import write_png
-from wbcjax.tasks.detection import detect_split, detection_task
+from wbcjax.tasks.choose import experiment_of, make_task, train
+from wbcjax.tasks.detection import detect_split
 from wbcjax.train.checkpoint import load_variables
-from wbcjax.train.loop import train
 
 FIELDS = 320
 CANVAS = (192, 256)
@@ -67,7 +67,7 @@ def main() -> None:
     runtime.use_compilation_cache()
 
     config = experiment(draw_fields(options.workdir / "fields"), options.steps)
-    train(config, detection_task(config), options.workdir)
+    train(config, make_task(config), options.workdir)
     print(f"{'':8}{'fields':>8}{'cells':>8}{'box AP50':>11}{'mask AP50':>11}{'mask AP':>11}")
     for name, real in real_sets(options.data, options.workdir).items():
         found = score(config, options.workdir, name, real)
@@ -143,7 +143,7 @@ def score(config: ConfigDict, workdir: Path, name: str, real: RealSet) -> Scores
     unseen = source(FieldSetSettings.from_config(config.dataset), "val")
     variables, _ = load_variables(workdir, "latest")
     annotated, detections = detect_split(
-        predictor(config.model, FieldSetSettings.from_config(config.dataset), variables), unseen
+        predictor(experiment_of(config).settings.model, FieldSetSettings.from_config(config.dataset), variables), unseen
     )
     found = detection_scores(annotated, detections, config.dataset.classes)
     found["cells"] = cell_scores(annotated, detections, config.dataset.classes, config.evaluate.score_threshold)

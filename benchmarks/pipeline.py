@@ -93,12 +93,13 @@ def training_step(name: str, variant: str) -> Task:
     from jax.sharding import PartitionSpec as P
 
     from wbcjax.models.backbone import everything_trains
+    from wbcjax.settings.checked import checked
     from wbcjax.train.optimizer import make_optimizer
     from wbcjax.train.settings import TrainSettings
     from wbcjax.train.step import AXIS
 
     config, task = get_config(name, variant), make_task(name, variant)
-    optimizer = make_optimizer(TrainSettings.from_config(config.train))
+    optimizer = make_optimizer(checked(TrainSettings, config.train, "config.train"))
     batches = task.train_batches(0, 0, 1)
     batch = next(batches)
     batches.close()

@@ -14,8 +14,6 @@ LONGER = {
     "ops/batch_norm.py:normalize",
     "ops/roi_align.py:roi_align",
     "smear/read.py:read",
-    "tasks/choose.py:evaluate",
-    "tasks/detection.py:evaluate_run",
 }
 
 

@@ -8,14 +8,14 @@ from ml_collections import ConfigDict
 
 import wbcjax
 from tests.commands.test_export import image
+from tests.experiments import scores_of
 from tests.tasks.test_detection import toy_config
 from tests.test_readme import plain_net
 from wbcjax import cli
 from wbcjax.commands.weights.files import convert_weights
 from wbcjax.runs.initial_weights import settings_of, start_from
-from wbcjax.tasks.detection import detection_task, evaluate_run
+from wbcjax.tasks.choose import make_task, train
 from wbcjax.train.checkpoint import load_variables
-from wbcjax.train.loop import train
 
 
 @pytest.fixture
@@ -31,14 +31,14 @@ def test_the_readmes_backbone_is_trained_resumed_scored_converted_and_exported(c
     run = tmp_path / "run"
     for steps in (1, 2):
         config.train.steps = steps
-        assert train(config, detection_task(config), run, allow_config_change=True) is None
+        assert train(config, make_task(config), run, allow_config_change=True) is None
     variables, step = load_variables(run, "latest")
     assert (set(variables), step) == ({"params"}, 2)
-    fresh = detection_task(config).init_variables(config.seed)
+    fresh = make_task(config).init_variables(config.seed)
     moved = jax.tree.map(lambda new, old: float(np.abs(new - old).max()), variables, fresh)
     assert min(moved["params"]["backbone"]["norm1"].values()) > 0
 
-    assert evaluate_run(run, "val", "latest", tmp_path / "scores", trust_parts=True)["counts"]["fields"] == 3
+    assert scores_of(run, tmp_path / "scores", trust_parts=True)["counts"]["fields"] == 3
 
     convert_weights(run, tmp_path / "ours.safetensors", trust_parts=True)
     best, _ = load_variables(run)

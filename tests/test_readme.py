@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from configs import all_mask_rcnn, base, myeloma_mask_rcnn
+from tests.experiments import model_of
 from wbcjax.input.settings import FieldSetSettings
 from wbcjax.models import mask_rcnn
 from wbcjax.predict.detector import predictor
@@ -32,7 +33,7 @@ def plain_net(config, folder: Path, monkeypatch) -> None:
 def test_the_readmes_backbone_makes_a_mask_rcnn(tmp_path, monkeypatch):
     config = base.mask_rcnn()
     plain_net(config, tmp_path, monkeypatch)
-    model = mask_rcnn.from_config(config.model, 2)
+    model = mask_rcnn.build(model_of(config), 2)
 
     def found(key):
         image, size = jnp.zeros((1, 64, 96, 3), jnp.uint8), jnp.full((1, 2), 64.0)
@@ -47,7 +48,11 @@ def test_the_readmes_backbone_makes_a_mask_rcnn(tmp_path, monkeypatch):
 def test_the_readmes_lines_for_own_data_make_a_config():
     config = base.mask_rcnn()
     exec(block("config.dataset.annotations"), {"config": config})
-    assert predictor(config.model, FieldSetSettings.from_config(config.dataset)).classes == ("L1", "L2", "L3")
+    assert predictor(model_of(config), FieldSetSettings.from_config(config.dataset)).classes == (
+        "L1",
+        "L2",
+        "L3",
+    )
     assert dict(config.dataset.class_of) == {"l1": "L1", "l2": "L2", "l3": "L3", "unsure": ""}
 
 

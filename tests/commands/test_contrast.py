@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ml_collections import ConfigDict
@@ -21,8 +22,9 @@ from wbcjax.evaluate.detections import load
 from wbcjax.evaluate.image_scores import from_confusion
 from wbcjax.system import heap, runtime
 from wbcjax.system.interrupt import Interrupted
+from wbcjax.tasks.experiment import Scored
 from wbcjax.train.guard import NonFiniteLoss
-from wbcjax.train.workdir import ConfigChanged, config_json, settle_config
+from wbcjax.train.workdir import ConfigChanged, KeptConfig, config_json, settle_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +44,7 @@ class Trainer:
         method = workdir.name
         self.trained.append(method)
         self.configs[method] = config
-        settle_config(config, workdir, started=(workdir / "metrics.jsonl").exists(), allow_change=False)
+        settle_config(KeptConfig(config.to_dict()), workdir, started=(workdir / "metrics.jsonl").exists())
         stopped = self.stop_at == method
         reason = "SIGTERM" if stopped else self.reason
         with (workdir / "metrics.jsonl").open("a") as log:
@@ -50,9 +52,8 @@ class Trainer:
             log.write(json.dumps({"kind": "stop", "step": 20, "reason": reason}) + "\n")
         return signal.SIGTERM if stopped else None
 
-    def evaluate_run(self, workdir: Path, split: str, checkpoint: str, out: Path, *, trust_parts: bool = True) -> None:
+    def evaluate_run(self, experiment: Any, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> None:
         assert checkpoint == "latest"
-        assert trust_parts  # the experiment's own config
         self.evaluated.append(workdir.name)
         right = PAPER_METHODS.index(workdir.name) if workdir.name in PAPER_METHODS else 9
         images = from_confusion([[right, 0, 0], [0, 10, 0], [0, 0, 10]], [10 - right, 0, 0], bootstrap=20)
@@ -65,7 +66,7 @@ class Trainer:
 def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     trainer = Trainer()
     monkeypatch.setenv("WBCJAX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(contrast_experiment, "detection_task", lambda config, run: config)
+    monkeypatch.setattr(contrast_experiment, "make_task", lambda config, run: config)
     monkeypatch.setattr(contrast_experiment, "train", trainer.train)
     monkeypatch.setattr(contrast_experiment, "evaluate_run", trainer.evaluate_run)
     return trainer
@@ -89,8 +90,8 @@ def test_every_method_is_trained_once_with_one_config_seed_and_split(trainer, co
     for method, used in trainer.configs.items():
         assert used.dataset.enhance == method
         used.dataset.enhance = "none"
-        plain.add(config_json(used))
-    assert plain == {config_json(config)}
+        plain.add(config_json(used.to_dict()))
+    assert plain == {config_json(config.to_dict())}
     assert config.dataset.enhance == "none", "the config given is left as it is"
 
 
@@ -141,7 +142,7 @@ def test_a_run_whose_evaluation_broke_is_evaluated_and_not_trained_again(trainer
     assert "max_minutes ended before its last step the training of: none." in (tmp_path / "tables.txt").read_text()
 
 
-@pytest.mark.parametrize("where", ["detection_task", "evaluate_run"])
+@pytest.mark.parametrize("where", ["make_task", "evaluate_run"])
 def test_a_signal_beside_the_training_stops_the_experiment_and_nothing_is_done_twice(
     trainer, config, tmp_path, monkeypatch, where
 ):
@@ -190,7 +191,7 @@ def test_a_run_that_is_cut_short_is_trained_on(trainer, config, tmp_path, lines)
 def test_scores_of_a_run_on_its_way_are_not_taken_for_those_of_its_end(trainer, config, tmp_path):
     trainer.stop_at = "none"
     contrast(config, tmp_path, ("none",))
-    trainer.evaluate_run(tmp_path / "none", "val", "latest", tmp_path / "none/evaluation/val")  # by hand
+    trainer.evaluate_run(None, tmp_path / "none", "latest", Scored("val"), tmp_path / "none/evaluation/val")  # by hand
     trainer.stop_at, trainer.evaluated = None, []
     contrast(config, tmp_path, ("none",))
     assert trainer.evaluated == ["none"]
@@ -233,10 +234,10 @@ def test_before_anything_is_trained_the_config_can_be_corrected(trainer, config,
     def unusable(*_):
         raise ValueError("dataset.max_cells is 4; set it to 8 or more")
 
-    monkeypatch.setattr(contrast_experiment, "detection_task", unusable)
+    monkeypatch.setattr(contrast_experiment, "make_task", unusable)
     with pytest.raises(ValueError, match="max_cells"):
         contrast(config, tmp_path, ("none",))
-    monkeypatch.setattr(contrast_experiment, "detection_task", lambda config, run: config)
+    monkeypatch.setattr(contrast_experiment, "make_task", lambda config, run: config)
     config.dataset.max_cells = 32
     contrast(config, tmp_path, ("none",))
     assert trainer.configs["none"].dataset.max_cells == 32
@@ -392,9 +393,9 @@ def test_a_toy_goes_the_whole_way_by_the_papers_protocol(tmp_path, monkeypatch):
 def test_fields_held_out_to_test_are_what_a_split_that_has_some_is_evaluated_on(trainer, config, tmp_path, monkeypatch):
     parts = []
 
-    def noted(workdir: Path, split: str, checkpoint: str, out: Path, **_) -> None:
-        parts.append(split)
-        trainer.evaluate_run(workdir, split, checkpoint, out)
+    def noted(experiment: Any, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> None:
+        parts.append(scored.split)
+        trainer.evaluate_run(experiment, workdir, checkpoint, scored, out)
 
     monkeypatch.setattr(contrast_experiment, "evaluate_run", noted)
     config.dataset.split.test_fraction = 0.25
@@ -410,6 +411,6 @@ def test_a_run_that_goes_on_knows_of_its_folder_and_so_of_what_trained_it(traine
         folders.append(run)
         return config
 
-    monkeypatch.setattr(contrast_experiment, "detection_task", noted)
+    monkeypatch.setattr(contrast_experiment, "make_task", noted)
     contrast(config, tmp_path, ("none", "he"))
     assert folders == [tmp_path / "none", tmp_path / "he"]

@@ -13,6 +13,7 @@ from jax import export
 from ml_collections import ConfigDict
 
 import wbcjax
+from tests.experiments import model_of
 from tests.tasks.test_classification import toy_config as toy_classifier
 from tests.tasks.test_detection import toy_config as toy_detector
 from wbcjax import cli
@@ -41,7 +42,7 @@ def image(height: int, width: int, seed: int) -> np.ndarray:
 
 def workdir(folder: Path, config: ConfigDict, facts: dict) -> Path:
     folder.mkdir()
-    (folder / "config.json").write_text(config_json(config))
+    (folder / "config.json").write_text(config_json(config.to_dict()))
     (folder / "data.json").write_text(json.dumps(facts))
     return folder
 
@@ -67,7 +68,7 @@ def config() -> ConfigDict:
 
 @pytest.fixture(scope="module")
 def live(config: ConfigDict) -> Predictor:
-    model = mask_rcnn.from_config(config.model, len(config.dataset.classes) + 1)
+    model = mask_rcnn.build(model_of(config), len(config.dataset.classes) + 1)
     return predictor(
         config.model, FieldSetSettings.from_config(config.dataset), jax.device_get(mask_rcnn.init(model, 0)), SCALES
     )
@@ -118,7 +119,7 @@ def test_the_cards_code_gives_the_networks_output(exported, live, config, monkey
     monkeypatch.chdir(exported.card.parent)
     names = {"images": images, "sizes": sizes}
     exec(code, names)
-    expected = jax.jit(live_network(config.model, config.dataset.classes))(live.network.variables, images, sizes)
+    expected = jax.jit(live_network(model_of(config), config.dataset.classes))(live.network.variables, images, sizes)
     assert set(names["found"]) == set(expected._fields)
     assert names["found"].pop("said") is expected.said is None  # there are no further heads
     for name, array in names["found"].items():
@@ -158,14 +159,14 @@ def test_one_program_serves_three_platforms_without_weights(exported):
 
 def test_a_classifier_gives_the_same_probabilities_and_accelerators_their_own_convolution(tmp_path):
     config = toy_classifier(tmp_path)
-    model = efficientnet.from_config(config.model, 2)
+    model = efficientnet.build(model_of(config), 2)
     variables = efficientnet.init(model, (64, 64), 0)
     cut = {"margin": 0.2, "mask_background": True}
     places = export_fresh(workdir(tmp_path / "run", config, {"cut": cut}), tmp_path / "b0.stablehlo", variables)
     loaded = load_classifier(places.model)
     assert loaded.cut == cut
     crops = [image(height, 50, height) for height in (30, 64, 100)]
-    network = classifier.live_network(config.model, config.dataset.classes)
+    network = classifier.live_network(model_of(config), config.dataset.classes)
     expected = crop_classifier(network, CropSetSettings.from_config(config.dataset), variables).probabilities(crops)
     np.testing.assert_allclose(loaded.probabilities(crops), expected, atol=1e-5)
     text = export.deserialize(bytearray(read_module(places.model)[0])).mlir_module()

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import base
+from tests.experiments import model_of
 from wbcjax.commands.inspect.proposed_config import anchor_table, config_lines, notes
 from wbcjax.commands.inspect.proposed_settings import (
     CANVAS_AREA,
@@ -15,7 +16,7 @@ from wbcjax.commands.inspect.proposed_settings import (
     propose_settings,
 )
 from wbcjax.input.settings import FieldSetSettings, class_map
-from wbcjax.models.limits import PLACES, limit_of, needed
+from wbcjax.models.limits import PLACES, needed
 from wbcjax.models.settings import MaskRCNNSettings, from_dict
 from wbcjax.ops.anchors import pyramid_anchors
 
@@ -147,7 +148,7 @@ def test_the_lines_make_a_config_that_a_model_takes():
     assert config.dataset.group_attribute == "patient"
     assert config.dataset.canvas == proposal.canvas
     assert config.dataset.max_cells == 112  # 10 % above the most, in fours
-    assert {name: limit_of(config.model, name) for name in PLACES} == {
+    assert {name: model_of(config).limits[name] for name in PLACES} == {
         "rpn.before_nms_train": 2000,  # torchvision's, which is more
         "rpn.before_nms_test": 1344,
         "rpn.proposals_train": 2000,
@@ -169,7 +170,7 @@ def test_a_small_models_limits_are_raised_for_crowded_fields():
     base.small(config)
     exec("\n".join(lines_for(proposal, {"cell": "cell"})), {"config": config})
     assert config.dataset.max_cells == 100
-    assert {name: limit_of(config.model, name) for name in PLACES} == needed(100)
+    assert {name: model_of(config).limits[name] for name in PLACES} == needed(100)
 
 
 def test_one_class_is_a_tuple_and_few_cells_leave_the_limits_alone():

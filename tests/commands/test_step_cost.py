@@ -12,6 +12,7 @@ from tests.input import crop_sets, painted
 from wbcjax.batch import Batch, CropBatch
 from wbcjax.commands.plan import step_cost as module
 from wbcjax.commands.plan.step_cost import StepCost, step_cost
+from wbcjax.tasks.choose import experiment_of
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +37,7 @@ def heads(**train: Any) -> ConfigDict:
 
 @pytest.fixture(scope="module")
 def of_heads() -> StepCost:
-    return step_cost(heads(), devices=4)
+    return step_cost(experiment_of(heads()), devices=4)
 
 
 FEATURES = 320  # of the top convolution: 1280 of B0, times 0.25
@@ -64,10 +65,10 @@ def test_memory_is_that_of_the_step_and_of_the_batches_that_wait(of_heads: StepC
 
 def test_remat_holds_less_than_the_whole_gradient(of_heads: StepCost):
     """More is held for the gradient of all layers and less of it with remat."""
-    all_layers = step_cost(classifier(), devices=2)
+    all_layers = step_cost(experiment_of(classifier()), devices=2)
     config = classifier()
     config.model.remat = True
-    again = step_cost(config, devices=2)
+    again = step_cost(experiment_of(config), devices=2)
     assert all_layers.trained == all_layers.parameters == of_heads.parameters
     assert again.temporaries < 0.9 * all_layers.temporaries
     assert 1.1 < again.flops / all_layers.flops < 4 / 3 + 0.05  # three parts without, a fourth with
@@ -78,9 +79,9 @@ def test_a_batch_that_devices_cannot_share_is_refused():
     with pytest.raises(
         ValueError, match="batch_size is 8, which 3 devices cannot share evenly: choose a multiple of 3"
     ):
-        step_cost(classifier(), devices=3)
+        step_cost(experiment_of(classifier()), devices=3)
     with pytest.raises(ValueError, match=r"2 devices cannot share evenly in 8 parts .*: choose a multiple of 16"):
-        step_cost(classifier(accumulate=8), devices=2)
+        step_cost(experiment_of(classifier(accumulate=8)), devices=2)
 
 
 def assert_alike(shapes: Batch | CropBatch, batch: Batch | CropBatch) -> None:
@@ -95,14 +96,14 @@ def test_fields_are_planned_for_as_the_pipeline_gives_them():
     config.dataset.canvas, config.dataset.max_cells, config.train.batch_size = CANVAS, 5, 3
     setup = painted.settings(CANVAS, batch_size=3, max_cells=5)
     with contextlib.closing(painted.open_batches(fields, setup, seed=0)) as batches:
-        assert_alike(module._step_of(config).batch(3), next(batches))
+        assert_alike(module._step_of(experiment_of(config)).batch(3), next(batches))
 
 
 def test_crops_are_planned_for_as_the_pipeline_gives_them():
     crops = crop_sets.source_of([np.zeros((20, 20, 3), np.uint8)] * 8, [0, 1, 2, 0, 1, 2, 0, 1])
     config = classifier()
     with contextlib.closing(crop_sets.open_batches(crops, crop_sets.settings(CANVAS, 8), seed=0)) as batches:
-        assert_alike(module._step_of(config).batch(8), next(batches))
+        assert_alike(module._step_of(experiment_of(config)).batch(8), next(batches))
 
 
 def test_a_mask_rcnn_is_planned_without_data_or_weights():
@@ -115,7 +116,7 @@ def test_a_mask_rcnn_is_planned_without_data_or_weights():
     config.model.update({"fpn": {"channels": 8}})
     config.model.box_head.channels = config.model.mask_head.channels = 8
     config.train.update({"steps": 5, "batch_size": 2})
-    cost = step_cost(config, devices=2)
+    cost = step_cost(experiment_of(config), devices=2)
     assert cost.trained == cost.parameters
     # Beside the gradients: six losses, three wishes, and counts of samples, which each device tells the others.
     assert 0 < cost.bytes_reduced - 4 * cost.parameters <= 4 * 20

@@ -26,12 +26,13 @@ from wbcjax.commands.weights.files import convert_weights, show
 from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.models.settings import EFFICIENTNET_KERAS, MATTERPORT, TORCHVISION, RoiSettings
 from wbcjax.runs.initial_weights import start_from
+from wbcjax.settings.checked import checked
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory
 from wbcjax.train.layers import Layers
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import init_state
-from wbcjax.train.workdir import settle_config
+from wbcjax.train.workdir import KeptConfig, settle_config
 from wbcjax.weights.detectron2 import DETECTRON2
 from wbcjax.weights.files import read_weights
 from wbcjax.weights.ours import TRAINED_WITH, noted_settings
@@ -208,8 +209,8 @@ def test_bfloat16_rounds_each_weight_once_and_a_file_of_ours_can_be_converted(co
 
 def save_run(workdir: Path, config: Any, variables: dict) -> None:
     """A run with the variables as its best checkpoint, and worse ones as its latest."""
-    settle_config(config, workdir, started=False, allow_change=False)
-    optimizer = make_optimizer(TrainSettings.from_config(toy.config().train))
+    settle_config(KeptConfig(config.to_dict()), workdir, started=False)
+    optimizer = make_optimizer(checked(TrainSettings, toy.config().train, "config.train"))
     worse = jax.tree.map(np.zeros_like, variables)
     with Checkpoints(checkpoint_directory(workdir)) as checkpoints:
         for step, score, saved in ((4, 0.9, variables), (9, 0.1, worse)):

@@ -20,9 +20,8 @@ from wbcjax import cli
 from wbcjax.commands.config_file import load_config_file
 from wbcjax.models.backbone import nothing_trains
 from wbcjax.models.resnet import ResNet
-from wbcjax.tasks.detection import detection_task
+from wbcjax.tasks.choose import make_task, train
 from wbcjax.train.checkpoint import load_variables
-from wbcjax.train.loop import train
 from wbcjax.train.task import Task
 
 SMALL = (
@@ -90,7 +89,7 @@ def test_a_backbone_from_outside_goes_through_phases_resume_prediction_export_an
         exec(example("config.train.phases = ("), names)
         for phase, epochs in zip(config.train.phases, (1, 1, 1), strict=True):
             phase["epochs"] = epochs  # of nine fields, in batches of eight: a step each
-    task = detection_task(config)
+    task = make_task(config)
     fresh = task.init_variables(config.seed)
     assert train(config, task, place / "whole") is None
     assert train(config, stopped_at(2, task), place / "pieces") == signal.SIGTERM
@@ -129,7 +128,7 @@ def test_an_nnx_backbone_is_trained_and_predicts(place):
     write("my_nnx_backbone.py", place)
     part = "--config.model.backbone.part=my_nnx_backbone:NnxNet"
     config = config_of(part, "--config.model.backbone.width=8", "--config.train.steps=2")
-    task = detection_task(config)
+    task = make_task(config)
     fresh = task.init_variables(config.seed)
     assert train(config, task, place / "run") is None
     trained, step = load_variables(place / "run", "latest")

@@ -20,9 +20,8 @@ from wbcjax.settings.checked import ConfigError
 from wbcjax.settings.parts import Untrusted
 from wbcjax.smear import synthetic
 from wbcjax.system.files import write_png
-from wbcjax.tasks.detection import detection_task
+from wbcjax.tasks.choose import make_task, train
 from wbcjax.train.checkpoint import load_variables
-from wbcjax.train.loop import train
 
 OVERRIDES = {
     "dataset.synthetic.count": 12,
@@ -64,7 +63,7 @@ def config(steps: int) -> ConfigDict:
 
 
 def trained(steps: int, workdir: Path) -> Path:
-    task = detection_task(config(steps), workdir)
+    task = make_task(config(steps), workdir)
     assert train(config(steps), task, workdir, allow_config_change=True) is None
     return workdir
 
@@ -96,7 +95,7 @@ def test_an_own_head_trains_and_resumes_exactly(run, lab):
     """The phase of the heads trains it and a resumed run equals a whole one."""
     (resumed, _), (whole, _) = (load_variables(path, "latest") for path in (run, trained(2, lab / "whole")))
     jax.tree.map(np.testing.assert_array_equal, resumed, whole)
-    fresh = detection_task(config(2)).init_variables(config(2).seed)["params"]
+    fresh = make_task(config(2)).init_variables(config(2).seed)["params"]
     for part, moves in (("roundness", True), ("backbone", False)):
         same = jax.tree.map(np.array_equal, resumed["params"][part], fresh[part])
         assert jax.tree.all(jax.tree.map(lambda equal, moves=moves: equal is not moves, same))

@@ -9,8 +9,8 @@ import pytest
 
 from tests.train import toy
 from wbcjax.settings.parts import part
+from wbcjax.tasks.choose import train
 from wbcjax.train.checkpoint import load_variables
-from wbcjax.train.loop import train
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from wbcjax.commands.export.model import export_run
 from wbcjax.models.backbone import everything_trains
 from wbcjax.settings.checked import ConfigError
 from wbcjax.tasks.checks import check_machine
-from wbcjax.tasks.choose import evaluate, make_task
-from wbcjax.train.loop import train
+from wbcjax.tasks.choose import evaluate, experiment_of, make_task, train
+from wbcjax.tasks.experiment import Scored
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -48,7 +48,7 @@ def work_there(lab, monkeypatch):
 def trained(run: Path, *arguments: str) -> ConfigDict:
     """The config of a training as `train.py` does it."""
     config = load_config_file("count.py", arguments)
-    check_machine(config)
+    check_machine(experiment_of(config))
     assert train(config, make_task(config, run), run, allow_config_change=True) is None
     return config
 
@@ -80,7 +80,7 @@ def test_an_own_task_trains_on_its_loss_and_goes_on(run):
 
 def test_an_own_task_is_evaluated_by_the_scores_of_its_training(run):
     *_, kept = toy.records(run(), "eval")
-    told = evaluate(run(), None, "latest", trust_parts=True)
+    told = evaluate(run(), "latest", trust_parts=True)
     scores = json.loads((run() / "evaluation/val_latest/scores.json").read_text())
     assert scores == pytest.approx({name: kept[name] for name in ("right", "error")})
     assert told.splitlines()[1].split() == ["error", f"{scores['error']:.4f}"]
@@ -103,7 +103,7 @@ def test_what_an_own_task_cannot_do_is_refused_in_one_line(run, tmp_path):
     with pytest.raises(SystemExit, match=r"'counting:Counting', which cannot be planned: give Counting a method step"):
         cli.main(["plan", "--config", "count.py"])
     with pytest.raises(ValueError, match="is a run of counting:Counting: it is scored on its own part val alone"):
-        evaluate(run(), "test", "best", trust_parts=True)
+        evaluate(run(), "best", Scored("test"), trust_parts=True)
 
 
 @pytest.mark.parametrize(

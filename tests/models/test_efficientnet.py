@@ -21,7 +21,13 @@ from wbcjax.models.conv import Conv, DepthwiseConv
 from wbcjax.models.efficientnet import Classifier, Head
 from wbcjax.models.fold import fold, folded
 from wbcjax.models.initial import initial_values
-from wbcjax.models.settings import EFFICIENTNET_KERAS, EFFICIENTNET_SIDE, EFFICIENTNET_TORCHVISION
+from wbcjax.models.settings import (
+    EFFICIENTNET_KERAS,
+    EFFICIENTNET_SIDE,
+    EFFICIENTNET_TORCHVISION,
+    EfficientNetSettings,
+    from_dict,
+)
 
 CANVAS = (40, 36)
 CLASSES = 3
@@ -150,8 +156,8 @@ def test_training_starts_from_what_the_modules_initialisers_give(monkeypatch):
     monkeypatch.setattr(
         conv, "DEPTHWISE_INIT", lambda key, shape, dtype: jnp.arange(math.prod(shape), dtype=dtype).reshape(shape)
     )
-    config = ConfigDict(dataclasses.asdict(dataclasses.replace(SMALL, depth=0.1)))
-    params = efficientnet.init(efficientnet.from_config(config, CLASSES), CANVAS, seed=0)["params"]
+    model = efficientnet.build(dataclasses.replace(SMALL, depth=0.1), CLASSES)
+    params = efficientnet.init(model, CANVAS, seed=0)["params"]
     np.testing.assert_array_equal(params["head"]["logits"]["kernel"], np.full((320, CLASSES), 0.25))
     np.testing.assert_array_equal(
         params["base"]["block1_0"]["depthwise_conv"]["kernel"], np.arange(72.0).reshape(3, 3, 8)
@@ -260,7 +266,9 @@ def test_the_flattening_head_takes_features_row_by_row():
 
 def test_a_config_describes_the_model_and_a_wrong_value_is_refused_by_name():
     config = ConfigDict(dataclasses.asdict(SMALL))
-    assert efficientnet.from_config(config, CLASSES, cpu=False) == Classifier(SMALL, CLASSES)
+    assert efficientnet.build(from_dict(EfficientNetSettings, config.to_dict()), CLASSES, cpu=False) == Classifier(
+        SMALL, CLASSES
+    )
     config.head = "average"
     with pytest.raises(ValueError, match=r"config.model.head is 'average': give one of 'pool', 'flatten'"):
-        efficientnet.from_config(config, CLASSES)
+        efficientnet.build(from_dict(EfficientNetSettings, config.to_dict()), CLASSES)

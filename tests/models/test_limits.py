@@ -7,14 +7,20 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs import smear_demo
 from wbcjax.models.box_head import DetectionSettings, detect
-from wbcjax.models.limits import LIMITS, PLACES, FilledLimits, check_room, limit_of, needed
+from wbcjax.models.limits import LIMITS, PLACES, FilledLimits, check_room, needed
 from wbcjax.models.mask_rcnn import Detections
 from wbcjax.models.rpn import Rpn, RpnOutputs
+from wbcjax.models.settings import MaskRCNNSettings, from_dict
 from wbcjax.predict.detector import Predictor
 from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
+
+
+def limits_of(config: ConfigDict) -> dict[str, int]:
+    return from_dict(MaskRCNNSettings, config.model.to_dict()).limits
 
 
 def test_too_many_cells_name_every_limit_to_raise(caplog):
@@ -22,7 +28,7 @@ def test_too_many_cells_name_every_limit_to_raise(caplog):
     config = smear_demo.get_config()
     cells = {"train": {"a.png": 90, "b.png": 3, "c.png": 17}, "val": {"d.png": 4}}
     with pytest.raises(ValueError, match=r"dataset\.max_cells is 16; set it to 90 or more, for") as refused:
-        check_room(config.model, config.dataset.max_cells, cells)
+        check_room(limits_of(config), config.dataset.max_cells, cells)
     told = str(refused.value)
     assert "  a.png: 90 cells\n  c.png: 17 cells" in told
     assert "b.png" not in told
@@ -33,16 +39,16 @@ def test_too_many_cells_name_every_limit_to_raise(caplog):
         part, _, key = name.partition(".")
         config.model[part][key] = int(value)
     config.dataset.max_cells = 90
-    check_room(config.model, config.dataset.max_cells, cells)
+    check_room(limits_of(config), config.dataset.max_cells, cells)
     assert not caplog.text
 
 
 def test_validation_cells_need_no_room_in_a_batch(caplog):
     """Cells to validate on need no room in a batch but places to be found."""
     config = smear_demo.get_config()
-    check_room(config.model, config.dataset.max_cells, {"train": {"a.png": 8}, "val": {"b.png": 32}})
+    check_room(limits_of(config), config.dataset.max_cells, {"train": {"a.png": 8}, "val": {"b.png": 32}})
     assert not caplog.text
-    check_room(config.model, config.dataset.max_cells, {"train": {"a.png": 8}, "val": {"b.png": 33}})
+    check_room(limits_of(config), config.dataset.max_cells, {"train": {"a.png": 8}, "val": {"b.png": 33}})
     assert "a field has 33 cells, and the model can find no more than 32 of them" in caplog.text
     assert "--config.model.detection.per_image=99 (32 now)" in caplog.text
 
@@ -148,6 +154,7 @@ def test_a_model_whose_limits_are_not_known_tells_nothing(caplog):
 
 
 def test_every_limit_is_a_setting_of_the_model():
-    model = smear_demo.get_config().model
-    assert set(LIMITS) <= set(PLACES)
-    assert all(limit_of(model, name) > 0 for name in PLACES)
+    config = smear_demo.get_config()
+    assert set(LIMITS) <= set(PLACES) == set(limits_of(config))
+    assert limits_of(config)["rpn.proposals_test"] == config.model.rpn.proposals_test
+    assert limits_of(config)["detection.per_image"] == config.model.detection.per_image

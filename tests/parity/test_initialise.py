@@ -25,6 +25,7 @@ from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.models.backbone import nothing_trains
 from wbcjax.models.resnet import ResNet
 from wbcjax.models.settings import EFFICIENTNET_KERAS, MATTERPORT, TORCHVISION
+from wbcjax.settings.checked import checked
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.settings import TrainSettings
 from wbcjax.weights.detectron2 import DETECTRON2
@@ -291,7 +292,7 @@ def test_matterports_box_head_learns_as_kerass_does_with_its_optimizer_and_l2_te
     settings = toy.config(
         optimizer={"part": "sgd"}, weight_decay=decay, clip_norm=clip, l2_per_array=True, learning_rate=rate
     )
-    optimizer = make_optimizer(TrainSettings.from_config(settings.train))
+    optimizer = make_optimizer(checked(TrainSettings, settings.train, "config.train"))
     params = {"box_head": jax.tree.map(jnp.asarray, before["params"]["box_head"])}
     state = optimizer.init(params)
     for _ in range(steps):

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from configs import myeloma_efficientnet_b3, segpc_mask_rcnn, smear_demo
@@ -31,8 +32,9 @@ CLASSIFICATION = {
 }
 
 
-def card(config, task="detection", facts=None, evaluation=None) -> str:
-    model = TrainedModel("Mask R-CNN on ConvNeXt", task, json.loads(config_json(config)), facts or {})
+def card(config, kind="detection", facts=None, evaluation=None) -> str:
+    inputs = [((64, 96, 3), np.uint8), ((2,), np.float32)]
+    model = TrainedModel("Mask R-CNN on ConvNeXt", kind, inputs, json.loads(config_json(config.to_dict())), facts or {})
     return model_card(model, evaluation, MADE, "x.stablehlo")
 
 

@@ -22,13 +22,14 @@ from pycocotools import mask as coco_mask
 
 import wbcjax
 from configs import myeloma_efficientnet_b3, smear_demo
+from wbcjax.tasks.experiment import Scored
 from wbcjax import tasks
 from wbcjax.classify import load_classifier
 from wbcjax.crop_folder import crop_folder
 from wbcjax.files import write_png
 from wbcjax.smear.read import FieldSet
 from wbcjax.smear.synthetic import CLASSES, SyntheticSmear, fields, render
-from wbcjax.train.loop import train
+from wbcjax.tasks.choose import train
 
 HERE = Path(__file__).parent
 OLDER = HERE / "older"  # until it is packed
@@ -87,7 +88,7 @@ def classifier_config(crops: Path) -> ConfigDict:
 def _make_detector(run: Path) -> None:
     config = detector_config()
     train(config, tasks.make_task(config, run), run)
-    tasks.evaluate(run, "val", "best", out="scored")
+    tasks.evaluate(run, "best", Scored("val"), out="scored")
     scores = json.loads(Path("scored/scores.json").read_text())
     expected = {"mask_ap": np.array(scores["mask"]["AP"]), "box_ap": np.array(scores["box"]["AP"])}
     model = wbcjax.load(run)

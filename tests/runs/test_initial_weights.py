@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,11 +13,12 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from configs import base, smear_demo
+from tests.experiments import model_of
+from tests.runs.starting import start_of
 from tests.train import toy
 from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.models.settings import EFFICIENTNET_KERAS, MATTERPORT, TORCHVISION
-from wbcjax.runs.initial_weights import UnusableWeights, settings_of, start_from, starting_weights, unnormalised
-from wbcjax.train.loop import train
+from wbcjax.runs.initial_weights import UnusableWeights, settings_of, start_from, unnormalised
 from wbcjax.weights.ours import note_settings
 from wbcjax.weights.safetensors_file import write_safetensors
 
@@ -30,7 +32,7 @@ def toy_config() -> ConfigDict:
 
 
 def fresh(config: ConfigDict, classes: int, seed: int) -> dict:
-    return jax.device_get(mask_rcnn.init(mask_rcnn.from_config(config.model, classes), seed))
+    return jax.device_get(mask_rcnn.init(mask_rcnn.build(model_of(config), classes), seed))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,7 @@ def test_parts_that_are_not_asked_for_stay_fresh_and_their_settings_may_differ(w
 def test_what_was_loaded_is_told_in_the_log(weights, caplog):
     config = toy_config()
     config.init_from = str(weights[0])
-    start = starting_weights(config, settings_of(config))
+    start = start_of(config)
     assert start is not None
     with caplog.at_level(logging.INFO, "wbcjax"):
         start(fresh(config, 4, seed=2))
@@ -102,7 +104,7 @@ def test_what_was_loaded_is_told_in_the_log(weights, caplog):
     assert "its classes are" not in caplog.text
     config.dataset.classes = ("small", "L2", "large")
     with caplog.at_level(logging.INFO, "wbcjax"):
-        start(fresh(config, 4, seed=2))
+        start_of(config)(fresh(config, 4, seed=2))
     assert "its classes are ['L1', 'L2', 'L3'], here ['small', 'L2', 'large']: what it knows of them" in caplog.text
 
 
@@ -111,14 +113,14 @@ def test_weights_whose_classes_have_another_order_are_refused_unless_heads_are_l
     config.init_from = str(weights[0])
     config.dataset.classes = ("L3", "L1", "L2")
     with pytest.raises(UnusableWeights, match=r"its classes are .*'L1', 'L2', 'L3'.* config.init_parts"):
-        starting_weights(config, settings_of(config))(fresh(config, 4, seed=2))
+        start_of(config)(fresh(config, 4, seed=2))
     config.init_parts = ("backbone", "fpn")
-    starting_weights(config, settings_of(config))(fresh(config, 4, seed=2))
+    start_of(config)(fresh(config, 4, seed=2))
 
 
 def test_without_a_starting_point_a_run_starts_from_fresh_weights():
     config, variables = toy_config(), {"params": {}}
-    assert starting_weights(config, settings_of(config))(variables) is variables
+    assert start_of(config)(variables) is variables
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no weights"])
@@ -127,7 +129,7 @@ def test_weights_that_cannot_be_read_are_refused_naming_the_setting(tmp_path, co
     config.init_from = str(tmp_path / "weights.pth")
     if content is not None:
         (tmp_path / "weights.pth").write_bytes(content)
-    start = starting_weights(config, settings_of(config))
+    start = start_of(config)
     assert start is not None
     with pytest.raises(UnusableWeights, match=r"config\.init_from is '.*weights\.pth': "):
         start(fresh(config, 4, seed=2))
@@ -147,10 +149,10 @@ def test_a_note_that_is_not_whole_is_refused(tmp_path):
 def test_a_classifier_starts_from_one_of_other_classes(tmp_path):
     config = base.classifier()
     config.model.update({"width": 0.2, "depth": 0.1})
-    settings = settings_of(config)
-    saved = efficientnet.init(efficientnet.from_config(config.model, 3), (64, 64), seed=1)
+    settings: Any = settings_of(config)
+    saved = efficientnet.init(efficientnet.build(settings, 3), (64, 64), seed=1)
     write_safetensors(tmp_path / "ours.safetensors", saved, note_settings(settings))
-    wanted = efficientnet.init(efficientnet.from_config(config.model, 2), (64, 64), seed=2)
+    wanted = efficientnet.init(efficientnet.build(settings, 2), (64, 64), seed=2)
     started = start_from(tmp_path / "ours.safetensors", wanted, settings)
     same = jax.tree.map(np.array_equal, started.variables["params"]["base"], saved["params"]["base"])
     assert jax.tree.all(same)
@@ -166,9 +168,9 @@ def test_a_run_takes_its_starting_point_once_and_goes_on_without_it(tmp_path):
 
     task = dataclasses.replace(toy.task(), start=start)
     config = toy.config(steps=2, learning_rate=0.0)
-    train(config, task, tmp_path)
+    toy.train(config, task, tmp_path)
     config.train.steps = 4
-    train(config, task, tmp_path, allow_config_change=True)
+    toy.train(config, task, tmp_path, allow_config_change=True)
     assert calls == ["start"]
     sizes = [record["size"] for record in toy.records(tmp_path, "train")]
     assert sizes == [0.0, 0.0]  # the mean size of what weights of zero put out
@@ -205,13 +207,13 @@ def test_frozen_norms_without_trained_statistics_are_found(settings, layers, fou
 
 def test_a_new_run_on_frozen_norms_without_weights_says_so_with_the_remedy(caplog):
     config, variables = base.mask_rcnn(), {"params": {}, "batch_stats": statistics("backbone")}
-    assert starting_weights(config, settings_of(config))(variables) is variables
+    assert start_of(config)(variables) is variables
     (told,) = caplog.messages
     assert told.startswith("nothing is normalised in backbone")
     assert "(config.init_from), or set --config.model.backbone.norm=gn" in told
     caplog.clear()
     config.model.backbone.norm = "bn"
-    starting_weights(config, settings_of(config))(variables)
+    start_of(config)(variables)
     assert caplog.messages == []
 
 
@@ -219,5 +221,5 @@ def test_a_run_that_goes_on_is_not_told_of_how_it_started(tmp_path):
     told = []
     task = dataclasses.replace(toy.task(), start=lambda variables: told.append(1) or variables)
     for steps in (1, 2):
-        train(toy.config(steps=steps), task, tmp_path, allow_config_change=True)
+        toy.train(toy.config(steps=steps), task, tmp_path, allow_config_change=True)
     assert told == [1]

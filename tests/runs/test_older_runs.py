@@ -18,9 +18,9 @@ import wbcjax
 from wbcjax.predict.classifier import load_classifier
 from wbcjax.runs.folder import load_config
 from wbcjax.smear.field import read_image
-from wbcjax.tasks.choose import evaluate, make_task
+from wbcjax.tasks.choose import evaluate, make_task, train
+from wbcjax.tasks.experiment import Scored
 from wbcjax.train.checkpoint import load_variables
-from wbcjax.train.loop import train
 from wbcjax.weights.files import read_weights
 
 MOVED_PIXELS = 3  # of a mask's outline, which rounding may move
@@ -49,7 +49,7 @@ def test_an_older_detector_finds_the_same_cells(older, place, name):
 
 def test_an_older_detector_scores_the_same_on_its_validation_part(older, tmp_path):
     expected = np.load(older / "cells.npz")
-    evaluate(older / "detector", "val", "best", out=str(tmp_path / "out"))
+    evaluate(older / "detector", "best", Scored("val"), out=str(tmp_path / "out"))
     scores = json.loads((tmp_path / "out/scores.json").read_text())
     assert scores["mask"]["AP"] == pytest.approx(float(expected["mask_ap"]), abs=1e-3)
     assert scores["box"]["AP"] == pytest.approx(float(expected["box_ap"]), abs=1e-3)

@@ -11,19 +11,20 @@ import pytest
 
 import wbcjax
 from configs import smear_demo
+from tests.runs.starting import start_of
 from wbcjax import cli
 from wbcjax.commands.export.model import export_run
 from wbcjax.commands.weights.files import convert_weights, show
 from wbcjax.models.settings import TORCHVISION
 from wbcjax.predict.classifier import load_classifier
 from wbcjax.runs.folder import load_config
-from wbcjax.runs.initial_weights import settings_of, start_from, starting_weights
+from wbcjax.runs.initial_weights import settings_of, start_from
 from wbcjax.runs.model_file import write_model_file
 from wbcjax.settings.checked import ConfigError
 from wbcjax.settings.parts import Untrusted, as_values, completed, part
 from wbcjax.tasks.choose import evaluate
 from wbcjax.tasks.settings import DetectionConfig
-from wbcjax.train.workdir import ConfigChanged, config_json, settle_config
+from wbcjax.train.workdir import ConfigChanged, KeptConfig, config_json, settle_config
 from wbcjax.weights.ours import TRAINED_WITH
 from wbcjax.weights.safetensors_file import write_safetensors
 
@@ -42,7 +43,7 @@ VERBS: dict[str, Callable[[Path], object]] = {  # what is done with a folder tha
     "load": lambda at: wbcjax.load(at / "run"),
     "load_classifier": lambda at: load_classifier(at / "run"),
     "load an export": lambda at: wbcjax.load(at / "model.stablehlo"),
-    "evaluate": lambda at: evaluate(at / "run", None, "best"),
+    "evaluate": lambda at: evaluate(at / "run", "best"),
     "export": lambda at: export_run(at / "run", at / "out"),
     "convert a run": lambda at: convert_weights(at / "run", at / "out.safetensors"),
     "convert a file": lambda at: convert_weights(at / "weights.safetensors", at / "out.safetensors"),
@@ -78,8 +79,8 @@ def write_run(folder: Path, key: str, value: object) -> dict:
     with group.ignore_type():
         group[name] = value
     folder.mkdir()
-    (folder / "config.json").write_text(config_json(config))
-    return json.loads(config_json(config))
+    (folder / "config.json").write_text(config_json(config.to_dict()))
+    return json.loads(config_json(config.to_dict()))
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -130,7 +131,7 @@ def test_paths_of_strangers_are_found_wherever_a_config_has_them(place, key, val
 def test_a_training_that_goes_on_in_a_strangers_folder_imports_nothing_of_it(place):
     complete = partial(completed, DetectionConfig)
     with pytest.raises(ConfigChanged, match=r"model\.backbone\.part: evil:Backbone in the workdir, resnet now"):
-        settle_config(smear_demo.get_config(), place / "run", started=True, allow_change=False, complete=complete)
+        settle_config(KeptConfig(smear_demo.get_config().to_dict(), complete), place / "run", started=True)
     assert not (place / "imported").exists()
 
 
@@ -143,7 +144,7 @@ def test_a_trusted_run_is_built_of_the_parts_that_it_names(place):
 def test_weights_may_be_of_parts_that_the_config_itself_names(place, caplog):
     ours = smear_demo.get_config().unlock()
     ours.init_from = str(place / "run")
-    start = starting_weights(ours, settings_of(ours))
+    start = start_of(ours)
     with pytest.raises(ValueError, match=rf"config\.init_from is '.*/run': .*{SAID}.*config\.init_trust_parts=True"):
         start({})
     assert not (place / "imported").exists()
@@ -151,7 +152,7 @@ def test_weights_may_be_of_parts_that_the_config_itself_names(place, caplog):
         trusting = ours.copy_and_resolve_references()
         trusting.update(change)
         with pytest.raises(ValueError, match="checkpoint"):  # it has none: the next thing that is asked for
-            starting_weights(trusting, settings_of(ours))({})
+            start_of(trusting)({})
 
 
 def test_a_trusted_part_that_is_not_installed_is_named_with_the_remedy(place):

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 import wbcjax
 from configs import base, myeloma_efficientnet_b3
+from tests.experiments import model_of, scores_of
 from tests.oracle import oracle, paint
 from tests.train.steps import parameters_of_steps
 from wbcjax.commands.predict.folder import predict_folder
@@ -23,14 +24,16 @@ from wbcjax.evaluate.predictions import Predictions, load_predictions
 from wbcjax.input.settings import CropSetSettings
 from wbcjax.models import efficientnet
 from wbcjax.predict.classifier import crop_classifier, live_network, load_classifier
+from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import part
 from wbcjax.smear.crops import resize
 from wbcjax.smear.field import read_image
 from wbcjax.smear.read import read
 from wbcjax.system.files import write_png
 from wbcjax.tasks import choose as tasks
-from wbcjax.tasks.classification import _summary, classification_task, evaluate_classifier
-from wbcjax.train.loop import train
+from wbcjax.tasks.choose import make_task, train
+from wbcjax.tasks.classification import _summary
+from wbcjax.tasks.experiment import Scored
 from wbcjax.train.settings import TrainSettings
 
 CLASSES = ("blast", "other")
@@ -97,7 +100,7 @@ def test_the_accuracy_of_the_training_is_watched_and_not_trained_on(run):
 
 
 def test_an_evaluation_can_be_scored_again_without_the_model(run, tmp_path):
-    found = evaluate_classifier(run, "val", "latest", tmp_path)
+    found = scores_of(run, tmp_path)
     again = classification_scores(load_predictions(tmp_path / "predictions.json"), 50)
     assert again["accuracy"] == found["accuracy"]
     assert again["confusion"] == found["confusion"] == {"classes": list(CLASSES), "counts": [[4, 0], [0, 4]]}
@@ -108,7 +111,7 @@ def test_an_evaluation_can_be_scored_again_without_the_model(run, tmp_path):
 
 
 def test_evaluation_tells_the_report_and_where_the_rest_is(run):
-    told = tasks.evaluate(run, "val", "latest")
+    told = tasks.evaluate(run, "latest", Scored("val"))
     assert "precision  recall  f1-score  support" in told
     assert f"{run}/evaluation/val_latest/report.html" in told
     said = "Scored: the 8 crops of val, which neither trained the model nor chose this checkpoint, the latest."
@@ -118,11 +121,11 @@ def test_evaluation_tells_the_report_and_where_the_rest_is(run):
 
 def test_results_go_where_they_are_sent_and_neither_to_the_run_nor_into_others(run, tmp_path):
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    told = tasks.evaluate(run, "val", "best", out=str(tmp_path / "val"))
+    told = tasks.evaluate(run, "best", Scored("val"), out=str(tmp_path / "val"))
     assert f"The report is {tmp_path}/val/report.html" in told
     assert json.loads((tmp_path / "val/scores.json").read_text())["counts"]["crops"] == 8
     with pytest.raises(FileExistsError, match="val, which is not empty"):
-        tasks.evaluate(run, "val", "best", out=str(tmp_path / "val"))
+        tasks.evaluate(run, "best", Scored("val"), out=str(tmp_path / "val"))
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
@@ -130,20 +133,20 @@ def test_a_run_that_cannot_be_written_is_told_before_it_is_scored_with_the_remed
     monkeypatch.setattr(os, "access", lambda place, mode: False)  # which root could do all the same
     monkeypatch.setattr("wbcjax.tasks.classification.evaluate_classifier", None)  # nothing is scored
     with pytest.raises(ValueError, match=r"cannot be written there \(Permission denied\): .* folder by --out"):
-        tasks.evaluate(run, "val", "best")
+        tasks.evaluate(run, "best", Scored("val"))
 
 
 def test_folders_of_one_name_and_both_checkpoints_have_results_of_their_own(run, tmp_path):
     sites = [write_crops(tmp_path / site / "lab/data", fields) for site, fields in (("a", 2), ("b", 3))]
     for site, checkpoint in ((sites[0], "best"), (sites[1], "best"), (sites[1], "latest")):
-        tasks.evaluate(run, "val", checkpoint, crops=str(site))
+        tasks.evaluate(run, checkpoint, Scored("val", crops=str(site)))
     found = sorted(run.glob("evaluation/lab_data_*/scores.json"))
     counts = [(path.parent.name.endswith("latest"), json.loads(path.read_text())["counts"]["crops"]) for path in found]
     assert sorted(counts) == [(False, 8), (False, 12), (True, 12)]
 
 
 def test_a_run_is_scored_on_crops_that_it_never_saw(run, tmp_path):
-    told = tasks.evaluate(run, "val", "latest", crops=str(write_crops(tmp_path / "others", 3)))
+    told = tasks.evaluate(run, "latest", Scored("val", crops=str(write_crops(tmp_path / "others", 3))))
     (scores,) = run.glob(f"evaluation/{tmp_path.name}_others_*_latest/scores.json")
     found = json.loads(scores.read_text())
     assert found["counts"] == {"crops": 12, "groups": 3, "mistakes": 0}
@@ -159,7 +162,7 @@ def test_other_crops_are_compared_with_nothing_and_may_lack_classes_and_names_of
     shutil.rmtree(others / "other")
     rows = (others / "crops.csv").read_text().splitlines()
     (others / "crops.csv").write_text("\n".join(row for row in rows if not row.startswith("other/")))
-    found = evaluate_classifier(copy, "val", "latest", tmp_path / "out", crops=str(others))
+    found = scores_of(copy, tmp_path / "out", Scored("val", crops=str(others)))
     assert found["confusion"]["counts"] == [[6, 0], [0, 0]]
     assert found["undefined"][-1] == "no crop was taken for other: its precision is not defined"
     assert "in train too" not in caplog.text
@@ -169,21 +172,21 @@ def test_other_crops_are_compared_with_nothing_and_may_lack_classes_and_names_of
 def test_other_crops_that_were_cut_otherwise_than_those_of_the_training_are_told(run, tmp_path, caplog):
     others = write_crops(tmp_path / "others", 2)
     (others / "crops.json").write_text(json.dumps({"margin": 0.5, "size": None, "mask_background": False}))
-    evaluate_classifier(run, "val", "latest", tmp_path / "out", crops=str(others))
+    scores_of(run, tmp_path / "out", Scored("val", crops=str(others)))
     assert f"{others} was cut with margin 0.5, {run.parent / 'crops'} with margin 0.25" in caplog.messages
 
 
 def test_other_crops_in_a_folder_called_val_do_not_replace_the_runs_own_evaluation(run, tmp_path):
-    tasks.evaluate(run, "val", "best")
+    tasks.evaluate(run, "best", Scored("val"))
     before = (run / "report.html").read_bytes(), (run / "evaluation/val/scores.json").read_bytes()
-    told = tasks.evaluate(run, "val", "best", crops=str(write_crops(tmp_path / "val", 3)))
+    told = tasks.evaluate(run, "best", Scored("val", crops=str(write_crops(tmp_path / "val", 3))))
     assert re.search(rf"evaluation/{tmp_path.name}_val_\w{{8}}/report\.html", told)
     assert ((run / "report.html").read_bytes(), (run / "evaluation/val/scores.json").read_bytes()) == before
 
 
 def test_crops_that_a_run_was_trained_on_are_left_out_of_other_folders(run, tmp_path):
     copies = shutil.copytree(run.parent / "crops", tmp_path / "copies")
-    told = tasks.evaluate(run, "val", "latest", crops=str(copies), out=str(tmp_path / "out"))
+    told = tasks.evaluate(run, "latest", Scored("val", crops=str(copies)), out=str(tmp_path / "out"))
     found = json.loads((tmp_path / "out/scores.json").read_text())
     assert found["counts"]["crops"] == 8  # of 40, those of the two fields that validated
     assert (found["scored"]["left_out"], found["scored"]["chose_checkpoint"]) == (32, False)
@@ -193,7 +196,7 @@ def test_crops_that_a_run_was_trained_on_are_left_out_of_other_folders(run, tmp_
 def test_crops_of_unknown_fields_are_resampled_one_by_one(run, tmp_path):
     others = write_crops(tmp_path / "others", 3)
     (others / "crops.csv").unlink()
-    found = evaluate_classifier(run, "val", "latest", tmp_path / "out", crops=str(others))
+    found = scores_of(run, tmp_path / "out", Scored("val", crops=str(others)))
     assert found["groups"] == {}
     assert found["bootstrap"]["units"] == "crops"
 
@@ -211,7 +214,7 @@ def test_a_run_is_told_apart_from_one_of_the_other_task(run):
     with pytest.raises(ValueError, match="is a run of classification; give one of detection"):
         wbcjax.load(run)
     with pytest.raises(ValueError, match="is a run of classification: score it on other crops, by --crops"):
-        tasks.evaluate(run, "val", "latest", annotations="via.json", images="images")
+        tasks.evaluate(run, "latest", Scored("val", "via.json", "images"))
 
 
 def test_a_task_that_there_is_not_is_refused():
@@ -310,7 +313,7 @@ def test_a_classifier_trains_on_eight_devices_as_on_one(tmp_path):
     config = toy_config(write_crops(tmp_path / "crops", 10))
     config.train.optimizer = part("sgd")
     config.train.update({"learning_rate": 0.05, "steps": 2})
-    one, eight = (parameters_of_steps(classification_task(config), config, 2, devices) for devices in (1, 8))
+    one, eight = (parameters_of_steps(make_task(config), config, 2, devices) for devices in (1, 8))
     moved = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[0], one[-1])
     apart = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[-1], eight[-1])
     assert max(jax.tree.leaves(moved)) > 1e-3, "the steps must have changed something"
@@ -320,10 +323,10 @@ def test_a_classifier_trains_on_eight_devices_as_on_one(tmp_path):
 @pytest.mark.parametrize(("variant", "parameters"), [("b3", 11_003_434), ("b0_small", 4_010_110)])
 def test_the_configs_describe_the_networks_that_they_name(variant, parameters):
     config = myeloma_efficientnet_b3.get_config(variant)
-    TrainSettings.from_config(config.train)
-    model = efficientnet.from_config(config.model, len(config.dataset.classes))
+    checked(TrainSettings, config.train, "config.train")
+    model = efficientnet.build(model_of(config), len(config.dataset.classes))
     assert (
-        crop_classifier(live_network(config.model, CLASSES), CropSetSettings.from_config(config.dataset)).classes
+        crop_classifier(live_network(model_of(config), CLASSES), CropSetSettings.from_config(config.dataset)).classes
         == config.dataset.classes
     )
     wanted = efficientnet.shapes(model, tuple(config.dataset.canvas))["params"]
@@ -340,4 +343,4 @@ def test_unknown_settings_of_the_model_are_refused_by_name(tmp_path):
     with config.unlocked():
         config.model.heads = 3
     with pytest.raises(ValueError, match=r"config\.model\.heads is unknown"):
-        classification_task(config)
+        make_task(config)

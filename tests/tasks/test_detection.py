@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 import wbcjax
 from configs import base, smear_demo
 from tests.evaluate.make import annotated, detected
+from tests.experiments import model_of, scores_of
 from tests.input.sets import write_format
 from tests.train.steps import parameters_of_steps
 from wbcjax import cli
@@ -30,13 +31,15 @@ from wbcjax.models import mask_rcnn
 from wbcjax.predict.detector import predictor
 from wbcjax.runs.data_note import note_in, refuse_forgotten
 from wbcjax.runs.folder import load_config, load_facts
+from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import part
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import read_image
 from wbcjax.system.files import write_png
 from wbcjax.tasks import choose as tasks
-from wbcjax.tasks.detection import all_scores, all_tables, detection_task, evaluate_run
-from wbcjax.train.loop import train
+from wbcjax.tasks.choose import make_task, train
+from wbcjax.tasks.detection import all_scores, all_tables
+from wbcjax.tasks.experiment import Scored
 from wbcjax.train.plan import plan_run
 from wbcjax.train.settings import TrainSettings
 
@@ -83,7 +86,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config.dataset.name = "via"
         config.dataset.annotations = str(folder / "data/via.json")
         config.dataset.images = str(folder / "data/images")
-        task = detection_task(config)
+        task = make_task(config)
         assert train(config, dataclasses.replace(task, losses=count_traces(task.losses)), folder / "toy") is None
     return folder / "toy"
 
@@ -128,7 +131,7 @@ def test_all_training_steps_run_one_compilation(run):
 
 
 def test_an_evaluation_can_be_scored_again_without_the_model(run, tmp_path):
-    found = evaluate_run(run, "val", "latest", tmp_path)
+    found = scores_of(run, tmp_path)
     _, annotations, detections = saved.load(tmp_path / "detections.json")
     again = all_scores(annotations, detections, FieldSetSettings.from_config(load_config(run).dataset), 0.5) | {
         "scored": found["scored"]
@@ -152,7 +155,7 @@ def test_a_field_with_more_cells_than_max_cells_is_refused_naming_every_limit_th
     with pytest.raises(
         ValueError, match=r"dataset\.max_cells is 2; set it to \d or more, for\n  synthetic_"
     ) as refused:
-        detection_task(config)
+        make_task(config)
     assert "--config.model.detection.per_image=" in str(refused.value)
 
 
@@ -187,7 +190,7 @@ def test_a_set_without_subtypes_says_that_no_cell_votes(run):
 def test_a_run_is_scored_on_annotated_fields_that_it_never_saw(run, tmp_path):
     write_via(tmp_path / "other", 5, seed=100)
     places = str(tmp_path / "other/via.json"), str(tmp_path / "other/images")
-    found = evaluate_run(run, "val", "latest", tmp_path / "out", *places)
+    found = scores_of(run, tmp_path / "out", Scored("val", *places))
     _, annotations, _ = saved.load(tmp_path / "out/detections.json")
     assert [field.name for field in annotations] == [f"synthetic_{seed:05d}.png" for seed in range(100, 105)]
     assert found["counts"]["fields"] == 5
@@ -201,7 +204,7 @@ def test_fields_that_a_run_was_trained_on_are_not_scored_under_another_name_or_i
         entries[name]["filename"] = f"renamed_{name}"
     (tmp_path / "other/via.json").write_text(json.dumps(entries))
     places = str(tmp_path / "other/via.json"), str(tmp_path / "other/images")
-    found = evaluate_run(run, "val", "latest", tmp_path / "out", *places)
+    found = scores_of(run, tmp_path / "out", Scored("val", *places))
     assert found["counts"]["fields"] == 5  # the three that validated, and those two
     assert found["scored"]["left_out"] == 9
     assert json.loads((tmp_path / "out/scores.json").read_text())["scored"] == found["scored"]
@@ -214,9 +217,9 @@ def test_fields_that_a_run_was_trained_on_are_not_scored_under_another_name_or_i
 
 def test_a_run_says_what_it_scored_and_has_no_test_part_that_nobody_asked_for(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
-    assert tasks.evaluate(copy, None, "latest").startswith("Scored: the 3 fields of val, which neither trained")
+    assert tasks.evaluate(copy, "latest").startswith("Scored: the 3 fields of val, which neither trained")
     with pytest.raises(ValueError, match="have no part 'test'; they have train, val"):
-        tasks.evaluate(copy, "test", "latest")
+        tasks.evaluate(copy, "latest", Scored("test"))
 
 
 def test_a_task_for_a_begun_run_validates_on_nothing_that_it_was_trained_on(run):
@@ -227,26 +230,26 @@ def test_a_task_for_a_begun_run_validates_on_nothing_that_it_was_trained_on(run)
     trained = {item.name for item in before.seen("train")}
     now = set(sources(FieldSetSettings.from_config(config.dataset))["val"].names)
     assert now & trained
-    noted = note_in(detection_task(config, run).facts, run)
+    noted = note_in(make_task(config, run).facts, run)
     assert noted is not None
     assert {item.name for item in noted.seen("train")} > trained
     with pytest.raises(ValueError, match=r"make the task by make_task\(config, workdir\)"):
-        refuse_forgotten(detection_task(config).facts, run)
+        refuse_forgotten(make_task(config).facts, run)
 
 
 def test_a_run_on_files_is_not_scored_on_drawn_fields(run, tmp_path):
     with pytest.raises(ValueError, match="was not trained on drawn fields: give --annotations"):
-        evaluate_run(run, "val", "latest", tmp_path, drawn_seed=7)
+        scores_of(run, tmp_path, Scored("val", drawn_seed=7))
 
 
 def test_a_run_on_drawn_fields_is_scored_on_others_only(run, tmp_path):
     drawn = drawn_run(run, tmp_path / "drawn")
     for seed in (0, 11):
         with pytest.raises(ValueError, match=f"drawn_seed {seed} draws fields that .* was trained on"):
-            evaluate_run(drawn, "val", "latest", tmp_path / "out", drawn_seed=seed)
+            scores_of(drawn, tmp_path / "out", Scored("val", drawn_seed=seed))
     with pytest.raises(ValueError, match="score it on others of these, by --drawn_seed"):
-        evaluate_run(drawn, "val", "latest", tmp_path / "out", "via.json", "images")
-    evaluate_run(drawn, "val", "latest", tmp_path / "out", drawn_seed=12)
+        scores_of(drawn, tmp_path / "out", Scored("val", "via.json", "images"))
+    scores_of(drawn, tmp_path / "out", Scored("val", drawn_seed=12))
     _, annotations, _ = saved.load(tmp_path / "out/detections.json")
     assert [field.name for field in annotations] == [f"synthetic_{seed:05d}.png" for seed in range(12, 24)]
 
@@ -359,7 +362,7 @@ def test_the_best_checkpoint_is_chosen_by_boxes_where_nothing_is_outlined(tmp_pa
     config = toy_config()
     config.dataset.update(dataclasses.asdict(write_format(tmp_path, name)))
     config.dataset.split.val_names = ("a.png",)  # the field with a cell
-    assert detection_task(config).best_score == best_score
+    assert make_task(config).best_score == best_score
 
 
 @pytest.mark.slow
@@ -370,7 +373,7 @@ def test_mask_rcnn_trains_on_eight_devices_as_on_one(parallel):
     config.dataset.synthetic.seed = 5000  # with seed 0 rounding decides which RoI is drawn in step 3 (1.5e-5 apart)
     config.train.optimizer = part("sgd")
     config.train.update({"learning_rate": 0.02, "warmup_steps": 0, "parallel": parallel, "steps": 3})
-    one, eight = (parameters_of_steps(detection_task(config), config, 3, devices) for devices in (1, 8))
+    one, eight = (parameters_of_steps(make_task(config), config, 3, devices) for devices in (1, 8))
     moved = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[0], one[-1])
     apart = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), one[-1], eight[-1])
     assert max(jax.tree.leaves(moved)) > 1e-3, "the steps must have changed something"
@@ -395,11 +398,11 @@ def test_every_config_describes_a_model_that_takes_its_canvas_and_a_run_that_can
     variant, depth = CONFIGS[name]
     config = importlib.import_module(f"configs.{name.partition(':')[0]}").get_config(*variant)
     assert set(config) == set(base.mask_rcnn()), "base.py names every key of an experiment"
-    assert plan_run(TrainSettings.from_config(config.train), 200).steps > 0
-    assert predictor(config.model, FieldSetSettings.from_config(config.dataset)).classes == tuple(
+    assert plan_run(checked(TrainSettings, config.train, "config.train"), 200).steps > 0
+    assert predictor(model_of(config), FieldSetSettings.from_config(config.dataset)).classes == tuple(
         config.dataset.classes
     )
-    model = mask_rcnn.from_config(config.model, len(config.dataset.classes) + 1)
+    model = mask_rcnn.build(model_of(config), len(config.dataset.classes) + 1)
     assert model.settings.backbone.depth == depth
 
     image = jax.ShapeDtypeStruct((1, *config.dataset.canvas, 3), np.uint8)
@@ -414,4 +417,4 @@ def test_a_canvas_that_the_pyramid_cannot_halve_is_refused(canvas):
     config = toy_config()
     config.dataset.canvas = canvas
     with pytest.raises(ValueError, match=r"config\.dataset\.canvas is .* multiples of 32"):
-        predictor(config.model, FieldSetSettings.from_config(config.dataset))
+        predictor(model_of(config), FieldSetSettings.from_config(config.dataset))

@@ -14,10 +14,8 @@ import wbcjax
 from wbcjax.commands.config_file import load_config_file
 from wbcjax.models.settings import MaskRCNNSettings, from_dict
 from wbcjax.runs.folder import load_config
-from wbcjax.tasks.choose import experiment_of
-from wbcjax.tasks.detection import detection_task
+from wbcjax.tasks.choose import experiment_of, make_task, train
 from wbcjax.train.checkpoint import load_variables
-from wbcjax.train.loop import train
 
 pytestmark = pytest.mark.slow  # it compiles three steps
 
@@ -52,7 +50,7 @@ def trained(workdir: Path, *lengths: int) -> Path:
     for steps in lengths:
         overrides = [f"--config.{key}={value}" for key, value in (named | {"train.steps": steps}).items()]
         config = load_config_file(str(file), overrides)
-        assert train(config, detection_task(config), workdir, allow_config_change=True) is None
+        assert train(config, make_task(config), workdir, allow_config_change=True) is None
     return workdir
 
 
@@ -83,7 +81,7 @@ def test_a_detector_of_named_parts_resumes_to_the_bit_and_records_every_loss(run
 def test_a_detector_of_named_parts_trains_all_of_them(run):
     variables, _ = load_variables(run, "latest")
     config = load_config(run)
-    fresh = detection_task(config).init_variables(config.seed)
+    fresh = make_task(config).init_variables(config.seed)
     moved = jax.tree.map(lambda new, old: bool(np.any(new != old)), variables["params"], fresh["params"])
     for part in ("stages_0", "stages_1", "stages_2"):
         assert all(jax.tree.leaves(moved["box_head"][part]))

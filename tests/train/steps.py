@@ -3,6 +3,7 @@
 import jax
 from ml_collections import ConfigDict
 
+from wbcjax.settings.checked import checked
 from wbcjax.train.layers import Layers
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel
@@ -18,7 +19,7 @@ NO_WISHES = Wishes(stop=False, end=False, save=False)
 
 def parameters_of_steps(task: Task, config: ConfigDict, steps: int, devices: int) -> list:
     """Parameters before training and after each step, on host."""
-    settings = TrainSettings.from_config(config.train)
+    settings = checked(TrainSettings, config.train, "config.train")
     parallel = DataParallel(settings.parallel, jax.devices()[:devices])
     optimizer = make_optimizer(settings)
     schedule = learning_rate(settings, plan_run(settings, task.images))

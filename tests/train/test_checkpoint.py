@@ -13,6 +13,7 @@ import pytest
 
 from tests.train import toy
 from tests.train.saved import batches, place
+from wbcjax.settings.checked import checked
 from wbcjax.train import checkpoint
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory, load_variables
 from wbcjax.train.misfit import find_misfit
@@ -23,7 +24,7 @@ from wbcjax.train.state import TrainState, init_state
 
 def state(step: int, *, ema=True, optimizer="adamw", layers="all") -> TrainState:
     """A state whose every array differs from any other's, and from those of other steps."""
-    settings = TrainSettings.from_config(toy.config(optimizer={"part": optimizer}).train)
+    settings = checked(TrainSettings, toy.config(optimizer={"part": optimizer}).train, "config.train")
     fresh = init_state(toy.variables(3), make_optimizer(settings), toy.layers(layers), 3, ema=ema)
     random = np.random.default_rng(step)
     noise = jax.tree.map(lambda leaf: np.asarray(100 * random.random(leaf.shape), leaf.dtype), fresh)
@@ -47,7 +48,7 @@ def test_a_state_and_the_place_in_the_data_come_back(tmp_path):
 @pytest.mark.parametrize("named", ["sgd", "optax:lion"])
 def test_the_state_of_weights_with_decays_of_their_own_comes_back(tmp_path, named):
     rules = ({"paths": "backbone", "weight_decay": 0.5}, {"paths": "box_head", "weight_decay": 0.0})
-    settings = TrainSettings.from_config(toy.config(optimizer={"part": named}, rules=rules).train)
+    settings = checked(TrainSettings, toy.config(optimizer={"part": named}, rules=rules).train, "config.train")
     before = init_state(toy.variables(3), make_optimizer(settings), toy.layers("all"), 3, ema=False)
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(before, place(), 0.5)

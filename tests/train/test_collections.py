@@ -15,6 +15,7 @@ from configs import myeloma_efficientnet_b3
 from tests.train import toy
 from tests.train.test_loop import killer
 from tests.train.test_step import run, settings
+from tests.train.toy import train
 from wbcjax.batch import CropBatch
 from wbcjax.models import efficientnet
 from wbcjax.models.backbone import HEADS, STEM, everything_trains
@@ -22,7 +23,6 @@ from wbcjax.models.settings import EFFICIENTNET_KERAS
 from wbcjax.tasks.classification import crop_losses
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.layers import Layers, keep_frozen
-from wbcjax.train.loop import train
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.state import init_state
 from wbcjax.train.task import Task
@@ -165,6 +165,6 @@ def test_a_classifier_without_statistics_has_its_losses():
     batch = CropBatch(image, target, jnp.arange(2))  # pyright: ignore[reportArgumentType]
     model = Plain(EFFICIENTNET_KERAS["b0"], 3)
     variables, keys = model.init(jax.random.key(0), batch.image), jax.random.split(jax.random.key(0), 2)
-    losses, changed = crop_losses(model, config)(variables, batch, keys, everything_trains, "")
+    losses, changed = crop_losses(model, config.loss.label_smoothing)(variables, batch, keys, everything_trains, "")
     assert changed == {}
     assert float(losses["class"]) == pytest.approx(np.log(3))

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from configs import smear_demo
+from tests.experiments import model_of
 from wbcjax.batch import Batch
 from wbcjax.models import mask_rcnn
+from wbcjax.settings.checked import checked
 from wbcjax.tasks.detection import detection_losses
 from wbcjax.train.layers import Layers, split_weights
 from wbcjax.train.optimizer import make_optimizer
@@ -52,7 +54,7 @@ def compiled_step(norm: str, named: str) -> tuple[str, dict]:
     config.train.ema_decay = 0.0
     for part in (config.model.fpn, config.model.rpn, config.model.box_head, config.model.mask_head):
         part.channels = 16
-    model = mask_rcnn.from_config(config.model, num_classes=3)
+    model = mask_rcnn.build(model_of(config), num_classes=3)
 
     task = Task(
         images=8,
@@ -64,7 +66,7 @@ def compiled_step(norm: str, named: str) -> tuple[str, dict]:
         best_score="mask/AP",
     )
     layers = Layers(named, model.settings.stage_of)
-    settings = TrainSettings.from_config(config.train)
+    settings = checked(TrainSettings, config.train, "config.train")
     optimizer = make_optimizer(settings)
     step = DataParallel("shard_map", jax.devices()[:DEVICES]).compile(
         make_step(task, settings, optimizer, lambda step: jnp.float32(0.1), layers)

@@ -10,7 +10,7 @@ from benchmarks.faults.compare import differences, final_state
 from benchmarks.faults.run import Base, Run, judge
 from tests.train import toy
 from tests.train.test_loop import Killed, killed_in_batch
-from wbcjax.train.loop import train
+from tests.train.toy import train
 
 pytestmark = pytest.mark.slow
 

@@ -9,11 +9,11 @@ import pytest
 
 from tests.train import toy
 from tests.train.test_step import run, settings
+from tests.train.toy import train
 from wbcjax.models.backbone import HEADS, STEM, Backbone
 from wbcjax.models.settings import EFFICIENTNET_KERAS, TORCHVISION
 from wbcjax.settings.checked import ConfigError
 from wbcjax.train.layers import Layers, join_weights, never_trained, split_weights
-from wbcjax.train.loop import train
 
 TREE = {
     "backbone": {name: {"kernel": name} for name in ("stem", "layer1_0", "layer2_0", "layer3_22", "layer4_1")},

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from tests.train import toy
+from tests.train.toy import train
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory, load_variables
 from wbcjax.train.guard import NonFiniteLoss
-from wbcjax.train.loop import train
 from wbcjax.train.workdir import ConfigChanged
 
 

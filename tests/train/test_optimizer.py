@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict
 
 from configs import all_mask_rcnn, myeloma_efficientnet_b3, myeloma_mask_rcnn
 from tests.train import toy
+from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import Bound, part
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.settings import TrainSettings
@@ -27,7 +28,7 @@ GRADS = [
 
 def updates(**changes) -> list[dict]:
     """What the optimizer makes of GRADS, one after the other; the weights stay in place."""
-    optimizer = make_optimizer(TrainSettings.from_config(toy.config(**changes).train))
+    optimizer = make_optimizer(checked(TrainSettings, toy.config(**changes).train, "config.train"))
     state, results = optimizer.init(PARAMS), []
     for grads in GRADS:
         update, state = optimizer.update(grads, state, PARAMS)
@@ -89,7 +90,7 @@ def test_matterports_l2_term_is_learnt_as_a_part_of_the_loss():
     settings = toy.config(
         optimizer=part("sgd", momentum=MOMENTUM), weight_decay=DECAY, clip_norm=CLIP, l2_per_array=True
     )
-    optimizer = make_optimizer(TrainSettings.from_config(settings.train))
+    optimizer = make_optimizer(checked(TrainSettings, settings.train, "config.train"))
     ours: Any = NETWORK
     theirs: Any = NETWORK
     state, velocity = optimizer.init(NETWORK), jax.tree.map(jnp.zeros_like, NETWORK)
@@ -105,7 +106,7 @@ def test_matterports_l2_term_is_learnt_as_a_part_of_the_loss():
 
 def test_matterports_l2_term_leaves_what_a_phase_does_not_train():
     settings = toy.config(optimizer=part("sgd", momentum=0.0), weight_decay=DECAY, clip_norm=0.0, l2_per_array=True)
-    optimizer = make_optimizer(TrainSettings.from_config(settings.train))
+    optimizer = make_optimizer(checked(TrainSettings, settings.train, "config.train"))
     heads = {"logits": NETWORK["logits"]}
     still = jax.tree.map(jnp.zeros_like, heads)
     update: Any = optimizer.update(still, optimizer.init(heads), heads)[0]
@@ -115,9 +116,9 @@ def test_matterports_l2_term_leaves_what_a_phase_does_not_train():
 
 def test_the_papers_configs_train_as_their_libraries_do():
     for config in (all_mask_rcnn.get_config(), myeloma_mask_rcnn.get_config()):
-        assert TrainSettings.from_config(config.train).l2_per_array
+        assert checked(TrainSettings, config.train, "config.train").l2_per_array
         assert (config.model.backbone.norm, config.model.box_head.norm) == ("bn_frozen_stats", "bn_frozen_stats")
-    kerass = TrainSettings.from_config(myeloma_efficientnet_b3.get_config().train)
+    kerass = checked(TrainSettings, myeloma_efficientnet_b3.get_config().train, "config.train")
     assert kerass.optimizer == Bound(adamw, eps=1e-7)
 
 
@@ -174,7 +175,9 @@ def test_an_optimizer_without_a_masked_decay_has_it_ahead(named):
 @pytest.mark.parametrize("l2_per_array", [False, True])
 @pytest.mark.parametrize("named", ["sgd", "adamw"])
 def test_states_lie_where_older_checkpoints_have_them(named, l2_per_array):
-    settings = TrainSettings.from_config(toy.config(optimizer=part(named), l2_per_array=l2_per_array).train)
+    settings = checked(
+        TrainSettings, toy.config(optimizer=part(named), l2_per_array=l2_per_array).train, "config.train"
+    )
     state: Any = make_optimizer(settings).init(PARAMS)
     nothing, decay = optax.EmptyState(), optax.MaskedState(optax.EmptyState())
     step = optax.trace(0.9).init(PARAMS) if named == "sgd" else optax.scale_by_adam().init(PARAMS)
@@ -195,7 +198,7 @@ DECAYS = {"conv1/kernel": 0.0, "logits/kernel": 3.0}
 @pytest.mark.parametrize("named", ["sgd", "adamw", "optax:lion"])
 def test_rules_change_the_rates_and_decays_of_the_weights_they_match_first(named):
     settings = toy.config(optimizer=part(named), weight_decay=DECAY, clip_norm=0.0, rules=LAYERWISE)
-    optimizer = make_optimizer(TrainSettings.from_config(settings.train))
+    optimizer = make_optimizer(checked(TrainSettings, settings.train, "config.train"))
     state, gradients = optimizer.init(NETWORK), []
     for scale in (1.0, -2.0, 0.7):
         grads = jax.tree.map(lambda weight, scale=scale: jnp.cos(weight) * scale, NETWORK)
@@ -205,7 +208,11 @@ def test_rules_change_the_rates_and_decays_of_the_weights_they_match_first(named
     for path, weight in weights.items():
         decay = DECAY * DECAYS.get(path, 1.0) if weight.ndim > 1 else 0.0
         alone = make_optimizer(
-            TrainSettings.from_config(toy.config(optimizer=part(named), weight_decay=decay, clip_norm=0.0).train)
+            checked(
+                TrainSettings,
+                toy.config(optimizer=part(named), weight_decay=decay, clip_norm=0.0).train,
+                "config.train",
+            )
         )
         its_state = alone.init({"it": weight})
         for grads, update in gradients:
@@ -217,7 +224,7 @@ def test_rules_change_the_rates_and_decays_of_the_weights_they_match_first(named
 def test_a_rule_is_for_matterports_l2_term_too():
     rules = ({"paths": "logits", "weight_decay": 2.0}, {"paths": "conv1", "weight_decay": 0.0})
     settings = toy.config(optimizer=part("sgd"), weight_decay=DECAY, clip_norm=0.0, l2_per_array=True, rules=rules)
-    optimizer = make_optimizer(TrainSettings.from_config(settings.train))
+    optimizer = make_optimizer(checked(TrainSettings, settings.train, "config.train"))
     still = jax.tree.map(jnp.zeros_like, NETWORK)
     update: Any = optimizer.update(still, optimizer.init(NETWORK), NETWORK)[0]
     np.testing.assert_allclose(update["logits"]["kernel"], 4 * DECAY / 3 * NETWORK["logits"]["kernel"], rtol=1e-6)

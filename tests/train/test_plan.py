@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.train import toy
+from wbcjax.settings.checked import checked
 from wbcjax.train.plan import Phase, learning_rate, plan_run
 from wbcjax.train.settings import TrainSettings
 
 
 def settings(**changes) -> TrainSettings:
-    return TrainSettings.from_config(toy.config(**changes).train)
+    return checked(TrainSettings, toy.config(**changes).train, "config.train")
 
 
 def rates(settings, images, steps):
@@ -138,7 +139,7 @@ def test_every_wrong_key_of_the_config_is_named_at_once():
     wrong = {"optimizer": {"part": "sdg"}, "log_every": 0, "ema_decay": 1.0, "phases": ({"layers": "all"},)}
     config = toy.config(**wrong).train.to_dict()
     with pytest.raises(ValueError, match=r"config\.train\.") as error:
-        TrainSettings.from_config(type(toy.config())(config | {"learning_rte": 1.0}))
+        checked(TrainSettings, type(toy.config())(config | {"learning_rte": 1.0}), "config.train")
     for part in (
         "learning_rte is unknown: did you mean config.train.learning_rate?",
         "optimizer.part is 'sdg': did you mean 'sgd'?",

@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from tests.train import toy
 from tests.train.steps import NO_WISHES
 from wbcjax.models.backbone import everything_trains
+from wbcjax.settings.checked import checked
 from wbcjax.train.layers import Layers
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel, check_batch_size
@@ -41,7 +42,7 @@ def run(settings: TrainSettings, devices: int = 8, *, task=None, layers="all", b
 
 
 def settings(**changes) -> TrainSettings:
-    return TrainSettings.from_config(toy.config(**changes).train)
+    return checked(TrainSettings, toy.config(**changes).train, "config.train")
 
 
 @pytest.mark.parametrize("parallel", ["shard_map", "pmap"])

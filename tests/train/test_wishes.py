@@ -6,18 +6,19 @@ import jax
 import numpy as np
 
 from tests.train import toy
+from wbcjax.settings.checked import checked
 from wbcjax.system.interrupt import StopRequest
 from wbcjax.train.settings import TrainSettings
 from wbcjax.train.wishes import Agreement, Wishes
 
 
 def agreement(signals: StopRequest, **minutes: float) -> Agreement:
-    return Agreement(signals, TrainSettings.from_config(toy.config(**minutes).train), lambda: False)
+    return Agreement(signals, checked(TrainSettings, toy.config(**minutes).train, "config.train"), lambda: False)
 
 
 def test_a_failed_save_asks_for_another_at_once():
     failures = [True, False]
-    wishes = Agreement(StopRequest(), TrainSettings.from_config(toy.config().train), lambda: failures.pop(0))
+    wishes = Agreement(StopRequest(), checked(TrainSettings, toy.config().train, "config.train"), lambda: failures.pop(0))
     assert wishes.own() == Wishes(stop=False, end=False, save=True)
     assert wishes.own() == Wishes(stop=False, end=False, save=False)
 

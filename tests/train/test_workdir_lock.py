@@ -15,8 +15,8 @@ import pytest
 
 from tests.train import toy
 from tests.train.saved import contents
+from tests.train.toy import train
 from wbcjax.train.checkpoint import load_variables
-from wbcjax.train.loop import train
 from wbcjax.train.workdir_lock import WorkdirInUse, lock_workdir
 
 HOST = socket.gethostname()

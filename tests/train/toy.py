@@ -14,9 +14,13 @@ from ml_collections import ConfigDict
 
 from wbcjax.models.backbone import HEADS, STEM, Trains, everything_trains
 from wbcjax.models.norm import BatchNorm
+from wbcjax.settings.checked import checked
 from wbcjax.settings.older_runs import VERSION
+from wbcjax.train import loop
 from wbcjax.train.layers import Layers
+from wbcjax.train.settings import TrainSettings
 from wbcjax.train.task import Task
+from wbcjax.train.workdir import KeptConfig
 
 IMAGES = 20
 
@@ -109,6 +113,12 @@ def task(images: Images | None = None, evaluate=None, batch_size=8) -> Task:
         best_score="mask AP",
         stage_of=stage_of,
     )
+
+
+def train(config: ConfigDict, task: Task, workdir: Path, *, allow_config_change: bool = False):
+    settings = checked(TrainSettings, config.train, "config.train")
+    kept = KeptConfig(config.to_dict(), allow_change=allow_config_change)
+    return loop.train(task, settings, config.seed, workdir, kept)
 
 
 def config(**train) -> ConfigDict:

@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Key, UInt8
-from ml_collections import ConfigDict
 
 from wbcjax.models.backbone import Trains, everything_trains
 from wbcjax.models.conv import Conv, DepthwiseConv
 from wbcjax.models.initial import drawn, he_normal, initial_values
 from wbcjax.models.norm import BatchNorm
-from wbcjax.models.settings import EfficientNetSettings, from_dict
+from wbcjax.models.settings import EfficientNetSettings
 from wbcjax.models.variables import Variables
 from wbcjax.ops.cpu import on_cpu
 
@@ -209,9 +208,9 @@ def scaled_channels(channels: int, width: float) -> int:
     return rounded if rounded >= 0.9 * wanted else rounded + 8
 
 
-def from_config(config: ConfigDict, num_classes: int, cpu: bool | None = None) -> Classifier:
-    """The classifier that `config.model` describes, in the forms for CPUs where JAX runs on one, or as `cpu` says."""
-    return Classifier(from_dict(EfficientNetSettings, config.to_dict()), num_classes, on_cpu() if cpu is None else cpu)
+def build(settings: EfficientNetSettings, num_classes: int, cpu: bool | None = None) -> Classifier:
+    """The classifier of these settings, in the forms for CPUs where JAX runs on one, or as `cpu` says."""
+    return Classifier(settings, num_classes, on_cpu() if cpu is None else cpu)
 
 
 def init(model: Classifier, canvas: tuple[int, int], seed: int) -> Variables:

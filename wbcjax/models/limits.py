@@ -6,9 +6,6 @@ the RPN's anchors before NMS, its proposals, the candidates before the last NMS,
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from ml_collections import ConfigDict
 
 from wbcjax.system.run_files import CONFIG
 
@@ -37,39 +34,33 @@ def needed(cells: int) -> dict[str, int]:
     return {name: places * cells for name, places in PLACES.items()}
 
 
-def limit_of(model: Mapping[str, Any] | ConfigDict, name: str) -> int:
-    """A limit of `config.model`."""
-    part, _, key = name.partition(".")
-    return int(model[part][key])
-
-
-def check_room(model: ConfigDict, max_cells: int, cells: Mapping[str, Mapping[str, int]]) -> None:
+def check_room(limits: Mapping[str, int], max_cells: int, cells: Mapping[str, Mapping[str, int]]) -> None:
     """Refuse training fields with more cells than a batch has room for; warn of fields with more than can be found.
 
-    `max_cells` is the room of a batch, for each field; `model` has the limits; `cells` is the number of cells of each
-    field by name, of each split that the training uses. Raises ValueError that names the fields and every limit that
-    must grow with them.
+    `limits` are the model's, by the names of `PLACES`; `max_cells` is the room of a batch, for each field; `cells` is
+    the number of cells of each field by name, of each split that the training uses. Raises ValueError that names the
+    fields and every limit that must grow with them.
     """
     most = max(count for of_split in cells.values() for count in of_split.values())
-    low = {name: count for name, count in needed(most).items() if limit_of(model, name) < count}
+    low = {name: count for name, count in needed(most).items() if limits[name] < count}
     if crowded := {name: n for name, n in cells["train"].items() if n > max_cells}:
         listed = "\n".join(f"  {name}: {count} cells" for name, count in crowded.items())
         raise ValueError(
             f"dataset.max_cells is {max_cells}; set it to {max(crowded.values())} or more, for\n{listed}"
-            + (f"\nThat so many can be found, set too {_settings(model, low)}" if low else "")
+            + (f"\nThat so many can be found, set too {_settings(limits, low)}" if low else "")
         )
-    if never := {name: count for name, count in low.items() if name in LIMITS and limit_of(model, name) < most}:
+    if never := {name: count for name, count in low.items() if name in LIMITS and limits[name] < most}:
         log.warning(
             "a field has %d cells, and the model can find no more than %d of them: set %s",
             most,
-            min(limit_of(model, name) for name in never),
-            _settings(model, low),
+            min(limits[name] for name in never),
+            _settings(limits, low),
         )
 
 
-def _settings(model: ConfigDict, values: Mapping[str, int]) -> str:
+def _settings(limits: Mapping[str, int], values: Mapping[str, int]) -> str:
     """As they are given on the command line, and what they are now."""
-    each = (f"--config.model.{name}={value} ({limit_of(model, name)} now)" for name, value in values.items())
+    each = (f"--config.model.{name}={value} ({limits[name]} now)" for name, value in values.items())
     return ", ".join(each)
 
 

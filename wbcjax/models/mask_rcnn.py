@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key, UInt8
-from ml_collections import ConfigDict
 
 from wbcjax.batch import Batch
 from wbcjax.models.backbone import Trains, given, nothing_trains
 from wbcjax.models.rois import Cells, Found, Pool
 from wbcjax.models.rpn import RpnOutputs
-from wbcjax.models.settings import MaskRCNNSettings, from_dict
+from wbcjax.models.settings import MaskRCNNSettings
 from wbcjax.models.variables import Variables
 from wbcjax.ops.cpu import on_cpu
 from wbcjax.ops.losses import mean_over_devices
@@ -171,12 +170,12 @@ class MaskRCNN(nn.Module):
         return jnp.array([0.0, 0.0, -1.0, -1.0] if self.settings.normalized_boxes else [0.0] * 4)
 
 
-def from_config(config: ConfigDict, num_classes: int, cpu: bool | None = None) -> MaskRCNN:
-    """The Mask R-CNN that `config.model` describes; `num_classes` counts the background.
+def build(settings: MaskRCNNSettings, num_classes: int, cpu: bool | None = None) -> MaskRCNN:
+    """The Mask R-CNN of these settings; `num_classes` counts the background.
 
     In the forms for CPUs where JAX runs on one, or as `cpu` says.
     """
-    return MaskRCNN(from_dict(MaskRCNNSettings, config.to_dict()), num_classes, on_cpu() if cpu is None else cpu)
+    return MaskRCNN(settings, num_classes, on_cpu() if cpu is None else cpu)
 
 
 def init(model: MaskRCNN, seed: int) -> Variables:

@@ -5,6 +5,7 @@ the config names by its import path: see `wbcjax.settings.parts`.
 """
 
 import dataclasses
+import operator
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,6 +14,7 @@ import flax.linen as nn
 from wbcjax.models.backbone import HEADS, STEM, Backbone
 from wbcjax.models.box_head import BoxHead, DetectionSettings
 from wbcjax.models.fpn import Fpn
+from wbcjax.models.limits import PLACES
 from wbcjax.models.mask_head import MaskHead
 from wbcjax.models.resnet import ResNet
 from wbcjax.models.rois import RoiSettings
@@ -73,6 +75,11 @@ class MaskRCNNSettings:
         """The parts of the network, by the names of their variables."""
         named = ("backbone", "fpn", "rpn", "box_head", "mask_head")
         return {name: getattr(self, name) for name in named} | self.heads
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """How many boxes of an image each stage keeps, by the names of `wbcjax.models.limits.PLACES`."""
+        return {name: operator.attrgetter(name)(self) for name in PLACES}
 
     @property
     def losses(self) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float, UInt8
-from ml_collections import ConfigDict
 
 from wbcjax.enhance import METHODS
 from wbcjax.evaluate.detections import FieldDetections
@@ -17,8 +16,9 @@ from wbcjax.input.crop_pipeline import fit_crop
 from wbcjax.input.settings import CropSetSettings
 from wbcjax.models import efficientnet
 from wbcjax.models.fold import fold, folded
+from wbcjax.models.settings import EfficientNetSettings, from_dict
 from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
-from wbcjax.runs.folder import CLASSIFICATION, check_task, load_config, load_facts
+from wbcjax.runs.folder import CLASSIFICATION, check_kind, load_config, load_facts
 from wbcjax.runs.stablehlo import ExportedNetwork, load_network
 from wbcjax.settings.parts import Trust
 from wbcjax.smear.crops import annotated_crops, cut_crop, resize
@@ -112,12 +112,12 @@ def crop_classifier(
     return CropClassifier(local, dataset.canvas, dataset.classes, cut, dataset.enhance)
 
 
-def live_network(model: ConfigDict, classes: Sequence[str], cpu: bool | None = None) -> Network:
-    """The network that a config's `model` describes, of the variables that it was trained with.
+def live_network(model: EfficientNetSettings, classes: Sequence[str], cpu: bool | None = None) -> Network:
+    """The EfficientNet of these settings, of the variables that it was trained with.
 
-    cpu: as in `efficientnet.from_config`.
+    cpu: as in `efficientnet.build`.
     """
-    return partial(_classify_live, efficientnet.from_config(model, len(classes), cpu))
+    return partial(_classify_live, efficientnet.build(model, len(classes), cpu))
 
 
 # Functions of a module, which can be pickled, and no closures: so can a CropClassifier.
@@ -140,11 +140,12 @@ def load_classifier(place: str | Path, which: str = "best", trust_parts: Trust =
     """
     place = Path(place)
     config = load_config(place, trust_parts)
-    check_task(config, CLASSIFICATION, place)
+    check_kind(config, CLASSIFICATION, place)
+    model = from_dict(EfficientNetSettings, config.model.to_dict())
     dataset, cut = CropSetSettings.from_config(config.dataset), load_facts(place).get("cut")
     if place.is_file():
         exported, weights = load_network(place)
         return crop_classifier(partial(_classify_exported, exported), dataset, weights, cut)
     variables, _ = load_variables(place, which)
-    network = folded(live_network(config.model, dataset.classes))
-    return crop_classifier(network, dataset, fold(variables, config.model.norm_epsilon), cut)
+    network = folded(live_network(model, dataset.classes))
+    return crop_classifier(network, dataset, fold(variables, model.norm_epsilon), cut)

@@ -14,7 +14,6 @@ import grain
 import jax
 import numpy as np
 from jaxtyping import Float, UInt8
-from ml_collections import ConfigDict
 
 from wbcjax.enhance import METHODS
 from wbcjax.evaluate.detections import FieldDetections
@@ -25,12 +24,13 @@ from wbcjax.input.pipeline import fit
 from wbcjax.input.settings import FieldSetSettings, InputSettings
 from wbcjax.models import mask_rcnn
 from wbcjax.models.fpn import CANVAS_UNIT
-from wbcjax.models.limits import LIMITS, FilledLimits, limit_of
+from wbcjax.models.limits import LIMITS, FilledLimits
 from wbcjax.models.mask_rcnn import Detections, MaskRCNN
+from wbcjax.models.settings import MaskRCNNSettings, from_dict
 from wbcjax.ops.roi_align import Convention
 from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
 from wbcjax.predict.tiles import View, merge, tiles
-from wbcjax.runs.folder import DETECTION, check_task, load_config, load_facts
+from wbcjax.runs.folder import DETECTION, check_kind, load_config, load_facts
 from wbcjax.runs.stablehlo import ExportedNetwork, load_network
 from wbcjax.settings.parts import Trust
 from wbcjax.smear.field import as_rgb
@@ -248,24 +248,25 @@ def load(place: str | Path, which: str = "best", trust_parts: Trust = False) -> 
     Untrusted as `load_config`.
     """
     config = load_config(place, trust_parts)
-    check_task(config, DETECTION, place)
+    check_kind(config, DETECTION, place)
+    model = from_dict(MaskRCNNSettings, config.model.to_dict())
     dataset = FieldSetSettings.from_config(config.dataset)
     scales = _scales(load_facts(place), place)
     if Path(place).is_file():
         exported, weights = load_network(Path(place))
-        return predictor(config.model, dataset, weights, scales, partial(_find_exported, exported))
+        return predictor(model, dataset, weights, scales, partial(_find_exported, exported))
     variables, _ = load_variables(Path(place), which)
-    return predictor(config.model, dataset, variables, scales)
+    return predictor(model, dataset, variables, scales)
 
 
 def predictor(
-    model: ConfigDict,
+    model: MaskRCNNSettings,
     dataset: FieldSetSettings,
     variables: Any = None,
     scales: tuple[float, float] | None = None,
     network: Network | None = None,
 ) -> Predictor:
-    """A Predictor of the network that a config's `model` describes, which learns, or has learned, from such fields.
+    """A Predictor of the Mask R-CNN of these settings, which learns, or has learned, from such fields.
 
     Raises ValueError for a wrong canvas.
     network: the model as an exported one has it, of `variables` of its own.
@@ -282,16 +283,16 @@ def predictor(
         library=PASTED_AS[model.roi.convention],
         scales=scales,
         enhance=dataset.enhance,
-        limits={name: limit_of(model, name) for name in LIMITS},
+        limits={name: model.limits[name] for name in LIMITS},
     )
 
 
-def live_network(model: ConfigDict, classes: Sequence[str], cpu: bool | None = None) -> Network:
-    """The network that a config's `model` describes, of the variables that it was trained with.
+def live_network(model: MaskRCNNSettings, classes: Sequence[str], cpu: bool | None = None) -> Network:
+    """The Mask R-CNN of these settings, of the variables that it was trained with.
 
-    cpu: as in `mask_rcnn.from_config`.
+    cpu: as in `mask_rcnn.build`.
     """
-    return partial(_find_live, mask_rcnn.from_config(model, len(classes) + 1, cpu))
+    return partial(_find_live, mask_rcnn.build(model, len(classes) + 1, cpu))
 
 
 # Functions of a module, which can be pickled, and no closures: so can a Predictor.

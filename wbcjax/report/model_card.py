@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from wbcjax.evaluate.average_precision import MAX_DETECTIONS
@@ -26,7 +27,8 @@ class TrainedModel(NamedTuple):
     """The model of a run."""
 
     title: str  # such as "Mask R-CNN on ResNet-50"
-    task: str  # "detection" or "classification"
+    kind: str  # "detection", "classification", or "" for a task from outside of wbcjax
+    inputs: Sequence[tuple[tuple[int, ...], Any]]  # shape, without the images, and dtype of each array that it takes
     config: Mapping[str, Any]  # as config.json has it
     facts: Mapping[str, Any]  # of its data, as the run noted them
 
@@ -46,15 +48,17 @@ def model_card(model: TrainedModel, evaluation: Evaluation | None, made: Mapping
     )
     config, facts = model.config, model.facts
     card = environment.get_template("model_card.md.j2").render(
-        task=model.task,
+        kind=model.kind,
         model=model.title,
-        dataset=config["dataset"],
-        data=_data(config),
+        task=config["task"],
+        inputs=[(("n", *shape), np.dtype(dtype).name) for shape, dtype in model.inputs],
+        dataset=config.get("dataset", {}),
+        data=_data(config) if model.kind else [("Described", "by the config below")],
         started=bool(config.get("init_from")),
         scale=facts.get("scale"),
         cut=facts.get("cut"),
         evaluation=evaluation,
-        scores=_scores(model.task, evaluation.scores) if evaluation else (),
+        scores=_scores(model.kind, evaluation.scores) if evaluation else (),
         made=made,
         file_name=file_name,
         config=json.dumps(config, indent=2, sort_keys=True),
@@ -88,9 +92,11 @@ def _data(config: Mapping[str, Any]) -> Rows:
     ]
 
 
-def _scores(task: str, scores: Mapping[str, Any]) -> Rows:
+def _scores(kind: str, scores: Mapping[str, Any]) -> Rows:
+    if not kind:
+        return [(name, number(value, 4)) for name, value in scores.items() if isinstance(value, int | float)]
     try:
-        return _detection_scores(scores) if task == "detection" else _classification_scores(scores)
+        return _detection_scores(scores) if kind == "detection" else _classification_scores(scores)
     except (KeyError, TypeError) as error:
         raise ValueError(f"the run's {SCORES} lacks {error}: evaluate the run again") from error
 

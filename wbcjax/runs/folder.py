@@ -8,10 +8,11 @@ from ml_collections import ConfigDict
 
 from wbcjax.runs.model_file import read_settings
 from wbcjax.settings.older_runs import upgrade
-from wbcjax.settings.parts import Trust, check_trusted
+from wbcjax.settings.parts import Trust, check_trusted, imported
 from wbcjax.system import run_files
 
-DETECTION, CLASSIFICATION = "detection", "classification"  # the tasks: cells of fields, classes of crops
+# The tasks of wbcjax, which are also what a run can be used as: one that finds cells of fields, one that names crops.
+DETECTION, CLASSIFICATION = "detection", "classification"
 
 
 def evaluation_folder(workdir: str | Path, scored: str, checkpoint: str) -> Path:
@@ -60,8 +61,16 @@ def load_facts(place: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: no notes ({error!r}); restore the file, or delete it to do without") from error
 
 
-def check_task(config: ConfigDict, task: str, place: str | Path) -> None:
-    """Raise ValueError unless the run in the folder, or of the exported model, `place` is one of `task`."""
-    found = config.get("task", DETECTION)  # runs from before there was a choice have none
-    if found != task:
-        raise ValueError(f"{place} is a run of {found}; give one of {task}")
+def kind_of(config: ConfigDict) -> str:
+    """What a run of this config can be used as: DETECTION, CLASSIFICATION, or "" for neither.
+
+    Of a task from outside of wbcjax its class says so, by its `kind`. Raises ConfigError where that cannot be imported.
+    """
+    task = config.get("task", DETECTION)  # runs from before there was a choice have none
+    return getattr(imported(task, f"config.task is {task!r}"), "kind", "") if ":" in task else task
+
+
+def check_kind(config: ConfigDict, kind: str, place: str | Path) -> None:
+    """Raise ValueError unless the run in the folder, or of the exported model, `place` can be used as one of `kind`."""
+    if kind_of(config) != kind:
+        raise ValueError(f"{place} is a run of {config.task}; give one of {kind}")

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from ml_collections import ConfigDict
 from wbcjax.models.backbone import STEM
 from wbcjax.models.resnet import ResNet
 from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings, from_dict
-from wbcjax.runs.folder import CLASSIFICATION, DETECTION, load_config
-from wbcjax.settings.parts import Trust, outside
+from wbcjax.runs.folder import CLASSIFICATION, DETECTION, kind_of, load_config
+from wbcjax.settings.parts import Trust
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.layers import Layers
 from wbcjax.weights.files import read_weights
@@ -33,21 +34,28 @@ class UnusableWeights(ValueError):
     """Weights that a run was to start from do not fit it."""
 
 
-def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variables], Variables]:
-    """What puts the weights of `config.init_from`, where it names some, into fresh variables of a model of `settings`.
+@dataclass(frozen=True)
+class InitialWeights:
+    """The weights that a run starts from, and what of the run must fit them."""
 
-    `init_from` is a weights file, or the folder of a run, and `init_parts` the parts to take over. Their model may have
-    parts from outside of wbcjax that `config` has too, and others where `init_trust_parts` is True. What was loaded,
-    what was left out and why, and what kept its initial value is told in the log. What is returned raises
-    UnusableWeights for weights that do not fit. Norms that nothing has given statistics to are told of too.
+    place: str  # a weights file, or the folder of a run; "": none (`config.init_from`)
+    parts: tuple[str, ...]  # of the model, which are taken over; none: all (`config.init_parts`)
+    trust_parts: Trust  # what the config of that run, or the note in that file, may import
+    classes: tuple[str, ...]  # of the run
+    layers: str  # that the run trains first, as in `wbcjax.train.layers`
+
+
+def starting_weights(initial: InitialWeights, settings: Settings) -> Callable[[Variables], Variables]:
+    """A function that puts `initial` weights, where there are some, into fresh variables of a model of `settings`.
+
+    It logs what was loaded, what was left out and why, what kept its initial value, and norms without statistics.
+    It raises UnusableWeights for weights that do not fit.
     """
-    place = config.get("init_from", "")  # runs from before there was a choice have none
-
-    trust_parts = bool(config.get("init_trust_parts", False)) or tuple(outside(config).values())
+    place = initial.place
 
     def start(variables: Variables) -> Variables:
         started = load(variables) if place else variables
-        if parts := unnormalised(started, settings, config.train.phases[0]["layers"] if config.train.phases else "all"):
+        if parts := unnormalised(started, settings, initial.layers):
             log.warning(
                 "nothing is normalised in %s: its batch norms are frozen, and their statistics are the initial ones "
                 "(mean 0, variance 1). Start from weights that have them (config.init_from), or %s",
@@ -58,13 +66,13 @@ def starting_weights(config: ConfigDict, settings: Settings) -> Callable[[Variab
 
     def load(variables: Variables) -> Variables:
         try:
-            started = start_from(Path(place), variables, settings, tuple(config.get("init_parts", ())), trust_parts)
+            started = start_from(Path(place), variables, settings, initial.parts, initial.trust_parts)
         except (OSError, ValueError) as error:
             raise UnusableWeights(f"config.init_from is {place!r}: {error}") from error
         log.info("starting from %s: %s", place, started.report.text())
         flat: dict[str, Any] = flatten_dict(started.variables, sep="/")
         if any(path.endswith(_CLASS_KERNELS) and flat[path].shape[-1] > 1 for path in started.report.loaded.values()):
-            _compare_classes(place, _classes(Path(place), trust_parts), list(config.dataset.classes))
+            _compare_classes(place, _classes(Path(place), initial.trust_parts), list(initial.classes))
         return started.variables
 
     return start
@@ -149,9 +157,9 @@ def _classes(place: Path, trust_parts: Trust) -> list[str]:
 
 def settings_of(config: ConfigDict) -> Settings:
     """The settings of the model of a whole experiment's `config`. Raises ValueError for a task of others."""
-    task = config.get("task", DETECTION)  # runs from before there was a choice have none
-    if task not in _MODELS:
+    kind = kind_of(config)
+    if kind not in _MODELS:
         raise ValueError(
-            f"config.task is {task!r}, of whose model nothing is known: give a run of {' or '.join(_MODELS)}"
+            f"config.task is {config.task!r}, of whose model nothing is known: give a run of {' or '.join(_MODELS)}"
         )
-    return from_dict(_MODELS[task], config.model.to_dict())
+    return from_dict(_MODELS[kind], config.model.to_dict())

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from wbcjax.settings.checked import ConfigError, problems
 from wbcjax.system.runtime import device_count
-from wbcjax.tasks.choose import experiment_class, experiment_of
+from wbcjax.tasks.choose import experiment_class
 from wbcjax.tasks.experiment import Experiment, Step
 from wbcjax.train.layers import LAYERS, Layers, split_weights
 from wbcjax.train.optimizer import make_optimizer
@@ -39,12 +39,12 @@ def listed(file: str, found: list[str]) -> str:
     return "\n  ".join([f"{file}: {len(found)} problems", *found[:SHOWN], *more])
 
 
-def check_machine(config: ConfigDict) -> None:
-    """Raise ConfigError for what this machine lacks for a training of `config`: files, folders, fitting devices."""
-    found = [*experiment_of(config).missing()]
+def check_machine(experiment: Experiment) -> None:
+    """Raise ConfigError for what this machine lacks for the training: files, folders, fitting devices."""
+    found, train = [*experiment.missing()], experiment.settings.train
     try:
-        check_batch_size(config.train.batch_size, device_count(), config.train.accumulate)
-        check_parallel(config.train.parallel)
+        check_batch_size(train.batch_size, device_count(), train.accumulate)
+        check_parallel(train.parallel)
     except ConfigError as error:
         found.append(str(error))
     if found:

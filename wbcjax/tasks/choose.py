@@ -1,16 +1,21 @@
 """The experiment that a config asks for; what it runs on is imported when it is known."""
 
+import dataclasses
+import signal
+from functools import partial
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from wbcjax.runs.folder import CLASSIFICATION, DETECTION, evaluation_folder, load_config, report_path
 from wbcjax.settings.checked import ConfigError
-from wbcjax.settings.parts import imported
+from wbcjax.settings.parts import completed, imported
 from wbcjax.system import run_files
 from wbcjax.system.places import check_out, check_writable
 from wbcjax.tasks.experiment import Experiment, ExperimentSettings, Scored
+from wbcjax.train import loop
 from wbcjax.train.task import Task
+from wbcjax.train.workdir import KeptConfig
 
 EXPERIMENTS = {  # short names of `config.task`, and the classes that they stand for
     DETECTION: "wbcjax.tasks.detection:Detection",
@@ -48,28 +53,30 @@ def make_task(config: ConfigDict, workdir: Path | None = None) -> Task:
     return experiment_of(config).task(workdir)
 
 
+def train(
+    config: ConfigDict, task: Task, workdir: Path | str, *, allow_config_change: bool = False
+) -> signal.Signals | None:
+    """Train the task that `make_task` has made of `config`: see `wbcjax.train.loop.train` for results and errors.
+
+    `allow_config_change` goes on in a workdir whose run began with another config.
+    """
+    settings = experiment_of(config).settings
+    kept = KeptConfig(config.to_dict(), partial(completed, type(settings)), allow_config_change)
+    return loop.train(task, settings.train, settings.seed, workdir, kept)
+
+
 def evaluate(
-    workdir: Path,
-    split: str | None,
-    checkpoint: str,
-    *,
-    annotations: str | None = None,
-    images: str | None = None,
-    drawn_seed: int | None = None,
-    crops: str | None = None,
-    out: str | None = None,
-    trust_parts: bool = False,
+    workdir: Path, checkpoint: str, scored: Scored | None = None, *, out: str | None = None, trust_parts: bool = False
 ) -> str:
     """Score a run, and return what is to be told of it: tables, and where the rest is written.
 
-    `split` None is "test" where the run has such a part, else "val". See `evaluate_run` and `evaluate_classifier` for
-    what is scored. The rest is written into `out`, a new or an empty folder, or else into one in the run's
-    `evaluation`, of which there is one for each checkpoint and all that was scored; there it replaces what the same
-    call has written before. `trust_parts` says whether to run code from outside of wbcjax that the run's config names.
-    Raises OSError or ValueError for what cannot be, Untrusted as `load_config`.
+    See `evaluate_run` and `evaluate_classifier` for what is scored. The rest is written into `out`, a new or an empty
+    folder, or else into one in the run's `evaluation`, of which there is one for each checkpoint and all that was
+    scored; there it replaces what the same call has written before. `trust_parts` says whether to run code from outside
+    of wbcjax that the run's config names. Raises OSError or ValueError for what cannot be, Untrusted as `load_config`.
     """
-    experiment = experiment_of(load_config(workdir, trust_parts))
-    scored = Scored(split or experiment.part_to_score(), annotations, images, drawn_seed, crops)
+    experiment, scored = experiment_of(load_config(workdir, trust_parts)), scored or Scored()
+    scored = dataclasses.replace(scored, split=scored.split or experiment.part_to_score())
     experiment.check_scored(scored, workdir)
     place = Path(out) if out else evaluation_folder(workdir, scored.name, checkpoint)
     _check_place(place, workdir, given=bool(out))

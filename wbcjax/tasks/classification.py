@@ -9,7 +9,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from wbcjax.batch import CropBatch
@@ -17,13 +16,11 @@ from wbcjax.evaluate.classification import ClassificationScores, classification_
 from wbcjax.evaluate.classification_table import classification_table
 from wbcjax.evaluate.predictions import Predictions, save_predictions
 from wbcjax.evaluate.scores import write_json
-from wbcjax.input.augment import Augment
 from wbcjax.input.crop_contents import tell_other_cut
 from wbcjax.input.crop_pipeline import crop_batches
 from wbcjax.input.crop_set import CropSource, crop_part_of, crop_sources
-from wbcjax.input.mix import Mix
 from wbcjax.input.pipeline import Stream
-from wbcjax.input.settings import CropSetSettings, dataset_problems
+from wbcjax.input.settings import dataset_problems
 from wbcjax.input.split import SplitSettings
 from wbcjax.models import efficientnet
 from wbcjax.models.backbone import Trains
@@ -40,16 +37,15 @@ from wbcjax.report.classification_figures import (
 from wbcjax.report.mistake_sheet import mistake_sheet
 from wbcjax.report.run_report import write_classification_report
 from wbcjax.runs.data_note import NOTE, in_noted_folder, note_in, refuse_forgotten, settle_parts
-from wbcjax.runs.folder import CLASSIFICATION, check_task, load_config, load_facts, report_path
+from wbcjax.runs.folder import CLASSIFICATION, load_facts, report_path
 from wbcjax.runs.initial_weights import starting_weights
 from wbcjax.runs.log import read_log
-from wbcjax.settings.checked import checked
-from wbcjax.settings.parts import Trust, completed
 from wbcjax.system import run_files
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, process_share
 from wbcjax.tasks.class_counts import tell_classes
 from wbcjax.tasks.experiment import Experiment, Exportable, Scored, Step
+from wbcjax.tasks.initial import initial_weights
 from wbcjax.tasks.reported_run import reported_run
 from wbcjax.tasks.rules import loss_problems, missing_data, missing_weights
 from wbcjax.tasks.scored_part import default_part, other_part, own_part, scored_note
@@ -65,6 +61,7 @@ class Classification(Experiment):
     """The class of the cell in a crop, which an EfficientNet says."""
 
     Settings = ClassificationConfig
+    kind = CLASSIFICATION
 
     @property
     def title(self) -> str:
@@ -79,10 +76,10 @@ class Classification(Experiment):
         yield from missing_data(self.settings.dataset)
 
     def task(self, workdir: Path | None = None) -> Task:
-        return classification_task(self.config, workdir)
+        return classification_task(self.settings, workdir)
 
     def step(self) -> Step:
-        dataset, model = self.settings.dataset, classifier(self.config, cpu=False)
+        dataset, model = self.settings.dataset, classifier(self.settings, cpu=False)
 
         def batch(images: int) -> CropBatch:
             return CropBatch(
@@ -93,7 +90,7 @@ class Classification(Experiment):
 
         return Step(
             variables=efficientnet.shapes(model, dataset.canvas),
-            losses=crop_losses(model, self.config),
+            losses=crop_losses(model, self.settings.loss.label_smoothing),
             batch=batch,
             stage_of=model.settings.stage_of,
             watched=WATCHED,
@@ -104,10 +101,11 @@ class Classification(Experiment):
         dataset = self.settings.dataset
 
         def network(cpu: bool) -> Callable[..., dict[str, jax.Array]]:
-            name = live_network(self.config.model, dataset.classes, cpu)
+            name = live_network(self.settings.model, dataset.classes, cpu)
             return lambda variables, crops: {"probabilities": name(variables, crops)}
 
-        return Exportable(CLASSIFICATION, network, [((*dataset.canvas, 3), np.uint8)], self.settings.model)
+        inputs = [((*dataset.canvas, 3), np.uint8)]
+        return Exportable(network, inputs, self.settings.model, dataset.classes)
 
     def part_to_score(self) -> str:
         return default_part(self.settings.dataset)
@@ -117,23 +115,20 @@ class Classification(Experiment):
             raise ValueError(f"{workdir} is a run of classification: score it on other crops, by --crops")
 
     def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> str:
-        trusted = True  # as this experiment was
-        found = evaluate_classifier(workdir, scored.split, checkpoint, out, scored.crops, trusted)
+        found = evaluate_classifier(self, workdir, checkpoint, scored, out)
         return f"{found['scored']['sentence']}\n\n{classification_table(found)}"
 
 
-def classification_task(config: ConfigDict, workdir: Path | None = None) -> Task:
-    """Training and validation of the classifier that `config` describes; builds its data set when there is none yet.
+def classification_task(settings: ClassificationConfig, workdir: Path | None = None) -> Task:
+    """Training and validation of the classifier that `settings` describe; builds its data set when there is none yet.
 
     Where there is a run in `workdir`, what it was trained on does not validate, see `settle_parts`.
     """
-    dataset = CropSetSettings.from_config(config.dataset)
-    augment, mix = checked(Augment, config.augment, "config.augment"), checked(Mix, config.mix, "config.mix")
-    model = classifier(config)
-    parts, note = settle_parts(crop_sources(dataset), config.get("init_from", ""), workdir, dataset.apart)
+    model, dataset = classifier(settings), settings.dataset
+    parts, note = settle_parts(crop_sources(dataset), settings.init_from, workdir, dataset.apart)
     train, val = crop_part_of(parts, "train"), crop_part_of(parts, "val")
     tell_classes({name: part.counts() for name, part in parts.items()}, dataset.classes)
-    on_trial = crop_classifier(live_network(config.model, dataset.classes), dataset)
+    on_trial = crop_classifier(live_network(settings.model, dataset.classes), dataset)
 
     def evaluate(variables: Tree) -> dict[str, float]:
         return _summary(classify_split(on_trial.with_variables(variables), val))
@@ -142,28 +137,27 @@ def classification_task(config: ConfigDict, workdir: Path | None = None) -> Task
     return Task(
         images=len(train),
         init_variables=lambda seed: efficientnet.init(model, dataset.canvas, seed),
-        losses=crop_losses(model, config),
+        losses=crop_losses(model, settings.loss.label_smoothing),
         train_batches=lambda seed, index, count: crop_batches(
-            train, dataset, augment, mix, Stream(config.train.batch_size, seed, index, count)
+            train, dataset, settings.augment, settings.mix, Stream(settings.train.batch_size, seed, index, count)
         ),
         evaluate=evaluate,
         names=lambda index: [train.names[i] for i in index],
         best_score="accuracy",
         facts=facts,
         check_workdir=functools.partial(refuse_forgotten, facts),
-        complete=functools.partial(completed, ClassificationConfig),
-        start=starting_weights(config, model.settings),
+        start=starting_weights(initial_weights(settings), settings.model),
         stage_of=model.settings.stage_of,
         watched=WATCHED,
     )
 
 
-def classifier(config: ConfigDict, cpu: bool | None = None) -> Classifier:
-    """The EfficientNet that a whole experiment's `config` describes; `cpu` as in `efficientnet.from_config`."""
-    return efficientnet.from_config(config.model, len(config.dataset.classes), cpu)
+def classifier(settings: ClassificationConfig, cpu: bool | None = None) -> Classifier:
+    """The EfficientNet that a whole experiment's `settings` describe; `cpu` as in `efficientnet.build`."""
+    return efficientnet.build(settings.model, len(settings.dataset.classes), cpu)
 
 
-def crop_losses(model: Classifier, config: ConfigDict) -> Callable:
+def crop_losses(model: Classifier, label_smoothing: float) -> Callable:
     """What `model` is trained on; it needs no data set."""
 
     def losses(
@@ -171,27 +165,27 @@ def crop_losses(model: Classifier, config: ConfigDict) -> Callable:
     ) -> tuple[dict[str, jax.Array], Tree]:
         collections = [name for name in variables if name != "params"]
         logits, changed = model.apply(variables, batch.image, keys, axis_name, trains, mutable=collections)
-        return classification_losses(logits, batch.target, config.loss.label_smoothing), changed
+        return classification_losses(logits, batch.target, label_smoothing), changed
 
     return losses
 
 
 def evaluate_classifier(
-    workdir: Path, split: str, checkpoint: str, out: Path, crops: str | None = None, trust_parts: Trust = False
+    experiment: Classification, workdir: Path, checkpoint: str, asked: Scored, out: Path
 ) -> ClassificationScores:
-    """Scores of a training run's classifier on a part of its crops, "train", "val" or "test", or on another folder's.
+    """Scores of the classifier of a run of `experiment` on what is `asked`: a part of its crops, or another folder's.
 
-    What the run was trained on is left out of "val" and of the folder `crops`; of "test" also what chose its
+    What the run was trained on is left out of "val" and of the folder `asked.crops`; of "test" also what chose its
     checkpoint. The entry "scored" of the scores says on what, as `wbcjax.tasks.scored_part.scored_note` gives it.
 
     Writes into the folder `out`: scores.json, predictions.json (from which the scores can be computed again), the
     figures confusion, roc, precision_recall and reliability, curves.png of the training, mistakes.png with the crops
     that were mistaken most confidently, and the report, see `report_path`.
     """
-    config, note = load_config(workdir, trust_parts), note_in(load_facts(workdir), workdir)
-    check_task(config, CLASSIFICATION, workdir)
-    trained_on, moved = in_noted_folder(CropSetSettings.from_config(config.dataset), note)
-    model = load_classifier(workdir, checkpoint, trust_parts)
+    settings, note = experiment.settings, note_in(load_facts(workdir), workdir)
+    trained_on, moved = in_noted_folder(settings.dataset, note)
+    model = load_classifier(workdir, checkpoint, trust_parts=True)  # as the experiment was
+    split, crops = asked.split, asked.crops
     dataset, scored = trained_on, split if crops is None else out.name
     if crops is not None:
         none = SplitSettings(train_fraction=0.0)
@@ -205,7 +199,7 @@ def evaluate_classifier(
     if crops is not None:
         tell_other_cut(crops, source.cut, trained_on.crops, model.cut)
     predictions = classify_split(model, source)
-    found = classification_scores(predictions, config.evaluate.bootstrap, config.seed)
+    found = classification_scores(predictions, settings.evaluate.bootstrap, settings.seed)
     left_out = len(parts[split]) - len(source)
     found["scored"] = scored_note(split, checkpoint, f"{len(source)} crops", left_out, crops, noted=note is not None)
     save_predictions(out / run_files.PREDICTIONS, predictions)
@@ -219,7 +213,7 @@ def evaluate_classifier(
     ):
         write_figure(out / name, figure)
     write_png(out / run_files.MISTAKES, mistake_sheet(source.image, predictions))
-    run = reported_run(workdir, Classification(config).title, config, dataset, scored, splits)
+    run = reported_run(workdir, experiment.title, experiment.values, dataset, scored, splits)
     write_classification_report(report_path(Path(workdir), out), run, source.image, predictions, found, source.cut)
     return found
 

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from wbcjax.batch import Batch
@@ -23,7 +22,7 @@ from wbcjax.evaluate.image_table import image_table
 from wbcjax.evaluate.scores import Scores, detection_scores, table, write_json
 from wbcjax.evaluate.terminal import wrapped
 from wbcjax.evaluate.vote import SUBTYPES
-from wbcjax.input.augment import Augment, fit_scale
+from wbcjax.input.augment import fit_scale
 from wbcjax.input.field_set import Source, part_of, source, sources
 from wbcjax.input.pipeline import Stream, train_batches
 from wbcjax.input.settings import SYNTHETIC, FieldSetSettings, dataset_problems
@@ -37,15 +36,14 @@ from wbcjax.report.contact_sheet import contact_sheet
 from wbcjax.report.run_pictures import Fields, ImageOf
 from wbcjax.report.run_report import write_report
 from wbcjax.runs.data_note import NOTE, in_noted_folder, note_in, refuse_forgotten, settle_parts
-from wbcjax.runs.folder import DETECTION, load_config, load_facts, report_path
+from wbcjax.runs.folder import DETECTION, load_facts, report_path
 from wbcjax.runs.initial_weights import starting_weights
-from wbcjax.settings.checked import checked
-from wbcjax.settings.parts import Trust, completed
 from wbcjax.system import run_files
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, process_share
 from wbcjax.tasks.class_counts import tell_classes
 from wbcjax.tasks.experiment import Experiment, Exportable, Scored, Step
+from wbcjax.tasks.initial import initial_weights
 from wbcjax.tasks.reported_run import reported_run
 from wbcjax.tasks.rules import detector_problems, loss_problems, missing_data, missing_weights, part_problems
 from wbcjax.tasks.scored_part import default_part, other_part, own_part, scored_note
@@ -59,6 +57,7 @@ class Detection(Experiment):
     """Cells of annotated fields, which a Mask R-CNN finds."""
 
     Settings = DetectionConfig
+    kind = DETECTION
 
     @property
     def title(self) -> str:
@@ -75,10 +74,10 @@ class Detection(Experiment):
         yield from missing_data(self.settings.dataset)
 
     def task(self, workdir: Path | None = None) -> Task:
-        return detection_task(self.config, workdir)
+        return detection_task(self.settings, workdir)
 
     def step(self) -> Step:
-        model = detector(self.config, cpu=False)
+        model = detector(self.settings, cpu=False)
         return Step(
             variables=jax.eval_shape(lambda: mask_rcnn.init(model, 0)),
             losses=detection_losses(model),
@@ -91,11 +90,11 @@ class Detection(Experiment):
         dataset = self.settings.dataset
 
         def network(cpu: bool) -> Callable[..., dict[str, jax.Array]]:
-            find = live_network(self.config.model, dataset.classes, cpu)
+            find = live_network(self.settings.model, dataset.classes, cpu)
             return lambda variables, images, sizes: find(variables, images, sizes)._asdict()
 
         inputs = [((*dataset.canvas, 3), np.uint8), ((2,), np.float32)]
-        return Exportable(DETECTION, network, inputs, self.settings.model)
+        return Exportable(network, inputs, self.settings.model, dataset.classes)
 
     def part_to_score(self) -> str:
         return default_part(self.settings.dataset)
@@ -109,30 +108,27 @@ class Detection(Experiment):
             raise ValueError("--annotations and --images go together")
 
     def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> str:
-        others = {"annotations": scored.annotations, "images": scored.images, "drawn_seed": scored.drawn_seed}
-        trusted = True  # as this experiment was
-        found = evaluate_run(workdir, scored.split, checkpoint, out, **others, trust_parts=trusted)
+        found = evaluate_run(self, workdir, checkpoint, scored, out)
         return f"{found['scored']['sentence']}\n\n{all_tables(found)}"
 
 
-def detection_task(config: ConfigDict, workdir: Path | None = None) -> Task:
-    """Training and validation of the Mask R-CNN that `config` describes; builds its data set when there is none yet.
+def detection_task(settings: DetectionConfig, workdir: Path | None = None) -> Task:
+    """Training and validation of the Mask R-CNN that `settings` describe; builds its data set when there is none yet.
 
     Where there is a run in `workdir`, what it was trained on does not validate, see `settle_parts`.
     """
-    model = detector(config)
-    dataset, augment = FieldSetSettings.from_config(config.dataset), checked(Augment, config.augment, "config.augment")
-    parts, note = settle_parts(sources(dataset), config.get("init_from", ""), workdir)
+    model, dataset = detector(settings), settings.dataset
+    parts, note = settle_parts(sources(dataset), settings.init_from, workdir)
     train, val = part_of(parts, "train"), part_of(parts, "val")
-    check_room(config.model, dataset.max_cells, {"train": train.cells, "val": val.cells})
+    check_room(settings.model.limits, dataset.max_cells, {"train": train.cells, "val": val.cells})
     tell_classes({name: part.counts() for name, part in parts.items()}, dataset.classes)
     scales = _scale_range(train, dataset.canvas)
-    on_trial = predictor(config.model, dataset, scales=scales)
+    on_trial = predictor(settings.model, dataset, scales=scales)
     best_score = "mask/AP" if val.outlined() else "box/AP"
 
     def evaluate(variables: Tree) -> dict[str, float]:
         annotated, detections = detect_split(on_trial.with_variables(variables), val)
-        found = detection_scores(annotated, detections, dataset.classes, config.evaluate.score_threshold)
+        found = detection_scores(annotated, detections, dataset.classes, settings.evaluate.score_threshold)
         return _summary(found, best_score)
 
     facts = {"scale": scales, NOTE: note.plain()}
@@ -141,22 +137,21 @@ def detection_task(config: ConfigDict, workdir: Path | None = None) -> Task:
         init_variables=lambda seed: jax.device_get(mask_rcnn.init(model, seed)),
         losses=detection_losses(model),
         train_batches=lambda seed, index, count: train_batches(
-            train, dataset, augment, Stream(config.train.batch_size, seed, index, count)
+            train, dataset, settings.augment, Stream(settings.train.batch_size, seed, index, count)
         ),
         evaluate=evaluate,
         names=lambda index: [train.names[i] for i in index],
         best_score=best_score,
         facts=facts,
         check_workdir=functools.partial(refuse_forgotten, facts),
-        complete=functools.partial(completed, DetectionConfig),
-        start=starting_weights(config, model.settings),
+        start=starting_weights(initial_weights(settings), settings.model),
         stage_of=model.settings.stage_of,
     )
 
 
-def detector(config: ConfigDict, cpu: bool | None = None) -> MaskRCNN:
-    """The Mask R-CNN that a whole experiment's `config` describes; `cpu` as in `mask_rcnn.from_config`."""
-    return mask_rcnn.from_config(config.model, len(config.dataset.classes) + 1, cpu)
+def detector(settings: DetectionConfig, cpu: bool | None = None) -> MaskRCNN:
+    """The Mask R-CNN that a whole experiment's `settings` describe; `cpu` as in `mask_rcnn.build`."""
+    return mask_rcnn.build(settings.model, len(settings.dataset.classes) + 1, cpu)
 
 
 def detection_losses(model: MaskRCNN) -> Callable:
@@ -192,37 +187,27 @@ def batch_shapes(dataset: FieldSetSettings, images: int) -> Batch:
     )
 
 
-def evaluate_run(
-    workdir: Path,
-    split: str,
-    checkpoint: str,
-    out: Path,
-    annotations: str | None = None,
-    images: str | None = None,
-    drawn_seed: int | None = None,
-    *,
-    trust_parts: Trust = False,
-) -> Scores:
-    """Scores of a training run's model on a part of its data, "train", "val" or "test", written into the folder `out`.
+def evaluate_run(experiment: Detection, workdir: Path, checkpoint: str, asked: Scored, out: Path) -> Scores:
+    """Scores of the model of a run of `experiment` on what is `asked`, written into the folder `out`.
 
     What the run was trained on is left out of "val" and of other fields; of "test" also what chose its checkpoint.
 
-    On other fields instead, all of them: with `annotations` (a file of the run's format) and `images` (a folder), or,
-    for a run on drawn fields, with `drawn_seed`, the first seed of as many others. `checkpoint` is "best" or "latest".
+    Other fields than the run's are scored all: those of `annotations` (a file of the run's format) and `images` (a
+    folder), or, for a run on drawn fields, as many others from `drawn_seed` on. `checkpoint` is "best" or "latest".
 
     The scores are those of `detection_scores`; "scored" says on what, as `scored_note` gives it, "cells" holds
     those of `cell_scores`, "images" those of `subtype_scores`, or "without_votes" why there are none, and "drawn" says
     whether the fields are drawn ones. Writes scores.json, detections.json (from which the scores can be computed
     again), contact_sheet.png (the worst fields first) and the report, see `report_path`.
     """
-    config, note = load_config(workdir, trust_parts), note_in(load_facts(workdir), workdir)
-    dataset, moved = in_noted_folder(FieldSetSettings.from_config(config.dataset), note)
-    model = load(workdir, checkpoint, trust_parts)
-    others = _other_fields(dataset, workdir, annotations, images, drawn_seed)
+    settings, note = experiment.settings, note_in(load_facts(workdir), workdir)
+    dataset, moved = in_noted_folder(settings.dataset, note)
+    model = load(workdir, checkpoint, trust_parts=True)  # as the experiment was
+    others, split = _other_fields(dataset, workdir, asked), asked.split
     scored = out.name if others else split
     if others is not None:
         dataset, split = others, "val"
-    place = annotations or (f"drawn fields from seed {drawn_seed} on" if others else None)
+    place = asked.annotations or (f"drawn fields from seed {asked.drawn_seed} on" if others else None)
     parts = sources(dataset)
     if place is None:
         fields = own_part(parts, split, note, workdir, apart=False, moved=moved)
@@ -230,9 +215,9 @@ def evaluate_run(
         fields = other_part(part_of(parts, split), place, note, workdir)
     splits = {name: part.counts() for name, part in parts.items() if name != split}
     annotated, detections = detect_split(model, fields)
-    found = all_scores(annotated, detections, dataset, config.evaluate.score_threshold)
+    found = all_scores(annotated, detections, dataset, settings.evaluate.score_threshold)
     left_out = len(parts[split]) - len(fields)
-    known = note is not None or drawn_seed is not None  # drawn fields of other seeds were not trained on
+    known = note is not None or asked.drawn_seed is not None  # drawn fields of other seeds were not trained on
     found["scored"] = scored_note(split, checkpoint, f"{len(fields)} fields", left_out, place, noted=known)
     save(out / run_files.DETECTIONS, model.classes, annotated, detections)
     write_json(out / run_files.SCORES, found)
@@ -241,11 +226,11 @@ def evaluate_run(
         whole = source(dataclasses.replace(dataset, enhance="none"), split)
         originals = whole.select([whole.names.index(name) for name in fields.names])
     original_of = None if originals is fields else _images(originals)
-    min_score = config.evaluate.score_threshold
+    min_score = settings.evaluate.score_threshold
     shown = Fields(_images(fields), original_of, annotated, detections, fields.classes, min_score)
     sheet = contact_sheet(_images(fields), annotated, detections, fields.classes, min_score)
     write_png(out / run_files.CONTACT_SHEET, sheet)
-    run = reported_run(workdir, Detection(config).title, config, dataset, scored, splits)
+    run = reported_run(workdir, experiment.title, experiment.values, dataset, scored, splits)
     rows = _rows(shown, originals, dataset.pixel_size)
     write_report(report_path(Path(workdir), out), run, shown, found, rows)
     return found
@@ -301,20 +286,18 @@ def _rows(fields: Fields, originals: Source, pixel_size: float) -> list[Row]:
     ]
 
 
-def _other_fields(
-    dataset: FieldSetSettings, workdir: Path, annotations: str | None, images: str | None, drawn_seed: int | None
-) -> FieldSetSettings | None:
+def _other_fields(dataset: FieldSetSettings, workdir: Path, asked: Scored) -> FieldSetSettings | None:
     """The set of the fields that are asked for, all of them to validate on; None where none are."""
-    drawn, known = dataset.name == SYNTHETIC, dataset.synthetic
-    if drawn and annotations:
+    drawn, known, drawn_seed = dataset.name == SYNTHETIC, dataset.synthetic, asked.drawn_seed
+    if drawn and asked.annotations:
         raise ValueError(f"{workdir} was trained on drawn fields: score it on others of these, by --drawn_seed")
     if not drawn and drawn_seed is not None:
         raise ValueError(
             f"{workdir} was not trained on drawn fields: give --annotations and --images, not --drawn_seed"
         )
     whole = dataclasses.replace(dataset, split=SplitSettings(train_fraction=0.0))
-    if annotations:
-        return dataclasses.replace(whole, annotations=annotations, images=images or "")
+    if asked.annotations:
+        return dataclasses.replace(whole, annotations=asked.annotations, images=asked.images or "")
     if drawn_seed is None:
         return None
     if known.seed - known.count < drawn_seed < known.seed + known.count:

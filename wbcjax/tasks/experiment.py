@@ -11,7 +11,7 @@ from wbcjax.evaluate.scores import write_json
 from wbcjax.models.backbone import HEADS
 from wbcjax.runs.stablehlo import Input, Network
 from wbcjax.settings.checked import Seed, checked
-from wbcjax.settings.parts import completed
+from wbcjax.settings.parts import as_values
 from wbcjax.system import run_files
 from wbcjax.system.places import name_of
 from wbcjax.train.checkpoint import load_variables
@@ -34,7 +34,7 @@ class ExperimentSettings:
 class Scored:
     """What a run is scored on: a part of its own data, or others that are named."""
 
-    split: str  # "train", "val" or "test"
+    split: str = ""  # "train", "val" or "test"; "": the one that `Experiment.part_to_score` names
     annotations: str | None = None
     images: str | None = None
     drawn_seed: int | None = None
@@ -69,10 +69,10 @@ class Step(NamedTuple):
 class Exportable(NamedTuple):
     """A model as it is exported."""
 
-    kind: str  # what takes the file: "detection", `wbcjax.load`; "classification", `load_classifier`
     network: Callable[[bool], Network]  # whether it is for CPUs -> (variables, arrays) -> arrays by name
     inputs: Sequence[Input]  # the arrays beside its variables, each with the images first
-    settings: Any  # of the model, which are noted beside its weights
+    settings: Any  # of the model; those of `wbcjax.models.settings` are noted beside its weights
+    classes: tuple[str, ...] = ()
 
 
 class Experiment:
@@ -83,10 +83,17 @@ class Experiment:
     """
 
     Settings: ClassVar[type[ExperimentSettings]]  # a frozen dataclass of the whole config
+    # What a run can be used as: "detection", by `wbcjax.load` and `wbcjax predict`, and "classification", by
+    # `load_classifier`; of both the weights can start another run. "": none of it.
+    kind: ClassVar[str] = ""
 
     def __init__(self, config: ConfigDict) -> None:
-        self.config = ConfigDict(completed(self.Settings, config.to_dict()))
-        self.settings: Any = checked(self.Settings, self.config, "config")  # a `Settings`
+        self.settings: Any = checked(self.Settings, config, "config")  # a `Settings`
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The whole config, with all defaults."""
+        return as_values(self.settings)
 
     @property
     def title(self) -> str:
@@ -120,7 +127,7 @@ class Experiment:
     def check_scored(self, scored: Scored, workdir: Path) -> None:
         """Raise ValueError for what a run of this kind, in `workdir`, cannot be scored on."""
         if scored.is_other or scored.split != "val":
-            raise ValueError(f"{workdir} is a run of {self.config.task}: it is scored on its own part val alone")
+            raise ValueError(f"{workdir} is a run of {self.settings.task}: it is scored on its own part val alone")
 
     def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> str:
         """Score the run in `workdir` by its "best" or "latest" checkpoint, write into the folder `out`, and return

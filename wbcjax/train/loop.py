@@ -12,7 +12,6 @@ import grain
 import jax
 import numpy as np
 import optax
-from ml_collections import ConfigDict
 
 from wbcjax.system import run_files
 from wbcjax.system.files import write_atomically
@@ -32,14 +31,14 @@ from wbcjax.train.state import TrainState, init_optimizer, init_state, predictio
 from wbcjax.train.step import make_step
 from wbcjax.train.task import Task, Tree
 from wbcjax.train.wishes import Agreement
-from wbcjax.train.workdir import listed, settle_config
+from wbcjax.train.workdir import KeptConfig, listed, settle_config
 from wbcjax.train.workdir_lock import lock_workdir
 
 
 def train(
-    config: ConfigDict, task: Task, workdir: Path | str, *, allow_config_change: bool = False
+    task: Task, settings: TrainSettings, seed: int, workdir: Path | str, config: KeptConfig
 ) -> signal.Signals | None:
-    """Train `task` as `config.train` says in `workdir`; goes on from the latest checkpoint that is there.
+    """Train `task` as `settings` say in `workdir`, which keeps `config`; go on from the latest checkpoint there.
 
     Checkpoints are written while training goes on; each waits for the one before. Returns None at the end of the run or
     of `max_minutes`, both with a last evaluation and checkpoint, or the signal (SIGINT, SIGTERM) that stopped it, or
@@ -51,18 +50,17 @@ def train(
     end), and ValueError for a config that contradicts itself or the checkpoint.
     """
     workdir = Path(workdir)
-    settings = TrainSettings.from_config(config.train)
     plan, parallel = plan_run(settings, task.images), DataParallel(settings.parallel)
     check_batch_size(settings.batch_size, len(parallel.devices), settings.accumulate)
-    fresh_batches = functools.partial(task.train_batches, config.seed, jax.process_index(), jax.process_count())
+    fresh_batches = functools.partial(task.train_batches, seed, jax.process_index(), jax.process_count())
     first_process = jax.process_index() == 0
     with contextlib.ExitStack() as opened:
         opened.enter_context(lock_workdir(workdir))
         checkpoints = opened.enter_context(Checkpoints(checkpoint_directory(workdir)))
-        changes = _settle_workdir(workdir, config, task, allow_change=allow_config_change)
+        changes = _settle_workdir(workdir, config, task)
         batches = opened.enter_context(contextlib.closing(fresh_batches()))
         signals = opened.enter_context(StopRequest())
-        state, phase = _start_or_resume(settings, config.seed, task, plan, checkpoints, batches)
+        state, phase = _start_or_resume(settings, seed, task, plan, checkpoints, batches)
         step = first = int(state.step)
         log = RunLog(workdir, steps=plan.steps, step=step, batch_size=settings.batch_size, active=first_process)
         opened.enter_context(log)
@@ -138,18 +136,11 @@ def train(
             log.advance()
 
 
-def _settle_workdir(workdir: Path, config: ConfigDict, task: Task, *, allow_change: bool) -> dict[str, list]:
+def _settle_workdir(workdir: Path, config: KeptConfig, task: Task) -> dict[str, list]:
     """Make the workdir one of this config and data; what changed in the config since the run began."""
     first_process = jax.process_index() == 0
     started = any(checkpoint_directory(workdir).iterdir())  # torn ones count: they are of that config
-    changes = settle_config(
-        config,
-        workdir,
-        started=started,
-        allow_change=allow_change,
-        write=first_process,
-        complete=task.complete,
-    )
+    changes = settle_config(config, workdir, started=started, write=first_process)
     task.check_workdir(workdir)
     if first_process:
         write_atomically(workdir / run_files.DATA, (json.dumps(task.facts) + "\n").encode())

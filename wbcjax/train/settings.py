@@ -3,20 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from ml_collections import ConfigDict
-
-from wbcjax.settings.checked import (
-    ConfigError,
-    Count,
-    Name,
-    NotNegative,
-    Number,
-    Positive,
-    Range,
-    ShareBelow1,
-    build,
-    problems,
-)
+from wbcjax.settings.checked import Count, Name, NotNegative, Number, Positive, Range, ShareBelow1
 from wbcjax.settings.parts import Bound, PartOf
 from wbcjax.train.transformations import sgd
 
@@ -79,10 +66,3 @@ class TrainSettings:
     max_skipped_in_a_row: Count = 10  # steps whose loss or gradient is not finite: they change nothing; then stop
     checkpoint_minutes: NotNegative = 10.0  # save without evaluating after so long without a save; 0: never
     parallel: Literal["shard_map", "pmap"] = "shard_map"
-
-    @staticmethod
-    def from_config(config: ConfigDict) -> "TrainSettings":
-        """Check `config.train`. Raises ConfigError that names every key that is unknown or out of range."""
-        if found := problems(TrainSettings, config.to_dict(), "config.train"):
-            raise ConfigError("; ".join(found))
-        return build(TrainSettings, config.to_dict())

@@ -40,7 +40,6 @@ class Task:
     facts: about the training data, which prediction will need; kept as data.json in the workdir.
     stage_of: the stage of a weight, for phases such as "4+"; by default all are heads.
     check_workdir: raises ValueError where the run in a workdir must not go on with this task's data.
-    complete: the config of an older run -> with the defaults that it left out.
     """
 
     images: int
@@ -55,4 +54,3 @@ class Task:
     watched: tuple[str, ...] = ()
     check_workdir: Callable[[Path], None] = lambda _: None
     stage_of: StageOf = lambda _: HEADS
-    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config

@@ -1,7 +1,8 @@
 """The folder of a run: which config it belongs to."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,32 +35,32 @@ class ConfigChanged(ValueError):
     """The workdir holds a run of another config."""
 
 
-def settle_config(
-    config: ConfigDict,
-    workdir: Path,
-    *,
-    started: bool,
-    allow_change: bool,
-    write: bool = True,
-    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
-) -> dict[str, list]:
-    """Make `workdir` a run of `config`: writes config.json, or checks it against the one there.
+@dataclass(frozen=True)
+class KeptConfig:
+    """The whole config of a run, which its folder keeps. The training reads none of it."""
+
+    values: Mapping[str, Any]
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config  # adds defaults: no difference
+    allow_change: bool = False  # of a config that the run began with
+
+
+def settle_config(kept: KeptConfig, workdir: Path, *, started: bool, write: bool = True) -> dict[str, list]:
+    """Make `workdir` a run of the config: writes config.json, or checks it against the one there.
 
     `started` says whether the run has a checkpoint: until then config.json is replaced without a check, as nothing was
     made with the one before. Returns what changed, {"train.learning_rate": [before, now]}, empty for a new run. Raises
     ConfigChanged with all differing keys unless `allow_change`, which replaces config.json; and whatever is allowed for
     changes of what the weights mean, see `OF_WEIGHTS`. `write` False only checks.
-    `complete` adds the defaults that a config leaves out: they are no difference.
     """
-    path = Path(workdir) / CONFIG
-    now = json.loads(config_json(config))
+    path, complete = Path(workdir) / CONFIG, kept.complete
+    now = json.loads(config_json(kept.values))
     changes = {}
     if started and path.exists():
         before, now = upgrade(_read(path)), _plain_json(complete(upgrade(now)))
         if set(outside(before).values()) <= set(outside(now).values()):  # else code that nobody has named would be run
             before = _plain_json(complete(before))
         changes = _differences(before, now)
-        if changes and not allow_change:
+        if changes and not kept.allow_change:
             raise ConfigChanged(
                 f"{path} is of another config:\n{listed(changes)}\n"
                 "Give the config it was started with, another --workdir, or --allow_config_change."
@@ -73,7 +74,7 @@ def settle_config(
     if write and (changes or not started or not path.exists()):
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f"{CONFIG}.new")
-        unfinished.write_text(config_json(config) + "\n")
+        unfinished.write_text(config_json(kept.values) + "\n")
         unfinished.replace(path)
     return changes
 
@@ -87,9 +88,9 @@ def _is_of_weights(key: str) -> bool:
     return key.startswith(OF_WEIGHTS) and not key.startswith(NOT_OF_WEIGHTS)
 
 
-def config_json(config: ConfigDict) -> str:
+def config_json(config: Mapping[str, Any]) -> str:
     """The config as JSON, keys sorted; tuples become lists."""
-    return json.dumps(config.to_dict(), indent=2, sort_keys=True, default=_plain)
+    return json.dumps(config, indent=2, sort_keys=True, default=_plain)
 
 
 def _plain_json(config: dict[str, Any]) -> dict[str, Any]:

@@ -34,14 +34,14 @@ def run() -> None:
     from wbcjax.system import heap, runtime
     from wbcjax.system.places import error_text
     from wbcjax.tasks.choose import evaluate
+    from wbcjax.tasks.experiment import Scored
 
     runtime.quiet_libraries()
     heap.tune_malloc()
-    other = {"annotations": ANNOTATIONS.value, "images": IMAGES.value, "crops": CROPS.value, "out": OUT.value}
-    more = {"drawn_seed": DRAWN_SEED.value, "trust_parts": TRUST_PARTS.value}
+    scored = Scored(SPLIT.value or "", ANNOTATIONS.value, IMAGES.value, DRAWN_SEED.value, CROPS.value)
     try:
         runtime.use_compilation_cache()
-        tables = evaluate(Path(WORKDIR.value), SPLIT.value, CHECKPOINT.value, **other, **more)
+        tables = evaluate(Path(WORKDIR.value), CHECKPOINT.value, scored, out=OUT.value, trust_parts=TRUST_PARTS.value)
     except (OSError, ValueError) as error:
         sys.exit(f"evaluate.py: {error_text(error)}")
     sys.stdout.write(f"{tables}\n")

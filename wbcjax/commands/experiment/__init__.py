@@ -42,13 +42,14 @@ def _contrast(options: argparse.Namespace) -> None:
     from wbcjax.system import heap, runtime
     from wbcjax.system.interrupt import exit_code
     from wbcjax.tasks.checks import check_machine
+    from wbcjax.tasks.choose import experiment_of
     from wbcjax.train.guard import NonFiniteLoss
 
     runtime.quiet_libraries()
     heap.tune_malloc()
     runtime.use_compilation_cache()
     config = load_config_file(options.config, options.overrides)
-    check_machine(config)
+    check_machine(experiment_of(config))
     try:
         stopped_by = contrast(config, options.workdir, options.methods or PAPER_METHODS, options.protocol)
     except NonFiniteLoss as error:

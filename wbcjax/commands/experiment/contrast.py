@@ -1,11 +1,11 @@
 """Tables 1 and 2 of Revanda et al.: a training and an evaluation for each enhancement of the images, all else equal."""
 
 import dataclasses
-import functools
 import json
 import logging
 import signal
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,16 +20,17 @@ from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.input.array_records import cache_root, digests_of
 from wbcjax.input.contents import fingerprint
 from wbcjax.input.settings import FieldSetSettings
+from wbcjax.runs.folder import load_config
 from wbcjax.runs.log import read_log
 from wbcjax.settings.parts import completed
 from wbcjax.system import run_files
 from wbcjax.system.files import write_atomically
 from wbcjax.system.interrupt import Interrupted, breakable
-from wbcjax.tasks.choose import experiment_class
-from wbcjax.tasks.detection import Detection, detection_task, evaluate_run
+from wbcjax.tasks.choose import experiment_class, experiment_of, make_task, train
+from wbcjax.tasks.detection import Detection, evaluate_run
+from wbcjax.tasks.experiment import Scored
 from wbcjax.tasks.settings import DetectionConfig
-from wbcjax.train.loop import train
-from wbcjax.train.workdir import config_json, settle_config
+from wbcjax.train.workdir import KeptConfig, config_json, settle_config
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ def _asked(config: ConfigDict, protocol: str) -> dict[str, Any]:
     """The settings that must not change from one method to the next."""
     dataset = dataclasses.replace(FieldSetSettings.from_config(config.dataset), enhance="none")
     digests = digests_of(cache_root(None), [dataset.annotations, dataset.images])
-    settings = _settings(json.loads(config_json(config)))
+    settings = _settings(json.loads(config_json(config.to_dict())))
     return {"protocol": protocol, "hash of the annotations": fingerprint(dataset, digests), "config": settings}
 
 
@@ -163,13 +164,13 @@ def _train(config: ConfigDict, method: str, run: Path, part: str) -> None:
     settings = config.copy_and_resolve_references()
     settings.dataset.enhance = method
     if _stop(run):
-        complete = functools.partial(completed, DetectionConfig)
-        settle_config(settings, run, started=True, allow_change=False, write=False, complete=complete)
+        kept = KeptConfig(settings.to_dict(), partial(completed, DetectionConfig))
+        settle_config(kept, run, started=True, write=False)
         return
     _scores(run, part).unlink(missing_ok=True)  # of weights before the end
     log.info("%s: training in %s", method, run)
     with breakable():
-        task = detection_task(settings, run)
+        task = make_task(settings, run)
     if stopped_by := train(settings, task, run):
         raise Interrupted(stopped_by)
 
@@ -178,7 +179,9 @@ def _evaluate(method: str, run: Path, part: str) -> dict[str, Any]:
     """The row of a trained run for `contrast_tables`. Raises Interrupted when a signal stopped the evaluation."""
     log.info("%s: evaluating %s", method, run)
     with breakable():
-        evaluate_run(run, part, CHECKPOINT, _scores(run, part).parent, trust_parts=True)
+        experiment = experiment_of(load_config(run, trust_parts=True))
+        assert isinstance(experiment, Detection)  # see `_check`
+        evaluate_run(experiment, run, CHECKPOINT, Scored(part), _scores(run, part).parent)
     scores, stop = _read_json(_scores(run, part)), _stop(run)
     assert stop is not None
     return {

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
-from ml_collections import ConfigDict
 
 from wbcjax.report.model_card import Evaluation, TrainedModel, model_card
 from wbcjax.runs.data_note import NOTE
@@ -24,7 +23,7 @@ from wbcjax.system.runtime import versions
 from wbcjax.tasks.choose import experiment_of
 from wbcjax.tasks.experiment import Exportable
 from wbcjax.train.checkpoint import load_variables
-from wbcjax.weights.ours import note_settings
+from wbcjax.weights.ours import KINDS, note_settings
 from wbcjax.weights.safetensors_file import as_written, write_safetensors
 
 SUFFIX, CARD = ".stablehlo", "model_card.md"
@@ -57,21 +56,21 @@ def export_run(workdir: Path, out: Path, which: str = "best", trust_parts: Trust
         raise ValueError(f"{existing[0]} is there already: choose another folder for --out, or remove it")
     check_writable(places.model.parent)
     experiment, evaluation = experiment_of(load_config(workdir, trust_parts)), _evaluation(workdir, which)
-    config, of_task = experiment.config, experiment.exportable()
+    config, of_task = experiment.values, experiment.exportable()
     if of_task is None:
         raise ConfigError(
-            f"config.task is {config.task!r}, which cannot be exported: give {type(experiment).__name__} a method "
-            "exportable"
+            f"config.task is {experiment.settings.task!r}, which cannot be exported: give {type(experiment).__name__} "
+            "a method exportable"
         )
     facts = {name: fact for name, fact in load_facts(workdir).items() if name != NOTE}  # without names of files
     variables, step = load_variables(workdir, which)
     weights = {name: as_written(array) for name, array in flatten_dict(variables, sep="/").items()}
     program = serialise(_in_both_forms(of_task), of_task.inputs, weights)
     made = _made(which, step)
-    exported = TrainedModel(experiment.title, of_task.kind, config.to_dict(), facts)
+    exported = TrainedModel(experiment.title, experiment.kind, of_task.inputs, config, facts)
     card = model_card(exported, evaluation, made, places.model.name)
-    write_safetensors(places.parameters, variables, _metadata(of_task, config, made))
-    settings = {"config": config.to_dict(), "facts": facts, "made": made}
+    write_safetensors(places.parameters, variables, _metadata(of_task, made))
+    settings = {"config": config, "facts": facts, "made": made}
     write_model_file(places.model, settings, program, places.parameters.read_bytes())
     write_atomically(places.card, card.encode())
     return places
@@ -106,10 +105,11 @@ def _evaluation(workdir: Path, which: str) -> Evaluation | None:
         raise ValueError(f"{path}: no scores ({error!r}); evaluate the run again, or delete the file") from error
 
 
-def _metadata(of_task: Exportable, config: ConfigDict, made: dict[str, Any]) -> dict[str, str]:
-    """What `config.init_from` needs to start another run from the weights, and what they are."""
+def _metadata(of_task: Exportable, made: dict[str, Any]) -> dict[str, str]:
+    """What the weights are, and what `config.init_from` needs to start another run from those of our models."""
+    noted = note_settings(of_task.settings) if isinstance(of_task.settings, tuple(KINDS.values())) else {}
     origin = f"the {made['checkpoint']} checkpoint of a run, of step {made['step']}"
-    return note_settings(of_task.settings) | {"origin": origin, "classes": json.dumps(list(config.dataset.classes))}
+    return noted | {"origin": origin, "classes": json.dumps(list(of_task.classes))}
 
 
 def _made(which: str, step: int) -> dict[str, Any]:

@@ -38,6 +38,7 @@ def _plan(options: argparse.Namespace) -> None:
     from wbcjax.commands.plan.step_report import cost_text, fit_text, scaling_text
     from wbcjax.commands.plan.step_time import hardware
     from wbcjax.system import runtime
+    from wbcjax.tasks.choose import experiment_of
 
     given = hardware(options.hardware, options.peak_tflops, options.bandwidth, options.interconnect, options.memory)
     config = load_config_file(options.config, options.overrides)
@@ -45,14 +46,14 @@ def _plan(options: argparse.Namespace) -> None:
     runtime.use_compilation_cache()
     if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", min(options.devices or 1, 2))
-    cost = step_cost(config, options.devices or runtime.device_count())
+    cost = step_cost(experiment_of(config), options.devices or runtime.device_count())
     sys.stdout.write(f"{' '.join([options.config, *options.overrides])}\n\n{cost_text(cost)}\n")
     memory = options.memory or (given.memory if given else 0.0)
     if memory:
         rematerialised = None
         if cost.memory > 1e9 * memory and config.get("model", {}).get("remat") is False:
             config.model.remat = True
-            rematerialised = step_cost(config, cost.devices)
+            rematerialised = step_cost(experiment_of(config), cost.devices)
         sys.stdout.write(f"\n{fit_text(cost, memory, rematerialised, config.train.accumulate)}\n")
     if given:
         name = options.hardware or "such devices"

@@ -7,17 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
-from ml_collections import ConfigDict
 
 from wbcjax.commands.plan.flops import work_of
 from wbcjax.settings.checked import ConfigError
-from wbcjax.tasks.choose import experiment_of
-from wbcjax.tasks.experiment import Step
+from wbcjax.tasks.experiment import Experiment, Step
 from wbcjax.train.in_flight import STEPS_IN_FLIGHT
 from wbcjax.train.layers import Layers, split_weights
 from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel, check_batch_size
-from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import TrainState, split_collections
 from wbcjax.train.step import AXIS, make_step
 from wbcjax.train.task import Task, Tree
@@ -53,15 +50,15 @@ class StepCost(NamedTuple):
         return step + STEPS_IN_FLIGHT * self.batch
 
 
-def step_cost(config: ConfigDict, devices: int, compile_for: Sequence[Any] | None = None) -> StepCost:
-    """The cost of a step of the first phase of `config`, whose batch is shared by `devices` devices.
+def step_cost(experiment: Experiment, devices: int, compile_for: Sequence[Any] | None = None) -> StepCost:
+    """The cost of a step of the first phase of `experiment`, whose batch is shared by `devices` devices.
 
     compile_for: jax.Device each, of which two at most are compiled for (the others do the same); those present when
     left out. Convolutions take their form for accelerators. Raises ValueError for settings that cannot be used.
     """
-    settings = TrainSettings.from_config(config.train)
+    settings = experiment.settings.train
     check_batch_size(settings.batch_size, devices, settings.accumulate)
-    of_task = _step_of(config)
+    of_task = _step_of(experiment)
     task = _without_data(of_task)
     layers = Layers(settings.phases[0].layers if settings.phases else "all", task.stage_of)
     optimizer = make_optimizer(settings)
@@ -104,13 +101,13 @@ def step_cost(config: ConfigDict, devices: int, compile_for: Sequence[Any] | Non
     )
 
 
-def _step_of(config: ConfigDict) -> Step:
+def _step_of(experiment: Experiment) -> Step:
     """Raises ConfigError for a task whose step is not known without its data."""
-    experiment = experiment_of(config)
     step = experiment.step()
     if step is None:
         raise ConfigError(
-            f"config.task is {config.task!r}, which cannot be planned: give {type(experiment).__name__} a method step"
+            f"config.task is {experiment.settings.task!r}, which cannot be planned: give {type(experiment).__name__} a "
+            "method step"
         )
     return step
 

@@ -13,9 +13,8 @@ from wbcjax.system import heap, processes, runtime
 from wbcjax.system.interrupt import Interrupted, breakable, exit_code
 from wbcjax.system.places import check_writable, error_text
 from wbcjax.tasks.checks import check_machine
-from wbcjax.tasks.choose import make_task
+from wbcjax.tasks.choose import experiment_of, train
 from wbcjax.train.guard import NonFiniteLoss
-from wbcjax.train.loop import train
 from wbcjax.train.workdir import ConfigChanged
 
 CONFIG = flags.DEFINE_string("config", None, "experiment, as configs/X.py; --config.a.b=c overrides", required=True)
@@ -53,10 +52,11 @@ def main(overrides: list[str]) -> None:
 
 def run(config: ConfigDict) -> None:
     try:
-        check_machine(config)
+        experiment = experiment_of(config)
+        check_machine(experiment)
         check_writable(Path(WORKDIR.value))
         with breakable():  # a data set may take minutes to build
-            task = make_task(config, Path(WORKDIR.value))
+            task = experiment.task(Path(WORKDIR.value))
     except Interrupted as interrupted:
         sys.exit(exit_code(interrupted.signal))
     except (OSError, ValueError) as error:  # of the settings, or of the set
