@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from wbcjax.evaluate.scores import Scores, detection_scores
 from wbcjax.input.field_set import Source, source
 from wbcjax.input.settings import FieldSetSettings
+from wbcjax.models.settings import MaskRCNNSettings, from_dict
 from wbcjax.predict.detector import CANVAS_UNIT, Predictor, load, predictor
 from wbcjax.runs.folder import load_config
 from wbcjax.system import runtime
@@ -49,7 +50,7 @@ def main() -> None:
 def on_canvas(trained: Predictor, config: ConfigDict, canvas: tuple[int, int], scale: float) -> Predictor:
     """The trained network on another canvas, seeing every field at one scale."""
     return predictor(
-        config.model,
+        from_dict(MaskRCNNSettings, config.model.to_dict()),
         replace(FieldSetSettings.from_config(config.dataset), canvas=canvas),
         trained.network.variables,
         (scale, scale),

@@ -70,7 +70,7 @@ def config() -> ConfigDict:
 def live(config: ConfigDict) -> Predictor:
     model = mask_rcnn.build(model_of(config), len(config.dataset.classes) + 1)
     return predictor(
-        config.model, FieldSetSettings.from_config(config.dataset), jax.device_get(mask_rcnn.init(model, 0)), SCALES
+        model_of(config), FieldSetSettings.from_config(config.dataset), jax.device_get(mask_rcnn.init(model, 0)), SCALES
     )
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from tests.train import toy
 from wbcjax.settings.parts import part
-from wbcjax.tasks.choose import train
 from wbcjax.train.checkpoint import load_variables
 
 
@@ -29,7 +28,7 @@ def trained(workdir: Path, *lengths: int) -> dict:
         optimizer=part("my_optimizer:signum", momentum=0.5), weight_decay=0.1, warmup_steps=0, schedule="step"
     )
     for config.train.steps in lengths:
-        train(config, toy.task(), workdir, allow_config_change=True)
+        toy.train(config, toy.task(), workdir, allow_config_change=True)
     return load_variables(workdir, "latest")[0]
 
 

@@ -110,3 +110,14 @@ def test_what_a_user_without_this_package_must_do_to_images_is_told():
     assert "`labels` (1 L1, 2 L2, 3 L3)" in use
     assert "`wbcjax enhance --method eff`" in use
     assert "enhance" not in section(card(smear_demo.get_config()), "Use")
+
+
+def test_a_task_from_outside_is_described_by_its_arrays_and_its_own_scores():
+    config = smear_demo.get_config()
+    config.task = "my_lab.counting:Counting"
+    text = card(config, "", evaluation=Evaluation({"right": 0.25, "classes": ["a"]}, "2026-01-01"))
+    assert "A model of the task `my_lab.counting:Counting`, which is no part of wbcjax." in text
+    assert "outputs = network(weights, array_1, array_2)" in text
+    assert "- `array_1` (n, 64, 96, 3), uint8.\n- `array_2` (n, 2), float32." in text
+    assert "| right | 0.2500 |" in section(text, "Scores")
+    assert "wbcjax predict" not in text
