@@ -12,9 +12,9 @@ import pytest
 from benchmarks.faults.compare import differences, final_state
 from tests.train import toy
 from tests.train.saved import assert_whole, place, state
+from tests.train.toy import train
 from wbcjax.train.checkpoint import Checkpoints, NotSaved, load_variables
 from wbcjax.train.checkpoint_writer import CheckpointWriter
-from wbcjax.train.loop import train
 
 
 class Killed(BaseException):

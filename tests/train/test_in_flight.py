@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.train import toy
+from wbcjax.settings.checked import checked
 from wbcjax.system.interrupt import StopRequest
 from wbcjax.train.guard import Guard, NonFiniteLoss
 from wbcjax.train.in_flight import STEPS_IN_FLIGHT, InFlight, Launched
@@ -36,7 +37,7 @@ class Steps:
         self.devices, self.recorded, self._bad = Devices(), [], bad
         log = RunLog(folder, steps=20, step=0, batch_size=8, active=False)
         guard = Guard(2, folder, log, lambda: toy.batches(toy.Images(), 8, 0))
-        wishes = Agreement(StopRequest(), TrainSettings.from_config(toy.config().train), lambda: False)
+        wishes = Agreement(StopRequest(), checked(TrainSettings, toy.config().train, "config.train"), lambda: False)
         names = toy.task().names
 
         def record(step: int, metrics: list[dict[str, Any]]) -> None:

@@ -18,7 +18,9 @@ def agreement(signals: StopRequest, **minutes: float) -> Agreement:
 
 def test_a_failed_save_asks_for_another_at_once():
     failures = [True, False]
-    wishes = Agreement(StopRequest(), checked(TrainSettings, toy.config().train, "config.train"), lambda: failures.pop(0))
+    wishes = Agreement(
+        StopRequest(), checked(TrainSettings, toy.config().train, "config.train"), lambda: failures.pop(0)
+    )
     assert wishes.own() == Wishes(stop=False, end=False, save=True)
     assert wishes.own() == Wishes(stop=False, end=False, save=False)
 

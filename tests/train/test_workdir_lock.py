@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,10 +43,19 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen]:
         process.kill()
 
 
+def saved(workdir: Path) -> bool:
+    """Whether step 2 has been evaluated, and so is saved: waits for the end of that."""
+    evaluated = any(record["step"] == 2 for record in toy.records(workdir, "eval"))
+    while evaluated and not (workdir / "checkpoints/2").exists():
+        time.sleep(0.01)
+    return evaluated
+
+
 def test_a_second_training_in_a_workdir_is_refused(tmp_path):
     """A second training is refused by process and host and the first goes on."""
 
     def evaluate(_):
+        saved(tmp_path)
         before = contents(tmp_path)
         told = f"{tmp_path} is in use: process {os.getpid()} on host {HOST} trains in it. Wait for its end or stop it"
         with pytest.raises(WorkdirInUse, match=re.escape(told)):
@@ -64,7 +74,8 @@ def test_weights_can_be_read_while_a_training_goes_on(tmp_path):
     read = []
 
     def evaluate(_):
-        read.extend([load_variables(tmp_path, "latest")[1]] if (tmp_path / "checkpoints" / "2").exists() else [])
+        if saved(tmp_path):
+            read.append(load_variables(tmp_path, "latest")[1])
         return {"mask AP": 0.5}
 
     train(toy.config(steps=4, eval_every_epochs=0.8), toy.task(evaluate=evaluate), tmp_path)
