@@ -86,8 +86,8 @@ class Source:
         return {"fields": len(self)} | per_class
 
     def outlined(self) -> bool:
-        """Whether any cell is outlined: if none is, there is no mask to score."""
-        return any(np.any(self._records[index]["cells"]["outlined"]) for index in range(len(self)))
+        """Whether any cell is outlined, crowd regions apart: if none is, there is no mask to score."""
+        return any(field.longest for field in self.measures)
 
 
 def _cell(record: Mapping[str, Any]) -> Cell:
