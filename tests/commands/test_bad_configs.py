@@ -24,8 +24,8 @@ DEMO, CROPS = "configs/smear_demo.py", "configs/myeloma_efficientnet_b3.py"
 # Arguments after --config=configs/smear_demo.py, and what must be told of them: key, value, remedy.
 VALUES = [
     # wrong in themselves
-    ("--config.train.batch_size=-1", "config.train.batch_size is -1: give a whole number of at least 1"),
-    ("--config.train.batch_size=2.5", "config.train.batch_size is 2.5: give a whole number of at least 1"),
+    ("--config.train.batch_size=-1", "config.train.batch_size is -1: give a whole number of at least 0"),
+    ("--config.train.batch_size=2.5", "config.train.batch_size is 2.5: give a whole number of at least 0"),
     ("--config.train.batch_size=True", "config.train.batch_size is True: give a whole number"),
     ("--config.train.batch_size=many", "config.train.batch_size is 'many': give a whole number"),
     ("--config.train.batch_size=", "config.train.batch_size is '': give a whole number"),
@@ -126,6 +126,8 @@ VALUES = [
     ("--config.train.phases=({'layers':'[','epochs':9},)", "config.train.phases[0].layers is '[', no regular expr"),
     ("--config.train.phases=({'layers':'neck/','epochs':9},)", "config.train.phases[0]: layers 'neck/' of config.tr"),
     ("--config.train.accumulate=3", "config.train.accumulate is 3 and batch_size 4: give an accumulate that divides"),
+    ("--config.train.batch_size_per_device=3", "batch_size is 4, and batch_size_per_device 3: set one of them to 0"),
+    ("--config.train.batch_size=0", "config.train.batch_size and batch_size_per_device are 0: set one of them to a"),
     ("--config.train.loss_weights.msk=2", "config.train.loss_weights.msk is unknown: the losses are rpn_objectness"),
     ("--config.model.rpn.anchor_sizes=(24.0,40.0)", "config.model.rpn.anchor_sizes is (24.0, 40.0) and config.model"),
     ("--config.model.rpn.levels=(3,4)", "config.model.rpn.levels is (3, 4): give one size for each level, 2 in all"),
@@ -293,7 +295,7 @@ def test_a_file_that_is_no_config_is_refused_at_its_line(refused, tmp_path_facto
 
 
 def test_all_that_is_wrong_is_told_at_once_a_line_each(refused):
-    wrong = ("--config.train.batch_size=0", "--config.seed=-1", "--config.model.detection.nms_iou=5")
+    wrong = ("--config.train.batch_size=-1", "--config.seed=-1", "--config.model.detection.nms_iou=5")
     said = refused("train", DEMO, *wrong).strip().splitlines()
     assert said[0] == f"train.py: {DEMO}: 3 problems"
     keys = [line.partition("config.")[2].partition(" ")[0] for line in said[1:]]
@@ -419,7 +421,7 @@ def test_a_config_outside_the_checkout_finds_the_shipped_ones(tmp_path):
         check=False,
     )
     assert said.returncode == 1
-    assert said.stderr == "wbcjax: mine.py: config.train.batch_size is -1: give a whole number of at least 1\n"
+    assert said.stderr == "wbcjax: mine.py: config.train.batch_size is -1: give a whole number of at least 0\n"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`wbcjax plan`, from the command line to what it prints."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,12 @@ def test_a_step_is_planned_without_its_data_set(config: str, capsys: pytest.Capt
     assert "It fits 16 GB" in told
     assert "Expected on v5e, calculated and not measured" in told
     assert "197 TFLOP/s at 20%" in told
+
+
+def test_a_batch_told_per_device_is_planned_for_all(config: str, capsys: pytest.CaptureFixture):
+    per_device = ["--config.train.batch_size=0", "--config.train.batch_size_per_device=3"]
+    cli.main(["plan", "--config", config, "--devices=4", *per_device])
+    assert re.search(r"images on 4 devices +12\b", capsys.readouterr().out)
 
 
 def test_without_hardware_no_time_is_told(config: str, capsys: pytest.CaptureFixture):

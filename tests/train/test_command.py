@@ -73,6 +73,16 @@ def test_a_terminated_command_saves_and_ends_well_and_refuses_another_config(com
     assert "Traceback" not in other.stderr
 
 
+def test_a_batch_told_per_device_is_noted_whole(command, tmp_path):
+    each = ("--config.train.batch_size=0", "--config.train.batch_size_per_device=2")
+    assert command("whole", "--config.train.steps=2", *each).returncode == 0
+    noted = json.loads((tmp_path / "run" / "config.json").read_text())["train"]
+    assert (noted["batch_size"], noted["batch_size_per_device"]) == (16, 0)  # on eight devices
+
+    other = command("whole", "--config.train.steps=2", each[0], "--config.train.batch_size_per_device=1")
+    assert "train.batch_size: 16 in the workdir, 8 now" in other.stderr
+
+
 def test_a_set_that_cannot_be_used_is_told_without_a_traceback(command):
     refused = command("whole", "--config.dataset.max_cells=4")
     assert refused.returncode == 1

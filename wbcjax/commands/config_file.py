@@ -38,6 +38,17 @@ def load_config_file(file: str, overrides: Sequence[str] = ()) -> ConfigDict:
     return ConfigDict(completed(experiment_class(config).Settings, config.to_dict())).lock()
 
 
+def for_devices(config: ConfigDict, devices: int) -> ConfigDict:
+    """The config on so many devices: with the batch size that `train.batch_size_per_device`, where it is set, makes.
+
+    So the run notes the size of its batches. Gone on with on another number of devices it tells of the change.
+    """
+    settled = config.copy_and_resolve_references()
+    if each := config.train.batch_size_per_device:
+        settled.train.batch_size, settled.train.batch_size_per_device = each * devices, 0
+    return settled
+
+
 def _from_file(file: str) -> ConfigDict:
     path, _, variant = file.partition(":") if ".py:" not in file else file.rpartition(":")
     if not Path(path).is_file():

@@ -66,10 +66,18 @@ def config_problems(config: ConfigDict) -> list[str]:
 
 
 def _of_training(train: TrainSettings) -> Iterator[str]:
-    if train.batch_size % train.accumulate:
+    batch, each = train.batch_size, train.batch_size_per_device
+    if batch and each:
         yield (
-            f"config.train.accumulate is {train.accumulate} and batch_size {train.batch_size}: give an accumulate "
-            "that divides it"
+            f"config.train.batch_size is {batch}, and batch_size_per_device {each}: set one of them to 0, such as "
+            "--config.train.batch_size=0"
+        )
+    elif not (batch or each):
+        yield "config.train.batch_size and batch_size_per_device are 0: set one of them to a number of images"
+    if (batch or each) % train.accumulate:
+        yield (
+            f"config.train.accumulate is {train.accumulate} and {'batch_size' if batch else 'batch_size_per_device'} "
+            f"{batch or each}: give an accumulate that divides it"
         )
     if list(train.boundaries) != sorted(set(train.boundaries)):
         yield f"config.train.boundaries is {train.boundaries}: give each epoch once, the first one first"

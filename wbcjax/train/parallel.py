@@ -70,9 +70,9 @@ def check_parallel(how: str) -> None:
 def check_batch_size(batch_size: int, devices: int, accumulate: int) -> None:
     """Raise ConfigError unless a batch divides evenly over the devices, and each share into `accumulate` parts."""
     parts = devices * accumulate
-    if batch_size % parts:
+    if batch_size % parts or not batch_size:
         of_parts = f" in {accumulate} parts (config.train.accumulate)" if accumulate > 1 else ""
         raise ConfigError(
             f"config.train.batch_size is {batch_size}, which {devices} devices cannot share evenly{of_parts}: choose a "
-            f"multiple of {parts}, such as --config.train.batch_size={-(-batch_size // parts) * parts}"
+            f"multiple of {parts}, such as --config.train.batch_size={-(-max(batch_size, 1) // parts) * parts}"
         )

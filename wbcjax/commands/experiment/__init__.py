@@ -37,7 +37,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _contrast(options: argparse.Namespace) -> None:
-    from wbcjax.commands.config_file import load_config_file
+    from wbcjax.commands.config_file import for_devices, load_config_file
     from wbcjax.commands.experiment.contrast import PAPER_METHODS, contrast, tables_path
     from wbcjax.system import heap, runtime
     from wbcjax.system.interrupt import exit_code
@@ -48,7 +48,7 @@ def _contrast(options: argparse.Namespace) -> None:
     runtime.quiet_libraries()
     heap.tune_malloc()
     runtime.use_compilation_cache()
-    config = load_config_file(options.config, options.overrides)
+    config = for_devices(load_config_file(options.config, options.overrides), runtime.device_count())
     check_machine(experiment_of(config))
     try:
         stopped_by = contrast(config, options.workdir, options.methods or PAPER_METHODS, options.protocol)

@@ -33,7 +33,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _plan(options: argparse.Namespace) -> None:
     import jax
 
-    from wbcjax.commands.config_file import load_config_file
+    from wbcjax.commands.config_file import for_devices, load_config_file
     from wbcjax.commands.plan.step_cost import step_cost
     from wbcjax.commands.plan.step_report import cost_text, fit_text, scaling_text
     from wbcjax.commands.plan.step_time import hardware
@@ -46,7 +46,9 @@ def _plan(options: argparse.Namespace) -> None:
     runtime.use_compilation_cache()
     if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", min(options.devices or 1, 2))
-    cost = step_cost(experiment_of(config), options.devices or runtime.device_count())
+    devices = options.devices or runtime.device_count()
+    config = for_devices(config, devices)
+    cost = step_cost(experiment_of(config), devices)
     sys.stdout.write(f"{' '.join([options.config, *options.overrides])}\n\n{cost_text(cost)}\n")
     memory = options.memory or (given.memory if given else 0.0)
     if memory:

@@ -6,7 +6,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from wbcjax.commands.config_file import load_config_file
+from wbcjax.commands.config_file import for_devices, load_config_file
 from wbcjax.runs.initial_weights import UnusableWeights
 from wbcjax.settings.checked import ConfigError
 from wbcjax.system import heap, processes, runtime
@@ -52,6 +52,7 @@ def main(overrides: list[str]) -> None:
 
 def run(config: ConfigDict) -> None:
     try:
+        config = for_devices(config, runtime.device_count())
         experiment = experiment_of(config)
         check_machine(experiment)
         check_writable(Path(WORKDIR.value))
