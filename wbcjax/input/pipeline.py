@@ -60,7 +60,10 @@ def train_batches(
         outlined = [cell.to_rle(field.height, field.width) for cell in field.cells if cell.outlined]
         return field, cut_outs(outlined)
 
-    fields = Kept(read, lambda kept: kept[0].image().nbytes, dataset.input.keep_megabytes)
+    def size(kept: tuple[SmearField, list[CutOut]]) -> int:
+        return kept[0].image().nbytes + sum(outline.mask.nbytes for outline in kept[1])
+
+    fields = Kept(read, size, dataset.input.keep_megabytes)
 
     def sample(index: int, rng: np.random.Generator) -> Batch:
         field, outlines = fields[index]
