@@ -157,6 +157,17 @@ def test_one_program_serves_three_platforms_without_weights(exported):
     assert len(program) < sum(array.nbytes for array in weights.values()) / 2
 
 
+def test_accelerators_get_their_own_loops(exported):
+    """RoIAlign of 100 proposals and 32 cells: 8 at a time on CPUs, elsewhere all. NMS of all pairs but on CPUs."""
+    program, _ = read_module(exported.model)
+    text = export.deserialize(bytearray(program)).mlir_module()
+    loops = [line for line in text.splitlines() if "stablehlo.while(" in line]
+    rois = [found for line in loops for found in re.findall(r"tensor<(\d+)x\?x(\d+)x4xf32>", line)]  # passes, of each
+    assert rois == [("12", "8"), ("4", "8"), ("1", "100"), ("1", "32")]
+    pairs = [re.findall(r"tensor<\?x(\d+)x\1xi1>", line) for line in loops]
+    assert pairs == [[], [], [], [], ["440"], [], ["200"], []]
+
+
 def test_a_classifier_gives_the_same_probabilities_and_accelerators_their_own_convolution(tmp_path):
     config = toy_classifier(tmp_path)
     model = efficientnet.build(model_of(config), 2)

@@ -57,6 +57,14 @@ def test_without_hardware_no_time_is_told(config: str, capsys: pytest.CaptureFix
     assert "Expected" not in told
 
 
+def test_the_measured_input_is_told(config: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("wbcjax.commands.plan.input_rate.measured_rate", lambda experiment: 50.0)
+    cli.main(["plan", "--config", config, "--devices=4", "--measure-input"])
+    assert capsys.readouterr().out.endswith(
+        "The input of this machine makes 50.0 images/s, measured over 10 batches.\n"
+    )
+
+
 def test_what_does_not_fit_is_compiled_with_remat_too(config: str, capsys: pytest.CaptureFixture):
     cli.main(["plan", "--config", config, "--devices=4", "--memory=0.001"])
     told = capsys.readouterr().out

@@ -3,6 +3,7 @@
 import contextlib
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -11,8 +12,11 @@ from configs import base
 from tests.input import crop_sets, painted
 from wbcjax.batch import Batch, CropBatch
 from wbcjax.commands.plan import step_cost as module
+from wbcjax.commands.plan.loops import Trips, trips_of
 from wbcjax.commands.plan.step_cost import StepCost, step_cost
+from wbcjax.models.backbone import everything_trains
 from wbcjax.tasks.choose import experiment_of
+from wbcjax.train.step import AXIS
 
 pytestmark = pytest.mark.slow
 
@@ -96,7 +100,9 @@ def test_fields_are_planned_for_as_the_pipeline_gives_them():
     config.dataset.canvas, config.dataset.max_cells, config.train.batch_size = CANVAS, 5, 3
     setup = painted.settings(CANVAS, batch_size=3, max_cells=5)
     with contextlib.closing(painted.open_batches(fields, setup, seed=0)) as batches:
-        assert_alike(module._step_of(experiment_of(config)).batch(3), next(batches))
+        planned, batch = module._step_of(experiment_of(config)).batch(3), next(batches)
+    assert planned.masks.shape == (3, 5, *CANVAS)  # only the set says how small their windows may be
+    assert_alike(planned._replace(masks=batch.masks), batch)
 
 
 def test_crops_are_planned_for_as_the_pipeline_gives_them():
@@ -104,6 +110,24 @@ def test_crops_are_planned_for_as_the_pipeline_gives_them():
     config = classifier()
     with contextlib.closing(crop_sets.open_batches(crops, crop_sets.settings(CANVAS, 8), seed=0)) as batches:
         assert_alike(module._step_of(experiment_of(config)).batch(8), next(batches))
+
+
+def test_a_training_step_has_few_passes_one_by_one():
+    """Of RoIAlign, 128 RoIs at a time: 4 for 512 RoIs, 1 for 128 masks, forward and back; and the rounds of NMS."""
+    config = base.mask_rcnn()
+    config.train.batch_size = 1
+    step = module._step_of(experiment_of(config))
+
+    def gradient(variables, batch, keys):
+        def loss(params):
+            losses, _ = step.losses(variables | {"params": params}, batch, keys, everything_trains, AXIS)
+            return sum(losses[name] for name in losses if name not in step.watched)
+
+        return jax.grad(loss)(variables["params"])
+
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    traced = jax.make_jaxpr(gradient, axis_env=[(AXIS, 1)])(step.variables, step.batch(1), keys)
+    assert trips_of(traced.jaxpr) == Trips(10, 1)
 
 
 def test_a_mask_rcnn_is_planned_without_data_or_weights():
@@ -120,4 +144,5 @@ def test_a_mask_rcnn_is_planned_without_data_or_weights():
     assert cost.trained == cost.parameters
     # Beside the gradients: six losses, three wishes, and counts of samples, which each device tells the others.
     assert 0 < cost.bytes_reduced - 4 * cost.parameters <= 4 * 20
-    assert cost.batch == 64 * 64 * 3 + 8 + 64 * (16 + 4 + 3 + 64 * 64) + 4
+    assert cost.trips == Trips(4, 1)
+    assert cost.batch == 64 * 64 * 3 + 8 + 64 * (16 + 4 + 3 + 64 * 64 + 8) + 4

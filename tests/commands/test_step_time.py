@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wbcjax.commands.plan.loops import Trips
 from wbcjax.commands.plan.step_cost import StepCost
 from wbcjax.commands.plan.step_report import cost_text, fit_text, scaling_text
 from wbcjax.commands.plan.step_time import HARDWARE, Hardware, hardware, step_time
@@ -17,6 +18,7 @@ COST = StepCost(
     flops=4_000_000_000_000,
     bytes_moved=20_000_000_000,
     bytes_reduced=200_000_000,
+    trips=Trips(10, 1),
     arguments=900_000_000,
     batch=200_000_000,
     outputs=700_000_000,
@@ -66,11 +68,15 @@ def test_the_memory_adds_up_in_the_text():
     told = cost_text(COST)
     assert COST.memory == 900e6 + 700e6 - 600e6 + 9e9 + 2 * 200e6
     assert "together                                          10.400  GB" in told
-    assert "FLOPs on 8 devices           32.000  10^12" in told
+    assert "FLOPs on 8 devices                   32.000  10^12" in told
     assert "By the compiler for cpu" in told
-    assert "all-reduced                   0.200  GB" in told
+    assert "all-reduced                           0.200  GB" in told
+    assert "input sent to each device             200.0  MB" in told
+    assert "passes of loops, one by one  10 + 1 a round" in told
     (alone,) = (line for line in cost_text(COST._replace(devices=1)).splitlines() if line.startswith("all-reduced"))
     assert alone.split() == ["all-reduced", "0.000", "GB"]
+    known = cost_text(COST._replace(trips=Trips(10, 0))).splitlines()
+    assert [line.split()[-1] for line in known if line.startswith("passes of loops")] == ["10"]
 
 
 def test_what_does_not_fit_is_told_with_what_may_help():

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 Convention = Literal["aligned", "legacy", "crop_and_resize"]
 ROIS_AT_ONCE = 8  # RoIs gathered together on a CPU; more overflow its cache and are slower
-ROIS_AT_ONCE_ON_ACCELERATORS = 128  # 103 MB: 4 corners of 4 samples of 7 x 7 bins, 256 channels in float32
+ROIS_AT_ONCE_ON_ACCELERATORS = 128  # 103 MB: 4 corners of 4 samples of 7 x 7 bins, 256 channels of float32
 
 
 def fpn_level(

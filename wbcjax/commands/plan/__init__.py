@@ -15,7 +15,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "plan",
         help="tell what a training step needs and how long it should take, without training",
         usage="%(prog)s [-h] --config FILE.py [--config.a.b=c ...] [--devices N] [--hardware NAME] [--peak-tflops T] "
-        "[--bandwidth GB/s] [--interconnect GB/s] [--memory GB] [--utilisation SHARE]",
+        "[--bandwidth GB/s] [--interconnect GB/s] [--memory GB] [--utilisation SHARE] [--measure-input]",
         epilog="It compiles the step, which takes a minute or so, and needs neither the data set nor weights. The "
         "expected time is told where --hardware, or the first three figures, say on what.",
     )
@@ -27,6 +27,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     plan.add_argument("--interconnect", type=rate, metavar="GB/s", help="out of a device, however many there are")
     plan.add_argument("--memory", type=rate, metavar="GB", help="of a device, 10^9 bytes each")
     plan.add_argument("--utilisation", type=share, default=0.2, help="of the peak that is reached (default: 0.2)")
+    plan.add_argument(
+        "--measure-input", action="store_true", help="time this machine's input too, for which it needs the data set"
+    )
     plan.set_defaults(run=_plan, overrides=[])
 
 
@@ -34,6 +37,7 @@ def _plan(options: argparse.Namespace) -> None:
     import jax
 
     from wbcjax.commands.config_file import for_devices, load_config_file
+    from wbcjax.commands.plan.input_rate import input_text, measured_rate
     from wbcjax.commands.plan.step_cost import step_cost
     from wbcjax.commands.plan.step_report import cost_text, fit_text, scaling_text
     from wbcjax.commands.plan.step_time import hardware
@@ -48,7 +52,9 @@ def _plan(options: argparse.Namespace) -> None:
         jax.config.update("jax_num_cpu_devices", min(options.devices or 1, 2))
     devices = options.devices or runtime.device_count()
     config = for_devices(config, devices)
-    cost = step_cost(experiment_of(config), devices)
+    experiment = experiment_of(config)
+    images_per_second = measured_rate(experiment) if options.measure_input else None
+    cost = step_cost(experiment, devices)
     sys.stdout.write(f"{' '.join([options.config, *options.overrides])}\n\n{cost_text(cost)}\n")
     memory = options.memory or (given.memory if given else 0.0)
     if memory:
@@ -60,6 +66,8 @@ def _plan(options: argparse.Namespace) -> None:
     if given:
         name = options.hardware or "such devices"
         sys.stdout.write(f"\n{scaling_text(cost, given, name, options.utilisation)}\n")
+    if images_per_second:
+        sys.stdout.write(f"\n{input_text(images_per_second, cost, given, options.utilisation)}\n")
 
 
 def whole(text: str) -> int:

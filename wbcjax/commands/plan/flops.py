@@ -39,7 +39,7 @@ def _of_equation(equation: JaxprEqn) -> Work:
         return Work(2 * _products_of_conv(equation), _bytes(equation), 0)
     if name.startswith("psum"):
         return Work(0, 0, sum(map(_size, equation.invars)))
-    inner = [work_of(jaxpr) for jaxpr in _inside(equation.params)]
+    inner = [work_of(jaxpr) for jaxpr in inside(equation.params)]
     if name == "cond":
         return max(inner)
     return Work(*((equation.params["length"] if name == "scan" else 1) * each for each in _total(inner)))
@@ -49,7 +49,7 @@ def _total(works: Iterable[Work]) -> Work:
     return Work(*map(sum, zip(NONE, *works, strict=True)))
 
 
-def _inside(parameters: dict[str, Any]) -> Iterator[Jaxpr]:
+def inside(parameters: dict[str, Any]) -> Iterator[Jaxpr]:
     """The computations that an operation such as `scan`, `jit`, `remat` or `shard_map` is made of."""
     for value in parameters.values():
         for each in value if isinstance(value, tuple | list) else (value,):

@@ -9,6 +9,7 @@ from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
 
 from wbcjax.commands.plan.flops import work_of
+from wbcjax.commands.plan.loops import Trips, trips_of
 from wbcjax.settings.checked import ConfigError
 from wbcjax.tasks.experiment import Experiment, Step
 from wbcjax.train.in_flight import STEPS_IN_FLIGHT
@@ -36,6 +37,7 @@ class StepCost(NamedTuple):
     flops: int  # see `wbcjax.commands.plan.flops.Work`
     bytes_moved: int
     bytes_reduced: int  # with two devices or more
+    trips: Trips  # passes of loops, one after the other
     arguments: int  # bytes, of the state and a batch
     batch: int  # bytes, of these
     outputs: int  # bytes
@@ -77,7 +79,8 @@ def step_cost(experiment: Experiment, devices: int, compile_for: Sequence[Any] |
     images = settings.batch_size // devices
     two = AbstractMesh((2,), (AXIS,))  # one has nothing to reduce
     mapped = jax.shard_map(step, mesh=two, in_specs=(P(), P(AXIS), P(AXIS)), out_specs=P(), check_vma=False)
-    work = work_of(jax.make_jaxpr(mapped)(state, of_task.batch(2 * images), _wishes(2)).jaxpr)
+    traced = jax.make_jaxpr(mapped)(state, of_task.batch(2 * images), _wishes(2)).jaxpr
+    work = work_of(traced)
     alike = (compile_for or jax.devices())[: min(devices, 2)]
     compiled = DataParallel("shard_map", alike).compile(step)
     lowered = compiled.lower(state, of_task.batch(images * len(alike)), _wishes(len(alike)))
@@ -92,6 +95,7 @@ def step_cost(experiment: Experiment, devices: int, compile_for: Sequence[Any] |
         flops=work.flops,
         bytes_moved=work.bytes_moved,
         bytes_reduced=work.bytes_reduced,
+        trips=trips_of(traced),
         arguments=memory.argument_size_in_bytes,
         batch=_bytes(of_task.batch(images)),
         outputs=memory.output_size_in_bytes,

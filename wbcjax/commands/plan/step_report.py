@@ -1,5 +1,6 @@
 """What a training step costs, whether it fits, and how long it should take, as text for a terminal."""
 
+from wbcjax.commands.plan.loops import Trips
 from wbcjax.commands.plan.step_cost import StepCost
 from wbcjax.commands.plan.step_time import Hardware, step_time
 from wbcjax.report.tables import Table, table_text
@@ -24,9 +25,12 @@ def cost_text(cost: StepCost) -> str:
             (f"FLOPs {on_all}", f"{cost.flops * cost.devices / 1e12:.3f}", "10^12"),
             ("read and written per device", _gigabytes(cost.bytes_moved), "GB"),
             ("all-reduced", _gigabytes(cost.bytes_reduced if cost.devices > 1 else 0), "GB"),
+            ("input sent to each device", f"{cost.batch / 1e6:.1f}", "MB"),
+            ("passes of loops, one by one", _passes(cost.trips), ""),
         ),
         "FLOPs, and what is read and written, are those of matrix products and convolutions, counted in the traced "
-        "program; a multiplication and an addition are two.",
+        "program; a multiplication and an addition are two. Passes wait for each other, however wide the device is. A "
+        "round is a pass of each loop of unknown length: NMS takes 3 to 10 for thousands of random boxes.",
     )
     step = cost.arguments - cost.batch
     memory = Table(
@@ -103,6 +107,10 @@ def scaling_text(cost: StepCost, hardware: Hardware, name: str, utilisation: flo
         f"{slower}, and then the all-reduce ({links}). Input, latency and stragglers are left out.",
     )
     return table_text(table)
+
+
+def _passes(trips: Trips) -> str:
+    return f"{trips.known} + {trips.per_round} a round" if trips.per_round else str(trips.known)
 
 
 def _gigabytes(size: int) -> str:
