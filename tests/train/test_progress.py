@@ -1,6 +1,8 @@
 """The records of a run and what the terminal shows."""
 
 import os
+import resource
+import signal
 import struct
 
 import pytest
@@ -50,6 +52,22 @@ def test_numbers_that_json_lacks_are_written_as_null(tmp_path, value):
     with log(tmp_path) as run:
         run.record("eval", 1, {"mask AP": value, "images": ["a.png"]})
     assert toy.records(tmp_path) == [{"kind": "eval", "step": 1, "mask AP": None, "images": ["a.png"]}]
+
+
+def test_a_record_without_room_leaves_no_half_line(tmp_path):
+    before, soft_and_hard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    with log(tmp_path) as run:
+        run.record("eval", 1, {"mask AP": 0.5})
+        written = (tmp_path / "metrics.jsonl").stat().st_size
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (written + 10, soft_and_hard[1]))
+            with pytest.raises(OSError, match=r"metrics\.jsonl or .* could not be written: File too large.*Free some"):
+                run.record("eval", 2, {"mask AP": 0.6})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, soft_and_hard)
+            signal.signal(signal.SIGXFSZ, before)
+        run.record("eval", 3, {"mask AP": 0.7})
+    assert [line["step"] for line in toy.records(tmp_path)] == [1, 3]
 
 
 def test_what_was_written_stays_when_a_run_goes_on(tmp_path):

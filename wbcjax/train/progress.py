@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -105,8 +106,14 @@ class RunLog:
                 tqdm.write(text, file=sys.stderr)
 
     def _write(self, data: bytes) -> None:
-        while data:  # the last piece that a full disk takes is a short one
-            data = data[self._file.write(data) :]
+        """Add all of `data` to metrics.jsonl, or nothing."""
+        before = self._file.seek(0, os.SEEK_END)
+        try:
+            while data:  # the last piece that a full disk takes is a short one
+                data = data[self._file.write(data) :]
+        except OSError:
+            self._file.truncate(before)
+            raise
 
     def _show(self, step: int, values: Mapping[str, Any]) -> None:
         shown = {
