@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 
 from tests.processes import codes, start, wait_until
+from tests.train.saved import contents
 from wbcjax.input.field_set import source
 from wbcjax.input.settings import FieldSetSettings
 from wbcjax.predict.detector import load
 from wbcjax.runs.folder import load_config
+from wbcjax.smear.synthetic import render
+from wbcjax.smear.synthetic_settings import SyntheticSmear
+from wbcjax.system.files import write_png
 from wbcjax.tasks.detection import detect_split
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory, load_variables
 
@@ -181,6 +185,36 @@ def test_two_processes_evaluate_as_one_does_to_the_last_digit(detector):
                 np.testing.assert_array_equal(getattr(one, name), value, err_msg=name)
     for told, _ in found:
         assert [(one.name, one.rles) for one in told] == [(one.name, one.rles) for one in annotated]
+
+
+def test_two_processes_share_a_folder_and_write_what_one_writes(detector):
+    """`wbcjax predict` of seven images, one of which is broken, and then `evaluate.py`."""
+    folder, code = detector.folder, "from wbcjax.cli import main; main()"
+    for number in range(6):
+        write_png(folder / f"images/{number}.png", render(SyntheticSmear(height=64, width=64), number).image())
+    (folder / "images/broken.png").write_bytes(b"no image")
+    ended = {}
+    for name, processes, devices in (("shared", 2, 2), ("alone", 1, 1)):
+        arguments = ["predict", str(folder / "two"), str(folder / "images"), f"--out={folder / name}", "--min-score=0"]
+        ended[name] = start(code, arguments, processes=processes, devices=devices, log=folder / f"{name}.log")
+    assert [codes(processes) for processes in ended.values()] == [[1, 1], [1]]  # of the broken image
+    assert contents(folder / "shared") == contents(folder / "alone")
+    assert len((folder / "alone/cells.csv").read_text().splitlines()) > 2
+    assert detector.said("shared").count("no image") == detector.said("alone").count("no image")
+
+
+def test_two_processes_write_one_evaluation(detector):
+    folder, code = detector.folder, "import runpy; runpy.run_path('evaluate.py', run_name='__main__')"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WBCJAX_CACHE", str(folder / "cache"))
+        ended = {}
+        for name, processes, devices in (("two_scores", 2, 2), ("one_score", 1, 1)):
+            arguments = [f"--workdir={folder / 'two'}", f"--out={folder / name}"]
+            ended[name] = start(code, arguments, processes=processes, devices=devices, log=folder / f"{name}.log")
+        assert [codes(processes) for processes in ended.values()] == [[0, 0], [0]], detector.said("two_scores")
+    both, one = ((folder / name / "detections.json").read_bytes() for name in ended)
+    assert both == one
+    assert detector.said("two_scores").count("Scored: ") == detector.said("one_score").count("Scored: ") == 1
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,14 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_joining(parser: argparse.ArgumentParser) -> None:
+    """The arguments by which several processes share the work: see `wbcjax.system.processes.join`."""
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="process 0, where several share the images")
+    parser.add_argument("--process-id", type=int, help="of this process, from 0")
+    parser.add_argument("--num-processes", type=int, help="the number of processes")
+    parser.add_argument("--distributed", action="store_true", help="one of several processes that JAX finds")
+
+
 def max_pixels(text: str) -> int:
     if not text.isdecimal() or len(text) > 10 or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text} is no number of pixels; give a whole number above 0")

@@ -83,6 +83,11 @@ def several() -> bool:
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
+def is_first() -> bool:
+    """Whether this process is the one, of several, that writes what all have found."""
+    return jax.process_index() == 0
+
+
 def process_share(count: int) -> range:
     """The share of this process of `count` items, numbered from 0: the p-th of P nearly equal parts."""
     index, processes = jax.process_index(), jax.process_count()

@@ -1,7 +1,10 @@
 """The experiment that a config asks for; what it runs on is imported when it is known."""
 
+import contextlib
 import dataclasses
 import signal
+import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from wbcjax.settings.checked import ConfigError
 from wbcjax.settings.parts import completed, imported
 from wbcjax.system import run_files
 from wbcjax.system.places import check_out, check_writable
+from wbcjax.system.processes import gather, is_first
 from wbcjax.tasks.experiment import Experiment, ExperimentSettings, Scored
 from wbcjax.train import loop
 from wbcjax.train.task import Task
@@ -74,15 +78,29 @@ def evaluate(
     folder, or else into one in the run's `evaluation`, of which there is one for each checkpoint and all that was
     scored; there it replaces what the same call has written before. `trust_parts` says whether to run code from outside
     of wbcjax that the run's config names. Raises OSError or ValueError for what cannot be, Untrusted as `load_config`.
+    Of several processes the first one writes.
     """
     experiment, scored = experiment_of(load_config(workdir, trust_parts)), scored or Scored()
     scored = dataclasses.replace(scored, split=scored.split or experiment.part_to_score())
     experiment.check_scored(scored, workdir)
     place = Path(out) if out else evaluation_folder(workdir, scored.name, checkpoint)
-    _check_place(place, workdir, given=bool(out))
-    told, report = experiment.evaluate(workdir, checkpoint, scored, place), report_path(workdir, place)
+    if is_first():
+        _check_place(place, workdir, given=bool(out))
+    with _written_once(place) as folder:
+        told, report = experiment.evaluate(workdir, checkpoint, scored, folder), report_path(workdir, place)
+    gather([])  # none ends before all is written
     page = f"The report is {report}; " if report.is_file() else ""
     return f"{told}\n\n{page}{run_files.SCORES} and what it rests on are in {place}"
+
+
+@contextlib.contextmanager
+def _written_once(place: Path) -> Iterator[Path]:
+    """The folder for results; in each process but the first one of its own, which goes: all have the same results."""
+    if is_first():
+        yield place
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / place.name
 
 
 def _check_place(place: Path, workdir: Path, given: bool) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from absl import flags
 
+from wbcjax.commands import joining
 from wbcjax.commands.ending import ending
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of a training run", required=True)
@@ -31,7 +32,7 @@ def main(_: list[str]) -> None:
 
 
 def run() -> None:
-    from wbcjax.system import heap, runtime
+    from wbcjax.system import heap, processes, runtime
     from wbcjax.system.places import error_text
     from wbcjax.tasks.choose import evaluate
     from wbcjax.tasks.experiment import Scored
@@ -41,7 +42,15 @@ def run() -> None:
     scored = Scored(SPLIT.value or "", ANNOTATIONS.value, IMAGES.value, DRAWN_SEED.value, CROPS.value)
     try:
         runtime.use_compilation_cache()
-        tables = evaluate(Path(WORKDIR.value), CHECKPOINT.value, scored, out=OUT.value, trust_parts=TRUST_PARTS.value)
+        joining.join()
     except (OSError, ValueError) as error:
         sys.exit(f"evaluate.py: {error_text(error)}")
-    sys.stdout.write(f"{tables}\n")
+    with processes.ending_together():
+        try:
+            tables = evaluate(
+                Path(WORKDIR.value), CHECKPOINT.value, scored, out=OUT.value, trust_parts=TRUST_PARTS.value
+            )
+        except (OSError, ValueError) as error:
+            sys.exit(f"evaluate.py: {error_text(error)}")
+    if processes.is_first():
+        sys.stdout.write(f"{tables}\n")

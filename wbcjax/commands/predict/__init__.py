@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wbcjax.commands.arguments import add_max_pixels, add_trust, pixel_size, scale, score
+from wbcjax.commands.arguments import add_joining, add_max_pixels, add_trust, pixel_size, scale, score
 from wbcjax.commands.messages import count, exit_for_failed
 
 if TYPE_CHECKING:
@@ -37,19 +37,29 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     add_max_pixels(predict, default=None)
     add_trust(predict)
+    add_joining(predict)
     predict.set_defaults(run=_predict)
 
 
 def _predict(options: argparse.Namespace) -> None:
+    from wbcjax.system import heap, processes, runtime
+
+    heap.tune_malloc()
+    runtime.use_compilation_cache()
+    processes.join(options.coordinator, options.process_id, options.num_processes, distributed=options.distributed)
+    with processes.ending_together():
+        _predict_share(options)
+
+
+def _predict_share(options: argparse.Namespace) -> None:
+    """Predict the images of this process, and write the results of all in the first one."""
     from wbcjax.commands.predict.folder import ImageSettings, predict_folder
     from wbcjax.input.settings import FieldSetSettings
     from wbcjax.predict.classifier import load_classifier
     from wbcjax.predict.detector import load
     from wbcjax.runs.folder import load_config
-    from wbcjax.system import heap, runtime
+    from wbcjax.system import processes
 
-    heap.tune_malloc()
-    runtime.use_compilation_cache()
     config = load_config(options.workdir, options.trust_parts)
     model = load(options.workdir, options.checkpoint, options.trust_parts)
     dataset = FieldSetSettings.from_config(config.dataset)
@@ -65,7 +75,7 @@ def _predict(options: argparse.Namespace) -> None:
         max_pixels=options.max_pixels or dataset.max_pixels,
     )
     outcome = predict_folder(model, options.images, options.out, min_score, settings, classifier)
-    if outcome.searched:
+    if outcome.searched and processes.is_first():
         sys.stdout.write(f"{_summary(outcome)}\n{options.out} has pictures, label images, a table and annotations\n")
     exit_for_failed(outcome.failed)
 

@@ -28,6 +28,7 @@ from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.rle import cut_out
 from wbcjax.system.files import write_atomically, write_png
 from wbcjax.system.places import check_out
+from wbcjax.system.processes import gather, is_first, process_share
 
 
 @dataclass(frozen=True)
@@ -97,16 +98,20 @@ def predict_folder(
     of the highest score (`reported_cells`). An image's cells are numbered from 1, highest score first. An image that
     cannot be read, is too large, or fails in any step is left out and noted in the outcome. A file that cannot be
     written ends the call. Results from before an error or an interruption are written; where no image could be read,
-    nothing is.
+    nothing is. Several processes share the images: each writes its own pictures, the first one all lists, and the
+    outcome is that of all.
 
     Raises as `find_images` and `check_out` do, and ValueError for a classifier that cannot name cells of fields.
     """
     if classifier is not None:
         classifier.cut_settings()
-    paths = find_images(images)
-    check_out(out, paths)
+    paths, first = find_images(images), is_first()
+    if first:
+        check_out(out, paths)
+    gather([])  # none writes before the folder is checked
+    paths = [paths[number] for number in process_share(len(paths))]
     outcome = Outcome()
-    bar = tqdm(total=len(paths), desc="predict", unit="image", disable=None)
+    bar = tqdm(total=len(paths), desc="predict", unit="image", disable=None if first else True)
 
     def leave_out(path: Path, error: Exception) -> None:
         outcome.failed.append(of_image(path, error))
@@ -134,11 +139,13 @@ def predict_folder(
                     write_png(out / kind / f"{shown.path.stem}.png", picture)
                 outcome.searched.append(searched)
                 bar.update()
+        outcome = Outcome(gather(outcome.searched), gather(outcome.failed))
     finally:
-        if outcome.searched:
+        if outcome.searched and first:
             if classifier:
                 _write_named(out, outcome.searched, classifier.classes, settings.class_attribute)
             _write_lists(out, outcome.searched, model.classes, settings)
+    gather([])  # none ends before all is written
     return outcome
 
 

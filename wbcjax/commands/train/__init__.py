@@ -6,6 +6,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
+from wbcjax.commands import joining
 from wbcjax.commands.config_file import for_devices, load_config_file
 from wbcjax.runs.initial_weights import UnusableWeights
 from wbcjax.settings.checked import ConfigError
@@ -21,12 +22,6 @@ CONFIG = flags.DEFINE_string("config", None, "experiment, as configs/X.py; --con
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: config, checkpoints, metrics", required=True)
 ALLOW_CHANGE = flags.DEFINE_bool("allow_config_change", False, "go on in a workdir of another config")
 TUNE_MALLOC = flags.DEFINE_bool("tune_malloc", True, "let glibc keep freed memory: faster on a CPU, holds more")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, when there are several processes")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "which one of them this is, from 0")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many there are")
-DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one process of several that JAX finds, even if it is not seen")
-flags.DEFINE_alias("process-id", "process_id")
-flags.DEFINE_alias("num-processes", "num_processes")
 
 
 def main(overrides: list[str]) -> None:
@@ -39,7 +34,7 @@ def main(overrides: list[str]) -> None:
         heap.tune_malloc()
     try:
         runtime.use_compilation_cache()
-        processes.join(COORDINATOR.value, PROCESS_ID.value, NUM_PROCESSES.value, distributed=DISTRIBUTED.value)
+        joining.join()
     except ValueError as error:
         sys.exit(f"train.py: {error}")
     try:
