@@ -87,7 +87,7 @@ def test_stages_of_a_stageless_backbone_are_refused(layers):
     with pytest.raises(ConfigError) as refused:
         split_weights(TREE, Layers(layers, SILENT.stage_of))
     told = str(refused.value)
-    assert told.startswith(f"layers {layers!r} of config.train.phases: the model does not say which stage backbone/")
+    assert told.startswith(f"layers {layers!r} of config.train.phases: the model gives no stage of backbone/")
     assert "method stage_of(path)" in told
     assert "\n" not in told
 

@@ -96,7 +96,7 @@ def test_a_training_that_was_cut_short_on_another_host_is_told_of(tmp_path, capl
     (tmp_path / "train.lock").write_text("12\nnode7\n")
     with lock_workdir(tmp_path):
         pass
-    assert f"process 12 on host node7 trained in {tmp_path} and was cut short" in caplog.text
+    assert f"process 12 on host node7 trained in {tmp_path} and did not end properly" in caplog.text
     caplog.clear()
     with lock_workdir(tmp_path):
         pass

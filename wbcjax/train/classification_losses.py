@@ -1,20 +1,20 @@
-"""The loss of a classifier of crops, and how often it is right."""
+"""The loss of a classifier of crops, and its accuracy."""
 
 import jax.numpy as jnp
 import optax
 from jax import Array
 from jaxtyping import Float
 
-LOSSES = ("class",)  # of what `classification_losses` gives: the accuracy is watched only
+LOSSES = ("class",)  # of the results of `classification_losses`: the accuracy is only watched
 
 
 def classification_losses(
     logits: Float[Array, "n c"], target: Float[Array, "n c"], label_smoothing: float
 ) -> dict[str, Float[Array, ""]]:
-    """`class`, the cross-entropy, and `accuracy`, the share of crops whose likeliest class is their target's.
+    """`class`, the cross-entropy, and `accuracy`, the share of crops whose most probable class is their target's.
 
-    Each row of `target` sums to 1. With `label_smoothing` that share of it is spread over all classes alike (Szegedy et
-    al. 2016, section 7).
+    Each row of `target` sums to 1. `label_smoothing` is the share of it that is spread uniformly over all classes
+    (Szegedy et al. 2016, section 7).
     """
     smoothed = target * (1 - label_smoothing) + label_smoothing / target.shape[-1]
     right = jnp.argmax(logits, -1) == jnp.argmax(target, -1)

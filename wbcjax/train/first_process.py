@@ -1,4 +1,4 @@
-"""What one of several processes of a run does for all."""
+"""Work that one of several processes of a run does for all."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ def in_first_process(work: Callable[[], object], failure: str) -> None:
     if jax.process_index() == 0:
         try:
             work()
-        except Exception as raised:  # of whatever kind: raised again below, once the others know
+        except Exception as raised:  # of any kind: raised again below, after the others have been informed
             error = raised
     failed = multihost_utils.broadcast_one_to_all(np.int32(error is not None))
     if error:

@@ -1,4 +1,4 @@
-"""What becomes of steps whose loss or gradient is not finite: they are told, counted, and in a row end the run."""
+"""Steps whose loss or gradient is not finite: they are logged and counted, and too many in a row end the run."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ from wbcjax.train.task import Batch
 
 
 class NonFiniteLoss(ArithmeticError):
-    """Losses or gradients were infinite or not a number in as many steps in a row as a run bears."""
+    """Losses or gradients were infinite or not a number in too many steps in a row."""
 
 
 @dataclass
@@ -34,10 +34,10 @@ class Guard:
     in_a_row: int = 0
 
     def look(self, step: int, place: Any, names: Callable[[], list[str]], metrics: Mapping[str, Any]) -> None:
-        """Take note of a step whose batch was next at `place` in the data; `names` gives its images.
+        """Check a step whose batch was next at `place` in the data; `names` gives its images.
 
-        A skipped one is recorded, with its images. Raises NonFiniteLoss at the limit; nonfinite.json in the workdir
-        then names the last step's losses and images, and nonfinite_batch_0.npz is process 0's share of its batch.
+        A skipped step is recorded with its images. Raises NonFiniteLoss at the limit. Then nonfinite.json in the
+        workdir has the last step's losses and images, and nonfinite_batch_0.npz is process 0's share of its batch.
         """
         if not metrics["skipped"]:
             self.in_a_row = 0
@@ -51,12 +51,12 @@ class Guard:
             "in_a_row": self.in_a_row,
         }
         self.log.record("skipped", step, report)
-        told = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        self.log.say(f"step {step} skipped: {told}. Images: {', '.join(images)}")
+        listed = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        self.log.say(f"step {step} skipped: {listed}. Images: {', '.join(images)}")
         if self.in_a_row >= self.limit:
             path = self._write({"step": step, **report}, self._batch(place))
             raise NonFiniteLoss(
-                f"step {step}: {told}; {self.in_a_row} in a row (config.train.max_skipped_in_a_row), none of which "
+                f"step {step}: {listed}; {self.in_a_row} in a row (config.train.max_skipped_in_a_row), none of which "
                 f"changed the weights. Images: {', '.join(images)}; also in {path}, their batch beside it. Look at "
                 "these images and their annotations; the same command goes on from the latest checkpoint. Or lower "
                 "config.train.learning_rate, or set config.train.clip_norm, and add --allow_config_change."

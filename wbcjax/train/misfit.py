@@ -1,4 +1,4 @@
-"""Whether saved arrays fit those of a model, or are those that were to be saved."""
+"""Comparison of saved arrays with those of a model, and with those that were to be saved."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ MOST_LINES = 10
 
 
 def find_misfit(saved: Any, needed: Any) -> str:
-    """What differs between two trees of arrays in names, types or shapes: a line for each array, or ""."""
+    """The differences of two trees of arrays in names, types or shapes: a line for each array, or ""."""
     saved, needed = _arrays(saved), _arrays(needed)
     lines = [
         f"  {path}: {saved.get(path, 'absent')} in the checkpoint, {needed.get(path, 'absent')} in the model"
@@ -34,11 +34,11 @@ def find_alteration(read: Any, written: Any) -> str:
 
 
 def _bits(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)  # in which a number that is none equals itself
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)  # in which NaN equals itself
 
 
 def _arrays(tree: Any) -> dict[str, str]:
-    # orbax's description of a tree names the fields of a NamedTuple and the places of a tuple as a dictionary's keys.
+    # orbax's description of a tree has the fields of a NamedTuple, and the positions of a tuple, as dictionary keys.
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{np.dtype(leaf.dtype)} {tuple(leaf.shape)}"

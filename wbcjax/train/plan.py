@@ -1,4 +1,4 @@
-"""How long a run is, which layers it trains when, and with what learning rate."""
+"""The length of a run, the layers of its phases, and its learning rate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from wbcjax.train.settings import MOST_STEPS, TrainSettings
 
 @dataclass(frozen=True)
 class Phase:
-    """Steps from `first` up to the next phase's train the weights that `layers` names."""
+    """Steps from `first` up to the next phase's, in which the weights of `layers` train."""
 
     first: int
     layers: str
@@ -25,7 +25,7 @@ class Plan:
     """A run laid out in optimizer steps, counted from 0."""
 
     steps: int
-    steps_per_epoch: float  # rarely whole: batches run on across the end of an epoch
+    steps_per_epoch: float  # rarely whole: a batch may span two epochs
     phases: tuple[Phase, ...]
     steps_per_evaluation: float  # 0: only at the end
 
@@ -35,7 +35,7 @@ class Plan:
 
     def evaluation_due(self, step: int) -> bool:
         """Whether the weights after `step` steps are to be evaluated."""
-        if step >= self.steps:  # above: of a longer plan that the run was begun with
+        if step >= self.steps:  # above where the run began with a longer plan
             return True
         if step == 0 or self.steps_per_evaluation == 0:
             return False
@@ -47,7 +47,7 @@ def plan_run(settings: TrainSettings, images: int) -> Plan:
     """Lay out a run over a training set of `images`; an epoch is `images / batch_size` steps.
 
     The length is `steps` if above 0, else `epochs` if above 0, else the sum of the phases' epochs. A run shorter than
-    its phases leaves the last ones out. Raises ConfigError where nothing gives a length, or it goes beyond the phases.
+    its phases leaves the last ones out. Raises ConfigError where no length is given, or it exceeds the phases.
     """
     if images < 1:
         raise ConfigError("the training set is empty: check the files and the split that config.dataset names")
@@ -73,7 +73,7 @@ def plan_run(settings: TrainSettings, images: int) -> Plan:
 
 
 def check_length(settings: TrainSettings) -> None:
-    """Raise ConfigError where nothing gives a length, or it goes beyond the phases, whatever the training set."""
+    """Raise ConfigError where no length is given, or it exceeds the phases for any training set."""
     if not (settings.steps or settings.epochs or settings.phases):
         raise ConfigError(
             "config.train.steps and epochs are 0, and there are no phases: the length of the run is not given; set one"
@@ -89,11 +89,11 @@ def check_length(settings: TrainSettings) -> None:
 def learning_rate(settings: TrainSettings, plan: Plan) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
     """The schedule step -> learning rate: linear warm-up, then cosine or step decay, times the phase's scale.
 
-    A phase with `warmup_steps` of its own warms up again, from its first step on; the decay takes no notice of that.
-    Where it begins within the warm-up of the run, the lower of the two counts.
+    A phase with `warmup_steps` of its own warms up again, from its first step on; the decay does not depend on that.
+    Where it begins within the warm-up of the run, the lower rate of the two holds.
     "cosine" falls to 0 at the end of the run (Loshchilov & Hutter 2017, one cycle); "step" multiplies by `gamma` at
-    each of `boundaries`. Steps decide, never the clock, so that a resumed run follows the same curve. With
-    `learning_rate_batch`, the rate grows as the batch (Goyal et al. 2017, section 2.1, whose warm-up it needs).
+    each of `boundaries`. The rate depends on the step alone, so that a resumed run follows the same curve. With
+    `learning_rate_batch`, it is proportional to the batch (Goyal et al. 2017, section 2.1, whose warm-up it needs).
     """
     base = settings.learning_rate
     if settings.learning_rate_batch:
@@ -122,5 +122,5 @@ def _steps(epochs: float, steps_per_epoch: float) -> int:
 
 
 def _step(epochs: float, steps_per_epoch: float) -> int:
-    """The step that ends so many epochs, of those that can be counted: 1e9 epochs are as good as endless."""
+    """The step that ends `epochs` epochs, at most MOST_STEPS."""
     return round(min(epochs * steps_per_epoch, MOST_STEPS))

@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl, TensorBoard and the progress bar."""
+"""The log of a run: metrics.jsonl, TensorBoard and the progress bar."""
 
 import contextlib
 import json
@@ -21,17 +21,17 @@ from wbcjax.system.run_files import EVENTS, METRICS
 class RunLog:
     """Writes records of a run into `workdir` and shows its progress on the terminal.
 
-    metrics.jsonl has one JSON object per line: {"kind", "step", ...}, kind being "train" (means over the steps since
-    the last such record that were not skipped), "skipped", "eval", "collapse", "resume" or "stop". It is only ever
-    added to: after a "resume" record of step S, earlier records of steps above S tell of work that was lost and is done
-    again. Not finite numbers are written as null. `active` False (every process but the first) writes nothing and
-    shows nothing.
+    metrics.jsonl has one JSON object per line: {"kind", "step", ...}. The kinds are "train" (means over the steps since
+    the last such record that were not skipped), "skipped", "eval", "collapse", "resume" and "stop". The file is only
+    appended to: after a "resume" record of step S, earlier records of steps above S are of work that was lost and is
+    done again. Numbers that are not finite are written as null. With `active` False (every process but the first)
+    nothing is written or shown.
     """
 
     def __init__(self, workdir: Path, *, steps: int, step: int, batch_size: int, active: bool) -> None:
         self._active, self._batch_size, self._steps = active, batch_size, steps
         self._lap_start = time.monotonic()
-        self.resumes = False  # an earlier run's records, though it may have saved no step
+        self.resumes = False  # whether there are records of an earlier run, which may have saved no step
         # Files and other programs get lines instead of a bar.
         self._bar = tqdm(
             total=max(steps, step) * batch_size,
@@ -48,9 +48,9 @@ class RunLog:
             torn = written != b"" and not written.endswith(b"\n")  # a line that a kill cut short
             self._file = path.open("ab", buffering=0)
             self._write(b"\n" if torn else b"")
-            # Not tensorboardX's SummaryWriter: on a full disk its thread ends, and then its queue blocks for ever.
+            # Not tensorboardX's SummaryWriter: on a full disk its thread ends, and its queue then blocks for ever.
             self._board = EventsWriter(str(Path(workdir) / EVENTS))
-            if self.resumes:  # TensorBoard then drops what an earlier run told of later steps
+            if self.resumes:  # TensorBoard then drops an earlier run's records of later steps
                 start = SessionLog(status=SessionLog.START)
                 self._board.write_event(Event(wall_time=time.time(), step=step + 1, session_log=start))
 
@@ -61,22 +61,22 @@ class RunLog:
         self._bar.close()
         if self._active:
             self._file.close()
-            with contextlib.suppress(OSError):  # of which `record` told
+            with contextlib.suppress(OSError):  # which `record` has raised before
                 self._board.close()
 
     def advance(self, steps: int = 1) -> None:
-        """Move the bar on."""
+        """Advance the bar."""
         self._bar.update(steps * self._batch_size)
 
     def lap(self) -> float:
-        """The seconds since this was last asked; at first, since the log was opened."""
+        """The seconds since the last call, or since the log was opened."""
         before, self._lap_start = self._lap_start, time.monotonic()
         return self._lap_start - before
 
     def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Add a record to metrics.jsonl, and its numbers to TensorBoard as `kind/name`.
 
-        Raises OSError that says what to do when it cannot be written, as on a full disk.
+        Raises OSError with the remedy when it cannot be written, as on a full disk.
         """
         if not self._active:
             return
@@ -102,7 +102,7 @@ class RunLog:
     def say(self, text: str) -> None:
         """A line on the terminal, above the bar."""
         if self._active:
-            with contextlib.suppress(BrokenPipeError):  # who read it has gone, as in `2>&1 | head`: no reason to stop
+            with contextlib.suppress(BrokenPipeError):  # the reader has gone, as in `2>&1 | head`: no reason to stop
                 tqdm.write(text, file=sys.stderr)
 
     def _write(self, data: bytes) -> None:

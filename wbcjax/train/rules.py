@@ -1,4 +1,4 @@
-"""The weights that learn or decay at rates of their own, by their paths."""
+"""Learning rates and weight decays of weights by their paths."""
 
 import re
 from collections.abc import Iterator
@@ -12,17 +12,17 @@ _NO_RULE = RuleSetting(".*")
 
 
 def rate_factors(params: Any, rules: tuple[RuleSetting, ...]) -> Any:
-    """What the learning rate of each weight of `params` is multiplied by, a tree like it."""
+    """The factor of the learning rate of each weight, a tree like `params`."""
     return jax.tree.map(lambda rule: rule.learning_rate, _first_rules(params, rules))
 
 
 def decay_factors(params: Any, rules: tuple[RuleSetting, ...]) -> Any:
-    """What the decay of each weight of `params` is multiplied by, a tree like it."""
+    """The factor of the decay of each weight, a tree like `params`."""
     return jax.tree.map(lambda rule: rule.weight_decay, _first_rules(params, rules))
 
 
 def rule_problems(params: dict[str, Any], rules: tuple[RuleSetting, ...]) -> Iterator[str]:
-    """What keeps the rules from being used, a line each: no regular expression, or no weight that it would change."""
+    """Problems of the rules, a line each: no regular expression, or no weight that the rule would change."""
     for number, rule in enumerate(rules):
         is_this = f"config.train.rules[{number}].paths is {rule.paths!r}"
         try:
@@ -38,7 +38,7 @@ def rule_problems(params: dict[str, Any], rules: tuple[RuleSetting, ...]) -> Ite
 
 
 def _first_rules(params: Any, rules: tuple[RuleSetting, ...]) -> Any:
-    """The first rule that matches the path of each weight; where there is none, one that changes nothing."""
+    """The first rule that matches the path of each weight; where none does, a rule without effect."""
 
     def first(keys: tuple, _: Any) -> RuleSetting:
         path = jax.tree_util.keystr(keys, simple=True, separator="/")

@@ -26,9 +26,9 @@ def make_step(
     It gives the same state and metrics on every device, and the same on N devices as on one. metrics: the weighted
     `loss`, each loss by its name, `grad_norm` before clipping, `learning_rate`, `skipped` (1 where the loss or the
     gradient is not finite: then only the step number changes), and the mean `wishes` of all devices, a tree of
-    numbers. `schedule` gives the learning rate of a step. With `settings.accumulate` the images are seen in that many
-    parts, one after the other, whose losses and gradients are averaged: what a loss is normalised by, and batch
-    statistics, are each part's own.
+    numbers. `schedule` gives the learning rate of a step. With `settings.accumulate` the batch is processed in that
+    many parts, one after the other, and losses and gradients are averaged. Normalisers of losses, and batch statistics,
+    are each part's own.
     """
     weights = dict.fromkeys(task.watched, 0.0) | settings.loss_weights
 
@@ -42,7 +42,7 @@ def make_step(
             losses, changed = task.losses(variables, batch, keys, trains, AXIS)
             return _weighted_sum(losses, weights), (losses, {**collections, **changed})
 
-        # Told that the weights differ per device, jax.grad leaves the sum over devices to the pmean below.
+        # Marked as varying, the weights get gradients per device: jax.grad leaves the sum over devices to the pmean.
         varying = jax.lax.pcast(trained, (AXIS,), to="varying")
         gradient = jax.value_and_grad(objective, has_aux=True)
         if settings.accumulate > 1:
@@ -68,9 +68,9 @@ def make_step(
 
 
 def image_keys(key: UInt32[Array, "2"], step: Int[Array, ""], images: int) -> Key[Array, " images"]:
-    """One PRNG key for each image of this device's share, made of the step and the image's place in the whole batch.
+    """One PRNG key for each image of this device's share, from the step and the image's position in the whole batch.
 
-    Every image draws its own numbers, and draws the same ones however many devices share the batch.
+    So every image has random numbers of its own, and the same ones for any number of devices.
     """
     step_key = jax.random.fold_in(jax.random.wrap_key_data(key), step)
     places = jax.lax.axis_index(AXIS) * images + jnp.arange(images)
@@ -97,7 +97,7 @@ def _in_parts(gradient: Callable, parts: int) -> Callable:
 
 
 def _mean_over_devices(tree: Tree) -> Tree:
-    """The mean of `tree`, sent as one vector: as many all-reduces as leaves would each wait for the slowest device."""
+    """The mean of `tree`, reduced as one vector: one all-reduce per leaf would each wait for the slowest device."""
     if jax.lax.axis_size(AXIS) == 1:
         return tree
     vector, to_tree = ravel_pytree(tree)
@@ -105,10 +105,7 @@ def _mean_over_devices(tree: Tree) -> Tree:
 
 
 def _changed(after: Tree, before: Tree) -> Tree:
-    """The numbers that the model made anew: stored statistics that it passes on are the same everywhere already.
-
-    Without those that are no floats, which have no mean.
-    """
+    """The floats that the model changed: statistics that it passes on are the same on all devices already."""
     before, made = flatten_dict(before), dict[tuple[str, ...], Any](flatten_dict(after))
     changed = {path: leaf for path, leaf in made.items() if leaf is not before[path]}
     return unflatten_dict({path: leaf for path, leaf in changed.items() if _is_float(leaf)})
@@ -126,7 +123,7 @@ def _weighted_sum(losses: Mapping[str, Float[Array, ""]], weights: Mapping[str, 
 def _average(averaged: Tree, variables: Tree, step: Int[Array, ""], decay: float) -> Tree:
     """Exponential moving average; early steps forget faster, as in tf.train.ExponentialMovingAverage(num_updates).
 
-    What is no float, such as a counter, is as it is.
+    Arrays that are no floats, such as counters, are not averaged.
     """
     kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(

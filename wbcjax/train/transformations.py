@@ -15,7 +15,7 @@ def sgd(momentum: ShareBelow1 = 0.9) -> optax.GradientTransformation:
 
 
 def adamw(b1: ShareBelow1 = 0.9, b2: ShareBelow1 = 0.999, eps: NotNegative = 1e-8) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba 2015), which AdamW (Loshchilov & Hutter 2019) is but for its decay; Keras's eps is 1e-7."""
+    """Adam (Kingma & Ba 2015); with the weight decay it is AdamW (Loshchilov & Hutter 2019). Keras's eps is 1e-7."""
     return optax.scale_by_adam(b1, b2, eps)
 
 
@@ -23,7 +23,7 @@ def l2_per_array(decay: float, factors: Callable[[Any], Any]) -> optax.GradientT
     """Add the gradient of the sum over arrays of decay * sum(w^2) / size(w): `compile` of Matterport's mrcnn/model.py.
 
     Over kernels and biases, but not scale and bias of norms, the gamma and beta of Keras.
-    factors: of weights, a tree like them of what the decay of each is multiplied by.
+    factors: of weights, a tree of the factors of their decay.
     """
 
     def add(grads: Any, params: Any) -> Any:

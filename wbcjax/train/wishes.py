@@ -1,4 +1,4 @@
-"""What each process of a run wishes, and what all of them agreed on."""
+"""Wishes of the processes of a run to stop, end or save, and their agreement."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from wbcjax.train.settings import TrainSettings
 
 
 class Wishes(NamedTuple):
-    """Bools of one process; arrays of a number for each device on their way through a step."""
+    """Bools of one process; within a step arrays with a number for each device."""
 
     stop: Any  # at once, without an evaluation
     end: Any  # with a last evaluation
@@ -19,11 +19,11 @@ class Wishes(NamedTuple):
 
 
 class Agreement:
-    """What this process wishes: to stop by a signal, to end after `max_minutes`, to save after `checkpoint_minutes`.
+    """The wishes to stop by a signal, to end after `max_minutes`, and to save after `checkpoint_minutes`.
 
-    Where the latest save has `failed` it wishes another at once, as each begins with what became of the one before.
-    Processes must do the same after the same step. So each tells its own wishes to all with every step, and follows the
-    wish of any.
+    Where the latest save has `failed` another is wished at once, as a save begins by raising the error of the one
+    before. Processes must do the same after the same step. So every step takes the wishes of each process to all, and
+    all follow the wish of any.
     """
 
     def __init__(self, signals: StopRequest, settings: TrainSettings, failed: Callable[[], bool]) -> None:
@@ -33,7 +33,7 @@ class Agreement:
         self._heard = Wishes(stop=False, end=False, save=False)
 
     def own(self) -> Wishes:
-        """What this process wishes."""
+        """The wishes of this process."""
         now = time.monotonic()
         return Wishes(
             stop=self._signals.signal is not None,
@@ -42,13 +42,13 @@ class Agreement:
         )
 
     def agreed(self) -> Wishes:
-        """What all processes do, as of now: of several, what any of them wished with a step whose metrics are here."""
+        """What all processes do now: the wishes of any of them with a step whose metrics have been read."""
         return self.own() if jax.process_count() == 1 else self._heard
 
     def hear(self, means: Wishes) -> None:
-        """Take in what a step gave: each wish's mean over all devices, (1,). Waits for the step."""
-        told = [bool(mean[0] > 0) for mean in jax.device_get(means)]
-        self._heard = Wishes(*(before or now for before, now in zip(self._heard, told, strict=True)))
+        """Add the wishes of a step: the mean of each over all devices, (1,). Waits for the step."""
+        wished = [bool(mean[0] > 0) for mean in jax.device_get(means)]
+        self._heard = Wishes(*(before or now for before, now in zip(self._heard, wished, strict=True)))
 
     def saved(self) -> None:
         """Count `checkpoint_minutes` anew."""
