@@ -15,8 +15,8 @@ class Batch(NamedTuple):
     boxes: Float[Array, "n m 4"]  # x1, y1, x2, y2 on the canvas, pixels, x2 and y2 exclusive
     labels: Int[Array, "n m"]  # 1..C; 0 in padding
     valid: Bool[Array, "n m"]
-    crowd: Bool[Array, "n m"]  # to ignore, neither positive nor negative: uncounted cells, what is left of cut ones
-    outlined: Bool[Array, "n m"]  # False where only the box is known, and in crowd regions: no mask is learnt there
+    crowd: Bool[Array, "n m"]  # to ignore, neither positive nor negative: uncounted cells, small remains of cut ones
+    outlined: Bool[Array, "n m"]  # False where only the box is known, and in crowd regions: no mask loss there
     masks: UInt8[Array, "n m s t"]  # 0 or 1, in a window of the canvas that holds the cell; 0 where not outlined
     corners: Int[Array, "n m 2"]  # x, y of each window's first pixel on the canvas, in which all windows lie
     index: Int[Array, " n"]  # position of the field in its source

@@ -17,13 +17,13 @@ from wbcjax.settings.parts import PartOf
 
 Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels, x2 and y2 exclusive
 
-SHRINK = 0.6  # below this scale four neighbours no longer cover what a pixel sees: average areas first
+SHRINK = 0.6  # below this scale four neighbours no longer cover the area of a canvas pixel: average areas first
 YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])  # NTSC (FCC 1953)
 
 
 @dataclass(frozen=True)
 class Augment:
-    """What a training sample may undergo; the defaults leave it as it is. Raises ValueError for impossible ranges."""
+    """Augmentations of a training sample; the defaults change nothing. Raises ValueError for impossible ranges."""
 
     flip_horizontal: bool = False
     flip_vertical: bool = False
@@ -56,7 +56,7 @@ def fit_scale(height: int, width: int, canvas: tuple[int, int]) -> float:
 
 
 def pixels_before(edge: float) -> int:
-    """How many canvas pixels of a row have their centres before `edge`: those that belong to what ends there."""
+    """The number of canvas pixels of a row whose centres lie before `edge`: those of a region that ends there."""
     return math.ceil(edge - 0.5)
 
 
@@ -86,7 +86,7 @@ def random_matrix(
 
 
 def _offset(canvas: int, content: float, shift: bool, rng: np.random.Generator) -> int:
-    """Where content of this length starts on the canvas: at 0 when smaller, covering the canvas when larger."""
+    """The start of content of this length on the canvas: 0 when smaller, covering the canvas when larger."""
     slack = min(int(canvas - content), 0)  # towards 0: larger content still covers the canvas
     return int(rng.integers(slack, 1)) if shift else slack // 2
 
@@ -119,7 +119,7 @@ def recolour(
 def extent(
     matrix: Float[np.ndarray, "3 3"], region: tuple[float, float, float, float]
 ) -> tuple[float, float, float, float]:
-    """Where a region (x1, y1, x2, y2) of the field comes to lie, for maps made of flips, right angles and scales."""
+    """The image of a region (x1, y1, x2, y2) of the field under a map of flips, right angles and scales."""
     x1, y1, x2, y2 = region
     (xx, xy, x0), (yx, yy, y0) = matrix[:2].tolist()  # plain numbers: there are many cells
     left, right = sorted((xx * x1 + xy * y1 + x0, xx * x2 + xy * y2 + x0))
@@ -139,7 +139,7 @@ def warp(
     canvas: tuple[int, int],
     corner: tuple[int, int] = (0, 0),
 ) -> tuple[UInt8[np.ndarray, "ph pw *c"], Box]:
-    """Draw a piece of a field on the canvas (height, width): the drawn patch, and where it goes.
+    """Draw a piece of a field on the canvas (height, width): the drawn patch, and its box on the canvas.
 
     The piece is the field from its pixel `corner` (x, y) on. The patch holds the canvas pixels whose centres fall into
     the piece; it may be empty. Values are interpolated linearly between pixel centres, after averaging over areas when

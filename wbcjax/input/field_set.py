@@ -1,4 +1,4 @@
-"""Annotated fields as a TFDS set of array records, built once and cached under a hash of what it is made of."""
+"""Annotated fields as a TFDS set of array records, built once and cached under a hash of annotations and settings."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Measures(NamedTuple):
-    """What is known of a field without reading it."""
+    """Measures of a field that are known without reading it."""
 
     height: int  # pixels
     width: int
@@ -49,7 +49,7 @@ class Source:
         self.items = tuple(items)  # of field 0, 1, ...
         self.measures = tuple(measures)  # likewise
         self.names = tuple(item.name for item in items)
-        # How many each field has, crowd regions among them
+        # The number of each field's cells, crowd regions among them
         self.cells = {name: field.cells for name, field in zip(self.names, self.measures, strict=True)}
         self.classes = tuple(classes)  # of label 1, 2, ...
         self._records = records
@@ -81,7 +81,7 @@ class Source:
         return self.measures[index].height, self.measures[index].width
 
     def counts(self) -> dict[str, int]:
-        """How many fields there are, as "fields", and how many cells of each class, crowd regions apart."""
+        """The number of fields, as "fields", and of cells of each class, without crowd regions."""
         per_class = {name: sum(item.counts[label] for item in self.items) for label, name in enumerate(self.classes)}
         return {"fields": len(self)} | per_class
 
@@ -115,10 +115,10 @@ def sources(dataset: FieldSetSettings, cache_dir: str | Path | None = None) -> d
     """The parts that have fields of the set that `dataset` describes, built on first use.
 
     Sets are kept in `cache_dir`, else in $WBCJAX_CACHE, else in ~/.cache/wbcjax, in a folder named by a hash of the
-    annotations and settings. One whose images (or whose renderer) have changed since is built anew. What is annotated
-    but not in the set is told in the log, whenever it is opened, and cell by cell when it is built.
+    annotations and settings. One whose images (or whose renderer) have changed since is built anew. Annotated cells
+    that are left out are counted in the log whenever the set is opened, and listed there when it is built.
 
-    Raises AnnotationError for annotations that cannot be used, ValueError for settings that contradict each other, and
+    Raises AnnotationError for annotations that cannot be used; ValueError for settings that contradict each other and
     for images that cannot be read.
     """
     root = cache_root(cache_dir)
@@ -283,7 +283,7 @@ def _build(folder: Path, dataset: FieldSetSettings, digests: Digests) -> None:
 
 
 def _items(fields: Sequence[SmearField], classes: int) -> list[Item]:
-    """What each field holds. Raises ValueError that names every image that cannot be read."""
+    """The item of each field. Raises ValueError that names every image that cannot be read."""
 
     def look(field: SmearField) -> Item | str:
         try:
@@ -309,7 +309,7 @@ def _plain(cell: Cell) -> list[Any]:
 
 
 def _tell(found: FieldSet, dataset: FieldSetSettings) -> None:
-    """Log, each by its place, what is left out because of problems and what is suspect."""
+    """Log the annotations that are left out and those that are suspect, each by its place."""
     for kind, level, listed in (
         ("left out because of problems", logging.WARNING, found.problems),
         ("worth a look", logging.INFO, found.suspects),

@@ -1,4 +1,4 @@
-"""Training batches on a fixed canvas, shuffled, augmented, sharded and resumable; and how an image is put on it."""
+"""Training batches on a fixed canvas, shuffled, augmented, sharded and resumable; and drawing an image on it."""
 
 import sys
 from collections.abc import Sequence
@@ -24,17 +24,17 @@ Batches = TypeVar("Batches", bound=tuple)  # a NamedTuple of arrays with the ima
 
 
 class Room(NamedTuple):
-    """What each image of a batch has room for."""
+    """The fixed sizes of a batch, for each image."""
 
     cells: int
     window: Size  # of each cell's mask
 
 
 class Stream(NamedTuple):
-    """Which batches a process sees."""
+    """The batches of a process."""
 
     batch_size: int  # of all processes together
-    seed: int  # of the order and of what happens by chance
+    seed: int  # of the order and of the augmentations
     process_index: int = 0
     process_count: int = 1
 
@@ -46,9 +46,9 @@ def train_batches(
 
     Every epoch visits each field once in its own order, and a batch may span two epochs. Field and augmentation
     depend on the seed and the position in the stream alone: neither threads nor the number of processes change the
-    global batch of a step, and `get_state` / `set_state` resume at exactly the next one. What is left of a cell of
-    which the crop leaves less than `augment.min_visible` or `MIN_AREA` pixels is a region to ignore, as a crowd
-    is: the network is not taught that there is no cell. Call `close()` when done.
+    global batch of a step, and `get_state` / `set_state` resume at exactly the next one. A cell of which the crop
+    leaves less than `augment.min_visible` or `MIN_AREA` pixels is a region to ignore, as a crowd is: neither positive
+    nor negative. Call `close()` when done.
 
     Masks travel in windows of one size, see `window_size`. Raises ValueError when the processes cannot share the batch
     equally, and, with the batch in which it happens, where `augment.more` makes a cell too large for its window.
@@ -82,9 +82,9 @@ def batched(
 ) -> grain.DatasetIterator[Batches]:
     """Batches of an endless stream of batches of one: this process's rows of each of `wanted.batch_size`, made ahead.
 
-    Of P processes the p-th has the p-th of P equal parts of the batch, one after the other: together they hold what one
-    process alone would, in its order. The state of the iterator is the number of batches, the same in every process and
-    whatever their number.
+    Of P processes the p-th has the p-th of P equal parts of the batch: the parts of all, in order, are the batch of one
+    process alone. The state of the iterator is the number of batches: it does not depend on the process, nor on the
+    number of processes.
 
     Raises ValueError when the processes cannot share the batch equally.
     """
@@ -99,7 +99,7 @@ def batched(
         read: list[Any] = [samples[place] for place in range(first, first + rows)]
         return _concatenate(read)
 
-    parts = grain.MapDataset.range(sys.maxsize // batch_size).map(part)  # endless, for all that it matters
+    parts = grain.MapDataset.range(sys.maxsize // batch_size).map(part)  # in practice endless
     return iter(parts.to_iter_dataset(settings.read_options()))
 
 
@@ -109,7 +109,8 @@ def fit(
     """Place an image at the top left of a canvas (height, width), zeros beside it: as large as fits, or at `scale`.
 
     Returns the canvas and the scale: a point of the image lies at point * scale on the canvas, pixel edges being
-    whole numbers on both, so that x_canvas + 0.5 = (x + 0.5) * scale for pixel indices. What does not fit is cut off.
+    whole numbers on both. So x_canvas + 0.5 = (x + 0.5) * scale for pixel indices. Pixels beyond the canvas are cut
+    off.
     """
     chosen = fit_scale(image.shape[0], image.shape[1], canvas) if scale is None else scale
     return _draw_image(image, np.diag([chosen, chosen, 1.0]), canvas), chosen
@@ -138,7 +139,7 @@ def _draw_cells(
     canvas: Size,
     min_visible: float,
 ) -> list[DrawnCell]:
-    """What the canvas shows of the field's cells."""
+    """The field's cells as drawn on the canvas, without those that lie off it."""
     of_outlined = iter(outlines)
     drawn = (
         _draw_box(cell, cell.box, matrix, canvas, min_visible)
@@ -157,7 +158,7 @@ def _draw_outlined(
     canvas: Size,
     min_visible: float,
 ) -> DrawnCell | None:
-    """An outlined cell as the canvas shows it; None where no pixel of it does."""
+    """An outlined cell as drawn on the canvas; None where no pixel of it lies there."""
     (whole, x, y), (h, w) = outline, outline.mask.shape
     if not whole.size:
         return None
@@ -184,13 +185,13 @@ def _draw_box(
     canvas: tuple[int, int],
     min_visible: float,
 ) -> DrawnCell | None:
-    """A cell known by its box, which flips, right angles and scales leave a box; None when it is off the canvas."""
+    """A cell known by its box, drawn as a box; None when it is off the canvas."""
     left, top, right, bottom = extent(matrix, box)
     least = min_visible * (right - left) * (bottom - top) if _is_cut((left, top, right, bottom), canvas) else 0.0
     left, top, right, bottom = max(left, 0.0), max(top, 0.0), min(right, canvas[1]), min(bottom, canvas[0])
     if right <= left or bottom <= top:
         return None
-    thin = min(right - left, bottom - top) < 1  # pixel: what is learnt from must not shrink to nothing
+    thin = min(right - left, bottom - top) < 1  # pixel: such a box has no features to learn from
     ignored = cell.crowd or thin or (right - left) * (bottom - top) < max(MIN_AREA, least)
     return DrawnCell(cell, (left, top, right, bottom), None, ignored)
 
@@ -198,7 +199,7 @@ def _draw_box(
 def _is_cut(place: tuple[float, float, float, float], canvas: tuple[int, int]) -> bool:
     """Whether pixels of a place x1, y1, x2, y2 lie beyond the canvas.
 
-    What is not cut is wholly visible, though in whole pixels it may have less than its area.
+    A cell that is not cut is wholly visible, even where it has fewer pixels than its area.
     """
     left, top, right, bottom = map(pixels_before, place)
     return left < 0 or top < 0 or right > canvas[1] or bottom > canvas[0]

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int, UInt8
 
 from wbcjax.smear.field import Cell
 
-MIN_AREA = 16  # pixels on the canvas: a cell of which less is left has no shape to learn, and is ignored
+MIN_AREA = 16  # pixels on the canvas: a cell with fewer is ignored, as too small to have a shape
 
 
 class DrawnCell(NamedTuple):
@@ -19,20 +19,20 @@ class DrawnCell(NamedTuple):
     cell: Cell
     box: tuple[float, float, float, float]  # x1, y1, x2, y2, pixels; in whole ones where there is a mask
     mask: UInt8[np.ndarray, "ph pw"] | None  # 0 or 1, cut to the box; None when only the box is known
-    ignored: bool  # neither a cell to learn nor background: a crowd, or too little of a cell to learn from
+    ignored: bool  # neither positive nor negative: a crowd, or too small a part of a cell
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the network would see: a field, black beside it, or a crop, which has no masks."""
+    """An input of the network: a field, black beside it, or a crop, which has no masks."""
 
     image: UInt8[np.ndarray, "h w 3"]  # RGB
-    masks: Bool[np.ndarray, "m h w"]  # of the cells; of one whose outline is not known its filled box
+    masks: Bool[np.ndarray, "m h w"]  # of the cells; the filled box where the outline is not known
     labels: Int[np.ndarray, " m"]  # classes 1, 2, ...
 
 
-# What `config.augment.more` holds: called with the sample's own generator, the same for a seed and a place in the
-# stream. It may change pixels, move pixels and masks alike, and empty a mask, whose cell is then gone.
+# An element of `config.augment.more`. It is called with a generator that depends on the seed and the place in the
+# stream alone. It may change pixels, displace pixels and masks alike, and empty a mask, which removes the cell.
 Augmentation = Callable[[np.random.Generator, Sample], Sample]
 
 
@@ -53,8 +53,8 @@ def augment_field(
 ) -> tuple[UInt8[np.ndarray, "h w 3"], list[DrawnCell]]:
     """A field and its cells on the canvas, changed by `more` one after the other; boxes follow the masks.
 
-    A cell of which less than `min_visible` or MIN_AREA pixels are left is ignored. Raises ValueError for what gives a
-    sample of other shapes.
+    A cell of which less than `min_visible` or MIN_AREA pixels are left is ignored. Raises ValueError for an
+    augmentation that returns a sample of other shapes.
     """
     if not more:
         return image, cells

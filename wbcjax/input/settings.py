@@ -1,4 +1,4 @@
-"""What a set of fields or of crops is made of (`config.dataset`), and the rules between these settings."""
+"""Settings of a set of fields or of crops (`config.dataset`), and the rules between them."""
 
 import os
 from collections import Counter
@@ -31,9 +31,9 @@ Classes = Annotated[tuple[Name, ...], NotEmpty()]
 
 @dataclass(frozen=True)
 class InputSettings:
-    """How batches are made ahead of the steps that take them: `config.dataset.input`. They are the same whatever it is.
+    """Threads that make batches ahead of the steps: `config.dataset.input`. It does not change the batches.
 
-    A thread makes one batch at a time. OpenCV and NumPy release the interpreter's lock: threads need no processes.
+    A thread makes one batch at a time. OpenCV and NumPy release the interpreter's lock: no processes are needed.
     """
 
     threads: Number = 0  # 0: one for each core that this process may use, MOST_THREADS at most
@@ -42,22 +42,22 @@ class InputSettings:
     keep_megabytes: NotNegative = 1000.0
 
     def read_options(self) -> grain.ReadOptions:
-        """The same as grain takes it, with the numbers of this machine."""
+        """The same as grain's options, with the defaults for this machine."""
         threads = self.threads or min(_cores(), MOST_THREADS)
         return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=self.prefetch or threads + 2)
 
 
 @dataclass(frozen=True)
 class SyntheticSettings(SyntheticSmear):
-    """How many fields are drawn, and how they look: `config.dataset.synthetic`."""
+    """The number of drawn fields, and their appearance: `config.dataset.synthetic`."""
 
     count: Number = 0
     seed: Number = 0  # of the first field; each of the others has the next one
-    subtypes: tuple[Number, ...] = ()  # the number of fields of patients with L1, L2, L3; empty: mixtures by chance
+    subtypes: tuple[Number, ...] = ()  # the number of fields of patients with L1, L2, L3; empty: random mixtures
 
     @property
     def smear(self) -> SyntheticSmear:
-        """How they look, which is all that the renderer takes."""
+        """Their appearance, the settings of the renderer."""
         return SyntheticSmear(**{name.name: getattr(self, name.name) for name in fields(SyntheticSmear)})
 
 
@@ -70,14 +70,14 @@ class FieldSetSettings:
     annotations: str = ""  # a file (VIA, COCO) or a folder
     images: str = ""  # a folder
     max_pixels: Count = MAX_PIXELS  # of an image: a larger one is refused before it is decoded
-    # "skip" leaves out fields and cells with problems, and says so whenever the set is used
+    # "skip" leaves out fields and cells with problems, with a warning whenever the set is used
     on_error: Literal["raise", "skip"] = "raise"
     classes: Classes = ("cell",)  # class 1, 2, ...; class 0 is the background
     class_attribute: Name = "cell"  # VIA: region_attributes.cell holds the class
     # Pairs (annotated value, class); class "" leaves such cells out; empty: values are the classes' names. Label images
     # and mask folders name every cell "cell"; with one class and no pairs, that is their class.
     class_of: tuple[tuple[str, str], ...] = ()
-    # VIA: the file attribute, COCO: the key of an image's entry, whose value (a patient, say) the split must not divide
+    # VIA: a file attribute; COCO: a key of an image's entry. Fields of one value, such as a patient, stay in one split
     group_attribute: str | None = None
     enhance: Method = "none"  # the contrast of the images, those that are predicted on too
     synthetic: SyntheticSettings = field(default_factory=SyntheticSettings)
@@ -95,7 +95,7 @@ class FieldSetSettings:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether the fields are drawn ones: their scores say nothing about patients, nor against a paper's."""
+        """Whether the fields are drawn: their scores do not carry over to patients, nor compare with a paper's."""
         return self.drawn or self.name == SYNTHETIC
 
     @property
@@ -156,7 +156,7 @@ def has_groups(dataset: FieldSetSettings) -> bool:
 def class_map(dataset: FieldSetSettings) -> dict[str, int]:
     """Annotated value -> class index; 0, to leave out, for values that `class_of` maps to "".
 
-    Raises ValueError when `class_of` is no map into `classes`, or says nothing of a format's only name.
+    Raises ValueError when `class_of` is no map into `classes`, or lacks the only name of a format.
     """
     index = {name: i for i, name in enumerate(dataset.classes, start=1)}
     names = _class_names(dataset)
@@ -180,7 +180,7 @@ def check_drawn(dataset: FieldSetSettings) -> None:
 
 
 def dataset_problems(dataset: DatasetSettings) -> Iterator[str]:
-    """What contradicts itself in settings each of which is right by itself; a line for each."""
+    """Contradictions between settings that are each valid, a line for each."""
     for name, count in Counter(dataset.classes).items():
         if count > 1:
             yield f"config.dataset.classes is {dataset.classes}: {name!r} is there {count} times; name each class once"
@@ -256,7 +256,7 @@ def _split_problems(dataset: DatasetSettings) -> Iterator[str]:
 
 
 def _cores() -> int:
-    """How many cores this process may use: a batch system may have given it a part of the machine."""
+    """The number of cores that this process may use: under a batch system not all of the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

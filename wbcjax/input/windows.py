@@ -15,7 +15,7 @@ Size = tuple[int, int]  # height, width in pixels
 def window_size(fields: Iterable[Measures], canvas: Size, augment: Augment) -> Size:
     """The size of a window that holds any outlined cell of these fields as they are drawn on the canvas.
 
-    A right angle turns a cell's height into its width: both are as the longest side asks for, within the canvas.
+    A rotation by a right angle swaps height and width: both sides fit the longest side, within the canvas.
     """
     drawn = (field.longest * fit_scale(field.height, field.width, canvas) for field in fields)
     longest = max(drawn, default=0.0) * augment.scale[1] + (augment.room if augment.more else 0)

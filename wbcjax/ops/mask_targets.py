@@ -1,4 +1,4 @@
-"""Masks resampled inside boxes: what the mask head is trained on (Mask R-CNN paper, section 3)."""
+"""Mask targets: masks resampled inside boxes, for the loss of the mask head (Mask R-CNN paper, section 3)."""
 
 import jax
 import jax.numpy as jnp

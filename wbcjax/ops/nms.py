@@ -17,7 +17,7 @@ def nms(
     max_kept: int,
     cpu: bool = False,
 ) -> tuple[Int[Array, " k"], Bool[Array, " k"]]:
-    """Indices of the boxes that greedy suppression keeps, best first, padded to `max_kept`; and which are real.
+    """Indices of the boxes that greedy suppression keeps, best first, padded to `max_kept`; and which are not padding.
 
     A box is dropped when a kept box of the same group (class or FPN level) with a higher score overlaps it by more than
     `iou_threshold`. Boxes with score -inf are never kept. Ties keep the earlier box. As torchvision's batched_nms.

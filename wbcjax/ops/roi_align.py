@@ -2,7 +2,7 @@
 
 Three conventions of where the samples lie, by name:
   "aligned"          pixel (i, j) has its centre at (i + 0.5, j + 0.5); detectron2's RoIAlignV2
-  "legacy"           the half pixel is left off, boxes are at least one feature wide; torchvision's models
+  "legacy"           without that half pixel, boxes are at least one feature wide; torchvision's models
   "crop_and_resize"  one sample per bin, corners on corners, zero outside; TensorFlow's op, used by Matterport
 """
 
@@ -44,12 +44,12 @@ def roi_align(
 ) -> Float[Array, "r bins bins c"]:
     """Features of each box, from the feature map that `level` points at, averaged in `bins` x `bins` cells.
 
-    `image_shape` is the canvas (height, width) that boxes refer to; each bin averages `sampling_ratio` squared bilinear
-    samples. All levels lie in one table, so that one gather serves boxes of every level. `cpu` gathers for fewer boxes
-    at a time.
+    `image_shape` is the canvas (height, width) that boxes refer to. Each bin averages `sampling_ratio` squared bilinear
+    samples. All levels lie in one table: one gather serves boxes of every level. `cpu` gathers for fewer boxes at a
+    time.
     """
     channels = features[0].shape[-1]
-    # In float32, since a gradient sums what hundreds of RoIs say of one pixel: bfloat16 would lose most of them.
+    # In float32: the gradient of a pixel is a sum over hundreds of RoIs, of which bfloat16 would lose most.
     table = jnp.concatenate([f.reshape(-1, channels) for f in features]).astype(jnp.float32)  # (sum of h * w, c)
     shapes = [(f.shape[0], f.shape[1]) for f in features]
     heights, widths = (jnp.array(s, jnp.int32) for s in zip(*shapes, strict=True))

@@ -1,4 +1,4 @@
-"""Digests of the files of a checkpoint, in its folder: they tell later whether one was lost, cut short or altered."""
+"""Digests of the files of a checkpoint, in its folder, to find files that were lost, cut short or altered."""
 
 import hashlib
 import json
@@ -26,10 +26,10 @@ def has_digests(folder: Path) -> bool:
 
 
 def find_fault(folder: Path, parts: Collection[str] = ()) -> str | None:
-    """What is wrong with the first file that is not as `folder` had it when its digests were written, if any is.
+    """The fault of the first file that differs from its digest in `folder`; None when all are intact.
 
-    `parts` names the files and subfolders that matter, all when empty. Files without a digest do not matter.
-    Raises OSError where a file is there but cannot be read: nothing is known of it then.
+    `parts` names the files and subfolders to check, all when empty. Files without a digest are not checked.
+    Raises OSError for a file that exists but cannot be read.
     """
     written = (folder / DIGESTS).read_bytes()
     try:

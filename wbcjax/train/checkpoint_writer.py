@@ -16,9 +16,8 @@ log = logging.getLogger(__name__)
 class CheckpointWriter:
     """Writes `checkpoints` in a thread of its own, one after the other.
 
-    Every process of a run makes one, and asks the same of it after the same steps; only the first one writes. Not
-    orbax's AsyncCheckpointer: what makes a checkpoint whole (it is read back, gets its digests and its name, and only
-    then older ones go) comes after all that orbax does.
+    Every process of a run makes one, and calls it after the same steps; only the first one writes. Not orbax's
+    AsyncCheckpointer: reading back, digests, the rename and the deletion of older checkpoints come after orbax's part.
     """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
@@ -30,7 +29,7 @@ class CheckpointWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Finish what is being written. After an error the others are not waited for: they may not come here."""
+        """Finish the save under way. After an error it does not wait for other processes: they may not come here."""
         try:
             if kind is None:
                 self.wait()
@@ -58,5 +57,5 @@ class CheckpointWriter:
 
     @property
     def failed(self) -> bool:
-        """Whether the latest save has failed already, and nobody was told by `wait`."""
+        """Whether the latest save has failed already, without an error of `wait` yet."""
         return self._written is not None and self._written.done() and self._written.exception() is not None

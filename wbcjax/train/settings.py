@@ -26,7 +26,7 @@ class PhaseSetting:
 
 @dataclass(frozen=True)
 class RuleSetting:
-    """What some weights have in place of the common learning rate and decay: the first rule that matches one counts."""
+    """Learning rate and decay of some weights, in place of the common ones: the first rule that matches counts."""
 
     paths: Name  # a regular expression, matched from the start of paths like "backbone/layer1_0/conv1/kernel"
     learning_rate: NotNegative = 1.0  # times the common one
@@ -46,21 +46,21 @@ class TrainSettings:
     max_minutes: NotNegative = 0.0  # stop, evaluate and save after so long in this process; 0: never
     phases: tuple[PhaseSetting, ...] = ()  # none: all layers throughout
     # A function that gives an optax.GradientTransformation: part("sgd", momentum=0.9), part("adamw", eps=1e-7),
-    # part("optax:lion", b1=0.95). Its updates must grow with its `learning_rate`, if it has one: it is given 1, and the
-    # schedule comes after.
+    # part("optax:lion", b1=0.95). Its updates must be proportional to its `learning_rate`, if it has one: that is 1,
+    # and the schedule multiplies them.
     optimizer: Annotated[Any, PartOf(OPTIMIZERS, given=GIVEN)] = Bound(sgd, momentum=0.9)  # noqa: RUF009
     learning_rate: NotNegative = 0.001
-    learning_rate_batch: Number = 0  # the batch size the rate is meant for: others scale it linearly; 0: it is as given
+    learning_rate_batch: Number = 0  # the batch size of that rate: other sizes scale it linearly; 0: no scaling
     weight_decay: NotNegative = 1e-4  # not of norms and biases
     l2_per_array: bool = False  # the decay is Matterport's: of biases too, of each array divided by its size
     rules: tuple[RuleSetting, ...] = ()  # other learning rates and decays for some weights
-    clip_norm: NotNegative = 0.0  # the longest gradient, of all weights together; 0: any
+    clip_norm: NotNegative = 0.0  # the largest norm of the gradient of all weights together; 0: any
     warmup_steps: Steps = 0
     schedule: Literal["cosine", "step"] = "step"
     boundaries: tuple[NotNegative, ...] = ()  # of "step", in epochs
     gamma: Positive = 0.1  # of "step": the factor at each boundary
-    ema_decay: ShareBelow1 = 0.0  # of averages of weights and batch statistics, predicted with in their place; 0: none
-    # Losses not named count fully; --config.train.loss_weights.mask=2, for one
+    ema_decay: ShareBelow1 = 0.0  # of averages of weights and batch statistics, used in prediction; 0: none
+    # 1 for losses that are not named; for example --config.train.loss_weights.mask=2
     loss_weights: dict[str, NotNegative] = field(default_factory=dict, hash=False)
     log_every: Count = 10  # steps
     eval_every_epochs: NotNegative = 1.0  # 0: only at the end

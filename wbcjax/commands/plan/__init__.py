@@ -1,4 +1,4 @@
-"""`wbcjax plan`: what a training step of a config costs, before it is run."""
+"""`wbcjax plan`: the cost of a training step of a config, before it is run."""
 
 import argparse
 import math
@@ -17,7 +17,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         usage="%(prog)s [-h] --config FILE.py [--config.a.b=c ...] [--devices N] [--hardware NAME] [--peak-tflops T] "
         "[--bandwidth GB/s] [--interconnect GB/s] [--memory GB] [--utilisation SHARE] [--measure-input]",
         epilog="It compiles the step, which takes a minute or so, and needs neither the data set nor weights. The "
-        "expected time is told where --hardware, or the first three figures, say on what.",
+        "expected time is printed with --hardware, or with --peak-tflops, --bandwidth and --interconnect.",
     )
     plan.add_argument("--config", required=True, metavar="FILE.py", help="the experiment; --config.a.b=c overrides")
     plan.add_argument("--devices", type=whole, metavar="N", help="that share the batch (default: those present)")

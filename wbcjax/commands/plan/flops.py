@@ -1,7 +1,7 @@
-"""What a traced computation costs: its floating-point operations, and the bytes that devices send each other.
+"""The cost of a traced computation: floating-point operations, and bytes that devices send each other.
 
-Counted in JAX's own intermediate language, where loops still know their length: XLA's `cost_analysis` counts a loop's
-body once, and on CPUs leaves out the calls of libraries that do most of the work.
+Counted in JAX's own intermediate language, which has the lengths of loops. XLA's `cost_analysis` counts a loop's body
+once; on CPUs it leaves out the calls of libraries that do most of the work.
 """
 
 import math
@@ -12,7 +12,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 
 class Work(NamedTuple):
-    """What one device does in one call of a computation."""
+    """The work of one device in one call of a computation."""
 
     flops: int  # of matrix products and convolutions, a multiplication and an addition each
     bytes_moved: int  # that these read and write
@@ -23,10 +23,10 @@ NONE = Work(0, 0, 0)
 
 
 def work_of(jaxpr: Jaxpr) -> Work:
-    """What a computation costs, such as `jax.make_jaxpr(function)(*arguments).jaxpr`.
+    """The work of a computation, such as `jax.make_jaxpr(function)(*arguments).jaxpr`.
 
-    Elementwise operations, sorting and gathering are left out: beside the products of a network they are few. A loop of
-    unknown length (`while`) counts as one pass, a choice (`cond`) as its dearest branch.
+    Elementwise operations, sorting and gathering are left out: they are few beside the products of a network. A loop of
+    unknown length (`while`) counts as one pass, a choice (`cond`) as its most costly branch.
     """
     return _total(map(_of_equation, jaxpr.eqns))
 
@@ -68,7 +68,7 @@ def _products_of_dot(equation: JaxprEqn) -> int:
 def _products_of_conv(equation: JaxprEqn) -> int:
     """Multiplications of a convolution; those with zeros of the padding count, those with zeros of a dilation do not.
 
-    So the gradient by the input of a strided convolution, which is dilated, is as much work as the convolution.
+    So the gradient of a strided convolution by its input, a dilated convolution, counts as much as the convolution.
     """
     parameters, numbers = equation.params, equation.params["dimension_numbers"]
     kernel, out = _shape(equation.invars[1]), _shape(equation.outvars[0])

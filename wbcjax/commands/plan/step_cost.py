@@ -1,4 +1,4 @@
-"""What one training step of a config costs, found out by compiling it, without data, weights or a device to run it."""
+"""The cost of one training step of a config, by compiling it, without data, weights or a device to run it on."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,8 +21,8 @@ from wbcjax.train.step import AXIS, make_step
 from wbcjax.train.task import Task, Tree
 from wbcjax.train.wishes import Wishes
 
-# Of the compiler for CPUs: without the first it computes nothing twice, whatever `remat` says; the second leaves out
-# what only a program that is run has use for.
+# Of the compiler for CPUs. The first lets it compute values twice where `remat` asks for it. The second leaves out
+# optimizations, which matter only for a program that is run.
 _CPU_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander", "xla_backend_optimization_level": 0}
 
 
@@ -43,11 +43,11 @@ class StepCost(NamedTuple):
     outputs: int  # bytes
     aliased: int  # bytes of outputs that take the place of arguments
     temporaries: int  # bytes
-    compiler: str  # the kind of device that the memory is of
+    compiler: str  # the kind of device that the step was compiled for
 
     @property
     def memory(self) -> int:
-        """Bytes that a device must hold: a step, and the batches that wait beside the one in work."""
+        """Bytes that a device must hold: a step, and the batches of the steps that wait."""
         step = self.arguments + self.outputs - self.aliased + self.temporaries
         return step + STEPS_IN_FLIGHT * self.batch
 
@@ -55,8 +55,8 @@ class StepCost(NamedTuple):
 def step_cost(experiment: Experiment, devices: int, compile_for: Sequence[Any] | None = None) -> StepCost:
     """The cost of a step of the first phase of `experiment`, whose batch is shared by `devices` devices.
 
-    compile_for: jax.Device each, of which two at most are compiled for (the others do the same); those present when
-    left out. Convolutions take their form for accelerators. Raises ValueError for settings that cannot be used.
+    compile_for: devices to compile for (jax.Device), by default those present. Two of them at most are used: the others
+    do the same. Convolutions take their form for accelerators. Raises ValueError for settings that cannot be used.
     """
     settings = experiment.settings.train
     check_batch_size(settings.batch_size, devices, settings.accumulate)
@@ -106,7 +106,7 @@ def step_cost(experiment: Experiment, devices: int, compile_for: Sequence[Any] |
 
 
 def _step_of(experiment: Experiment) -> Step:
-    """Raises ConfigError for a task whose step is not known without its data."""
+    """The step of the task. Raises ConfigError for a task without a method `step`."""
     step = experiment.step()
     if step is None:
         raise ConfigError(
@@ -117,7 +117,7 @@ def _step_of(experiment: Experiment) -> Step:
 
 
 def _without_data(step: Step) -> Task:
-    """As much of a task as a step is made of; its variables are shapes only."""
+    """The parts of a task that a step needs; its variables are shapes only."""
     return Task(
         images=0,
         init_variables=lambda seed: step.variables,
@@ -132,7 +132,7 @@ def _without_data(step: Step) -> Task:
 
 
 def _no_data(*_: Any) -> Any:
-    raise NotImplementedError("this task knows its network only")
+    raise NotImplementedError("this task has no data")
 
 
 def _wishes(devices: int) -> Wishes:

@@ -1,4 +1,4 @@
-"""What a training step costs, whether it fits, and how long it should take, as text for a terminal."""
+"""The cost of a training step, whether it fits, and its expected time, as text for a terminal."""
 
 from wbcjax.commands.plan.loops import Trips
 from wbcjax.commands.plan.step_cost import StepCost
@@ -45,7 +45,7 @@ def cost_text(cost: StepCost) -> str:
             ("together", _gigabytes(cost.memory), "GB"),
         ),
         f"By the compiler for {cost.compiler}, of the step in {cost.dtype}"
-        + ("; that for an accelerator puts together and lays out otherwise." if cost.compiler == "cpu" else "."),
+        + ("; that for an accelerator fuses and lays out otherwise." if cost.compiler == "cpu" else "."),
     )
     return f"{table_text(work)}\n\n{table_text(memory)}"
 
@@ -53,7 +53,7 @@ def cost_text(cost: StepCost) -> str:
 def fit_text(cost: StepCost, memory: float, rematerialised: StepCost | None, accumulate: int) -> str:
     """Whether a step fits into `memory` (GB), and if it does not, what may help.
 
-    rematerialised: the cost with `config.model.remat`, where the config does without.
+    rematerialised: the cost with `config.model.remat`, for a config without it.
     """
     left = memory - cost.memory / GIGA
     if left >= 0:
@@ -79,7 +79,7 @@ def fit_text(cost: StepCost, memory: float, rematerialised: StepCost | None, acc
 
 
 def scaling_text(cost: StepCost, hardware: Hardware, name: str, utilisation: float) -> str:
-    """The expected step on 1, 2, 4, ... 1024 devices with as many images on each, and what that rests on."""
+    """The expected step on 1, 2, 4, ... 1024 devices with as many images on each, and the assumptions behind it."""
     rows, one = [], step_time(cost, hardware, 1, utilisation)
     for power in range(MOST_DEVICES.bit_length()):
         devices = 2**power

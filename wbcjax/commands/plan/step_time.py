@@ -1,4 +1,4 @@
-"""How long a training step should take on given hardware, and on how many devices: a calculation, not a measurement."""
+"""The expected time of a training step on given hardware, by number of devices: calculated, not measured."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from wbcjax.commands.plan.step_cost import StepCost
 
 
 class Hardware(NamedTuple):
-    """One device, and how it is tied to others; units of 10^12 and 10^9, rates per second and one way."""
+    """One device and its links to others; units of 10^12 and 10^9, rates per second and one way."""
 
     peak: dict[str, float]  # by dtype of the convolutions, TFLOP/s of dense matrix products
     bandwidth: float  # of its memory, GB/s
@@ -32,10 +32,10 @@ HARDWARE = {
 def hardware(
     name: str | None, peak: float | None, bandwidth: float | None, interconnect: float | None, memory: float | None
 ) -> Hardware | None:
-    """The hardware `name` with the figures that are given in place of its own; of these alone without a name.
+    """The hardware `name` with the given figures in place of its own; without a name, of these figures alone.
 
-    Units as in `Hardware`; an interconnect that is given ties any number of devices. None where nothing tells how fast
-    a device is. Raises ValueError where some figures tell and others are missing.
+    Units as in `Hardware`. A given interconnect links any number of devices. None without a name and without figures.
+    Raises ValueError without a name where only some of the figures are given.
     """
     if name is None and not (peak and bandwidth and interconnect):
         if peak or bandwidth or interconnect:
@@ -52,7 +52,7 @@ def hardware(
 
 
 class StepTime(NamedTuple):
-    """Seconds of one step; what is computed and what is read and written go on at once, then the devices agree."""
+    """Seconds of one step: computing beside reading and writing, then the all-reduce."""
 
     compute: float
     memory: float
@@ -64,13 +64,13 @@ class StepTime(NamedTuple):
 
 
 def step_time(cost: StepCost, hardware: Hardware, devices: int, utilisation: float) -> StepTime:
-    """The step of `cost` on `devices` devices, with as many images on each as it has there.
+    """The step of `cost` on `devices` devices, with the images per device of `cost`.
 
     utilisation: the share of the peak that convolutions reach. ResNet-50's training in mixed precision, 2600 images a
     second on an A100 (github.com/huggingface/pytorch-image-models/issues/1491) of 3 x 2 x 4.09e9 FLOPs, reaches 0.2.
 
-    The all-reduce sends 2 (n - 1) / n times its bytes round
-    a ring of n devices (Patarasuk and Yuan 2009), first within each group that is tied closely, then among the groups.
+    The all-reduce sends 2 (n - 1) / n times its bytes round a ring of n devices (Patarasuk and Yuan 2009), first within
+    each group that shares an interconnect, then among the groups.
     """
     giga, tera = 1e9, 1e12
     near = min(devices, hardware.together or devices)
