@@ -309,7 +309,7 @@ def test_classes_that_nobody_has_or_that_a_part_lacks_are_warned_of():
     }
     nobody, unscored = class_warnings(counts, ("a", "b", "c"))
     assert nobody.startswith("class 'b' has no cells in any part: take it out of dataset.classes")
-    assert unscored == "class 'c' has no cells in val: nothing is known there of how well it is told"
+    assert unscored == "class 'c' has no cells in val: its scores there are not defined"
     assert class_warnings({"train": {"a": 1}, "val": {"a": 1}}, ("a",)) == []
 
 

@@ -105,7 +105,7 @@ def test_what_was_loaded_is_told_in_the_log(weights, caplog):
     config.dataset.classes = ("small", "L2", "large")
     with caplog.at_level(logging.INFO, "wbcjax"):
         start_of(config)(fresh(config, 4, seed=2))
-    assert "its classes are ['L1', 'L2', 'L3'], here ['small', 'L2', 'large']: what it knows of them" in caplog.text
+    assert "here ['small', 'L2', 'large']: their weights are loaded in this order" in caplog.text
 
 
 def test_weights_whose_classes_have_another_order_are_refused_unless_heads_are_left_out(weights):

@@ -35,11 +35,11 @@ def needed(cells: int) -> dict[str, int]:
 
 
 def check_room(limits: Mapping[str, int], max_cells: int, cells: Mapping[str, Mapping[str, int]]) -> None:
-    """Refuse training fields with more cells than a batch has room for; warn of fields with more than can be found.
+    """Refuse training fields with more cells than a batch can hold; warn of fields with more than can be found.
 
-    `limits` are the model's, by the names of `PLACES`; `max_cells` is the room of a batch, for each field; `cells` is
-    the number of cells of each field by name, of each split that the training uses. Raises ValueError that names the
-    fields and every limit that must grow with them.
+    `limits` are the model's, by the names of `PLACES`; `max_cells` is the number of cells of a field in a batch;
+    `cells` is the number of cells of each field by name, of each split that the training uses. Raises ValueError that
+    names the fields and every limit that must grow with them.
     """
     most = max(count for of_split in cells.values() for count in of_split.values())
     low = {name: count for name, count in needed(most).items() if limits[name] < count}
@@ -59,7 +59,7 @@ def check_room(limits: Mapping[str, int], max_cells: int, cells: Mapping[str, Ma
 
 
 def _settings(limits: Mapping[str, int], values: Mapping[str, int]) -> str:
-    """As they are given on the command line, and what they are now."""
+    """The limits as arguments of the command line, with their present values."""
     each = (f"--config.model.{name}={value} ({limits[name]} now)" for name, value in values.items())
     return ", ".join(each)
 

@@ -25,11 +25,10 @@ from wbcjax.smear.crops import annotated_crops, cut_crop, resize
 from wbcjax.smear.field import Cell, SmearField, as_rgb
 from wbcjax.train.checkpoint import load_variables
 
-BATCH = 32  # crops that a device sees at a time
-CUT = ("margin", "size", "mask_background")  # what must be known to cut cells out
+BATCH = 32  # crops that a device processes at a time
+CUT = ("margin", "size", "mask_background")  # settings that are needed to cut cells out
 
-# How probable each class is for each crop of a batch (n, classes), of the network's variables and the crops, drawn on
-# canvases (n, h, w, 3), uint8.
+# (variables, crops on canvases (n, h, w, 3), uint8) -> probabilities of the classes (n, classes)
 Network = Callable[[Any, Any], jax.Array]
 
 
@@ -50,13 +49,13 @@ class CropClassifier:
     enhance: str = "none"
 
     def with_variables(self, variables: Any) -> "CropClassifier":
-        """The same with other variables; it is not compiled again, and leaves the devices when it is dropped."""
+        """The same with other variables, without compiling again. They leave the devices when it is deleted."""
         return replace(self, network=OnLocalDevices(self.network.compiled, variables))
 
     def probabilities(self, crops: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> Float[np.ndarray, "n c"]:
-        """How probable each class is for each RGB crop, of any size, as it was cut out.
+        """The probabilities of the classes for each RGB crop, of any size, as it was cut out.
 
-        Raises ValueError for what is no RGB image, naming it by its number from 0.
+        Raises ValueError for any other image, naming it by its number from 0.
         """
         if not isinstance(crops, Iterable) or isinstance(crops, (str, bytes)) or getattr(crops, "ndim", 4) == 3:
             raise ValueError(f"needs crops one after the other, as in a list, got one {type(crops).__name__}")
@@ -64,15 +63,15 @@ class CropClassifier:
         return self.probabilities_of_enhanced(METHODS[self.enhance](crop) for crop in rgb)
 
     def probabilities_of_enhanced(self, crops: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> Float[np.ndarray, "n c"]:
-        """The same of crops that are enhanced already, as those of a built set are."""
+        """The same for crops that are enhanced already, as those of a built set are."""
         batches = self.network.over(crops, lambda crop: (fit_crop(crop, self.canvas),))
         rows = [found[: len(batch)] for batch, found in batches]
         return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *rows])
 
     def name(self, image: UInt8[np.ndarray, "h w 3"], cells: FieldDetections) -> FieldDetections:
-        """The cells found in an RGB image, each with its likeliest class (its label less one) and how probable it is.
+        """The cells found in an RGB image, each with its most probable class (its label less one) and the probability.
 
-        They are cut out as the crops of the training were. Raises ValueError when it is not known how.
+        They are cut out as the crops of the training were. Raises ValueError when that is not known.
         """
         cut = self.cut_settings()
         image = as_rgb(image, cells.name)
@@ -107,20 +106,20 @@ class CropClassifier:
 def crop_classifier(
     network: Network, dataset: CropSetSettings, variables: Any = None, cut: dict[str, Any] | None = None
 ) -> CropClassifier:
-    """A CropClassifier of a network that learns, or has learned, from crops of these settings."""
+    """A CropClassifier of a network that is trained on crops of these settings."""
     local = OnLocalDevices(CompiledNetwork(network, BATCH), variables)
     return CropClassifier(local, dataset.canvas, dataset.classes, cut, dataset.enhance)
 
 
 def live_network(model: EfficientNetSettings, classes: Sequence[str], cpu: bool | None = None) -> Network:
-    """The EfficientNet of these settings, of the variables that it was trained with.
+    """The EfficientNet of these settings, as a function of its trained variables.
 
     cpu: as in `efficientnet.build`.
     """
     return partial(_classify_live, efficientnet.build(model, len(classes), cpu))
 
 
-# Functions of a module, which can be pickled, and no closures: so can a CropClassifier.
+# Module-level functions can be pickled, unlike closures; so a CropClassifier can be too.
 def _classify_live(model: efficientnet.Classifier, variables: Any, crops: jax.Array) -> jax.Array:
     logits: Any = model.apply(variables, crops)
     return jax.nn.softmax(logits)
@@ -131,7 +130,7 @@ def _classify_exported(exported: ExportedNetwork, weights: Any, crops: jax.Array
 
 
 def load_classifier(place: str | Path, which: str = "best", trust_parts: Trust = False) -> CropClassifier:
-    """The classifier of a training run, with its best or latest weights, or the exported one of a file, as it is.
+    """The classifier of a training run, with its best or latest weights, or of an exported file.
 
     trust_parts: whether to run code from outside of wbcjax that the run's config names.
 

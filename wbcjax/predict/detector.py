@@ -39,9 +39,9 @@ from wbcjax.system import run_files
 from wbcjax.train.checkpoint import load_variables
 
 AHEAD = 2  # images of a folder that are read and enhanced before they are needed
-CANVASES = 1  # that a device sees at a time: so images of a set are seen as one alone would be
+CANVASES = 1  # that a device processes at a time: so results do not depend on the other images of a set
 OVERLAP = 0.25  # of neighbouring tiles, at least, relative to the canvas's shorter side
-CUT_MARGIN = 4.0  # canvas pixels: a box that ends this near to a tile's edge may be of a cell that goes on beyond
+CUT_MARGIN = 4.0  # canvas pixels: a box that ends this near to a tile's edge may be of a cell that continues beyond it
 PASTED_AS: dict[Convention, Library] = {
     "legacy": "torchvision",
     "aligned": "detectron2",
@@ -51,16 +51,16 @@ LARGEST_SIDE = 2**15 - 1  # pixels: OpenCV draws no larger image
 
 Item = TypeVar("Item")
 
-# Cells on each canvas of a batch, of the network's variables, the canvases (n, h, w, 3), uint8, and the height and
-# width of what is drawn on each (n, 2): `MaskRCNN.predict`.
+# (variables, canvases (n, h, w, 3), uint8, height and width of the image on each (n, 2)) -> the cells found on each:
+# `MaskRCNN.predict`
 Network = Callable[[Any, Any, Any], Detections]
 
 
 class Layout(NamedTuple):
-    """How an image is shown to the network."""
+    """How an image is laid out for the network."""
 
     scale: float  # canvas pixels per image pixel
-    tiles: list[tuple[int, int]]  # top and left, on the scaled image, of what is seen at a time; one when it is all
+    tiles: list[tuple[int, int]]  # top and left of each tile on the scaled image; one where the image fits the canvas
 
 
 @dataclass(eq=False)
@@ -69,13 +69,13 @@ class Predictor:
 
     network: a `Network` with its variables.
     classes: names of label 1, 2, ...
-    library: whose way of pasting masks into their boxes goes with its RoIAlign: see `wbcjax.smear.paste`.
-    scales: the lowest and highest scale, in canvas pixels per image pixel, of the fields it was trained on. An image is
-        shown at the scale at which it fits the canvas, or at the nearest within this range: so cells have a size that
-        the network has learned. An image that is then larger than the canvas is seen in overlapping tiles. None:
-        images are fitted to the canvas whatever their size.
+    library: the one whose pasting of masks goes with the network's RoIAlign: see `wbcjax.smear.paste`.
+    scales: the lowest and highest scale, in canvas pixels per image pixel, of the fields it was trained on. An image
+        gets the scale at which it fits the canvas, or the nearest within this range: so cells have sizes as in
+        training. An image that is then larger than the canvas is divided into overlapping tiles. None: images are
+        fitted to the canvas whatever their size.
     enhance: the contrast enhancement of the images it was trained on, one of `wbcjax.enhance.METHODS`.
-    limits: of `wbcjax.models.limits`, by name, of what it can find in an image. Images that fill one are logged.
+    limits: those of `wbcjax.models.limits`, by name. Images that fill one are logged.
     """
 
     network: OnLocalDevices
@@ -87,7 +87,7 @@ class Predictor:
     limits: Mapping[str, int] = field(default_factory=dict)
 
     def with_variables(self, variables: Any) -> "Predictor":
-        """The same with other variables; it is not compiled again, and leaves the devices when it is dropped."""
+        """The same with other variables, without compiling again. They leave the devices when it is deleted."""
         return replace(self, network=OnLocalDevices(self.network.compiled, variables))
 
     def predict(self, image: UInt8[np.ndarray, "h w 3"], name: str = "image") -> FieldDetections:
@@ -103,17 +103,16 @@ class Predictor:
     ) -> Generator[FieldDetections, None, None]:
         """Cells found in each of many RGB images, given with their names; in their order.
 
-        Images are taken from `images`, and enhanced, in a thread of their own, some before they are needed, and the
-        devices are at work on one while the caller is on what was found in the one before. Raises ValueError, naming
-        it, for an image of another format.
+        Images are taken from `images`, and enhanced, ahead in a thread. The devices process one image while the caller
+        works on the detections of the one before. Raises ValueError, naming it, for an image of another format.
         """
         with contextlib.closing(ahead(map(self._as_trained_on, images))) as enhanced:
             yield from self._find(enhanced)
 
     def predict_source(self, source: Source, numbers: Sequence[int] | None = None) -> Iterator[FieldDetections]:
-        """Cells found in the fields of a built set that have these numbers, or in all; in their order.
+        """Cells found in the fields of a built set with these numbers, by default in all; in their order.
 
-        The set's images are taken as they are: they were enhanced when it was built.
+        The set's images were enhanced when it was built.
         """
         chosen = grain.MapDataset.source(range(len(source)) if numbers is None else numbers)
         fields = iter(chosen.map(source.field).to_iter_dataset(InputSettings().read_options()))
@@ -121,7 +120,7 @@ class Predictor:
             yield from self._find((field.name, field.image()) for field in fields)
 
     def layout(self, height: int, width: int) -> Layout:
-        """How an image of this size is shown to the network. Raises ValueError when it is too large at its scale."""
+        """The layout of an image of this size. Raises ValueError when it is too large at its scale."""
         scale = fit_scale(height, width, self.canvas)
         if self.scales is not None:
             scale = min(max(scale, self.scales[0]), self.scales[1])
@@ -142,7 +141,7 @@ class Predictor:
         return name, METHODS[self.enhance](as_rgb(image, name))
 
     def _find(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[FieldDetections]:
-        """Cells of each image, shown to the network in batches that span images."""
+        """Cells of each image; batches of the network may span images."""
         pieces = (piece for name, image in images for piece in self._pieces(name, image))
         filled = FilledLimits(self.limits)
         found: list[FieldDetections] = []  # in the pieces of the image under way
@@ -156,7 +155,7 @@ class Predictor:
                     if piece.last:
                         yield merge(found, views, CUT_MARGIN / piece.scale, nucleus_label(self.classes))
                         found, views = [], []
-        finally:  # of the images before one that fails, too
+        finally:  # also where an image fails
             filled.tell()
 
     def _pieces(self, name: str, image: np.ndarray) -> Iterator["_Piece"]:
@@ -164,7 +163,7 @@ class Predictor:
         scale, corners = self.layout(height, width)
         drawn_height, drawn_width = drawn_size(height, width, scale)
         rows, columns = self.canvas
-        # One drawing, cut up: tiles show the very pixels that the image in one piece would.
+        # The image is scaled once and then cut: tiles have exactly the pixels of the whole scaled image.
         drawn, _ = fit(image, (max(drawn_height, rows), max(drawn_width, columns)), scale)
         for number, (top, left) in enumerate(corners, start=1):
             bottom = (top + rows) / scale if top + rows < drawn_height else height
@@ -201,7 +200,7 @@ class Predictor:
 
 
 def ahead(items: Iterable[Item], most: int = AHEAD) -> Generator[Item, None, None]:
-    """The items, in their order, made in a thread of their own, at most so many before they are asked for."""
+    """The items, in their order, made in a thread, at most `most` of them ahead."""
     iterator, end = iter(items), object()
     with ThreadPoolExecutor(1) as thread:
         waiting: deque[Future[Any]] = deque(thread.submit(next, iterator, end) for _ in range(most))
@@ -211,7 +210,7 @@ def ahead(items: Iterable[Item], most: int = AHEAD) -> Generator[Item, None, Non
 
 
 def _columns(said: Mapping[str, Float[np.ndarray, "d ..."]]) -> dict[str, Float[np.ndarray, " d"]]:
-    """What further heads say of each cell, by column of cells.csv: NAME, or of several numbers NAME_1, NAME_2, ..."""
+    """Outputs of further heads for each cell, by column of cells.csv: NAME, or NAME_1, NAME_2, ... of several"""
     columns = {}
     for name, values in said.items():
         numbered = {f"{name}_{number}": column for number, column in enumerate(values.T, start=1)}
@@ -227,7 +226,7 @@ def _full(found: Detections, row: int) -> list[str]:
 
 
 class _Piece(NamedTuple):
-    """What the network sees at a time: an image, or a tile of one."""
+    """One canvas for the network: an image, or a tile of one."""
 
     name: str
     height: int  # of the whole image, pixels
@@ -240,7 +239,7 @@ class _Piece(NamedTuple):
 
 
 def load(place: str | Path, which: str = "best", trust_parts: Trust = False) -> Predictor:
-    """The model of a training run, with its best or latest weights, or the exported model of a file, as it is.
+    """The model of a training run, with its best or latest weights, or of an exported file.
 
     trust_parts: whether to run code from outside of wbcjax that the run's config names.
 
@@ -266,10 +265,9 @@ def predictor(
     scales: tuple[float, float] | None = None,
     network: Network | None = None,
 ) -> Predictor:
-    """A Predictor of the Mask R-CNN of these settings, which learns, or has learned, from such fields.
+    """A Predictor of the Mask R-CNN of these settings, which is trained on such fields.
 
-    Raises ValueError for a wrong canvas.
-    network: the model as an exported one has it, of `variables` of its own.
+    network: that of an exported model, in place of one of our modules. Raises ValueError for a wrong canvas.
     """
     canvas, classes = dataset.canvas, dataset.classes
     if any(side % CANVAS_UNIT for side in canvas):
@@ -288,14 +286,14 @@ def predictor(
 
 
 def live_network(model: MaskRCNNSettings, classes: Sequence[str], cpu: bool | None = None) -> Network:
-    """The Mask R-CNN of these settings, of the variables that it was trained with.
+    """The Mask R-CNN of these settings, as a function of its trained variables.
 
     cpu: as in `mask_rcnn.build`.
     """
     return partial(_find_live, mask_rcnn.build(model, len(classes) + 1, cpu))
 
 
-# Functions of a module, which can be pickled, and no closures: so can a Predictor.
+# Module-level functions can be pickled, unlike closures; so a Predictor can be too.
 def _find_live(model: MaskRCNN, variables: Any, image: jax.Array, size: jax.Array) -> Detections:
     return model.apply(variables, image, size, method="predict")  # type: ignore[return-value]
 
@@ -305,7 +303,7 @@ def _find_exported(exported: ExportedNetwork, weights: Any, image: jax.Array, si
 
 
 def _scales(facts: dict[str, Any], place: str | Path) -> tuple[float, float] | None:
-    """The range of scales that a run was trained at; None for a run that has not noted it."""
+    """The range of scales of a run's training; None for a run that has not noted it."""
     if not facts:
         return None
     try:

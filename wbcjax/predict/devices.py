@@ -1,4 +1,4 @@
-"""A network at work on all devices of this process, for prediction."""
+"""Prediction with a network on all devices of this process."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -16,13 +16,13 @@ Item = TypeVar("Item")
 
 
 class CompiledNetwork:
-    """A network whose images are spread over the devices of this process, each seeing `rows` of them at a time.
+    """A network whose images are spread over the devices of this process, `rows` on each at a time.
 
-    So what it gives for an image depends neither on the number of devices nor on that of processes: with another number
-    of images a device may round otherwise. Nothing is asked of other processes, which may be at other work.
+    So its result for an image depends neither on the number of devices nor on that of processes: with another number
+    of images a device may round otherwise. It does not communicate with other processes.
 
-    It is compiled on first use. It can be copied and pickled where `network` can, such as for processes of
-    `multiprocessing` that are spawned, and is then compiled for the devices that are there.
+    It is compiled on first use. It can be copied and pickled where `network` can, such as for spawned processes of
+    `multiprocessing`, and is then compiled for the devices there.
 
     network: (variables, arrays of a batch...) -> a pytree of arrays, images along the first axis of them all.
     compilations: how often it was compiled.
@@ -39,7 +39,7 @@ class CompiledNetwork:
             self.compilations += 1  # runs only while JAX traces
             return network(variables, *arrays)
 
-        # Not left to jit alone: of an NMS over sharded images it would gather all of them on each device.
+        # By shard_map, since jit alone would gather all images on each device for an NMS over sharded images.
         self.run = jax.jit(jax.shard_map(run, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False))
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
@@ -47,7 +47,7 @@ class CompiledNetwork:
 
 
 class OnLocalDevices:
-    """A network at work with its variables, which stay on the devices from its first use to its end.
+    """A network with its variables, which stay on the devices from the first use until this object is deleted.
 
     It can be copied and pickled where the network can, with its variables.
     """
@@ -65,9 +65,9 @@ class OnLocalDevices:
     def over(
         self, items: Iterable[Item], arrays: Callable[[Item], tuple[np.ndarray, ...]]
     ) -> Iterator[tuple[list[Item], Any]]:
-        """What the network gives for all `items`, of each of which `arrays` makes one row of each array of a batch.
+        """The network's results for all `items`; `arrays` makes one row of each array of a batch from an item.
 
-        Yields some items at a time and their results, in host memory, of which rows beyond the items are padding.
+        Yields a batch of items at a time and their results, in host memory; rows beyond the items are padding.
         """
         items, size = iter(items), self.compiled.batch_size
         before = None
@@ -75,7 +75,7 @@ class OnLocalDevices:
             padded = batch + batch[-1:] * (size - len(batch))
             stacked = [np.stack(rows) for rows in zip(*map(arrays, padded), strict=True)]
             found = self.compiled.run(self._placed, jax.device_put(stacked, self.compiled.spread))
-            # The devices are at work on this batch while the host is on the results of the one before.
+            # The devices process this batch while the caller works on the results of the one before.
             if before is not None:
                 yield before[0], jax.device_get(before[1])
             before = batch, found

@@ -1,6 +1,6 @@
-"""A field larger than the network's canvas: cut into overlapping tiles, and what was found in each of them joined.
+"""A field larger than the network's canvas: divided into overlapping tiles, whose detections are merged.
 
-A cell on a seam is seen by two tiles or four, whole by some of them or by none. It comes out once, and whole.
+A cell on a seam is in two tiles or four, whole in some of them or in none. It is reported once, and whole.
 """
 
 import math
@@ -15,11 +15,11 @@ from pycocotools import mask as coco_mask
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.smear.field import text_rle
 
-View = tuple[float, float, float, float]  # what a tile sees of its field: x1, y1, x2, y2 in field pixels
+View = tuple[float, float, float, float]  # the part of the field in a tile: x1, y1, x2, y2 in field pixels
 
-SAME_CELL = 0.5  # masks that overlap more than this, where both their tiles see, are of one cell
-# Of a cell's score: a view that has less of it changes nothing of the cell. The highest that costs no mask AP: on 75
-# drawn fields in tiles of two sizes 0.33 to 0.6 differ by 0.1 points, 0.7 and 0.75 lose up to 0.8.
+SAME_CELL = 0.5  # masks that overlap by more, in the area of both tiles, are of one cell
+# Share of a cell's score: a detection that scores less does not change the cell. It is the highest that costs no mask
+# AP: on 75 drawn fields in tiles of two sizes 0.33 to 0.6 differ by 0.1 points, 0.7 and 0.75 lose up to 0.8.
 COMPARABLE = 0.6
 
 
@@ -35,31 +35,32 @@ def tiles(height: int, width: int, canvas: tuple[int, int], overlap: int) -> lis
 
 
 def merge(found: Sequence[FieldDetections], views: Sequence[View], margin: float, nucleus: int) -> FieldDetections:
-    """The cells of a field, surest first, from what was found in each of its tiles.
+    """The cells of a field, highest score first, from the detections in each of its tiles.
 
-    A tile sees a cell cut when the cell's box comes within `margin` of an edge of the tile that is not the field's.
+    A view of a cell, its detection in one tile, is cut when its box comes within `margin` of an edge of the tile that
+    is not the field's.
 
-    - Of a cell that several tiles see whole, the surest detection of each class stays.
-    - A cut view of a cell that another tile sees whole is dropped, whatever its class, where the whole view holds most
-      of it.
-    - Cut views of a cell that no tile sees whole are united; class, score and what further heads say are those of the
-      surest.
+    - Of a cell that is whole in several tiles, the detection of the highest score of each class stays.
+    - A cut view of a cell that is whole in another tile is dropped, whatever its class, where most of it lies in the
+      whole view.
+    - Cut views of a cell that is whole in no tile are united. Class, score and outputs of further heads are those of
+      the view of the highest score.
 
-    A view with less than `COMPARABLE` of a cell's score changes nothing of it: where most of the view lies in the cell
-    it is dropped, and elsewhere it is a cell by itself. So what is found at a low score never hides, cuts or alters
-    what is found at a high one: another detection changes no cell that scores more than it does over `COMPARABLE`. And
-    leaving out all detections below some score brings no cell back: where one is then found there was one before, of
-    comparable score.
+    A view with less than `COMPARABLE` of a cell's score does not change it: where most of the view lies in the cell it
+    is dropped, and elsewhere it is a cell by itself. So detections of low score never hide, cut or alter those of high
+    score: a detection of score s changes no cell that scores more than s / `COMPARABLE`. And leaving out all detections
+    below some score brings no cell back: where one is then found there was one before, of comparable score.
 
-    Two tiles' detections are of one cell when their masks agree in the area that both tiles see (`SAME_CELL`),
-    whatever their classes; only a nucleus is never the cell that it fills. Detections of one tile are never compared:
-    the network has done so.
+    Two tiles' detections are of one cell when their masks agree in the area of both tiles (`SAME_CELL`), whatever their
+    classes; but a nucleus is never the cell around it. Detections of one tile are never compared: the network's NMS has
+    done so.
 
     Args:
         found: the detections of each tile, in pixels of the field.
-        views: what each tile sees.
+        views: the part of the field in each tile.
         margin: field pixels.
-        nucleus: the label of nuclei, where cells hold them as detections of their own; 0 where no class is so.
+        nucleus: the label of nuclei, where they are detections of their own within cells; 0 where there is no such
+            class.
     """
     if len(found) == 1:
         return found[0]
@@ -79,25 +80,25 @@ def merge(found: Sequence[FieldDetections], views: Sequence[View], margin: float
 
 @dataclass(frozen=True)
 class _Cell:
-    """What is known of a cell by its views, which are rows of all tiles' detections."""
+    """A cell by its views, which are rows of all tiles' detections."""
 
-    views: list[int]  # the surest first
-    outline: list[int]  # those whose masks are its own: one that sees it whole, or all that see it cut
+    views: list[int]  # highest score first
+    outline: list[int]  # the views whose masks make its own: one whole view, or all cut ones
     whole: bool
 
     @property
     def named_by(self) -> int:
-        """The view whose class and score it has."""
+        """The view that gives its class and score."""
         return self.outline[0] if self.whole else self.views[0]
 
 
 def _with_known(every: FieldDetections, new: int, whole: bool, known: Sequence[_Cell]) -> _Cell | None:
-    """The cell of a view, alone or with cells known by surer views; None where the view has nothing new to tell."""
+    """The cell of a view, alone or united with cells of views of higher score; None where the view adds nothing."""
     if whole:
-        told = any(cell.whole and every.labels[new] == every.labels[cell.named_by] for cell in known)
+        repeated = any(cell.whole and every.labels[new] == every.labels[cell.named_by] for cell in known)
     else:
-        told = any(cell.whole and _within(every, [new], cell.outline) for cell in known)
-    if told:
+        repeated = any(cell.whole and _within(every, [new], cell.outline) for cell in known)
+    if repeated:
         return None
     cut = [cell for cell in known if not cell.whole]
     joined = [cell for cell in cut if every.scores[new] >= COMPARABLE * every.scores[cell.views[0]]]
@@ -125,7 +126,7 @@ def _starts(length: int, tile: int, overlap: int) -> list[int]:
 
 
 def _cut(found: FieldDetections, view: View, margin: float) -> Bool[np.ndarray, " d"]:
-    """Which of a tile's detections come near an edge beyond which the field goes on."""
+    """Which of a tile's detections come near an edge beyond which the field continues."""
     x1, y1, x2, y2 = view
     inner = np.array([x1 > 0, y1 > 0, x2 < found.width, y2 < found.height])
     distance = (found.boxes - view) * [1, 1, -1, -1]  # inwards
@@ -153,7 +154,7 @@ def _same_cells(
     views: Sequence[View],
     nuclear: Bool[np.ndarray, " d"],
 ) -> list[list[int]]:
-    """Of each detection, those of the same cell that other tiles have."""
+    """Of each detection, the detections of the same cell in other tiles."""
     same: list[list[int]] = [[] for _ in tile]
     for one, other, shared in _neighbours(views):
         area = coco_mask.frPyObjects(np.array([shared]), every.height, every.width)[0]
@@ -170,7 +171,7 @@ def _same_cells(
 
 
 def _neighbours(views: Sequence[View]) -> Iterator[tuple[int, int, View]]:
-    """Pairs of tiles that see pixels in common, by the pixels' centres, and these as (x, y, width, height)."""
+    """Pairs of tiles that share pixels, by the pixels' centres, and their common area (x, y, width, height)."""
     corners = np.ceil(np.array(views) - 0.5)
     low, high = corners[:, :2], corners[:, 2:]
     for one in range(len(views)):
@@ -181,7 +182,7 @@ def _neighbours(views: Sequence[View]) -> Iterator[tuple[int, int, View]]:
 
 
 def _inside(every: FieldDetections, rows: Int[np.ndarray, " d"], area: Any) -> tuple[Int[np.ndarray, " k"], list[Any]]:
-    """Of these detections the ones that have pixels in an area, given as RLE, and what of their masks lies in it."""
+    """Of these detections those with pixels in an area, given as RLE, and the parts of their masks in it."""
     parts = [coco_mask.merge([every.rles[row], area], intersect=True) for row in rows]
     seen = [i for i, part in enumerate(parts) if coco_mask.area(part)]
     return rows[seen], [parts[i] for i in seen]
@@ -190,11 +191,10 @@ def _inside(every: FieldDetections, rows: Int[np.ndarray, " d"], area: Any) -> t
 def _agree(
     masks: list[Any], cut: Bool[np.ndarray, " a"], other_masks: list[Any], other_cut: Bool[np.ndarray, " b"]
 ) -> Bool[np.ndarray, "a b"]:
-    """Which of one tile's masks and of another's, both cut to what the two see, are of one cell.
+    """Which masks of one tile and of another, both within their common area, are of one cell.
 
-    By their IoU; where one tile sees the cell cut and the other whole, by the share of the cut mask that lies in the
-    whole one. Of a cell that reaches a few pixels into a tile the tile outlines a sliver, and seldom well: its IoU with
-    the true sliver is a matter of a pixel.
+    They are compared by their IoU; a cut and a whole view by the share of the cut mask that lies in the whole one. A
+    cell that reaches a few pixels into a tile is a sliver there, whose IoU with the true sliver depends on a pixel.
     """
     area, other_area = (np.array([coco_mask.area(rle) for rle in rles], float) for rles in (masks, other_masks))
     within = np.asarray(coco_mask.iou(masks, other_masks, [1] * len(other_masks)))  # share of one's mask in the other's

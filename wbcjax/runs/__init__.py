@@ -1,1 +1,1 @@
-"""What a run leaves behind, and what is made of it."""
+"""The files of a run's folder, exported models, and starts from earlier weights."""

@@ -1,4 +1,4 @@
-"""What a run was trained on and chosen by: noted in its data.json, and kept out of what the run is scored on."""
+"""The note in data.json of the data that trained a run and chose its checkpoint; the run is not scored on them."""
 
 import logging
 from collections import Counter
@@ -38,14 +38,14 @@ Dataset = TypeVar("Dataset", FieldSetSettings, CropSetSettings)
 
 @dataclass(frozen=True)
 class Note:
-    """The data of a run: what its parts held when it was last started, and what they held at starts before."""
+    """The data of a run: the items of its parts at its last start, and those of earlier starts."""
 
     parts: Mapping[str, Items]
-    earlier: Mapping[str, Items] = field(default_factory=dict)  # what is in a part no more; also of `init_from`'s run
-    folder: str = ""  # that relative paths were relative to
+    earlier: Mapping[str, Items] = field(default_factory=dict)  # items no longer in a part; also of `init_from`'s run
+    folder: str = ""  # to which relative paths were relative
 
     def seen(self, *parts: str) -> Items:
-        """All that was ever in one of these parts."""
+        """All items that were ever in one of these parts."""
         return tuple(item for part in parts for item in (*self.parts.get(part, ()), *self.earlier.get(part, ())))
 
     def images(self) -> set[str]:
@@ -61,7 +61,7 @@ class Note:
 
 
 def note_of(parts: Mapping[str, Part], before: Sequence[Note | None] = ()) -> Note:
-    """The note of a start on `parts`, after what notes `before` it tell of."""
+    """The note of a start on `parts`, after the starts of the notes `before`."""
     now = {name: part.items for name, part in parts.items()}
     earlier: dict[str, Items] = {}
     for part in ("train", "val"):
@@ -72,7 +72,7 @@ def note_of(parts: Mapping[str, Part], before: Sequence[Note | None] = ()) -> No
 
 
 def note_in(facts: Mapping[str, Any], place: str | Path) -> Note | None:
-    """The note among the `facts` of the run in `place`; None where it has none, as those from before there were notes.
+    """The note among the `facts` of the run in `place`; None for an older run, which has none.
 
     Raises ValueError for one that is broken.
     """
@@ -93,17 +93,18 @@ def note_in(facts: Mapping[str, Any], place: str | Path) -> Note | None:
 
 
 def earlier_note(workdir: Path) -> Note | None:
-    """The note of a run that has begun; None where nothing was trained yet."""
+    """The note of a run that has begun; None where no training has begun."""
     return note_in(load_facts(workdir), workdir) if _begun(workdir) else None
 
 
 def settle_parts(
     parts: Mapping[str, P], init_from: str, workdir: Path | None, apart: Collection[str] = ()
 ) -> tuple[dict[str, P], Note]:
-    """The parts to train with, and their note: what was trained on, here or by the run `init_from`, validates no more.
+    """The parts to train with, and their note. Items that trained this run, or that of `init_from`, do not validate.
 
-    Tells what has changed since the run in `workdir` was last started, and what is left out. In parts that are `apart`
-    from what trains (another folder) names and groups say nothing. Raises ValueError when nothing is left to validate.
+    Changes since the last start of the run in `workdir`, and items left out, are logged. In parts that are `apart` from
+    the training data (another folder), names and groups do not count. Raises ValueError when nothing is left to
+    validate.
     """
     before = earlier_note(workdir) if workdir is not None else None
     if before is not None and (changes := changes_since(before, {name: part.items for name, part in parts.items()})):
@@ -122,22 +123,22 @@ def settle_parts(
 
 
 def refuse_forgotten(facts: Mapping[str, Any], workdir: Path) -> None:
-    """Raise ValueError when a task of these `facts` does not know of all that the run in `workdir` was trained on."""
+    """Raise ValueError when the `facts` of a task lack items that the run in `workdir` was trained on."""
     noted = earlier_note(workdir)
     known = note_in(facts, workdir)
     trained = {item[:2] for item in noted.seen("train")} if noted else set()
     if trained - {item[:2] for item in (known.seen("train") if known else ())}:
         raise ValueError(
-            f"{workdir} was trained on fields that this task does not know of, and might validate on: make the task by "
+            f"{workdir} was trained on fields that this task does not note, and might validate on: make the task by "
             "make_task(config, workdir)"
         )
 
 
 def without(part: P, name: str, seen: Items, *, apart: bool = False, may_be_empty: bool = False) -> P:
-    """`part` without what is among the items `seen`, which the log tells of.
+    """`part` without the items that are `seen`; those left out are logged.
 
-    The same is what has the same image, under whatever name. Unless the part is `apart`, what has the name or the group
-    of something seen is so too. Raises ValueError when nothing is left.
+    Items are the same when they have the same image, under any name; unless the part is `apart`, also when they have
+    the same name or group. Raises ValueError when nothing is left.
     """
     images = {item.image for item in seen if item.image}
     names = set() if apart else {item.name for item in seen}
@@ -152,11 +153,11 @@ def without(part: P, name: str, seen: Items, *, apart: bool = False, may_be_empt
             reasons[row] = "the group"
     if not reasons:
         return part
-    told = [
+    listed = [
         f"{count} by {reason} ({_named([part.items[row].name for row, why in reasons.items() if why == reason])})"
         for reason, count in Counter(reasons.values()).items()
     ]
-    line = f"{name}: {len(reasons)} of {len(part.items)} left out, as the run has seen them: {'; '.join(told)}"
+    line = f"{name}: {len(reasons)} of {len(part.items)} left out, as the run has seen them: {'; '.join(listed)}"
     if len(reasons) == len(part.items) and not may_be_empty:
         raise ValueError(f"{line}. Nothing is left to score: add fields that the run has not seen")
     log.warning(line)
@@ -164,7 +165,7 @@ def without(part: P, name: str, seen: Items, *, apart: bool = False, may_be_empt
 
 
 def changes_since(before: Note, now: Mapping[str, Items]) -> str:
-    """What has changed since a note was made, in words; "" where nothing has."""
+    """The changes since a note was made, in words; "" where there are none."""
     then, new = _by_name(before.parts), _by_name(now)
     both = [name for name in new if name in then]
     found = {
@@ -178,9 +179,9 @@ def changes_since(before: Note, now: Mapping[str, Items]) -> str:
 
 
 def in_noted_folder(dataset: Dataset, note: Note | None) -> tuple[Dataset, bool]:
-    """A run's data, relative paths being those of the folder that they were relative to when it was trained.
+    """A run's data, with relative paths resolved in the folder where it was trained.
 
-    Where nothing is there any more, and something in the current folder, that is taken: True tells so.
+    Paths that no longer exist there, but in the current folder, are taken from it; then the second result is True.
     """
     if note is None or not note.folder or Path(note.folder) == Path.cwd():
         return dataset, False
@@ -198,7 +199,7 @@ def in_noted_folder(dataset: Dataset, note: Note | None) -> tuple[Dataset, bool]
 
 
 def check_moved(note: Note, parts: Mapping[str, Part], workdir: Path) -> None:
-    """Raise ValueError unless the data of the current folder, taken for a run's, hold something that the run noted."""
+    """Raise ValueError unless the data of the current folder, taken for a run's, share an image with its note."""
     if not note.images() & {item.image for part in parts.values() for item in part.items}:
         raise ValueError(
             f"{workdir} was trained in {note.folder}, where its data are no more, and those of the same path in "

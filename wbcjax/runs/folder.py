@@ -1,4 +1,4 @@
-"""What a training run left in its folder, or its exported model in a file: config, and what was noted of the data."""
+"""The config and the facts of a training run, from its folder or from its exported model."""
 
 import json
 from pathlib import Path
@@ -11,17 +11,17 @@ from wbcjax.settings.older_runs import upgrade
 from wbcjax.settings.parts import Trust, check_trusted, imported
 from wbcjax.system import run_files
 
-# The tasks of wbcjax, which are also what a run can be used as: one that finds cells of fields, one that names crops.
+# The tasks of wbcjax, and the uses of a run: to find cells of fields, or to name crops.
 DETECTION, CLASSIFICATION = "detection", "classification"
 
 
 def evaluation_folder(workdir: str | Path, scored: str, checkpoint: str) -> Path:
-    """Where in a run's folder its scores on `scored`, such as "val", are, by its "best" or "latest" checkpoint."""
+    """The folder of a run's scores on `scored`, such as "val", by its "best" or "latest" checkpoint."""
     return Path(workdir) / run_files.EVALUATION / (scored if checkpoint == "best" else f"{scored}_{checkpoint}")
 
 
 def report_path(workdir: Path, evaluation: Path) -> Path:
-    """Of the best weights on the run's own val its page, runs/X/report.html; else one in the evaluation's folder."""
+    """The page of an evaluation: runs/X/report.html for the best weights on val, else a file in its folder."""
     of_run = evaluation == evaluation_folder(workdir, "val", "best")
     return (workdir if of_run else evaluation) / run_files.REPORT
 
@@ -49,7 +49,7 @@ def _config_of(place: str | Path) -> ConfigDict:
 
 
 def load_facts(place: str | Path) -> dict[str, Any]:
-    """What a run noted of its training data; {} for one that noted nothing. Raises ValueError for a broken file."""
+    """The facts that a run noted of its training data; {} where there are none. Raises ValueError for a broken file."""
     if Path(place).is_file():
         return read_settings(Path(place))["facts"]
     path = Path(place) / run_files.DATA
@@ -62,9 +62,9 @@ def load_facts(place: str | Path) -> dict[str, Any]:
 
 
 def kind_of(config: ConfigDict) -> str:
-    """What a run of this config can be used as: DETECTION, CLASSIFICATION, or "" for neither.
+    """The use of a run of this config: DETECTION, CLASSIFICATION, or "" for neither.
 
-    Of a task from outside of wbcjax its class says so, by its `kind`. Raises ConfigError where that cannot be imported.
+    A task from outside of wbcjax has it as `kind` of its class. Raises ConfigError where that cannot be imported.
     """
     task = config.get("task", DETECTION)  # runs from before there was a choice have none
     return getattr(imported(task, f"config.task is {task!r}"), "kind", "") if ":" in task else task

@@ -1,4 +1,4 @@
-"""Where a run starts: from weights that others, or an earlier run, have trained (`config.init_from`)."""
+"""The start of a run from trained weights, of a file or of an earlier run (`config.init_from`)."""
 
 import json
 import logging
@@ -27,29 +27,29 @@ log = logging.getLogger(__name__)
 
 Variables = dict[str, Any]
 Settings = MaskRCNNSettings | EfficientNetSettings
-_MODELS = {DETECTION: MaskRCNNSettings, CLASSIFICATION: EfficientNetSettings}  # whose weights another run can take over
+_MODELS = {DETECTION: MaskRCNNSettings, CLASSIFICATION: EfficientNetSettings}  # whose weights another run can load
 
 
 class UnusableWeights(ValueError):
-    """Weights that a run was to start from do not fit it."""
+    """The weights to start from do not fit the run."""
 
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """The weights that a run starts from, and what of the run must fit them."""
+    """The weights that a run starts from, and settings of the run that must fit them."""
 
     place: str  # a weights file, or the folder of a run; "": none (`config.init_from`)
-    parts: tuple[str, ...]  # of the model, which are taken over; none: all (`config.init_parts`)
-    trust_parts: Trust  # what the config of that run, or the note in that file, may import
+    parts: tuple[str, ...]  # of the model to load; none: all (`config.init_parts`)
+    trust_parts: Trust  # paths that the config of that run, or the note in that file, may import
     classes: tuple[str, ...]  # of the run
     layers: str  # that the run trains first, as in `wbcjax.train.layers`
 
 
 def starting_weights(initial: InitialWeights, settings: Settings) -> Callable[[Variables], Variables]:
-    """A function that puts `initial` weights, where there are some, into fresh variables of a model of `settings`.
+    """A function that loads `initial` weights, where there are some, into fresh variables of a model of `settings`.
 
-    It logs what was loaded, what was left out and why, what kept its initial value, and norms without statistics.
-    It raises UnusableWeights for weights that do not fit.
+    It logs the arrays that were loaded, those left out and why, variables with initial values, and norms without
+    statistics. It raises UnusableWeights for weights that do not fit.
     """
     place = initial.place
 
@@ -78,19 +78,19 @@ def starting_weights(initial: InitialWeights, settings: Settings) -> Callable[[V
     return start
 
 
-_CLASS_KERNELS = "logits/kernel"  # the ends of the paths of kernels with an output for each class, or one for all
+_CLASS_KERNELS = "logits/kernel"  # ends the paths of kernels with an output for each class, or one for all
 
 
 def _compare_classes(place: str, theirs: list[str], ours: list[str]) -> None:
-    """Warn of classes of other names; raise UnusableWeights where one of them has another's place."""
+    """Warn of classes with other names; raise UnusableWeights where one of them has another label."""
     if any(name in ours and ours.index(name) != row for row, name in enumerate(theirs)):
         raise UnusableWeights(
             f"config.init_from is {place!r}: its classes are {theirs}, and config.dataset.classes is {ours}: its heads "
-            f'would take one for another. Give --config.dataset.classes="{tuple(theirs)}", or leave the heads out by '
+            f'would confuse them. Give --config.dataset.classes="{tuple(theirs)}", or leave the heads out by '
             "config.init_parts, such as ('backbone', 'fpn')"
         )
     if theirs and theirs != ours:
-        log.warning("its classes are %s, here %s: what it knows of them is taken over in this order", theirs, ours)
+        log.warning("its classes are %s, here %s: their weights are loaded in this order", theirs, ours)
 
 
 _REMEDY = "let the first of config.train.phases train these layers"
@@ -102,16 +102,16 @@ _REMEDIES = {
 
 
 def _remedy(part: str, settings: Settings) -> str:
-    """What to do about the norms of a part; a backbone of another kind may have no choice of them."""
+    """The remedy for the norms of a part; a backbone of another kind may have no choice of norms."""
     if part == "backbone" and not (isinstance(settings, MaskRCNNSettings) and isinstance(settings.backbone, ResNet)):
         return _REMEDY
     return _REMEDIES.get(part, _REMEDY)
 
 
 def unnormalised(variables: Variables, settings: Settings, layers: str) -> list[str]:
-    """Parts of a model with batch norms that use stored statistics while `layers` are trained, and have initial ones.
+    """Parts with batch norms that use stored statistics while `layers` are trained, but have the initial ones.
 
-    layers: as in `wbcjax.train.layers`. Norms of frozen layers use what is stored, whatever their kind.
+    layers: as in `wbcjax.train.layers`. Norms of frozen layers use stored statistics, whatever their kind.
     """
     modules = settings.parts if isinstance(settings, MaskRCNNSettings) else {}
     frozen = {name for name, part in modules.items() if getattr(part, "keeps_statistics", False)}
@@ -129,10 +129,10 @@ def unnormalised(variables: Variables, settings: Settings, layers: str) -> list[
 def start_from(
     place: Path, variables: Variables, settings: Settings, only: Sequence[str] = (), trust_parts: Trust = False
 ) -> Initialised:
-    """`variables` of a model of `settings` with the weights of a file, or of a run's best checkpoint, in their places.
+    """`variables` of a model of `settings` with the weights of a file, or of a run's best checkpoint.
 
-    `only` names the parts of the model to take over (`backbone`, `fpn`, ...); all of them when it is empty. Raises
-    OSError or ValueError for what cannot be read or does not fit, Untrusted as `load_config`.
+    `only` names the parts of the model to load (`backbone`, `fpn`, ...); all of them when it is empty. Raises OSError
+    or ValueError for weights that cannot be read or do not fit, Untrusted as `load_config`.
     """
     if place.is_dir():
         trained_with = settings_of(load_config(place, trust_parts))
@@ -156,10 +156,10 @@ def _classes(place: Path, trust_parts: Trust) -> list[str]:
 
 
 def settings_of(config: ConfigDict) -> Settings:
-    """The settings of the model of a whole experiment's `config`. Raises ValueError for a task of others."""
+    """The settings of the model of a whole experiment's `config`. Raises ValueError for a task from outside."""
     kind = kind_of(config)
     if kind not in _MODELS:
         raise ValueError(
-            f"config.task is {config.task!r}, of whose model nothing is known: give a run of {' or '.join(_MODELS)}"
+            f"config.task is {config.task!r}, whose model is not known: give a run of {' or '.join(_MODELS)}"
         )
     return from_dict(_MODELS[kind], config.model.to_dict())

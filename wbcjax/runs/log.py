@@ -1,4 +1,4 @@
-"""What a run has told of its training, read back."""
+"""The log of a run's training, read back."""
 
 import json
 from pathlib import Path

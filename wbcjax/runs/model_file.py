@@ -1,6 +1,6 @@
-"""The file of an exported model, X.stablehlo: a zip archive of settings, program and weights, stored as they are.
+"""The file of an exported model, X.stablehlo: a zip archive of settings, program and weights, uncompressed.
 
-- wbcjax_model.json, the first: `FORMAT`, the config of the run, what it noted of its data, and how the file was made
+- wbcjax_model.json, the first: `FORMAT`, the config of the run, its facts on its data, and versions of the export
 - module.bin: the network as `jax.export` serialises it, for any number of images and several kinds of devices; it takes
   the weights as a dictionary, then the images. No weight is in it
 - parameters.safetensors: these weights, by their paths
@@ -28,7 +28,7 @@ _NAME_AT = 30  # bytes from a zip archive's start to its first member's name
 def write_model_file(path: Path, settings: Mapping[str, Any], module: bytes, parameters: bytes) -> None:
     """Write an exported model, whole or not at all. Raises OSError when it cannot be written.
 
-    settings: "config", "facts" and "made", what JSON can hold; see this module's text.
+    settings: "config", "facts" and "made", as JSON can hold them; see this module's docstring.
     """
     text = json.dumps({"format": FORMAT, **settings}, indent=2)
     archive = io.BytesIO()
@@ -61,7 +61,7 @@ def read_module(path: Path) -> tuple[bytes, dict[str, np.ndarray]]:
 
 
 def _read(path: Path, *names: str) -> list[bytes]:
-    """Members of the archive, each as long as, and with the checksum that, the archive says."""
+    """Members of the archive, with their lengths and checksums verified."""
     with path.open("rb") as file:
         start = file.read(_NAME_AT + len(SETTINGS))
     if not start.startswith(b"PK\x03\x04") or start[_NAME_AT:] != SETTINGS.encode():

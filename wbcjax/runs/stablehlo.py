@@ -13,18 +13,18 @@ from jax.typing import DTypeLike
 from wbcjax.runs.model_file import read_module
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-# The custom calls that a program may make: this one ends where numbers of images differ. With another a program made
-# in ill will could reach whatever code JAX is linked with.
+# The custom calls that a program may make: this one fails where numbers of images differ. By another a malicious
+# program could reach any code that JAX is linked with.
 CUSTOM_CALLS = {"shape_assertion"}
 
-Input = tuple[tuple[int, ...], DTypeLike]  # shape, first axis left away, and dtype of an array
+Input = tuple[tuple[int, ...], DTypeLike]  # shape without the first axis, and dtype of an array
 Weights = Mapping[str, Array | np.ndarray]
-# A dictionary of arrays, of weights by name and then of arrays with the images along their first axis.
+# (weights by name, arrays with the images along their first axis...) -> arrays by name
 Network = Callable[..., Any]
 
 
 def serialise(network: Network, inputs: Sequence[Input], weights: Weights) -> bytes:
-    """`network` as a program, which has to be given such `weights`."""
+    """`network` as a program, which takes weights of the shapes of `weights`."""
     (images,) = export.symbolic_shape("images")
     shapes = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in weights.items()}
     arrays = [jax.ShapeDtypeStruct((images, *shape), dtype) for shape, dtype in inputs]
@@ -34,7 +34,7 @@ def serialise(network: Network, inputs: Sequence[Input], weights: Weights) -> by
 class ExportedNetwork:
     """The network of a serialised program; it is pickled as this program.
 
-    Raises ValueError for a program of a newer JAX, or one that does what no network does.
+    Raises ValueError for a program of a newer JAX, or one with a custom call that is not allowed.
     """
 
     def __init__(self, program: bytes) -> None:
@@ -51,7 +51,7 @@ def load_network(path: Path) -> tuple[ExportedNetwork, dict[str, np.ndarray]]:
     """The network of an exported model's file, and its weights.
 
     Raises OSError when the file cannot be read; ValueError, naming it, when it is no such file or damaged, when its
-    program is of a newer JAX, or does what no network does.
+    program is of a newer JAX, or has a custom call that is not allowed.
     """
     program, weights = read_module(path)
     try:
@@ -64,7 +64,7 @@ def _deserialise(program: bytes) -> Network:
     try:
         exported = export.deserialize(bytearray(program))
         text = exported.mlir_module()
-    except Exception as error:  # the parsers of flatbuffers and of MLIR raise whatever they meet
+    except Exception as error:  # the parsers of flatbuffers and of MLIR may raise anything
         raise ValueError(
             f"jax {jax.__version__} cannot read its program ({error!r}): export the model again, or update jax"
         ) from error

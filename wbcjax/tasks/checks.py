@@ -1,4 +1,4 @@
-"""Everything that a config and the machine decide, checked in one place before a data set is built.
+"""Checks of a config, and of the machine for it, in one place before a data set is built.
 
 Each problem is one line: the key, its value, the remedy.
 """
@@ -25,14 +25,14 @@ SHOWN = 12  # problems of one config
 
 
 def check_config(config: ConfigDict, file: str) -> None:
-    """Raise ConfigError for what no run of the config of `file` could use: unknown and missing keys, values of the
-    wrong kind or out of their range, and keys that contradict each other. A line for each."""
+    """Raise ConfigError for faults of the config of `file`: unknown and missing keys, values of the wrong kind or out
+    of their range, and keys that contradict each other. A line for each."""
     if found := config_problems(config):
         raise ConfigError(listed(file, found))
 
 
 def listed(file: str, found: list[str]) -> str:
-    """What to say of a config's problems: one in one line, more below each other."""
+    """The message on a config's problems: one in one line, more below each other."""
     if len(found) == 1:
         return f"{file}: {found[0]}"
     more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
@@ -52,13 +52,13 @@ def check_machine(experiment: Experiment) -> None:
 
 
 def config_problems(config: ConfigDict) -> list[str]:
-    """What `check_config` raises, line by line."""
+    """The problems that `check_config` raises, line by line."""
     try:
         kind = experiment_class(config)
     except ConfigError as error:
         return [str(error)]
     if found := problems(kind.Settings, config.to_dict(), "config"):
-        return found  # of what follows each rule takes the values that it reads for whole
+        return found  # the rules below rely on valid values
     experiment = kind(config)
     train = experiment.settings.train
     found = [*experiment.problems(), *_of_training(train)]
@@ -88,7 +88,7 @@ def _of_training(train: TrainSettings) -> Iterator[str]:
 
 
 def _of_weights(train: TrainSettings, experiment: Experiment) -> Iterator[str]:
-    """What only the weights can tell; nothing where they are not known without data."""
+    """Problems that depend on the weights; none where these are not known without data."""
     phases = [
         (number, phase.layers) for number, phase in enumerate(train.phases) if phase.layers not in ("all", "heads")
     ]
@@ -104,7 +104,7 @@ def _of_weights(train: TrainSettings, experiment: Experiment) -> Iterator[str]:
 
 
 def _of_phases(phases: list[tuple[int, str]], step: Step) -> Iterator[str]:
-    """Of those that choose weights by a pattern of their own, or by stages that a backbone may not know."""
+    """Problems of phases that choose weights by a regular expression, or by stages that a backbone may not give."""
     for number, layers in phases:
         try:
             split_weights(step.variables["params"], Layers(layers, step.stage_of))
@@ -118,12 +118,12 @@ def _of_phases(phases: list[tuple[int, str]], step: Step) -> Iterator[str]:
 
 
 def _of_optimizer(train: TrainSettings, step: Step) -> Iterator[str]:
-    """Of its arguments only it can judge."""
+    """Problems of the optimizer's arguments, found by a trial on shapes."""
     weights = step.variables["params"]
     try:
         optimizer = make_optimizer(train)
         jax.eval_shape(optimizer.update, weights, jax.eval_shape(optimizer.init, weights), weights)
-    except Exception as error:  # whatever a function of the user's does
+    except Exception as error:  # a user's function may raise anything
         yield (
             f"config.train.optimizer cannot be used ({type(error).__name__}: {' '.join(str(error).split())}): correct "
             "its arguments, or name another one"

@@ -1,4 +1,4 @@
-"""The experiment that a config asks for; what it runs on is imported when it is known."""
+"""The experiment that a config names; its modules are imported when it is known."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ EXPERIMENTS = {  # short names of `config.task`, and the classes that they stand
 
 
 def experiment_class(config: ConfigDict) -> type[Experiment]:
-    """The class that `config.task` names, by a short name or a path. Raises ConfigError for what is none."""
+    """The class that `config.task` names, by a short name or a path. Raises ConfigError for any other value."""
     named = config.get("task", DETECTION)  # runs from before there was a choice have none
     is_this, path = f"config.task is {named!r}", EXPERIMENTS.get(named, named) if isinstance(named, str) else ""
     if ":" not in path:
@@ -43,14 +43,14 @@ def experiment_class(config: ConfigDict) -> type[Experiment]:
 
 
 def experiment_of(config: ConfigDict) -> Experiment:
-    """The experiment that a whole config describes. Raises ConfigError for settings that cannot be."""
+    """The experiment of a whole config. Raises ConfigError for invalid settings."""
     return experiment_class(config)(config)
 
 
 def make_task(config: ConfigDict, workdir: Path | None = None) -> Task:
     """Data and model of `config`, for the training loop in `workdir`; builds its data set when there is none yet.
 
-    What a run in `workdir` was trained on before does not validate, whatever has become of the data since.
+    Images that a run in `workdir` was trained on before do not validate, even if the data have changed since.
 
     Raises OSError or ValueError for settings or data that cannot be used.
     """
@@ -72,7 +72,7 @@ def train(
 def evaluate(
     workdir: Path, checkpoint: str, scored: Scored | None = None, *, out: str | None = None, trust_parts: bool = False
 ) -> str:
-    """Score a run, and return what is to be told of it: tables, and where the rest is written.
+    """Score a run, and return tables of the scores and the places of the other results.
 
     See `evaluate_run` and `evaluate_classifier` for what is scored. The rest is written into `out`, a new or an empty
     folder, or else into one in the run's `evaluation`, of which there is one for each checkpoint and all that was
@@ -90,7 +90,7 @@ def evaluate(
         told, report = experiment.evaluate(workdir, checkpoint, scored, folder), report_path(workdir, place)
     gather([])  # none ends before all is written
     page = f"The report is {report}; " if report.is_file() else ""
-    return f"{told}\n\n{page}{run_files.SCORES} and what it rests on are in {place}"
+    return f"{tables}\n\n{page}{run_files.SCORES} and the predictions behind it are in {place}"
 
 
 @contextlib.contextmanager
@@ -111,7 +111,7 @@ def _check_place(place: Path, workdir: Path, given: bool) -> None:
         check_writable(place)
         check_writable(report_path(workdir, place).parent)
     except OSError as error:
-        if error.errno is None:  # not the system's
+        if error.errno is None:  # no error of the system
             raise
         raise ValueError(
             f"{error.filename}: results cannot be written there ({error.strerror}): give another folder by --out"

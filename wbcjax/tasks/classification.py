@@ -53,12 +53,12 @@ from wbcjax.tasks.settings import ClassificationConfig
 from wbcjax.train.classification_losses import LOSSES, classification_losses
 from wbcjax.train.task import Task, Tree
 
-LEAST_PROBABILITY = 1e-7  # that the loss of a validation crop is taken of, as in Keras's crossentropy
+LEAST_PROBABILITY = 1e-7  # lower ones are clipped to it for the validation loss, as in Keras's crossentropy
 WATCHED = ("accuracy",)
 
 
 class Classification(Experiment):
-    """The class of the cell in a crop, which an EfficientNet says."""
+    """The class of the cell in a crop, predicted by an EfficientNet."""
 
     Settings = ClassificationConfig
     kind = CLASSIFICATION
@@ -122,7 +122,7 @@ class Classification(Experiment):
 def classification_task(settings: ClassificationConfig, workdir: Path | None = None) -> Task:
     """Training and validation of the classifier that `settings` describe; builds its data set when there is none yet.
 
-    Where there is a run in `workdir`, what it was trained on does not validate, see `settle_parts`.
+    Images that a run in `workdir` was trained on do not validate, see `settle_parts`.
     """
     model, dataset = classifier(settings), settings.dataset
     parts, note = settle_parts(crop_sources(dataset), settings.init_from, workdir, dataset.apart)
@@ -158,7 +158,7 @@ def classifier(settings: ClassificationConfig, cpu: bool | None = None) -> Class
 
 
 def crop_losses(model: Classifier, label_smoothing: float) -> Callable:
-    """What `model` is trained on; it needs no data set."""
+    """The losses of `model`, as in `Task`; they need no data set."""
 
     def losses(
         variables: dict[str, Tree], batch: CropBatch, keys: jax.Array, trains: Trains, axis_name: str
@@ -173,14 +173,14 @@ def crop_losses(model: Classifier, label_smoothing: float) -> Callable:
 def evaluate_classifier(
     experiment: Classification, workdir: Path, checkpoint: str, asked: Scored, out: Path
 ) -> ClassificationScores:
-    """Scores of the classifier of a run of `experiment` on what is `asked`: a part of its crops, or another folder's.
+    """Scores of the classifier of a run of `experiment` on the data `asked`: a part of its crops, or another folder's.
 
-    What the run was trained on is left out of "val" and of the folder `asked.crops`; of "test" also what chose its
-    checkpoint. The entry "scored" of the scores says on what, as `wbcjax.tasks.scored_part.scored_note` gives it.
+    Crops that the run was trained on are left out of "val" and of the folder `asked.crops`; "test" is also without
+    those that chose its checkpoint. The entry "scored" is `wbcjax.tasks.scored_part.scored_note` of the data.
 
     Writes into the folder `out`: scores.json, predictions.json (from which the scores can be computed again), the
-    figures confusion, roc, precision_recall and reliability, curves.png of the training, mistakes.png with the crops
-    that were mistaken most confidently, and the report, see `report_path`.
+    figures confusion, roc, precision_recall and reliability, curves.png of the training, mistakes.png with the most
+    confident mistakes, and the report, see `report_path`.
     """
     settings, note = experiment.settings, note_in(load_facts(workdir), workdir)
     trained_on, moved = in_noted_folder(settings.dataset, note)
@@ -219,16 +219,16 @@ def evaluate_classifier(
 
 
 def classify_split(model: CropClassifier, crops: CropSource) -> Predictions:
-    """What the crops of a split are, and how probable `model` finds each class.
+    """True classes and the probabilities of `model` for the crops of a split.
 
-    Of several processes each sees its share of the crops, and is told what the others found.
+    Of several processes each predicts its share of the crops; all get the whole result.
     """
     mine = process_share(len(crops))
     shown = tqdm(mine, desc="evaluate", unit="crop", leave=False, disable=True if jax.process_index() else None)
     found = model.probabilities_of_enhanced(crops.image(i) for i in shown)
     return Predictions(
         names=crops.names,
-        groups=() if crops.groups == crops.names else crops.groups,  # nothing says which belong together
+        groups=() if crops.groups == crops.names else crops.groups,  # where none is known each crop is its own
         labels=np.asarray(crops.labels, np.int64),
         probabilities=np.concatenate(gather([found])),
         classes=model.classes,
@@ -236,7 +236,7 @@ def classify_split(model: CropClassifier, crops: CropSource) -> Predictions:
 
 
 def _summary(predictions: Predictions) -> dict[str, float]:
-    """The scores that a run keeps track of; without AUROC where val has crops of one class only."""
+    """The scores that a run logs; without AUROC where val has crops of one class only."""
     found = classification_scores(predictions, bootstrap=0)
     of_label = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
     kept = {

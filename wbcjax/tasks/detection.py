@@ -54,7 +54,7 @@ PLANNED_WINDOW = 128  # pixels: a side of masks' windows where there is no set t
 
 
 class Detection(Experiment):
-    """Cells of annotated fields, which a Mask R-CNN finds."""
+    """Cells of annotated fields, found by a Mask R-CNN."""
 
     Settings = DetectionConfig
     kind = DETECTION
@@ -115,7 +115,7 @@ class Detection(Experiment):
 def detection_task(settings: DetectionConfig, workdir: Path | None = None) -> Task:
     """Training and validation of the Mask R-CNN that `settings` describe; builds its data set when there is none yet.
 
-    Where there is a run in `workdir`, what it was trained on does not validate, see `settle_parts`.
+    Images that a run in `workdir` was trained on do not validate, see `settle_parts`.
     """
     model, dataset = detector(settings), settings.dataset
     parts, note = settle_parts(sources(dataset), settings.init_from, workdir)
@@ -155,7 +155,7 @@ def detector(settings: DetectionConfig, cpu: bool | None = None) -> MaskRCNN:
 
 
 def detection_losses(model: MaskRCNN) -> Callable:
-    """What `model` is trained on; it needs no data set."""
+    """The losses of `model`, as in `Task`; they need no data set."""
 
     def losses(
         variables: dict[str, Tree], batch: Batch, keys: jax.Array, trains: Trains, axis_name: str
@@ -167,7 +167,7 @@ def detection_losses(model: MaskRCNN) -> Callable:
 
 
 def batch_shapes(dataset: FieldSetSettings, images: int) -> Batch:
-    """A batch of so many fields, as the pipeline gives it, as shapes."""
+    """The shapes of a batch of `images` fields from the pipeline."""
 
     def shape(of_image: tuple[int, ...], dtype: Any) -> Any:
         return jax.ShapeDtypeStruct((images, *of_image), dtype)
@@ -188,15 +188,15 @@ def batch_shapes(dataset: FieldSetSettings, images: int) -> Batch:
 
 
 def evaluate_run(experiment: Detection, workdir: Path, checkpoint: str, asked: Scored, out: Path) -> Scores:
-    """Scores of the model of a run of `experiment` on what is `asked`, written into the folder `out`.
+    """Scores of the model of a run of `experiment` on the data `asked`, written into the folder `out`.
 
-    What the run was trained on is left out of "val" and of other fields; of "test" also what chose its checkpoint.
+    Fields that the run was trained on are left out of "val" and of other fields; "test" is also without those that
+    chose its checkpoint. Other fields than the run's are those of `annotations` (a file of the run's format) and
+    `images` (a folder), or, for a run on drawn fields, as many others from `drawn_seed` on. `checkpoint` is "best" or
+    "latest".
 
-    Other fields than the run's are scored all: those of `annotations` (a file of the run's format) and `images` (a
-    folder), or, for a run on drawn fields, as many others from `drawn_seed` on. `checkpoint` is "best" or "latest".
-
-    The scores are those of `detection_scores`; "scored" says on what, as `scored_note` gives it, "cells" holds
-    those of `cell_scores`, "images" those of `subtype_scores`, or "without_votes" why there are none, and "drawn" says
+    The scores are those of `detection_scores`, with those of `cell_scores` as "cells", and those of `subtype_scores` as
+    "images" or the reason why there are none as "without_votes". "scored" is the `scored_note` of the data, "drawn"
     whether the fields are drawn ones. Writes scores.json, detections.json (from which the scores can be computed
     again), contact_sheet.png (the worst fields first) and the report, see `report_path`.
     """
@@ -239,7 +239,7 @@ def evaluate_run(experiment: Detection, workdir: Path, checkpoint: str, asked: S
 def all_scores(
     annotated: list[FieldAnnotations], detections: list[FieldDetections], dataset: FieldSetSettings, min_score: float
 ) -> Scores:
-    """What `evaluate_run` gives, for fields of such a set."""
+    """The scores of `evaluate_run` but for "scored", for fields of such a set."""
     classes = dataset.classes
     found = detection_scores(annotated, detections, classes, min_score) | {"drawn": dataset.is_drawn}
     found["cells"] = cell_scores(annotated, detections, classes, min_score)
@@ -251,8 +251,8 @@ def all_scores(
 def without_votes(dataset: FieldSetSettings) -> str:
     """Why the cells of an image do not vote for its subtype; "" where they do.
 
-    An image of a patient with a subtype of leukaemia is of that subtype. A drawn field is only where it was drawn as
-    such a patient's; else it is a mixture by chance, which is of none.
+    An image of a patient with a subtype of leukaemia is of that subtype. A drawn field has a subtype only where it was
+    drawn as such a patient's; else it is a random mixture.
     """
     if not set(dataset.classes) & set(SUBTYPES):
         return f"no class is one of {', '.join(SUBTYPES)}, so that no cell votes"
@@ -287,7 +287,7 @@ def _rows(fields: Fields, originals: Source, pixel_size: float) -> list[Row]:
 
 
 def _other_fields(dataset: FieldSetSettings, workdir: Path, asked: Scored) -> FieldSetSettings | None:
-    """The set of the fields that are asked for, all of them to validate on; None where none are."""
+    """The set of the other fields `asked` for, all in "val"; None where there are none."""
     drawn, known, drawn_seed = dataset.name == SYNTHETIC, dataset.synthetic, asked.drawn_seed
     if drawn and asked.annotations:
         raise ValueError(f"{workdir} was trained on drawn fields: score it on others of these, by --drawn_seed")
@@ -306,9 +306,9 @@ def _other_fields(dataset: FieldSetSettings, workdir: Path, asked: Scored) -> Fi
 
 
 def detect_split(model: Predictor, fields: Source) -> tuple[list[FieldAnnotations], list[FieldDetections]]:
-    """What is annotated and what `model` finds in every field of a split.
+    """The annotations and the detections of `model` in every field of a split.
 
-    Of several processes each sees its share of the fields, and is told what the others found.
+    Of several processes each predicts its share of the fields; all get the whole result.
     """
     mine, pairs = process_share(len(fields)), []
     shown = tqdm(mine, desc="evaluate", unit="field", leave=False, disable=True if jax.process_index() else None)
@@ -320,13 +320,13 @@ def detect_split(model: Predictor, fields: Source) -> tuple[list[FieldAnnotation
 
 
 def _scale_range(train: Source, canvas: tuple[int, int]) -> tuple[float, float]:
-    """The lowest and highest scale at which a training field fits the canvas: what `Predictor` shows images at."""
+    """The lowest and highest scale at which a training field fits the canvas: the range of `Predictor.scales`."""
     scales = [fit_scale(*train.size(i), canvas) for i in range(len(train))]
     return min(scales), max(scales)
 
 
 def _summary(found: Scores, best_score: str) -> dict[str, float]:
-    """The scores that a run keeps track of, those that some cell gives; without any cell the best one is 0."""
+    """The scores that a run logs, where they are defined; without any cell the best one is 0."""
     kept = {
         "mask/AP": found["mask"]["AP"],
         "mask/AP50": found["mask"]["AP50"],

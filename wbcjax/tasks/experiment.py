@@ -1,4 +1,4 @@
-"""What `config.task` names: a class for each kind of experiment, of which the package has two; see `Experiment`."""
+"""Kinds of experiments, which `config.task` names: the base class `Experiment` and its results."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from wbcjax.train.task import Batch, Task, Tree
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentSettings:
-    """What every config holds, whatever its task."""
+    """The settings of every config, whatever its task."""
 
     task: str
     seed: Seed
@@ -32,7 +32,7 @@ class ExperimentSettings:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a run is scored on: a part of its own data, or others that are named."""
+    """The data that a run is scored on: a part of its own, or others that are named."""
 
     split: str = ""  # "train", "val" or "test"; "": the one that `Experiment.part_to_score` names
     annotations: str | None = None
@@ -42,12 +42,12 @@ class Scored:
 
     @property
     def is_other(self) -> bool:
-        """Whether it is no part of the run's own data."""
+        """Whether these are not the run's own data."""
         return self.drawn_seed is not None or any((self.annotations, self.images, self.crops))
 
     @property
     def name(self) -> str:
-        """The name of a folder, which no other data have."""
+        """The name of a folder for the results, unique to these data."""
         if self.drawn_seed is not None:
             return f"drawn_{self.drawn_seed}"
         if others := [place for place in (self.annotations, self.images, self.crops) if place]:
@@ -56,7 +56,7 @@ class Scored:
 
 
 class Step(NamedTuple):
-    """What a step of a training is made of, without any data."""
+    """The parts of a training step, without data."""
 
     variables: dict[str, Tree]  # as shapes
     losses: Callable[..., Any]  # as in `Task`
@@ -76,15 +76,16 @@ class Exportable(NamedTuple):
 
 
 class Experiment:
-    """A kind of experiment: what its config may hold, and what is trained, scored and exported.
+    """A kind of experiment: its settings, its training, and its evaluation and export.
 
-    A class of your own derives from this one or from one of ours, and gives `Settings` and `task` alone, or more of
-    the methods: `config.task = "my_lab.counting:Counting"`. Raises ConfigError for a config that is none of its own.
+    A class of your own derives from this one or from one of ours. It has `Settings` and `task`, and may have more of
+    the methods: `config.task = "my_lab.counting:Counting"`. Raises ConfigError for a config that does not fit
+    `Settings`.
     """
 
     Settings: ClassVar[type[ExperimentSettings]]  # a frozen dataclass of the whole config
-    # What a run can be used as: "detection", by `wbcjax.load` and `wbcjax predict`, and "classification", by
-    # `load_classifier`; of both the weights can start another run. "": none of it.
+    # The use of a run: "detection", by `wbcjax.load` and `wbcjax predict`, or "classification", by `load_classifier`;
+    # weights of both can start another run. "": none of these.
     kind: ClassVar[str] = ""
 
     def __init__(self, config: ConfigDict) -> None:
@@ -97,41 +98,41 @@ class Experiment:
 
     @property
     def title(self) -> str:
-        """Of the model, such as "Mask R-CNN on ResNet-50"."""
+        """The title of the model, such as "Mask R-CNN on ResNet-50"."""
         return type(self).__name__
 
     def problems(self) -> Iterable[str]:
-        """What contradicts each other in the settings, a line each: key, value, remedy."""
+        """Contradictions in the settings, a line each: key, value, remedy."""
         return ()
 
     def missing(self) -> Iterable[str]:
-        """What this machine lacks for the training, such as files, a line each."""
+        """Files and the like that this machine lacks for the training, a line each."""
         return ()
 
     def task(self, workdir: Path | None = None) -> Task:
-        """Model and data for the training loop in `workdir`. Raises OSError or ValueError for what cannot be used."""
+        """Model and data for the training loop in `workdir`. Raises OSError or ValueError for unusable data."""
         raise NotImplementedError(f"{type(self).__name__} has no method task")
 
     def step(self) -> Step | None:
-        """What `wbcjax plan` needs, and what rules on weights are checked with; None: neither is done."""
+        """The step for `wbcjax plan` and for checks of rules on weights; None: neither is possible."""
         return None
 
     def exportable(self) -> Exportable | None:
-        """What `wbcjax export` needs; None: there is no export."""
+        """The model for `wbcjax export`; None: it cannot be exported."""
         return None
 
     def part_to_score(self) -> str:
-        """The part of the data that a run is scored on unless another one is asked for."""
+        """The part of the data that a run is scored on by default."""
         return "val"
 
     def check_scored(self, scored: Scored, workdir: Path) -> None:
-        """Raise ValueError for what a run of this kind, in `workdir`, cannot be scored on."""
+        """Raise ValueError for data that a run of this kind, in `workdir`, cannot be scored on."""
         if scored.is_other or scored.split != "val":
             raise ValueError(f"{workdir} is a run of {self.settings.task}: it is scored on its own part val alone")
 
     def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> str:
-        """Score the run in `workdir` by its "best" or "latest" checkpoint, write into the folder `out`, and return
-        what is to be told: here the scores that the training keeps track of."""
+        """Score the run in `workdir` by its "best" or "latest" checkpoint, write into the folder `out`, and return the
+        scores as text: here those that the training logs."""
         variables, _ = load_variables(workdir, checkpoint)
         found = self.task(workdir).evaluate(variables)
         write_json(out / run_files.SCORES, found)

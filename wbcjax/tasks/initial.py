@@ -1,4 +1,4 @@
-"""Where a run of our own tasks starts, by its settings."""
+"""The initial weights of a run of our own tasks, by its settings."""
 
 from wbcjax.runs.initial_weights import InitialWeights
 from wbcjax.settings.parts import as_values, outside
@@ -6,7 +6,7 @@ from wbcjax.tasks.settings import ClassificationConfig, DetectionConfig
 
 
 def initial_weights(settings: DetectionConfig | ClassificationConfig) -> InitialWeights:
-    """The weights that `config.init_from` names. Parts from outside of wbcjax that the run has too are trusted."""
+    """The weights that `config.init_from` names. Parts from outside of wbcjax that this run uses too are trusted."""
     phases = settings.train.phases
     return InitialWeights(
         place=settings.init_from,

@@ -1,4 +1,4 @@
-"""What the page of an evaluation tells of its run."""
+"""A run as the page of its evaluation describes it."""
 
 import dataclasses
 from collections.abc import Mapping

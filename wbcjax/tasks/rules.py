@@ -1,4 +1,4 @@
-"""Rules between the settings of our own tasks, and what a machine may lack for them: a line for each problem."""
+"""Rules between the settings of our own tasks, and checks of their files: a line for each problem."""
 
 import dataclasses
 import os
@@ -19,7 +19,7 @@ from wbcjax.runs.data_note import PLACES
 from wbcjax.system import run_files
 from wbcjax.train.settings import TrainSettings
 
-# Where the files that the shipped configs start from come from.
+# The sources of the weights files that the shipped configs start from.
 PUBLISHED = {
     "mask_rcnn_coco.h5": "fetch it from https://github.com/matterport/Mask_RCNN/releases/download/v2.0/"
     "mask_rcnn_coco.h5, or train without it: the variant `:scratch` of the config does",
@@ -29,7 +29,7 @@ PUBLISHED = {
 
 
 def detector_problems(model: MaskRCNNSettings, canvas: tuple[int, int]) -> Iterator[str]:
-    """What contradicts each other in `config.model` of a detector."""
+    """Contradictions in `config.model` of a detector."""
     rpn, roi = model.rpn, model.roi
     if any(side % CANVAS_UNIT for side in canvas):
         yield f"config.dataset.canvas is {canvas}: give (height, width) in multiples of {CANVAS_UNIT} pixels"
@@ -61,7 +61,7 @@ def detector_problems(model: MaskRCNNSettings, canvas: tuple[int, int]) -> Itera
 
 
 def part_problems(model: MaskRCNNSettings, init_parts: tuple[str, ...]) -> Iterator[str]:
-    """What a detector's parts lack, and what contradicts each other in their names and losses."""
+    """Missing fields and methods of a detector's parts, and contradictions in their names and losses."""
     known = {field.name for field in dataclasses.fields(model.backbone)}
     for name, without in (("dtype", "float32"), ("remat", False)):
         if (value := getattr(model, name)) != without and name not in known:
@@ -89,13 +89,13 @@ def part_problems(model: MaskRCNNSettings, init_parts: tuple[str, ...]) -> Itera
 
 
 def _asked_of_heads(model: MaskRCNNSettings) -> dict[str, tuple[str, ...]]:
-    """What the network asks of each of its heads, by their names."""
+    """The methods that the network needs of each of its heads, by their names."""
     of_cells = ("LOSSES", "losses", "detect")
     return {"box_head": (*of_cells, "sample"), **dict.fromkeys(("mask_head", *model.heads), of_cells)}
 
 
 def loss_problems(train: TrainSettings, losses: tuple[str, ...]) -> Iterator[str]:
-    """What contradicts each other in `config.train.loss_weights` of a task with such losses."""
+    """Contradictions in `config.train.loss_weights` of a task with these losses."""
     for name in train.loss_weights:
         if name not in losses:
             yield f"config.train.loss_weights.{name} is unknown: the losses are {', '.join(losses)}"
@@ -104,7 +104,7 @@ def loss_problems(train: TrainSettings, losses: tuple[str, ...]) -> Iterator[str
 
 
 def missing_weights(place: str) -> Iterator[str]:
-    """What is wrong with the place of the weights that a run starts from, `config.init_from`."""
+    """Problems of the path of the weights that a run starts from, `config.init_from`."""
     if not place:
         return
     if Path(place).is_file():
@@ -124,7 +124,7 @@ def missing_weights(place: str) -> Iterator[str]:
 
 
 def missing_data(dataset: DatasetSettings) -> Iterator[str]:
-    """The places of `config.dataset` that are not given, or at which there is nothing."""
+    """The paths of `config.dataset` that are not given, or do not exist."""
     if dataset.name == SYNTHETIC:
         return
     for key in PLACES:

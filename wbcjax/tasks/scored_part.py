@@ -1,4 +1,4 @@
-"""Which part of its data a run is scored on, and what is to be said of that."""
+"""The part of its data that a run is scored on, and the note on it."""
 
 import logging
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 P = TypeVar("P", bound=Part)
 
-UNSEEN = {  # parts of a run's data whose fields it must not have seen -> parts in which it may have
+UNSEEN = {  # part of a run's data -> parts whose fields it must be without
     "train": (),
     "val": ("train",),
     "test": ("train", "val"),
@@ -20,15 +20,15 @@ UNSEEN = {  # parts of a run's data whose fields it must not have seen -> parts 
 
 
 def default_part(dataset: DatasetSettings) -> str:
-    """The part that a run is scored on unless another one is asked for: "test" where its data have one, else "val"."""
+    """The part that a run is scored on by default: "test" where its data have one, else "val"."""
     return "test" if dataset.tests else "val"
 
 
 def own_part(parts: Mapping[str, P], part: str, note: Note | None, workdir: Path, *, apart: bool, moved: bool) -> P:
-    """A part of a run's own data, without what the run has seen in training and, of "test", in choosing a checkpoint.
+    """A part of a run's own data without items that trained the run; "test" also without those that chose a checkpoint.
 
-    Tells how the data have changed since the run was trained. `apart` says that the part is another folder than what
-    trained, `moved` that the data are taken from another place. Raises ValueError when the part has nothing to score.
+    Changes of the data since the run was trained are logged. `apart`: the part is in another folder than the training
+    data. `moved`: the data are taken from another place. Raises ValueError when the part has nothing to score.
     """
     if part not in parts:
         raise ValueError(
@@ -46,10 +46,10 @@ def own_part(parts: Mapping[str, P], part: str, note: Note | None, workdir: Path
 
 
 def other_part(part: P, place: str, note: Note | None, workdir: Path) -> P:
-    """Other data than a run's own, from `place`, without what has an image that the run was trained on.
+    """Other data than a run's own, from `place`, without items whose image trained the run.
 
-    Tells of images that chose its checkpoint, and of names that the run was trained on under another image. Raises
-    ValueError when nothing is left.
+    Images that chose its checkpoint are logged, and names that it was trained on with another image. Raises ValueError
+    when nothing is left.
     """
     if note is None:
         log.info("%s is of an earlier version and notes no data: it may have been trained on %s", workdir, place)
@@ -71,26 +71,27 @@ def other_part(part: P, place: str, note: Note | None, workdir: Path) -> P:
 def scored_note(
     part: str, checkpoint: str, count: str, left_out: int, place: str | None, *, noted: bool = True
 ) -> dict[str, Any]:
-    """What scores.json says of the data that was scored: as "sentence" for people to read, and in single entries.
+    """The entry of scores.json on the scored data: a "sentence" to read, and single values.
 
-    `count` is as "60 fields", `place` of other data than the run's own; `noted` False of a run that notes no data.
+    `count` is such as "60 fields"; `place` is that of other data than the run's own; `noted`: whether the run notes its
+    data.
     """
     if place is not None:
         trained = "none of which the model was trained on"
-        said = f"{count} of {place}, {trained if noted else 'on some of which the model may have been trained'}"
+        scored = f"{count} of {place}, {trained if noted else 'on some of which the model may have been trained'}"
     elif part == "train":
-        said = f"the {count} of train, which the model was trained on"
+        scored = f"the {count} of train, which the model was trained on"
     elif part == "test":
-        said = f"the {count} of test, which neither trained the model nor chose its checkpoint"
+        scored = f"the {count} of test, which neither trained the model nor chose its checkpoint"
     elif checkpoint == "best":
-        said = f"the {count} of val, which did not train the model but chose its checkpoint"
+        scored = f"the {count} of val, which did not train the model but chose its checkpoint"
     else:
-        said = f"the {count} of val, which neither trained the model nor chose this checkpoint, the latest"
+        scored = f"the {count} of val, which neither trained the model nor chose this checkpoint, the latest"
     if left_out:
-        said += f"; {left_out} left out, as the run has seen them"
+        scored += f"; {left_out} left out, as the run has seen them"
     return {
         "part": part if place is None else place,
         "chose_checkpoint": place is None and part == "val" and checkpoint == "best",
         "left_out": left_out,
-        "sentence": f"Scored: {said}.",
+        "sentence": f"Scored: {scored}.",
     }

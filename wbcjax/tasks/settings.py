@@ -1,6 +1,6 @@
-"""What a whole experiment's config holds, key by key, as dataclasses (`wbcjax.settings.checked`); see configs/base.py.
+"""The settings of whole experiments as dataclasses (`wbcjax.settings.checked`); see configs/base.py.
 
-A key with a default may be left out of a config file, and be set on the command line all the same.
+A key with a default may be left out of a config file, and can still be set on the command line.
 """
 
 from dataclasses import dataclass

@@ -106,7 +106,7 @@ def _evaluation(workdir: Path, which: str) -> Evaluation | None:
 
 
 def _metadata(of_task: Exportable, made: dict[str, Any]) -> dict[str, str]:
-    """What the weights are, and what `config.init_from` needs to start another run from those of our models."""
+    """The origin of the weights, and the settings that `config.init_from` needs for those of our models."""
     noted = note_settings(of_task.settings) if isinstance(of_task.settings, tuple(KINDS.values())) else {}
     origin = f"the {made['checkpoint']} checkpoint of a run, of step {made['step']}"
     return noted | {"origin": origin, "classes": json.dumps(list(of_task.classes))}
