@@ -239,7 +239,7 @@ def _cell_record(cell: Cell, height: int, width: int) -> dict[str, Any]:
 
 
 def measures(field: SmearField) -> Measures:
-    """What a built set knows of a field."""
+    """The measures of a field, for the metadata of a built set."""
     outlined: Any = [cell.to_rle(field.height, field.width) for cell in field.cells if cell.outlined and not cell.crowd]
     longest = int(coco_mask.toBbox(outlined)[:, 2:].max()) if outlined else 0
     return Measures(field.height, field.width, len(field.cells), longest)

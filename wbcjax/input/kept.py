@@ -1,4 +1,4 @@
-"""What is decoded once, as far as memory is given for it."""
+"""Decoded items kept in memory, within a limit."""
 
 import threading
 from collections.abc import Callable
@@ -8,10 +8,10 @@ Item = TypeVar("Item")
 
 
 class Kept(Generic[Item]):
-    """`kept[i]` is `read(i)`. The first ones asked for are kept, as long as they take `megabytes` at most together.
+    """`kept[i]` is `read(i)`. The first items that are read stay in memory, up to `megabytes` together.
 
-    An epoch asks for everything once: to keep the latest in place of the first would keep none long enough. `size`
-    gives the bytes of one. Threads may ask at the same time.
+    An epoch reads every item once: a cache of the latest items would drop each before it is read again. `size` gives
+    the bytes of an item. Several threads may read at the same time.
     """
 
     def __init__(self, read: Callable[[int], Item], size: Callable[[Item], int], megabytes: float) -> None:

@@ -1,4 +1,4 @@
-"""Windows of the canvas in which the masks of cells travel: of one size in a whole set, as its largest cell needs."""
+"""Windows of the canvas for the masks of cells in a batch: of one size in a whole set, that of its largest cell."""
 
 import math
 from collections.abc import Iterable
@@ -24,10 +24,10 @@ def window_size(fields: Iterable[Measures], canvas: Size, augment: Augment) -> S
 
 
 def window_corner(box: tuple[float, float, float, float], window: Size, canvas: Size) -> tuple[int, int] | None:
-    """x, y of the first pixel of the window that holds a box of whole pixels; None where it is too small to.
+    """x, y of the first pixel of the window that holds a box of whole pixels; None where the window is too small.
 
-    A window lies within the canvas. It has a pixel of background on each side of the cell, but for sides that lie on
-    the canvas's: resampled there by a RoIAlign, a window gives what the whole canvas would.
+    A window lies within the canvas. It has a pixel of background on each side of the cell, but for sides on the
+    canvas's edge. So RoIAlign gives the same on the window as on the whole canvas.
     """
     (x1, y1, x2, y2), (height, width) = map(int, box), window
     x, y = max(min(x1 - 1, canvas[1] - width), 0), max(min(y1 - 1, canvas[0] - height), 0)

@@ -209,7 +209,7 @@ def scaled_channels(channels: int, width: float) -> int:
 
 
 def build(settings: EfficientNetSettings, num_classes: int, cpu: bool | None = None) -> Classifier:
-    """The classifier of these settings, in the forms for CPUs where JAX runs on one, or as `cpu` says."""
+    """The classifier of these settings, in the forms for CPUs by `cpu`; by default where JAX runs on one."""
     return Classifier(settings, num_classes, on_cpu() if cpu is None else cpu)
 
 

@@ -173,7 +173,7 @@ class MaskRCNN(nn.Module):
 def build(settings: MaskRCNNSettings, num_classes: int, cpu: bool | None = None) -> MaskRCNN:
     """The Mask R-CNN of these settings; `num_classes` counts the background.
 
-    In the forms for CPUs where JAX runs on one, or as `cpu` says.
+    In the forms for CPUs by `cpu`; by default where JAX runs on one.
     """
     return MaskRCNN(settings, num_classes, on_cpu() if cpu is None else cpu)
 

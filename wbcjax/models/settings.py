@@ -78,7 +78,7 @@ class MaskRCNNSettings:
 
     @property
     def limits(self) -> dict[str, int]:
-        """How many boxes of an image each stage keeps, by the names of `wbcjax.models.limits.PLACES`."""
+        """The number of boxes of an image that each stage keeps, by the names of `wbcjax.models.limits.PLACES`."""
         return {name: operator.attrgetter(name)(self) for name in PLACES}
 
     @property

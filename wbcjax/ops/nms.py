@@ -21,7 +21,7 @@ def nms(
 
     A box is dropped when a kept box of the same group (class or FPN level) with a higher score overlaps it by more than
     `iou_threshold`. Boxes with score -inf are never kept. Ties keep the earlier box. As torchvision's batched_nms.
-    `cpu` visits one box after the other, else all are settled in a few rounds.
+    `cpu` visits one box after the other; otherwise all are decided in a few rounds.
     """
     count = boxes.shape[0]
     scores, order = jax.lax.top_k(scores, count)  # ties: the earlier first
@@ -40,8 +40,9 @@ def keep_in_rounds(
 ) -> tuple[Bool[Array, " n"], Int[Array, ""]]:
     """Which of the `real` boxes, best first, greedy suppression keeps; and the rounds until nothing changed.
 
-    In each round a box is kept when no box that the round before kept suppresses it. Round k settles the first k boxes
-    at least, so that n rounds are enough. It takes as many as a chain has boxes, each suppressed by the one before.
+    In each round a box is kept when no box that the round before kept suppresses it. Round k decides at least the first
+    k boxes: n rounds are enough. The number of rounds is that of the boxes in the longest chain, each suppressed by the
+    one before.
     """
     corners, place = jnp.moveaxis(boxes, -1, 0), jnp.arange(boxes.shape[0])
     better = (groups[:, None] == groups) & (place < place[:, None])  # than the box of the row, (n, n)

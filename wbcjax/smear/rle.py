@@ -22,7 +22,7 @@ def cut_out(rle: Any) -> CutOut:
 
 
 def cut_outs(rles: Sequence[Any]) -> list[CutOut]:
-    """Masks within their bounds, of RLEs that are known to be right; several at once are faster than one by one."""
+    """Masks within their bounds, of valid RLEs; several at once are faster than one by one."""
     if not rles:
         return []
     together: Any = list(rles)
@@ -31,7 +31,7 @@ def cut_outs(rles: Sequence[Any]) -> list[CutOut]:
 
 
 def _all_run_lengths(rles: Sequence[Any]) -> list[Int[np.ndarray, " runs"]]:
-    """What `run_lengths` gives of each, without its checks."""
+    """The `run_lengths` of each, without their checks."""
     texts = [rle["counts"] if isinstance(rle["counts"], bytes) else rle["counts"].encode() for rle in rles]
     digits = np.frombuffer(b"".join(texts), np.uint8) - 48
     last = np.flatnonzero(digits < 32)  # of each number
@@ -52,7 +52,7 @@ def _drawn(runs: Int[np.ndarray, " runs"], rle: Any, bounds: Sequence[int]) -> C
     if width == 0:
         return CutOut(np.zeros((0, 0), np.uint8), 0, 0)
     runs[0] -= left * rows
-    runs[-1] -= runs.sum() - width * rows  # what is behind the bounds is one run of 0
+    runs[-1] -= runs.sum() - width * rows  # one run of 0 follows the bounds
     drawn = np.repeat(np.arange(len(runs), dtype=np.uint8) % 2, runs)  # down the columns
     return CutOut(np.ascontiguousarray(drawn.reshape(width, rows).T[top : top + height]), left, top)
 

@@ -1,4 +1,4 @@
-"""What a weights file of our own says of the model it is of: its settings, in the file's metadata."""
+"""The settings of a model in the metadata of its weights file, of our own format."""
 
 import json
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ KINDS = {kind.__name__: kind for kind in (MaskRCNNSettings, EfficientNetSettings
 
 
 def note_settings(settings: Settings) -> dict[str, str]:
-    """The metadata from which `noted_settings` has the settings back."""
+    """The metadata from which `noted_settings` restores the settings."""
     return {TRAINED_WITH: json.dumps({"kind": type(settings).__name__, "settings": as_values(settings)})}
 
 
 def noted_settings(metadata: Mapping[str, str], trust_parts: Trust = False) -> Settings:
     """The settings that the weights of a file were trained with.
 
-    Raises ValueError when they are not whole, Untrusted for parts from outside of wbcjax.
+    Raises ValueError when they are incomplete, Untrusted for parts from outside of wbcjax.
     """
     try:
         noted = json.loads(metadata[TRAINED_WITH])

@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression, one box after the other: on a CPU faster than in rounds over all pairs."""
+"""Greedy non-maximum suppression, one box after the other: faster on a CPU than rounds over all pairs."""
 
 import jax
 import jax.numpy as jnp
@@ -27,4 +27,4 @@ def keep_one_by_one(
 
     zero = jnp.zeros((), jnp.int32)
     visited, _, alive = jax.lax.while_loop(unfinished, visit, (zero, zero, real))
-    return alive & (place < visited)  # what was not reached comes after the last kept box
+    return alive & (place < visited)  # boxes that were not visited come after the last kept one
