@@ -64,7 +64,7 @@ def _place(checkpoint: Path) -> Any:
 
 @dataclass
 class Told:
-    """What metrics.jsonl, with a line for each step, says of a run."""
+    """The records of a run's metrics.jsonl, with a line for each step."""
 
     losses: dict[int, float | None] = field(default_factory=dict)  # by step, of the training that led to the end
     skipped: int = 0  # steps, on the way to the end

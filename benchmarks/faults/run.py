@@ -31,7 +31,7 @@ class Run:
 
     @property
     def workdir(self) -> Path:
-        """What `train.py` is told."""
+        """The --workdir of `train.py`."""
         return self.folder / "run"
 
     @property

@@ -230,7 +230,7 @@ def train_main() -> Iterator[Callable[[list[str]], None]]:
 
 @pytest.fixture
 def refused(train_main, tmp_path, monkeypatch, capsys) -> Callable[..., str]:
-    """What a program says of a command line that it does not take; nothing is built or written meanwhile."""
+    """The message for a command line that a program does not accept; nothing is built or written."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("WBCJAX_CACHE", str(tmp_path / "cache"))
     for module, name in ((heap, "tune_malloc"), (runtime, "quiet_libraries"), (runtime, "use_compilation_cache")):
@@ -350,7 +350,7 @@ def test_every_mask_rcnn_on_eight_devices_names_a_batch_that_would_do(refused, c
 
 
 def test_an_unknown_flag_names_the_nearest_known_one(refused):
-    """A flag that there is not is told in one line with the nearest."""
+    """An unknown flag gives one line, with the nearest known one."""
     assert refused("train", DEMO, "--workdri=x").splitlines() == [
         "train.py: Unknown command line flag 'workdri'. Did you mean: workdir ?"
     ]

@@ -1,4 +1,4 @@
-"""`wbcjax enhance`: what it writes, and what it says of images that it could not or did not change."""
+"""`wbcjax enhance`: its files, and its messages for images that it could not or did not change."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""What `wbcjax predict` writes of a folder of images, by a model that finds what it is told to."""
+"""The files that `wbcjax predict` writes for a folder of images, by a model with given detections."""
 
 import dataclasses
 import json

@@ -56,7 +56,7 @@ def test_nothing_is_written_where_no_image_could_be_read(tmp_path):
 
 
 def test_a_file_in_the_output_folders_place_is_told_first(tmp_path):
-    """A file in the place of a folder to write to is told before any work."""
+    """A file in the place of the output folder is an error before any work."""
     images = image_folder(tmp_path / "images", "a.png")
     (tmp_path / "out").write_text("precious")
     model = Teller({})

@@ -96,7 +96,7 @@ def test_what_does_not_fit_is_told_with_what_may_help():
 
 
 def test_the_scaling_curve_states_its_assumptions():
-    """The scaling curve runs from 1 to 1024 devices and states what it rests on."""
+    """The scaling curve runs from 1 to 1024 devices and states its assumptions."""
     lines = scaling_text(COST, DEVICE, "a device", 0.4).splitlines()
     rows = [line.split() for line in lines[3:14]]
     assert [row[0] for row in rows] == [str(2**power) for power in range(11)]

@@ -96,7 +96,7 @@ def test_the_kind_of_a_file_is_told_by_its_content(tmp_path, content, kind):
 
 
 def test_a_weights_file_is_described_by_notes_and_arrays(tmp_path):
-    """A file is told of with its notes its use and its first arrays."""
+    """The description of a file has its notes, its use and its first arrays."""
     arrays = named.random(named.torchvision_mask_rcnn())
     path = write_torch(tmp_path / "a.pth", arrays, epoch=26, optimizer=[1], note="x" * 200)
     text = show(path)

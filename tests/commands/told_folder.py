@@ -1,4 +1,4 @@
-"""Folders of images in which a model finds what it is told to, and what `wbcjax predict` wrote of them."""
+"""Folders of images, a model with given detections in them, and the files that `wbcjax predict` wrote of them."""
 
 import csv
 from collections.abc import Iterable, Iterator

@@ -127,7 +127,7 @@ def test_a_dark_part_of_less_than_a_hundredth_is_brightened_as_any_other(side):
 
 
 def test_eff_is_stable_under_small_illumination_changes():
-    """A small change of the illumination moves the result by a grey level at most."""
+    """A small change of the illumination changes the result by a grey level at most."""
     for seed in range(6):
         image = dim_smear(200, 240, seed, brightness=0.3)
         assert difference(eff(image), eff(image, **EXACT)) <= 1

@@ -129,7 +129,7 @@ def test_more_than_half_in_a_crowd_is_not_false():
     )
     assert (inside["pq"], inside["aji"]) == (1, 1)
     assert (half["pq"], half["aji"]) == pytest.approx((1 / 1.5, 100 / 220))
-    assert (other_class["per_class"]["b"]["pq"], other_class["aji"]) == (0, 1)  # AJI knows no classes
+    assert (other_class["per_class"]["b"]["pq"], other_class["aji"]) == (0, 1)  # AJI ignores classes
 
 
 def test_cells_without_outline_are_like_crowd_regions():

@@ -17,7 +17,7 @@ def noise(seed: int, low=100, high=200) -> np.ndarray:
 
 
 def told(*odd: np.ndarray) -> list[str]:
-    """What is told of these images beside five good ones."""
+    """The suspects that are reported for these images beside five good ones."""
     images = [*odd, *(noise(seed) for seed in range(5))]
     names = [f"{'odd' if number < len(odd) else 'good'}{number}.png" for number in range(len(images))]
     suspects = suspects_of_images(names, [look_at(image) for image in images])

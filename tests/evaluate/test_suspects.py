@@ -108,7 +108,7 @@ def test_ordinary_sizes_are_not_suspect():
 
 
 def test_a_far_part_of_a_cell_is_suspect():
-    """A cell with a part far from the rest is told and a crumb beside it is not."""
+    """A cell with a part far from the rest is reported; one with a crumb beside it is not."""
     suspects = found([parts((100, 100, 20), (140, 100, 3))], [parts((100, 100, 20), (125, 100, 3))])
     assert lines(suspects) == [
         "cells in parts that lie apart: 0.png, cell at (122, 110): has a part 21 pixels from the rest; "

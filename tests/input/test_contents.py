@@ -1,4 +1,4 @@
-"""What the settings of a set mean: every format, its classes and groups, and what is left out and how it is told."""
+"""The settings of a set: every format, its classes and groups, and the report of what is left out."""
 
 import json
 import logging
@@ -154,7 +154,7 @@ def test_a_skipped_field_whose_image_is_mended_is_in_the_set_again(tmp_path):
 
 
 def test_skipped_cells_are_told_in_full_at_the_build(tmp_path, log, no_building):
-    """What was skipped is told in full when a set is built and in short whenever it is opened."""
+    """Skipped annotations are listed when a set is built and counted whenever it is opened."""
     config = with_problems(tmp_path)
     config = changed(config, on_error="skip")
     source(config, "train", tmp_path / "cache")
@@ -178,7 +178,7 @@ def test_a_set_without_omissions_warns_of_nothing(tmp_path, log):
 
 
 def test_suspects_are_told_at_the_build_and_counted_later(tmp_path, log, no_building):
-    """What is suspect is told where it is when a set is built and counted when it is opened."""
+    """Suspects are listed with their places when a set is built and counted when it is opened."""
     config = write_format(tmp_path, "label_images")
     write_image(tmp_path / "images/forgotten.png")
     source(config, "train", tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""Mixed crops: the share that is told is the share that is there."""
+"""Mixed crops: the target has the shares of the pixels."""
 
 import numpy as np
 import pytest

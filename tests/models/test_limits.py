@@ -24,7 +24,7 @@ def limits_of(config: ConfigDict) -> dict[str, int]:
 
 
 def test_too_many_cells_name_every_limit_to_raise(caplog):
-    """More cells than a batch holds names fields and every limit and what is told is enough."""
+    """The error for more cells than a batch holds names fields and limits; the limits it asks for are enough."""
     config = smear_demo.get_config()
     cells = {"train": {"a.png": 90, "b.png": 3, "c.png": 17}, "val": {"d.png": 4}}
     with pytest.raises(ValueError, match=r"dataset\.max_cells is 16; set it to 90 or more, for") as refused:
@@ -82,7 +82,7 @@ def test_the_rpn_is_full_where_it_takes_more_for_cells_than_it_keeps(per_level, 
 
 
 def stub(told: bool) -> Predictor:
-    """Finds as many cells as the first pixel's red says, of two places; its green says which limits are full."""
+    """A first pixel's red is its number of cells, 2 at most; its green has a bit for each full limit."""
 
     def network(_, images, sizes):
         count, full = images[:, 0, 0, 0], images[:, 0, 0, 1]

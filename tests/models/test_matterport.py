@@ -77,7 +77,7 @@ def test_an_roi_is_detected_as_its_best_class_alone():
 
 
 class Sampled(NamedTuple):
-    """What heads are trained on, and what they say of it."""
+    """The targets of heads, and their outputs for them."""
 
     anchors: AnchorSamples
     of_anchors: RpnOutputs
@@ -124,7 +124,7 @@ def sampled() -> Sampled:
 
 
 def said(head: nn.Module, says: Any, *arguments: Any) -> dict[str, Array]:
-    """The losses of a head that says what it is told to."""
+    """The losses of a head with these outputs."""
 
     def say(call, args, kwargs, context):
         return says if context.method_name == "__call__" else call(*args, **kwargs)

@@ -56,7 +56,7 @@ def test_gradients_and_running_statistics_of_every_variable_equal_the_other_libr
         theirs, mine = (_of_kind(side, kind) for side in pair)
         sizes = {key: np.linalg.norm(values) for key, values in theirs.items()}
     assert mine.keys() == theirs.keys()
-    # A bias that a later batch normalisation takes away again moves nothing: its gradient is of rounding alone.
+    # A bias before a batch normalisation has no effect: its gradient is rounding error alone.
     rounding = 1e-6 * np.linalg.norm(list(sizes.values()))
     for key, size in sizes.items():
         assert np.linalg.norm(mine[key] - theirs[key]) <= TRAINING_TOLERANCE * size + rounding, key

@@ -112,7 +112,7 @@ def test_our_files_are_torchs_to_read(tmp_path, dtype):
 
 
 def small_model(k):
-    """Layers of every kind this package knows, some without a name, one in another, one in a wrapper."""
+    """Layers of every kind that this package reads, some without a name, one in another, one in a wrapper."""
     inputs = k.layers.Input((8, 8, 3))
     x = k.layers.Normalization(name="pixels")(inputs)
     x = k.layers.Conv2D(4, 3, use_bias=False, name="stem_conv")(x)

@@ -319,7 +319,7 @@ def test_cut_views_are_united_under_the_surest_ones_class_and_score():
 
 
 def test_a_united_cell_is_described_by_its_surest_view():
-    """What further heads say of a united cell is said by its surest view."""
+    """Outputs of further heads for a united cell are those of its view of the highest score."""
     views = [replace(seen(box, 1, score), said={"roundness": np.array([score / 2], np.float32)}) for box, score in ONE]
     found = merge(views, [LEFT, RIGHT], MARGIN, 0)
     assert found.boxes.tolist() == [[20, 10, 80, 30]]

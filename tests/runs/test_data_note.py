@@ -46,7 +46,7 @@ class Fields:
 
 
 def fields(*names: str, group: str | None = None, image: str = "") -> Fields:
-    """Fields whose image is told by their name, or by `image`."""
+    """Fields whose image follows from their name, or is `image`."""
     return Fields(tuple(Item(name, image or f"pixels of {name}", "cells", group) for name in names))
 
 
@@ -273,7 +273,7 @@ def test_the_sentence_on_a_score_says_what_the_fields_were_for():
 
 
 def test_a_run_without_a_note_is_told_what_is_assumed(tmp_path, caplog):
-    """A run without a note that goes on is told what it is taken to know."""
+    """A resumed run without a note logs which data it is taken to have seen."""
     caplog.set_level("INFO", "wbcjax")
     parts = {"train": fields("a"), "val": fields("b")}
     settle_parts(parts, "", tmp_path)

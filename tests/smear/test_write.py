@@ -198,7 +198,7 @@ def test_via_regions_say_their_cell_class_crowd_and_score(images, tmp_path):
 
 
 def test_via_gets_no_size_for_images_without_files(tmp_path):
-    """Via is told no size and no folder for images that are no files."""
+    """VIA gets no size and no folder for images that are no files."""
     blank = SmearField("a.png", 6, 8, (), pixels=np.zeros((6, 8, 3), np.uint8))
     write_via(tmp_path / "via.json", [blank], CLASSES)
     project = via_of(tmp_path / "via.json")

@@ -61,7 +61,7 @@ def test_a_temporary_cache_that_another_user_made_is_not_used(monkeypatch, tempo
 
 
 def test_a_named_cache_is_taken_as_it_is(monkeypatch):
-    """The cache that is named is taken as it is and an unknown user is told."""
+    """A given cache is used as it is; an unknown user is an error."""
     monkeypatch.setenv("WBCJAX_CACHE", "/proc/no")
     assert cache_folder() == Path("/proc/no")
     monkeypatch.setenv("WBCJAX_CACHE", "~nobody-of-that-name/cache")

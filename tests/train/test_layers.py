@@ -117,8 +117,8 @@ def test_a_stage_trains_whose_weights_all_do(layers, stage_of, expected):
     assert {stage for stage in range(STEM, HEADS + 1) if trains(stage)} == expected
 
 
-@pytest.mark.parametrize(("layers", "moves"), [("heads", False), ("5+", False), ("backbone", True), ("all", True)])
-def test_untrained_batch_norms_learn_no_statistics(layers, moves):
+@pytest.mark.parametrize(("layers", "trained"), [("heads", False), ("5+", False), ("backbone", True), ("all", True)])
+def test_untrained_batch_norms_learn_no_statistics(layers, trained):
     """Batch norms of a stage that does not train neither use nor learn statistics."""
     variables, batch = toy.variables(0), next(toy.batches(toy.Images(), 8, seed=0))
     variables["batch_stats"]["backbone"]["norm"]["mean"] = np.full(5, 0.5, np.float32)
@@ -129,8 +129,8 @@ def test_untrained_batch_norms_learn_no_statistics(layers, moves):
         trains = toy.layers(layers).stages(variables["params"])
         found[stored], after[stored] = toy.losses(variables, batch, keys, trains, None)
     kept = after[9.0]["batch_stats"]["backbone"]["norm"]
-    assert np.any(kept["mean"] != 0.5) == np.any(kept["var"] != 9.0) == moves
-    assert (found[1.0]["square"] == found[9.0]["square"]) == moves
+    assert np.any(kept["mean"] != 0.5) == np.any(kept["var"] != 9.0) == trained
+    assert (found[1.0]["square"] == found[9.0]["square"]) == trained
 
 
 def test_a_phase_keeps_untrained_layers_statistics():

@@ -128,7 +128,7 @@ def test_where_there_are_no_locks_a_file_stands_for_one(tmp_path):
 
 @pytest.mark.usefixtures("no_locks")
 def test_without_locks_a_dead_process_is_recognised(tmp_path):
-    """Where there are no locks a dead process is told from a live one and another host."""
+    """Without file locks a dead process is distinguished from a live one and from another host."""
     soft = tmp_path / "train.lock.soft"
     with lock_workdir(tmp_path):
         host = soft.read_text().splitlines()[1]

@@ -74,7 +74,7 @@ def losses(variables, batch, keys, trains, axis_name):
 
 
 class Images:
-    """Image i is made of seed i; `bad` ones have a target that is not a number. `on_read` is told of every read."""
+    """Image i is made of seed i; `bad` ones have a target that is not a number. `on_read` is called for every read."""
 
     def __init__(self, bad=(), on_read=lambda index: None):
         self._bad, self._on_read = bad, on_read

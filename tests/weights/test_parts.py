@@ -1,4 +1,4 @@
-"""Weights of ours in a model of other parts: what is of all classes alike goes over, and what does not fit is told."""
+"""Weights of ours in a model of other parts: arrays without an axis of classes are loaded, misfits reported."""
 
 import dataclasses
 from typing import Any
