@@ -17,7 +17,7 @@ def ending(program: str) -> Iterator[None]:
     """
     read = True
     try:
-        with breakable(told=False), _without_reports():
+        with breakable(announced=False), _without_reports():
             yield
     except (Interrupted, KeyboardInterrupt) as stop:
         number = stop.signal if isinstance(stop, Interrupted) else signal.SIGINT

@@ -1,7 +1,7 @@
 """Exposure fusion framework (Ying et al., CAIP 2017; Revanda et al., 2022, Eqs. 1-10): brightens what is too dark.
 
 The image is fused with a brighter exposure of itself, computed by a camera's brightness transform, most where a map of
-the scene's illumination says it is dark. Equation numbers are those of Revanda et al.
+the scene's illumination is low. Equation numbers are those of Revanda et al.
 """
 
 import logging

@@ -29,7 +29,7 @@ def cut_fields(detections: Sequence[FieldDetections], most: int) -> int:
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """COCO's averages, each in [0, 1]; NaN where there is no annotated cell to find (COCOeval says -1)."""
+    """COCO's averages, each in [0, 1]; NaN where there is no annotated cell to find (COCOeval gives -1)."""
 
     ap: float  # mean over IoU 0.50:0.05:0.95 and over the classes that have annotated cells
     ap50: float

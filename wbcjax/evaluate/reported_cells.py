@@ -24,9 +24,9 @@ ONE_CELL = 0.5
 
 @dataclass(frozen=True, eq=False)
 class ReportedCells(FieldDetections):
-    """The cells of a field, the surest first, each with the class that came second."""
+    """The cells of a field, the highest score first, each with the class that came second."""
 
-    runner_up: Int[np.ndarray, " d"]  # label of the surest detection of the cell as another class; 0: there is none
+    runner_up: Int[np.ndarray, " d"]  # label of the cell's best detection as another class; 0: there is none
     runner_up_scores: Float[np.ndarray, " d"]  # 0 where there is none
 
     def runners_up(self, classes: Sequence[str]) -> list[tuple[str, float] | None]:
@@ -55,18 +55,19 @@ def reported_cells(found: FieldDetections, min_score: float, classes: Sequence[s
 
 
 def rows_of_cells(found: FieldDetections, nucleus: int) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
-    """The rows of the detections that stand for a cell each, the surest first, and of those that came second; -1: none.
+    """The rows of the detections that are reported as cells, highest score first, and of their runners-up; -1: none.
 
-    A detection with a pixel stands for a cell, unless one of a higher score and of any class does whose mask overlaps
-    its own by more than `ONE_CELL`. Nuclei, where `nucleus` is their label, and cells never stand for one another. Of
-    equal scores the lower label is the surer. The other detections belong to the surer cell that they overlap most. Of
-    those of another class than the cell's the surest came second. The order of rows has no influence.
+    A detection with a pixel is a cell, unless its mask overlaps that of a cell of a higher score, of any class, by more
+    than `ONE_CELL`: greedy NMS by masks. Nuclei, where `nucleus` is their label, and cells do not suppress one another.
+    Of equal scores the lower label comes first. The other detections belong to the cell of a higher score that they
+    overlap most. The runner-up is the one of the highest score among those of another class than the cell's. The order
+    of rows has no influence.
     """
-    surest_first = sorted(
+    best_first = sorted(
         (row for row, rle in enumerate(found.rles) if coco_mask.area(rle)),
         key=lambda row: (-found.scores[row], found.labels[row], *found.boxes[row], found.rles[row]["counts"]),
     )
-    order = np.array(surest_first, np.int64)
+    order = np.array(best_first, np.int64)
     labels, rles = found.labels[order], [found.rles[row] for row in order]
     overlaps = np.asarray(coco_mask.iou(rles, rles, [0] * len(rles))).reshape(len(rles), len(rles))
     overlaps = np.where((labels == nucleus)[:, None] == (labels == nucleus), overlaps, 0.0)
@@ -76,7 +77,7 @@ def rows_of_cells(found: FieldDetections, nucleus: int) -> tuple[Int[np.ndarray,
             cells.append(i)
             free &= overlaps[i] <= ONE_CELL
     seconds = np.full(len(cells), -1)
-    for i in sorted(set(range(len(order))).difference(cells), reverse=True):  # the surest comes last, and stays
+    for i in sorted(set(range(len(order))).difference(cells), reverse=True):  # the best comes last, and stays
         cell = overlaps[i, [j for j in cells if j < i]].argmax()
         if labels[cells[cell]] != labels[i]:
             seconds[cell] = order[i]

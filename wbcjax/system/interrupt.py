@@ -29,9 +29,9 @@ class StopRequest:
     Only the main thread may handle signals in Python: entered in another one, it warns that they are not handled.
     """
 
-    def __init__(self, *, told: bool = True) -> None:
+    def __init__(self, *, announced: bool = True) -> None:
         self.signal: signal.Signals | None = None
-        self._told = told  # whether a line on the terminal reports the signal
+        self._announced = announced  # whether a line on the terminal reports the signal
         self._at_once = False
         self._before = {}
 
@@ -67,9 +67,9 @@ class StopRequest:
         self.signal = signal.Signals(number)
         self.__exit__()
         # Not print: the signal may have come in the middle of one.
-        told = f"\n{self.signal.name}: stopping when nothing will be lost; once more to abort at once\n"
+        line = f"\n{self.signal.name}: stopping when nothing will be lost; once more to abort at once\n"
         with contextlib.suppress(OSError):  # the terminal is gone
-            os.write(2, told.encode() if self._told else b"")
+            os.write(2, line.encode() if self._announced else b"")
         if self._at_once:
             signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
             self._again(number, frame)
@@ -89,12 +89,12 @@ def exit_code(stopped_by: signal.Signals) -> int:
 
 
 @contextlib.contextmanager
-def breakable(*, told: bool = True) -> Iterator[None]:
+def breakable(*, announced: bool = True) -> Iterator[None]:
     """`StopRequest.at_once` for work outside a run: the first SIGINT or SIGTERM raises Interrupted, for certain.
 
-    `told`: a line on the terminal reports the signal.
+    `announced`: a line on the terminal reports the signal.
     """
-    with StopRequest(told=told) as stop, stop.at_once():
+    with StopRequest(announced=announced) as stop, stop.at_once():
         yield
     if stop.signal:  # in the last moment
         raise Interrupted(stop.signal)
