@@ -298,7 +298,7 @@ def test_cell_counts_are_told_within_80_columns(caplog):
         ["L2", "0", "7"],
     ]
     assert max(map(len, lines)) <= 80
-    assert "class 'L2' has no cells in train, and 7 in val: it is not learnt" in caplog.text
+    assert "class 'L2' has no cells in train, and 7 in val: it is not learned" in caplog.text
 
 
 def test_classes_that_nobody_has_or_that_a_part_lacks_are_warned_of():

@@ -74,11 +74,11 @@ def evaluate(
 ) -> str:
     """Score a run, and return tables of the scores and the places of the other results.
 
-    See `evaluate_run` and `evaluate_classifier` for what is scored. The rest is written into `out`, a new or an empty
-    folder, or else into one in the run's `evaluation`, of which there is one for each checkpoint and all that was
-    scored; there it replaces what the same call has written before. `trust_parts` says whether to run code from outside
-    of wbcjax that the run's config names. Raises OSError or ValueError for what cannot be, Untrusted as `load_config`.
-    Of several processes the first one writes.
+    See `evaluate_run` and `evaluate_classifier` for the data that are scored. Other results are written into `out`, a
+    new or an empty folder, or else into a folder of the run's `evaluation`: one for each checkpoint and scored data,
+    whose files of an earlier call are replaced. Of several processes the first one writes. `trust_parts`: whether to
+    run code from outside of wbcjax that the run's config names. Raises OSError or ValueError for data that cannot be
+    scored, Untrusted as `load_config`.
     """
     experiment, scored = experiment_of(load_config(workdir, trust_parts)), scored or Scored()
     scored = dataclasses.replace(scored, split=scored.split or experiment.part_to_score())
@@ -87,15 +87,15 @@ def evaluate(
     if is_first():
         _check_place(place, workdir, given=bool(out))
     with _written_once(place) as folder:
-        told, report = experiment.evaluate(workdir, checkpoint, scored, folder), report_path(workdir, place)
-    gather([])  # none ends before all is written
+        tables, report = experiment.evaluate(workdir, checkpoint, scored, folder), report_path(workdir, place)
+    gather([])  # all wait until everything is written
     page = f"The report is {report}; " if report.is_file() else ""
     return f"{tables}\n\n{page}{run_files.SCORES} and the predictions behind it are in {place}"
 
 
 @contextlib.contextmanager
 def _written_once(place: Path) -> Iterator[Path]:
-    """The folder for results; in each process but the first one of its own, which goes: all have the same results."""
+    """The folder for results: `place` in the first process, a temporary one in others, whose results are the same."""
     if is_first():
         yield place
     else:

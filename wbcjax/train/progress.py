@@ -109,7 +109,7 @@ class RunLog:
         """Add all of `data` to metrics.jsonl, or nothing."""
         before = self._file.seek(0, os.SEEK_END)
         try:
-            while data:  # the last piece that a full disk takes is a short one
+            while data:  # a disk that gets full takes only a part
                 data = data[self._file.write(data) :]
         except OSError:
             self._file.truncate(before)

@@ -38,8 +38,8 @@ class TrainSettings:
     """`config.train`, key by key."""
 
     batch_size: Number = 2  # images per step, over all devices
-    batch_size_per_device: Number = 0  # in place of batch_size, which is 0 then: programs multiply it by their devices
-    # Parts in which each device sees its share of a batch, where all of it at once needs too much memory
+    batch_size_per_device: Number = 0  # in place of batch_size, which is then 0: programs multiply it by their devices
+    # Parts of a device's share of a batch, one after the other, where all of it at once needs too much memory
     accumulate: Count = 1
     epochs: NotNegative = 0.0  # length of the run: epochs, or steps, or the phases' epochs together
     steps: Steps = 0

@@ -50,7 +50,7 @@ def _total(works: Iterable[Work]) -> Work:
 
 
 def inside(parameters: dict[str, Any]) -> Iterator[Jaxpr]:
-    """The computations that an operation such as `scan`, `jit`, `remat` or `shard_map` is made of."""
+    """The computations inside an operation such as `scan`, `jit`, `remat` or `shard_map`."""
     for value in parameters.values():
         for each in value if isinstance(value, tuple | list) else (value,):
             if isinstance(each, ClosedJaxpr):
