@@ -1,4 +1,4 @@
-"""The files in the folder of a run's checkpoints, besides the arrays that orbax writes and reads."""
+"""What lies in the folder of a run's checkpoints besides the arrays that orbax writes and reads."""
 
 import errno
 import hashlib
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wbcjax.system.files import write_atomically
 
-UNFINISHED = re.compile(r"\d+\.(unfinished|deleted|orbax-checkpoint-tmp)")  # left by a save or deletion cut short
+UNFINISHED = re.compile(r"\d+\.(unfinished|deleted|orbax-checkpoint-tmp)")  # what a save or deletion cut short leaves
 DAMAGED = (ValueError, LookupError, TypeError, AttributeError, FileNotFoundError)  # raised in reading damaged files
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -26,19 +26,19 @@ def saved_steps(directory: Path) -> list[int]:
 
 
 def clear_unfinished(directory: Path, *, ignore_errors: bool = False) -> None:
-    """Delete the remains of saves and deletions that were cut short."""
+    """Delete what saves and deletions that were cut short have left."""
     for path in directory.iterdir():
         if UNFINISHED.match(path.name):
             shutil.rmtree(path, ignore_errors=ignore_errors)
 
 
 def delete(folder: Path) -> None:
-    """Delete a checkpoint, under another name first: its remains are never taken for a checkpoint."""
+    """Delete a checkpoint; where that is cut short, what is left of it no longer looks like one."""
     shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}.deleted")))
 
 
 def set_aside(folder: Path) -> Path:
-    """Rename a checkpoint to N.torn, or the next free name after it. Returns its new place."""
+    """Rename a checkpoint so that it no longer looks like one, to a name that nothing has. Returns its new place."""
     aside, number = folder.with_name(f"{folder.name}.torn"), 1
     while aside.exists():
         number += 1
@@ -55,7 +55,7 @@ def read_place(folder: Path) -> dict:
 
 
 def score_item(score: float | None) -> dict:
-    """The record of a checkpoint's score, None before an evaluation: {"score", "evaluated", "digest"}."""
+    """What a checkpoint tells of its score, None before an evaluation: {"score", "evaluated", "digest"}."""
     item = {"score": score if score is not None and math.isfinite(score) else -math.inf, "evaluated": score is not None}
     # With its digest in itself: this file alone is ever written again, and two could not be replaced at once.
     return item | {"digest": _digest(item)}
@@ -82,11 +82,11 @@ def read_score(folder: Path) -> dict:
 
 
 def system_error(error: Exception) -> int | None:
-    """The system's number (errno) of a failed write, None for other errors; tensorstore has it in the message alone."""
+    """The system's number of what made a write fail, if that was it; tensorstore tells it in a ValueError's text."""
     if isinstance(error, OSError):
         return error.errno
-    number = re.search(r"os_error_code='(\d+)'", str(error))
-    return int(number[1]) if number else None
+    told = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(told[1]) if told else None
 
 
 def _digest(item: dict) -> str:

@@ -1,4 +1,4 @@
-"""The layers that a phase trains; neither weights nor statistics of frozen layers change."""
+"""Which layers a phase trains; of what is frozen, neither weights nor statistics change."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from wbcjax.settings.checked import ConfigError
 LAYERS = {"all": STEM, "3+": 3, "4+": 4, "5+": 5, "heads": HEADS}
 
 Path = tuple[str, ...]
-StageOf = Callable[[Path], int | None]  # the stage of a weight by its path; None where the model gives none
+StageOf = Callable[[Path], int | None]  # of a weight by its path; None where the model does not say
 
 
 @dataclass(frozen=True)
@@ -23,37 +23,37 @@ class Layers:
     """The weights that a phase trains: those of stages, or those whose path a regular expression matches.
 
     named: a name of `LAYERS`, or a regular expression matched from the start of paths like "box_head/fc6/kernel".
-    stage_of: gives the stages, see `wbcjax.models.backbone.Backbone.stage_of`.
+    stage_of: asked for the stages, see `wbcjax.models.backbone.Backbone.stage_of`.
     """
 
     named: str
     stage_of: StageOf
 
     def __contains__(self, path: Path) -> bool:
-        """Whether the weight of this path is trained. Raises ConfigError where its stage is needed and unknown."""
+        """Whether the weight of this path is trained. Raises ConfigError where its stage counts and is not known."""
         if self.named not in LAYERS:
             return re.match(self.named, "/".join(path)) is not None
         lowest, stage = LAYERS[self.named], self.stage_of(path)
         if stage is None and lowest not in (STEM, HEADS):
             raise ConfigError(
-                f"layers {self.named!r} of config.train.phases: the model gives no stage of {'/'.join(path)}. Give its "
-                'class a method stage_of(path), or train "all", "heads" or weights named by a regular expression'
+                f"layers {self.named!r} of config.train.phases: the model does not say which stage {'/'.join(path)} is "
+                'of. Give its class a method stage_of(path), or train "all", "heads" or what a regular expression names'
             )
         return lowest == STEM or (stage or STEM) >= lowest
 
     def stages(self, params: Any) -> Trains:
-        """Whether a stage trains: all of its weights do. Batch norms of other stages use and keep stored statistics.
+        """Whether a stage trains: all of its weights. Of others batch norms use and keep their stored statistics.
 
-        Statistics of the batch would shift the features of frozen weights.
+        Those of the batch would shift what frozen weights were trained to give.
         """
         frozen = {self.stage_of(path) for path in flatten_dict(params) if path not in self}
         return lambda stage: not frozen & {stage, None}
 
 
 def split_weights(params: Any, layers: Layers) -> tuple[dict, dict]:
-    """Two trees that make up `params`: the weights in `layers`, and the frozen ones.
+    """Two trees that make up `params`: the weights that `layers` holds, and the frozen rest.
 
-    Raises ConfigError when there are none in `layers`.
+    Raises ConfigError when it holds none.
     """
     flat = flatten_dict(params)
     trained = {path: weight for path, weight in flat.items() if path in layers}
@@ -72,9 +72,9 @@ def join_weights(trained: dict, frozen: dict) -> dict:
 
 
 def keep_frozen(after: dict, before: dict, params: dict, layers: Layers) -> dict:
-    """The collections `after` a step; those of modules that `layers` does not train as they were `before`.
+    """Collections as they are `after` a step, those of modules that `layers` does not train as `before`.
 
-    A module without parameters is treated as the nearest module around it that has some.
+    A module without parameters goes with the next one above it that has some.
     """
     weights = list(flatten_dict(params))
 
@@ -91,7 +91,7 @@ def keep_frozen(after: dict, before: dict, params: dict, layers: Layers) -> dict
 
 
 def never_trained(params: Any, phases: list[Layers]) -> dict[str, int]:
-    """The number of weights that no phase trains, by the first two names of their module."""
+    """How many weights of each module, by its first two names, no phase trains."""
     counts: dict[str, int] = {}
     weights: dict[Path, Any] = flatten_dict(params)
     for path, weight in weights.items():

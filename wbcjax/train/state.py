@@ -17,7 +17,7 @@ class TrainState(NamedTuple):
     collections: dict[str, Any]  # the model's other variables, by collection, as {"batch_stats": ...}; {} without any
     opt_state: Any  # of the weights that the present phase trains: frozen ones have none
     ema: Any  # running averages of all variables, or None
-    key: Any  # (2,) uint32 PRNG key data; constant: the numbers of step and image are folded into it
+    key: Any  # (2,) uint32 PRNG key data; never changes: steps and images fold their numbers into it
 
 
 def init_state(
@@ -25,11 +25,11 @@ def init_state(
 ) -> TrainState:
     """The state before the first step, in host memory, from a model's variables {"params", other collections}.
 
-    Raises ValueError for a collection with a name that checkpoints use otherwise.
+    Raises ValueError for a collection of a name that a checkpoint gives to something else.
     """
     variables = jax.device_get(dict(variables))
     params, collections = split_collections(variables)
-    if taken := {"step", "opt_state", "key"} & set(collections):  # names in a checkpoint beside the collections
+    if taken := {"step", "opt_state", "key"} & set(collections):  # by what a checkpoint has beside them
         raise ValueError(f"the model has a collection of variables called {min(taken)!r}: give it another name")
     return TrainState(
         step=np.zeros((), np.int32),
@@ -52,13 +52,13 @@ def split_collections(variables: dict) -> tuple[dict, dict]:
 
 
 def trained_variables(state: TrainState) -> dict:
-    """The variables {"params", other collections} after the last step."""
+    """The variables {"params", other collections} as the last step left them."""
     return {"params": state.params, **state.collections}
 
 
 def prediction_variables(state: TrainState) -> dict:
     """The variables to evaluate and predict with: the averaged ones where there are any.
 
-    Batch statistics are averaged too: those of the last weights do not fit averaged weights.
+    Batch statistics are averaged with the weights: those of the last weights do not fit the averaged ones.
     """
     return trained_variables(state) if state.ema is None else state.ema
