@@ -127,6 +127,8 @@ def _draw_image(
     patch, (x1, y1, x2, y2) = warp(image, matrix, canvas)
     if augment is not None and rng is not None and patch.size:  # a field a pixel high shrinks to nothing
         patch = recolour(patch, augment, rng)
+    if patch.shape[:2] == canvas:
+        return patch
     drawn = np.zeros((*canvas, 3), np.uint8)
     drawn[y1:y2, x1:x2] = patch
     return drawn
