@@ -40,7 +40,7 @@ def get_config(variant: str = "coco") -> ConfigDict:
     config.model.detection.score_threshold = 0.05  # COCO's averages need the low scores too
     config.evaluate.score_threshold = 0.9  # the paper's minimum confidence
 
-    # On 8 devices: --config.train.batch_size=0 --config.train.batch_size_per_device=2
+    # On 8 devices (not tried): --config.train.batch_size=0 --config.train.batch_size_per_device=2
     # --config.train.learning_rate_batch=2 --config.train.warmup_steps=500, and an eighth of the steps
     config.train.batch_size = 2
     config.train.steps = 20 * STEPS_PER_EPOCH

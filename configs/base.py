@@ -81,7 +81,7 @@ def from_scratch(config: ConfigDict) -> None:
     """Training without pretrained weights, on a few hundred fields: trained norms, AdamW, and averaged weights."""
     config.model.backbone.norm = "bn"
     config.model.roi.convention = "aligned"
-    # On 8 devices: --config.train.batch_size=0 --config.train.batch_size_per_device=4
+    # On 8 devices (not tried): --config.train.batch_size=0 --config.train.batch_size_per_device=4
     # --config.train.learning_rate_batch=4 --config.train.warmup_steps=500
     config.train.batch_size = 4
     config.train.optimizer = part("adamw")

@@ -33,7 +33,7 @@ def get_config(variant: str = "b3") -> ConfigDict:
 
     config.augment.flip_horizontal = False  # the paper names no augmentation of the crops
     config.augment.flip_vertical = False
-    # On 8 devices: --config.train.batch_size=0 --config.train.batch_size_per_device=32
+    # On 8 devices (not tried): --config.train.batch_size=0 --config.train.batch_size_per_device=32
     # --config.train.learning_rate_batch=32 --config.train.warmup_steps=500
     config.train.batch_size = 32
     config.train.epochs = 30.0
