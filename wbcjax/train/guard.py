@@ -30,7 +30,7 @@ class Guard:
     limit: int  # of skipped steps in a row
     workdir: Path
     log: RunLog
-    batches: Callable[[], grain.DatasetIterator]
+    batches: Callable[[], grain.DatasetIterator[Batch]]
     in_a_row: int = 0
 
     def look(self, step: int, place: Any, names: Callable[[], list[str]], metrics: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ class Launched(NamedTuple):
 
     step: int  # steps done before it
     place: Any  # of its batch in the data
-    index: np.ndarray  # of the images in this process's share of the batch
+    images: np.ndarray  # of this process's share of the batch, by their numbers in the data
     metrics: dict[str, Any]  # on the devices
 
 
@@ -30,7 +30,7 @@ class Launched(NamedTuple):
 class InFlight:
     """The steps given to the devices, looked at in their order as they are done.
 
-    `names` gives images their names, by `index`. `record` gets each `every` steps, as soon as the last of them is done,
+    `names` gives images their names, by their numbers. `record` gets each `every` steps, as soon as the last of them is done,
     how many steps were done, and the metrics of each since it was last called.
     """
 
@@ -64,7 +64,7 @@ class InFlight:
         metrics = jax.device_get(self.parallel.local(launched.metrics))
         metrics = {"loss": metrics["loss"]} | metrics  # jax sorts names; the sum goes first
         self.wishes.hear(metrics.pop("wishes"))
-        self.guard.look(launched.step, launched.place, lambda: self.names(_gather(launched.index)), metrics)
+        self.guard.look(launched.step, launched.place, lambda: self.names(_gather(launched.images)), metrics)
         self._not_recorded.append(metrics)
         if (launched.step + 1) % self.every == 0:
             self._record(launched.step + 1)

@@ -9,6 +9,7 @@ import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from wbcjax.models.backbone import HEADS, STEM, Trains
+from wbcjax.models.variables import Tree, Variables
 from wbcjax.settings.checked import ConfigError
 
 # The lowest stage that is trained, by the names of Matterport's Mask R-CNN (`train(layers=...)`).
@@ -41,7 +42,7 @@ class Layers:
             )
         return lowest == STEM or (stage or STEM) >= lowest
 
-    def stages(self, params: Any) -> Trains:
+    def stages(self, params: Tree) -> Trains:
         """Whether a stage trains: all of its weights. Of others batch norms use and keep their stored statistics.
 
         Those of the batch would shift what frozen weights were trained to give.
@@ -50,7 +51,7 @@ class Layers:
         return lambda stage: not frozen & {stage, None}
 
 
-def split_weights(params: Any, layers: Layers) -> tuple[dict, dict]:
+def split_weights(params: Tree, layers: Layers) -> tuple[Tree, Tree]:
     """Two trees that make up `params`: the weights that `layers` holds, and the frozen rest.
 
     Raises ConfigError when it holds none.
@@ -66,12 +67,12 @@ def split_weights(params: Any, layers: Layers) -> tuple[dict, dict]:
     return unflatten_dict(trained), unflatten_dict(frozen)
 
 
-def join_weights(trained: dict, frozen: dict) -> dict:
+def join_weights(trained: Tree, frozen: Tree) -> Tree:
     """The inverse of `split_weights`."""
     return unflatten_dict(flatten_dict(trained) | flatten_dict(frozen))
 
 
-def keep_frozen(after: dict, before: dict, params: dict, layers: Layers) -> dict:
+def keep_frozen(after: Variables, before: Variables, params: Tree, layers: Layers) -> Variables:
     """Collections as they are `after` a step, those of modules that `layers` does not train as `before`.
 
     A module without parameters goes with the next one above it that has some.
@@ -90,7 +91,7 @@ def keep_frozen(after: dict, before: dict, params: dict, layers: Layers) -> dict
     return jax.tree_util.tree_map_with_path(choose, after, before)
 
 
-def never_trained(params: Any, phases: list[Layers]) -> dict[str, int]:
+def never_trained(params: Tree, phases: list[Layers]) -> dict[str, int]:
     """How many weights of each module, by its first two names, no phase trains."""
     counts: dict[str, int] = {}
     weights: dict[Path, Any] = flatten_dict(params)

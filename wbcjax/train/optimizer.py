@@ -31,7 +31,9 @@ def make_optimizer(settings: TrainSettings) -> optax.GradientTransformation:
     return _at_rates(optimizer, settings.rules) if settings.rules else optimizer
 
 
-def _steps(optimizer: Callable, decay: float | None) -> list[optax.GradientTransformation]:
+def _steps(
+    optimizer: Callable[..., optax.GradientTransformation], decay: float | None
+) -> list[optax.GradientTransformation]:
     """The optimizer and the weight decay (None: without), which optimizers that decay by themselves are given.
 
     To others it is ahead of all else, an L2 term as in torch.optim.SGD.

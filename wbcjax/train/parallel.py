@@ -1,6 +1,6 @@
 """Running a step on every device present, the images of a batch spread over them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from wbcjax.settings.checked import ConfigError
-from wbcjax.train.step import AXIS
+from wbcjax.train.step import AXIS, TrainStep
 from wbcjax.train.wishes import Wishes
 
 
@@ -30,14 +30,14 @@ class DataParallel:
         mesh = Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
         self._everywhere, self._spread = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
 
-    def compile(self, step: Callable) -> Callable:
+    def compile(self, step: TrainStep) -> TrainStep:
         """`step` for a state, batches and wishes that `place_state`, `place_batch` and `place_wishes` gave.
 
         The state passed in is used up.
         """
         if self._pmap:
-            axes = {"axis_name": AXIS, "in_axes": (None, 0, 0), "out_axes": None}
-            return jax.pmap(step, **axes, devices=self.devices, donate_argnums=0)
+            axes = (None, 0, 0)
+            return jax.pmap(step, AXIS, in_axes=axes, out_axes=None, devices=self.devices, donate_argnums=0)
         mesh = self._everywhere.mesh
         mapped = jax.shard_map(step, mesh=mesh, in_specs=(P(), P(AXIS), P(AXIS)), out_specs=P(), check_vma=False)
         return jax.jit(mapped, donate_argnums=0)

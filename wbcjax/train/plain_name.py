@@ -3,7 +3,7 @@
 import contextlib
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 # orbax 0.12 looks for the parts of a checkpoint by a pattern that begins with its path, so that "[1]" or "*" in it
@@ -18,7 +18,7 @@ def is_plain(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def plain_name(path: Path) -> Iterator[Path]:
+def plain_name(path: Path) -> Generator[Path]:
     """A name for `path`, whose last part is plain, that is plain altogether: its own, or one by a link to its folder.
 
     The link is in a temporary folder, and gone afterwards. Raises OSError where there can be none.

@@ -9,6 +9,8 @@ from jaxtyping import Array, Float, Int
 from wbcjax.settings.checked import ConfigError
 from wbcjax.train.settings import MOST_STEPS, TrainSettings
 
+Schedule = Callable[[Int[Array, ""]], Float[Array, ""] | float]  # step -> learning rate
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -86,7 +88,7 @@ def check_length(settings: TrainSettings) -> None:
         )
 
 
-def learning_rate(settings: TrainSettings, plan: Plan) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
+def learning_rate(settings: TrainSettings, plan: Plan) -> Schedule:
     """The schedule step -> learning rate: linear warm-up, then cosine or step decay, times the phase's scale.
 
     A phase with `warmup_steps` of its own warms up again, from its first step on; the decay does not depend on that.

@@ -40,7 +40,7 @@ def rule_problems(params: dict[str, Any], rules: tuple[RuleSetting, ...]) -> Ite
 def _first_rules(params: Any, rules: tuple[RuleSetting, ...]) -> Any:
     """The first rule that matches the path of each weight; where none does, a rule without effect."""
 
-    def first(keys: tuple, _: Any) -> RuleSetting:
+    def first(keys: tuple[Any, ...], _: Any) -> RuleSetting:
         path = jax.tree_util.keystr(keys, simple=True, separator="/")
         return next((rule for rule in rules if re.match(rule.paths, path)), _NO_RULE)
 

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import optax
 
+from wbcjax.models.variables import Tree, Variables
 from wbcjax.train.layers import Layers, split_weights
 
 
@@ -13,15 +14,15 @@ class TrainState(NamedTuple):
     """One pytree of arrays; the same on every device."""
 
     step: Any  # () int32, optimizer steps done
-    params: Any
-    collections: dict[str, Any]  # the model's other variables, by collection, as {"batch_stats": ...}; {} without any
+    params: Tree
+    collections: Variables  # the model's other variables, by collection, as {"batch_stats": ...}; {} without any
     opt_state: Any  # of the weights that the present phase trains: frozen ones have none
-    ema: Any  # running averages of all variables, or None
+    ema: Variables | None  # running averages of all variables
     key: Any  # (2,) uint32 PRNG key data; never changes: steps and images fold their numbers into it
 
 
 def init_state(
-    variables: dict, optimizer: optax.GradientTransformation, layers: Layers, seed: int, *, ema: bool
+    variables: Variables, optimizer: optax.GradientTransformation, layers: Layers, seed: int, *, ema: bool
 ) -> TrainState:
     """The state before the first step, in host memory, from a model's variables {"params", other collections}.
 
@@ -41,22 +42,22 @@ def init_state(
     )
 
 
-def init_optimizer(params: dict, optimizer: optax.GradientTransformation, layers: Layers) -> Any:
+def init_optimizer(params: Tree, optimizer: optax.GradientTransformation, layers: Layers) -> Any:
     """A fresh optimizer state, in host memory, for the weights of `layers`."""
     return jax.device_get(optimizer.init(split_weights(params, layers)[0]))
 
 
-def split_collections(variables: dict) -> tuple[dict, dict]:
+def split_collections(variables: Variables) -> tuple[Tree, Variables]:
     """A model's parameters, and its other collections of variables by name, those that hold any."""
     return variables["params"], {name: tree for name, tree in variables.items() if name != "params" and tree}
 
 
-def trained_variables(state: TrainState) -> dict:
+def trained_variables(state: TrainState) -> Variables:
     """The variables {"params", other collections} as the last step left them."""
     return {"params": state.params, **state.collections}
 
 
-def prediction_variables(state: TrainState) -> dict:
+def prediction_variables(state: TrainState) -> Variables:
     """The variables to evaluate and predict with: the averaged ones where there are any.
 
     Batch statistics are averaged with the weights: those of the last weights do not fit the averaged ones.

@@ -10,17 +10,28 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key, UInt32
 
+from wbcjax.models.variables import Tree, Variables
 from wbcjax.train.layers import Layers, join_weights, keep_frozen, split_weights
+from wbcjax.train.plan import Schedule
 from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import TrainState, trained_variables
-from wbcjax.train.task import Batch, Task, Tree
+from wbcjax.train.task import Batch, Task
 
 AXIS = "data"  # the mesh axis over which the images of a batch are spread
 
+TrainStep = Callable[[TrainState, Batch, Tree], tuple[TrainState, dict[str, Any]]]  # see `make_step`
+Losses = dict[str, Float[Array, ""]]
+Measured = tuple[Float[Array, ""], tuple[Losses, Variables]]  # loss, losses by name, and collections after the batch
+Gradient = Callable[[Tree, Variables, Batch, Key[Array, " n"]], tuple[Measured, Tree]]  # and the gradient of the loss
+
 
 def make_step(
-    task: Task, settings: TrainSettings, optimizer: optax.GradientTransformation, schedule: Callable, layers: Layers
-) -> Callable:
+    task: Task,
+    settings: TrainSettings,
+    optimizer: optax.GradientTransformation,
+    schedule: Schedule,
+    layers: Layers,
+) -> TrainStep:
     """The function (state, batch, wishes) -> (state, metrics) to run under shard_map or pmap over the axis `data`.
 
     It gives the same state and metrics on every device, and the same on N devices as on one. metrics: the weighted
@@ -37,14 +48,14 @@ def make_step(
         trained, frozen = split_weights(state.params, layers)
         trains = layers.stages(state.params)
 
-        def objective(trained: Tree, collections: Tree, batch: Batch, keys: Key[Array, " n"]) -> tuple:
+        def objective(trained: Tree, collections: Variables, batch: Batch, keys: Key[Array, " n"]) -> Measured:
             variables = {"params": join_weights(trained, frozen), **collections}
             losses, changed = task.losses(variables, batch, keys, trains, AXIS)
             return _weighted_sum(losses, weights), (losses, {**collections, **changed})
 
         # Marked as varying, the weights get gradients per device: jax.grad leaves the sum over devices to the pmean.
         varying = jax.lax.pcast(trained, (AXIS,), to="varying")
-        gradient = jax.value_and_grad(objective, has_aux=True)
+        gradient: Gradient = jax.value_and_grad(objective, has_aux=True)
         if settings.accumulate > 1:
             gradient = _in_parts(gradient, settings.accumulate)
         (loss, (losses, collections)), grads = gradient(varying, state.collections, batch, keys)
@@ -77,13 +88,17 @@ def image_keys(key: UInt32[Array, "2"], step: Int[Array, ""], images: int) -> Ke
     return jax.vmap(lambda place: jax.random.fold_in(step_key, place))(places)
 
 
-def _in_parts(gradient: Callable, parts: int) -> Callable:
+def _in_parts(gradient: Gradient, parts: int) -> Gradient:
     """`gradient`, as the mean over `parts` of the batch: only one part's activations are held at a time."""
 
-    def mean_gradient(trained: Tree, collections: Tree, batch: Batch, keys: Key[Array, " n"]) -> tuple[tuple, Tree]:
+    def mean_gradient(
+        trained: Tree, collections: Variables, batch: Batch, keys: Key[Array, " n"]
+    ) -> tuple[Measured, Tree]:
         split = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), (batch, keys))
 
-        def add_part(carry: tuple[Tree, Tree], part: tuple[Batch, Array]) -> tuple[tuple[Tree, Tree], tuple]:
+        def add_part(
+            carry: tuple[Tree, Variables], part: tuple[Batch, Array]
+        ) -> tuple[tuple[Tree, Variables], tuple[Array, Losses]]:
             total, collections = carry
             (loss, (losses, collections)), grads = gradient(trained, collections, *part)
             return (jax.tree.map(jnp.add, total, grads), collections), (loss, losses)

@@ -5,7 +5,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import jax
@@ -25,7 +25,7 @@ class WorkdirInUse(OSError):
 
 
 @contextlib.contextmanager
-def lock_workdir(workdir: Path) -> Iterator[None]:
+def lock_workdir(workdir: Path) -> Generator[None]:
     """While entered, no other run trains in `workdir`; of several processes of one run the first one sees to that.
 
     train.lock is locked by the system (flock), which unlocks it when its process ends, however that is. It holds the
@@ -40,7 +40,7 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lock(workdir: Path) -> Iterator[None]:
+def _lock(workdir: Path) -> Generator[None]:
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / run_files.LOCK
     lock = FileLock(path, timeout=PATIENCE if jax.process_count() > 1 else 0, fallback_to_soft=False)
@@ -61,7 +61,7 @@ def _lock(workdir: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _soft_lock(workdir: Path) -> Iterator[None]:
+def _soft_lock(workdir: Path) -> Generator[None]:
     path = workdir / run_files.SOFT_LOCK
     with contextlib.ExitStack() as held:
         try:
