@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.handlers import CompositeCheckpointHandler
 
+from wbcjax.models.variables import Tree, Variables
 from wbcjax.system import run_files
 from wbcjax.train.checkpoint_digests import find_fault, has_digests, write_digests
 from wbcjax.train.checkpoint_files import (
@@ -135,7 +136,7 @@ class Checkpoints:
         for old in set(self._steps()[:-2]) - {self.best}:
             delete(self._folder(old))
 
-    def restore(self, step: int, like: TrainState, batches: grain.DatasetIterator) -> TrainState:
+    def restore(self, step: int, like: TrainState, batches: grain.DatasetIterator[Any]) -> TrainState:
         """The state of `step`, in host memory, shaped as `like`; sets `batches` back to where it was then.
 
         Raises ValueError that lists what differs when the checkpoint holds other weights than `like`.
@@ -163,7 +164,7 @@ class Checkpoints:
         saved = self._metadata(self._folder(step))
         return find_misfit({item: saved[item].tree for item in wanted}, wanted)
 
-    def restore_prediction(self, step: int) -> dict:
+    def restore_prediction(self, step: int) -> Variables:
         """The variables {"params", other collections} of `step` to predict with, in host memory.
 
         Raises TornCheckpoint that names the damaged file.
@@ -210,7 +211,7 @@ class Checkpoints:
         write_digests(unfinished, without="metrics")
         unfinished.rename(self._folder(step))
 
-    def _read_back(self, folder: Path, arrays: dict[str, Any], place: Any, score: dict) -> None:
+    def _read_back(self, folder: Path, arrays: dict[str, Any], place: Any, score: dict[str, Any]) -> None:
         """Raise TornCheckpoint unless `folder` gives what was to be saved in it, to the bit."""
         try:
             altered = [
@@ -275,7 +276,7 @@ class Checkpoints:
         return None
 
 
-def load_variables(workdir: Path, which: str = "best") -> tuple[dict, int]:
+def load_variables(workdir: Path, which: str = "best") -> tuple[Variables, int]:
     """The variables {"params", other collections} to predict with, in host memory, and the step they are from.
 
     which: "best" (by the score of the run's evaluations) or "latest". Averaged where the run keeps averages.
@@ -305,11 +306,11 @@ def checkpoint_directory(workdir: Path) -> Path:
     return Path(workdir) / run_files.CHECKPOINTS
 
 
-def _array_items(state: TrainState) -> dict[str, dict]:
+def _array_items(state: TrainState) -> dict[str, Tree]:
     return {"prediction": prediction_variables(state), "training": _training_item(state)}
 
 
-def _training_item(state: TrainState) -> dict:
+def _training_item(state: TrainState) -> dict[str, Tree]:
     item = {"step": state.step, "opt_state": state.opt_state, "key": state.key}
     return item if state.ema is None else item | trained_variables(state)
 

@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from wbcjax.system.files import write_atomically
 
@@ -46,7 +47,7 @@ def set_aside(folder: Path) -> Path:
     return folder.rename(aside)
 
 
-def read_place(folder: Path) -> dict:
+def read_place(folder: Path) -> dict[str, Any]:
     """The state of the iterator over the training data in a checkpoint."""
     path = folder / "data" / "metadata"
     if not path.exists():  # earlier versions wrote one for each process; they are the same
@@ -54,7 +55,7 @@ def read_place(folder: Path) -> dict:
     return json.loads(path.read_bytes())
 
 
-def score_item(score: float | None) -> dict:
+def score_item(score: float | None) -> dict[str, Any]:
     """What a checkpoint tells of its score, None before an evaluation: {"score", "evaluated", "digest"}."""
     item = {"score": score if score is not None and math.isfinite(score) else -math.inf, "evaluated": score is not None}
     # With its digest in itself: this file alone is ever written again, and two could not be replaced at once.
@@ -66,7 +67,7 @@ def write_score(folder: Path, score: float | None) -> None:
     write_atomically(_score_file(folder), json.dumps(score_item(score)).encode())
 
 
-def read_score(folder: Path) -> dict:
+def read_score(folder: Path) -> dict[str, Any]:
     """The `score_item` of a checkpoint. Raises TornCheckpoint when it is not what was written."""
     path = _score_file(folder)
     if not path.exists():
@@ -89,7 +90,7 @@ def system_error(error: Exception) -> int | None:
     return int(told[1]) if told else None
 
 
-def _digest(item: dict) -> str:
+def _digest(item: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps([float(item["score"]), bool(item["evaluated"])]).encode()).hexdigest()
 
 
