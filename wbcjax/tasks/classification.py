@@ -25,6 +25,7 @@ from wbcjax.input.split import SplitSettings
 from wbcjax.models import efficientnet
 from wbcjax.models.backbone import Trains
 from wbcjax.models.efficientnet import Classifier
+from wbcjax.models.variables import Tree, Variables
 from wbcjax.predict.classifier import CropClassifier, crop_classifier, live_network, load_classifier
 from wbcjax.report.classification_figures import (
     confusion_figure,
@@ -51,7 +52,7 @@ from wbcjax.tasks.rules import loss_problems, missing_data, missing_weights
 from wbcjax.tasks.scored_part import default_part, other_part, own_part, scored_note
 from wbcjax.tasks.settings import ClassificationConfig
 from wbcjax.train.classification_losses import LOSSES, classification_losses
-from wbcjax.train.task import Task, Tree
+from wbcjax.train.task import Task
 
 LEAST_PROBABILITY = 1e-7  # lower ones are clipped to it for the validation loss, as in Keras's crossentropy
 WATCHED = ("accuracy",)
@@ -130,7 +131,7 @@ def classification_task(settings: ClassificationConfig, workdir: Path | None = N
     tell_classes({name: part.counts() for name, part in parts.items()}, dataset.classes)
     on_trial = crop_classifier(live_network(settings.model, dataset.classes), dataset)
 
-    def evaluate(variables: Tree) -> dict[str, float]:
+    def evaluate(variables: Variables) -> dict[str, float]:
         return _summary(classify_split(on_trial.with_variables(variables), val))
 
     facts = {"cut": train.cut, NOTE: note.plain()}
@@ -161,7 +162,7 @@ def crop_losses(model: Classifier, label_smoothing: float) -> Callable:
     """The losses of `model`, as in `Task`; they need no data set."""
 
     def losses(
-        variables: dict[str, Tree], batch: CropBatch, keys: jax.Array, trains: Trains, axis_name: str
+        variables: Variables, batch: CropBatch, keys: jax.Array, trains: Trains, axis_name: str
     ) -> tuple[dict[str, jax.Array], Tree]:
         collections = [name for name in variables if name != "params"]
         logits, changed = model.apply(variables, batch.image, keys, axis_name, trains, mutable=collections)

@@ -31,6 +31,7 @@ from wbcjax.models import mask_rcnn
 from wbcjax.models.backbone import Trains
 from wbcjax.models.limits import check_room
 from wbcjax.models.mask_rcnn import MaskRCNN
+from wbcjax.models.variables import Tree, Variables
 from wbcjax.predict.detector import Predictor, live_network, load, predictor
 from wbcjax.report.contact_sheet import contact_sheet
 from wbcjax.report.run_pictures import Fields, ImageOf
@@ -48,7 +49,7 @@ from wbcjax.tasks.reported_run import reported_run
 from wbcjax.tasks.rules import detector_problems, loss_problems, missing_data, missing_weights, part_problems
 from wbcjax.tasks.scored_part import default_part, other_part, own_part, scored_note
 from wbcjax.tasks.settings import DetectionConfig
-from wbcjax.train.task import Task, Tree
+from wbcjax.train.task import Task
 
 PLANNED_WINDOW = 128  # pixels: a side of masks' windows where there is no set to tell how large its cells are
 
@@ -126,7 +127,7 @@ def detection_task(settings: DetectionConfig, workdir: Path | None = None) -> Ta
     on_trial = predictor(settings.model, dataset, scales=scales)
     best_score = "mask/AP" if val.outlined() else "box/AP"
 
-    def evaluate(variables: Tree) -> dict[str, float]:
+    def evaluate(variables: Variables) -> dict[str, float]:
         annotated, detections = detect_split(on_trial.with_variables(variables), val)
         found = detection_scores(annotated, detections, dataset.classes, settings.evaluate.score_threshold)
         return _summary(found, best_score)
@@ -158,7 +159,7 @@ def detection_losses(model: MaskRCNN) -> Callable:
     """The losses of `model`, as in `Task`; they need no data set."""
 
     def losses(
-        variables: dict[str, Tree], batch: Batch, keys: jax.Array, trains: Trains, axis_name: str
+        variables: Variables, batch: Batch, keys: jax.Array, trains: Trains, axis_name: str
     ) -> tuple[dict[str, jax.Array], Tree]:
         collections = [name for name in variables if name != "params"]
         return model.apply(variables, batch, keys, trains, axis_name, method="losses", mutable=collections)  # type: ignore[return-value]

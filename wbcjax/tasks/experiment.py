@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from wbcjax.evaluate.scores import write_json
 from wbcjax.models.backbone import HEADS
+from wbcjax.models.variables import Variables
 from wbcjax.runs.stablehlo import Input, Network
 from wbcjax.settings.checked import Seed, checked
 from wbcjax.settings.parts import as_values
@@ -17,7 +18,7 @@ from wbcjax.system.places import name_of
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.layers import StageOf
 from wbcjax.train.settings import TrainSettings
-from wbcjax.train.task import Batch, Task, Tree
+from wbcjax.train.task import Batch, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class Scored:
 class Step(NamedTuple):
     """The parts of a training step, without data."""
 
-    variables: dict[str, Tree]  # as shapes
+    variables: Variables  # as shapes
     losses: Callable[..., Any]  # as in `Task`
     batch: Callable[[int], Batch]  # as shapes, of a number of images
     stage_of: StageOf = lambda _: HEADS  # as in `Task`

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import jax
 
+from wbcjax.models.variables import Variables
 from wbcjax.system.interrupt import Interrupted, StopRequest
 from wbcjax.train.progress import RunLog
-from wbcjax.train.task import Task, Tree
+from wbcjax.train.task import Task
 
 COLLAPSED = 0.01  # of the best score: what is below is no worse model, but one that finds nothing any more
 
@@ -23,7 +24,7 @@ class Evaluation:
     steps_per_epoch: float
     best: float  # -inf before the first evaluation
 
-    def score(self, variables: dict[str, Tree], step: int) -> float | None:
+    def score(self, variables: Variables, step: int) -> float | None:
         """The score that ranks checkpoints, of `variables` after `step` steps; None where a signal broke it off.
 
         Raises ValueError when the evaluation gives no such score.

@@ -30,8 +30,8 @@ class Launched(NamedTuple):
 class InFlight:
     """The steps given to the devices, looked at in their order as they are done.
 
-    `names` gives images their names, by their numbers. `record` gets each `every` steps, as soon as the last of them is done,
-    how many steps were done, and the metrics of each since it was last called.
+    `names` gives images their names, by their numbers. `record` gets each `every` steps, as soon as the last of them is
+    done, how many steps were done, and the metrics of each since it was last called.
     """
 
     parallel: DataParallel

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import optax
 
+from wbcjax.models.variables import Tree
 from wbcjax.system import run_files
 from wbcjax.system.files import write_atomically
 from wbcjax.system.interrupt import StopRequest
@@ -29,9 +30,9 @@ from wbcjax.train.progress import RunLog
 from wbcjax.train.settings import TrainSettings
 from wbcjax.train.state import TrainState, init_optimizer, init_state, prediction_variables
 from wbcjax.train.step import make_step
-from wbcjax.train.task import Task, Tree
+from wbcjax.train.task import Batch, Task
 from wbcjax.train.wishes import Agreement
-from wbcjax.train.workdir import KeptConfig, listed, settle_config
+from wbcjax.train.workdir import Changes, KeptConfig, listed, settle_config
 from wbcjax.train.workdir_lock import lock_workdir
 
 
@@ -136,7 +137,7 @@ def train(
             log.advance()
 
 
-def _settle_workdir(workdir: Path, config: KeptConfig, task: Task) -> dict[str, list]:
+def _settle_workdir(workdir: Path, config: KeptConfig, task: Task) -> Changes:
     """Make the workdir one of this config and data; what changed in the config since the run began."""
     first_process = jax.process_index() == 0
     started = any(checkpoint_directory(workdir).iterdir())  # torn ones count: they are of that config
@@ -148,7 +149,12 @@ def _settle_workdir(workdir: Path, config: KeptConfig, task: Task) -> dict[str, 
 
 
 def _start_or_resume(
-    settings: TrainSettings, seed: int, task: Task, plan: Plan, checkpoints: Checkpoints, batches: grain.DatasetIterator
+    settings: TrainSettings,
+    seed: int,
+    task: Task,
+    plan: Plan,
+    checkpoints: Checkpoints,
+    batches: grain.DatasetIterator[Batch],
 ) -> tuple[TrainState, Phase]:
     step = checkpoints.latest
     # A checkpoint taken where two phases meet still has the optimizer of the earlier one: the loop changes it.
@@ -181,7 +187,7 @@ def _tell_never_trained(log: RunLog, task: Task, params: Tree, phases: Sequence[
         log.say(f"no phase of config.train.phases trains these weights, which keep their first values: {each}")
 
 
-def _tell_resumed(log: RunLog, workdir: Path, step: int, steps: int, changes: dict[str, list]) -> None:
+def _tell_resumed(log: RunLog, workdir: Path, step: int, steps: int, changes: Changes) -> None:
     log.record("resume", step, {"config_changes": changes})
     at = "already at" if step >= steps else "going on from"
     log.say(f"{at} step {step} of {steps} in {workdir}")

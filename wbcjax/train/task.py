@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from wbcjax.models.backbone import HEADS, Trains
+from wbcjax.models.variables import Tree, Variables
 from wbcjax.train.layers import StageOf
 
-Tree = Any  # nested dictionaries of arrays
 Batch = (
     Any  # a NamedTuple of arrays with the images first, one of its fields called `index`, such as wbcjax.batch.Batch
 )
@@ -42,14 +42,14 @@ class Task:
     """
 
     images: int
-    init_variables: Callable[[int], dict[str, Tree]]
-    losses: Callable[[dict[str, Tree], Batch, jax.Array, Trains, str], tuple[dict[str, Float[Array, ""]], Tree]]
-    train_batches: Callable[[int, int, int], grain.DatasetIterator]
-    evaluate: Callable[[dict[str, Tree]], dict[str, float]]
+    init_variables: Callable[[int], Variables]
+    losses: Callable[[Variables, Batch, jax.Array, Trains, str], tuple[dict[str, Float[Array, ""]], Tree]]
+    train_batches: Callable[[int, int, int], grain.DatasetIterator[Batch]]
+    evaluate: Callable[[Variables], dict[str, float]]
     names: Callable[[Int[np.ndarray, " n"]], list[str]]
     best_score: str
     facts: dict[str, Any] = field(default_factory=dict)
-    start: Callable[[dict[str, Tree]], dict[str, Tree]] | None = None
+    start: Callable[[Variables], Variables] | None = None
     watched: tuple[str, ...] = ()
     check_workdir: Callable[[Path], None] = lambda _: None
     stage_of: StageOf = lambda _: HEADS

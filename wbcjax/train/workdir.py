@@ -30,6 +30,8 @@ NOT_OF_WEIGHTS = (
     "model.norm_momentum",
 )
 
+Changes = dict[str, list[Any]]  # of a config since the run began, {"train.learning_rate": [before, now]}
+
 
 class ConfigChanged(ValueError):
     """The workdir holds a run of another config."""
@@ -44,13 +46,13 @@ class KeptConfig:
     allow_change: bool = False  # of a config that the run began with
 
 
-def settle_config(kept: KeptConfig, workdir: Path, *, started: bool, write: bool = True) -> dict[str, list]:
+def settle_config(kept: KeptConfig, workdir: Path, *, started: bool, write: bool = True) -> Changes:
     """Make `workdir` a run of the config: writes config.json, or checks it against the one there.
 
     `started` says whether the run has a checkpoint: until then config.json is replaced without a check, as nothing was
-    made with the one before. Returns what changed, {"train.learning_rate": [before, now]}, empty for a new run. Raises
-    ConfigChanged with all differing keys unless `allow_change`, which replaces config.json; and whatever is allowed for
-    changes of what the weights mean, see `OF_WEIGHTS`. `write` False only checks.
+    made with the one before. Returns what changed, empty for a new run. Raises ConfigChanged with all differing keys
+    unless `allow_change`, which replaces config.json; and whatever is allowed for changes of what the weights mean, see
+    `OF_WEIGHTS`. `write` False only checks.
     """
     path, complete = Path(workdir) / CONFIG, kept.complete
     now = json.loads(config_json(kept.values))
@@ -79,7 +81,7 @@ def settle_config(kept: KeptConfig, workdir: Path, *, started: bool, write: bool
     return changes
 
 
-def listed(changes: dict[str, list]) -> str:
+def listed(changes: Changes) -> str:
     """The changes of `settle_config`, a line each."""
     return "\n".join(f"  {key}: {before} in the workdir, {after} now" for key, (before, after) in changes.items())
 
@@ -106,14 +108,14 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise ConfigChanged(f"{path} is not JSON ({error}): restore it, or give another --workdir") from error
 
 
-def _differences(before: dict, now: dict) -> dict[str, list]:
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> Changes:
     before, now = _flat(before), _flat(now)
     absent = "(absent)"
     return {
@@ -123,8 +125,8 @@ def _differences(before: dict, now: dict) -> dict[str, list]:
     }
 
 
-def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
-    flat = {}
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
     return flat

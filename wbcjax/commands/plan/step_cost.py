@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from wbcjax.commands.plan.flops import work_of
 from wbcjax.commands.plan.loops import Trips, trips_of
+from wbcjax.models.variables import Tree
 from wbcjax.settings.checked import ConfigError
 from wbcjax.tasks.experiment import Experiment, Step
 from wbcjax.train.in_flight import STEPS_IN_FLIGHT
@@ -18,7 +19,7 @@ from wbcjax.train.optimizer import make_optimizer
 from wbcjax.train.parallel import DataParallel, check_batch_size
 from wbcjax.train.state import TrainState, split_collections
 from wbcjax.train.step import AXIS, make_step
-from wbcjax.train.task import Task, Tree
+from wbcjax.train.task import Task
 from wbcjax.train.wishes import Wishes
 
 # Of the compiler for CPUs. The first lets it compute values twice where `remat` asks for it. The second leaves out
