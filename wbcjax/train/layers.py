@@ -37,8 +37,8 @@ class Layers:
         lowest, stage = LAYERS[self.named], self.stage_of(path)
         if stage is None and lowest not in (STEM, HEADS):
             raise ConfigError(
-                f"layers {self.named!r} of config.train.phases: the model does not say which stage {'/'.join(path)} is "
-                'of. Give its class a method stage_of(path), or train "all", "heads" or what a regular expression names'
+                f"layers {self.named!r} of config.train.phases: the model gives no stage of {'/'.join(path)}. Give its "
+                'class a method stage_of(path), or train "all", "heads" or weights named by a regular expression'
             )
         return lowest == STEM or (stage or STEM) >= lowest
 

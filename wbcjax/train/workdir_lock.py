@@ -88,8 +88,8 @@ def _tell_of_the_last(path: Path) -> None:
     pid, host = _holder(path)
     if host not in ("?", socket.gethostname()):
         log.warning(
-            "process %s on host %s trained in %s and was cut short; should it run on, on a disk whose locks its host "
-            "does not share, stop one of the two",
+            "process %s on host %s trained in %s and did not end properly; if it still runs, on a disk whose locks its "
+            "host does not share, stop one of the two",
             pid,
             host,
             path.parent,
