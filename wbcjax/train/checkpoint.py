@@ -1,4 +1,4 @@
-"""Saving and restoring a run; the only module that knows orbax."""
+"""Saving and restoring a run; the only module that uses orbax."""
 
 import json
 import logging
@@ -52,16 +52,15 @@ class Checkpoints:
     numpy arrays and the place in the data is the same in every process, so a run may go on with another number of
     devices and processes. Every process of a run makes one of these; only in the first one anything is saved.
 
-    A step is written under another name and read back; when it is whole it gets the digests of its files and its own
-    name; only then are older ones deleted, and a step that is there is never written again. So wherever a save is cut
-    short, the latest checkpoint is whole. What is damaged later is found when the folder is opened to go on: such a
-    step is renamed to N.torn, with a warning, and the one before it is the latest. Opened with `only_read` nothing is
-    changed.
+    A step is written under another name and read back. When it is whole it gets the digests of its files and its own
+    name. Only then are older ones deleted; a saved step is never written again. So wherever a save is cut short, the
+    latest checkpoint is whole. Later damage is found when the folder is opened to go on: such a step is renamed to
+    N.torn, with a warning, and the one before it is the latest. With `only_read` nothing is changed.
     """
 
     def __init__(self, directory: Path, *, only_read: bool = False) -> None:
         self._directory = directory.absolute()
-        # To orbax each process is alone: the first one writes, each reads for itself. See in_first_process.
+        # Orbax is set up for a single process: the first one writes, each reads for itself. See in_first_process.
         me = jax.process_index()
         alone = ocp.options.MultiprocessingOptions(
             primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
@@ -158,8 +157,8 @@ class Checkpoints:
         return TrainState(params=params, collections=collections, ema=prediction, **rest)
 
     def misfit(self, step: int, like: TrainState) -> str:
-        """What differs between the arrays of `step` and of `like` in names, types or shapes: lines, or ""."""
-        # orbax raises on another tree but lets another shape or type pass.
+        """Differences between the arrays of `step` and of `like` in names, types or shapes: lines, or ""."""
+        # orbax raises for another tree, but accepts another shape or type.
         wanted = _array_items(like)
         saved = self._metadata(self._folder(step))
         return find_misfit({item: saved[item].tree for item in wanted}, wanted)
@@ -212,7 +211,7 @@ class Checkpoints:
         unfinished.rename(self._folder(step))
 
     def _read_back(self, folder: Path, arrays: dict[str, Any], place: Any, score: dict[str, Any]) -> None:
-        """Raise TornCheckpoint unless `folder` gives what was to be saved in it, to the bit."""
+        """Raise TornCheckpoint unless `folder` holds these arrays, place and score, to the bit."""
         try:
             altered = [
                 alteration
@@ -227,7 +226,7 @@ class Checkpoints:
             raise TornCheckpoint(f"read back, {altered[0]} is not what was written")
 
     def _make_ready(self) -> None:
-        """Clear what was cut short, and set what is damaged aside."""
+        """Delete unfinished saves, and set damaged checkpoints aside."""
         self._directory.mkdir(parents=True, exist_ok=True)
         clear_unfinished(self._directory)
         latest, torn = None, {}
@@ -260,9 +259,9 @@ class Checkpoints:
         return None
 
     def _try(self, folder: Path) -> str | None:
-        """What is wrong with a checkpoint of earlier versions; where it can be restored it gets digests.
+        """The fault of a checkpoint without digests, or under a name that is not plain; without a fault it gets them.
 
-        Some wrote none, and later ones did not see that under a name that is not plain the arrays were missing.
+        The first versions wrote no digests. Later ones did not notice that arrays were missing under such a name.
         """
         for path in folder.rglob("*"):
             if path.is_file():

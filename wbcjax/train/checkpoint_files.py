@@ -1,4 +1,4 @@
-"""What lies in the folder of a run's checkpoints besides the arrays that orbax writes and reads."""
+"""The files in the folder of a run's checkpoints, besides the arrays that orbax writes and reads."""
 
 import errno
 import hashlib
@@ -11,7 +11,7 @@ from typing import Any
 
 from wbcjax.system.files import write_atomically
 
-UNFINISHED = re.compile(r"\d+\.(unfinished|deleted|orbax-checkpoint-tmp)")  # what a save or deletion cut short leaves
+UNFINISHED = re.compile(r"\d+\.(unfinished|deleted|orbax-checkpoint-tmp)")  # left by a save or deletion cut short
 DAMAGED = (ValueError, LookupError, TypeError, AttributeError, FileNotFoundError)  # raised in reading damaged files
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -27,19 +27,19 @@ def saved_steps(directory: Path) -> list[int]:
 
 
 def clear_unfinished(directory: Path, *, ignore_errors: bool = False) -> None:
-    """Delete what saves and deletions that were cut short have left."""
+    """Delete the remains of saves and deletions that were cut short."""
     for path in directory.iterdir():
         if UNFINISHED.match(path.name):
             shutil.rmtree(path, ignore_errors=ignore_errors)
 
 
 def delete(folder: Path) -> None:
-    """Delete a checkpoint; where that is cut short, what is left of it no longer looks like one."""
+    """Delete a checkpoint, under another name first: its remains are never taken for a checkpoint."""
     shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}.deleted")))
 
 
 def set_aside(folder: Path) -> Path:
-    """Rename a checkpoint so that it no longer looks like one, to a name that nothing has. Returns its new place."""
+    """Rename a checkpoint to N.torn, or the next free name after it. Returns its new place."""
     aside, number = folder.with_name(f"{folder.name}.torn"), 1
     while aside.exists():
         number += 1
@@ -56,7 +56,7 @@ def read_place(folder: Path) -> dict[str, Any]:
 
 
 def score_item(score: float | None) -> dict[str, Any]:
-    """What a checkpoint tells of its score, None before an evaluation: {"score", "evaluated", "digest"}."""
+    """The record of a checkpoint's score, None before an evaluation: {"score", "evaluated", "digest"}."""
     item = {"score": score if score is not None and math.isfinite(score) else -math.inf, "evaluated": score is not None}
     # With its digest in itself: this file alone is ever written again, and two could not be replaced at once.
     return item | {"digest": _digest(item)}
@@ -83,11 +83,11 @@ def read_score(folder: Path) -> dict[str, Any]:
 
 
 def system_error(error: Exception) -> int | None:
-    """The system's number of what made a write fail, if that was it; tensorstore tells it in a ValueError's text."""
+    """The system's number (errno) of a failed write, None for other errors; tensorstore has it in the message alone."""
     if isinstance(error, OSError):
         return error.errno
-    told = re.search(r"os_error_code='(\d+)'", str(error))
-    return int(told[1]) if told else None
+    number = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(number[1]) if number else None
 
 
 def _digest(item: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The evaluations of a run: scores told, and a collapse of them."""
+"""The evaluations of a run: scores are logged, and a collapse is reported."""
 
 import contextlib
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from wbcjax.system.interrupt import Interrupted, StopRequest
 from wbcjax.train.progress import RunLog
 from wbcjax.train.task import Task
 
-COLLAPSED = 0.01  # of the best score: what is below is no worse model, but one that finds nothing any more
+COLLAPSED = 0.01  # of the best score: a model below it finds nothing any more
 
 
 @dataclass
 class Evaluation:
-    """Scores the weights of a run by `task.evaluate`, and knows the best of its scores."""
+    """Scores the weights of a run by `task.evaluate`, and keeps the best score."""
 
     task: Task
     log: RunLog
@@ -25,11 +25,11 @@ class Evaluation:
     best: float  # -inf before the first evaluation
 
     def score(self, variables: Variables, step: int) -> float | None:
-        """The score that ranks checkpoints, of `variables` after `step` steps; None where a signal broke it off.
+        """The score that ranks checkpoints, of `variables` after `step` steps; None where a signal stopped it.
 
         Raises ValueError when the evaluation gives no such score.
         """
-        # One of several processes must not leave the others waiting: there a signal counts after the evaluation.
+        # One of several processes must not leave the others waiting: it handles a signal after the evaluation.
         breakable = self.signals.at_once() if jax.process_count() == 1 else contextlib.nullcontext()
         try:
             with breakable:

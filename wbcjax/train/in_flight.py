@@ -14,11 +14,11 @@ from wbcjax.train.guard import Guard
 from wbcjax.train.parallel import DataParallel
 from wbcjax.train.wishes import Agreement
 
-STEPS_IN_FLIGHT = 2  # steps handed to the device and not done: more would only hold more batches in its memory
+STEPS_IN_FLIGHT = 2  # steps launched and not done: more would only hold more batches in the device's memory
 
 
 class Launched(NamedTuple):
-    """A step given to the devices."""
+    """A step launched on the devices."""
 
     step: int  # steps done before it
     place: Any  # of its batch in the data
@@ -28,10 +28,10 @@ class Launched(NamedTuple):
 
 @dataclass
 class InFlight:
-    """The steps given to the devices, looked at in their order as they are done.
+    """The steps launched on the devices; their metrics are read in order, as they are done.
 
-    `names` gives images their names, by their numbers. `record` gets each `every` steps, as soon as the last of them is
-    done, how many steps were done, and the metrics of each since it was last called.
+    `names` gives the names of images by their numbers. `record` is called after every `every` steps, once the last of
+    them is done, with the number of steps done and the metrics of each step since its last call.
     """
 
     parallel: DataParallel
@@ -75,7 +75,7 @@ class InFlight:
 
 
 def mean_metrics(metrics: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over steps, of those alone that were not skipped, where there are any; and how many were.
+    """Means over the steps that were not skipped, if there are any, and the number of skipped ones.
 
     The learning rate is that of the last step.
     """

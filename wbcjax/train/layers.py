@@ -1,4 +1,4 @@
-"""Which layers a phase trains; of what is frozen, neither weights nor statistics change."""
+"""The layers that a phase trains; neither weights nor statistics of frozen layers change."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from wbcjax.settings.checked import ConfigError
 LAYERS = {"all": STEM, "3+": 3, "4+": 4, "5+": 5, "heads": HEADS}
 
 Path = tuple[str, ...]
-StageOf = Callable[[Path], int | None]  # of a weight by its path; None where the model does not say
+StageOf = Callable[[Path], int | None]  # the stage of a weight by its path; None where the model gives none
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Layers:
     """The weights that a phase trains: those of stages, or those whose path a regular expression matches.
 
     named: a name of `LAYERS`, or a regular expression matched from the start of paths like "box_head/fc6/kernel".
-    stage_of: asked for the stages, see `wbcjax.models.backbone.Backbone.stage_of`.
+    stage_of: gives the stages, see `wbcjax.models.backbone.Backbone.stage_of`.
     """
 
     named: str
     stage_of: StageOf
 
     def __contains__(self, path: Path) -> bool:
-        """Whether the weight of this path is trained. Raises ConfigError where its stage counts and is not known."""
+        """Whether the weight of this path is trained. Raises ConfigError where its stage is needed and unknown."""
         if self.named not in LAYERS:
             return re.match(self.named, "/".join(path)) is not None
         lowest, stage = LAYERS[self.named], self.stage_of(path)
@@ -43,18 +43,18 @@ class Layers:
         return lowest == STEM or (stage or STEM) >= lowest
 
     def stages(self, params: Tree) -> Trains:
-        """Whether a stage trains: all of its weights. Of others batch norms use and keep their stored statistics.
+        """Whether a stage trains: all of its weights do. Batch norms of other stages use and keep stored statistics.
 
-        Those of the batch would shift what frozen weights were trained to give.
+        Statistics of the batch would shift the features of frozen weights.
         """
         frozen = {self.stage_of(path) for path in flatten_dict(params) if path not in self}
         return lambda stage: not frozen & {stage, None}
 
 
 def split_weights(params: Tree, layers: Layers) -> tuple[Tree, Tree]:
-    """Two trees that make up `params`: the weights that `layers` holds, and the frozen rest.
+    """Two trees that make up `params`: the weights in `layers`, and the frozen ones.
 
-    Raises ConfigError when it holds none.
+    Raises ConfigError when there are none in `layers`.
     """
     flat = flatten_dict(params)
     trained = {path: weight for path, weight in flat.items() if path in layers}
@@ -73,9 +73,9 @@ def join_weights(trained: Tree, frozen: Tree) -> Tree:
 
 
 def keep_frozen(after: Variables, before: Variables, params: Tree, layers: Layers) -> Variables:
-    """Collections as they are `after` a step, those of modules that `layers` does not train as `before`.
+    """The collections `after` a step; those of modules that `layers` does not train as they were `before`.
 
-    A module without parameters goes with the next one above it that has some.
+    A module without parameters is treated as the nearest module around it that has some.
     """
     weights = list(flatten_dict(params))
 
@@ -92,7 +92,7 @@ def keep_frozen(after: Variables, before: Variables, params: Tree, layers: Layer
 
 
 def never_trained(params: Tree, phases: list[Layers]) -> dict[str, int]:
-    """How many weights of each module, by its first two names, no phase trains."""
+    """The number of weights that no phase trains, by the first two names of their module."""
     counts: dict[str, int] = {}
     weights: dict[Path, Any] = flatten_dict(params)
     for path, weight in weights.items():

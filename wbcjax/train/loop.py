@@ -1,4 +1,4 @@
-"""Training from the first step to the last, or from where it stopped."""
+"""Training from the first step, or from the latest checkpoint, to the last step."""
 
 import contextlib
 import functools
@@ -39,16 +39,18 @@ from wbcjax.train.workdir_lock import lock_workdir
 def train(
     task: Task, settings: TrainSettings, seed: int, workdir: Path | str, config: KeptConfig
 ) -> signal.Signals | None:
-    """Train `task` as `settings` say in `workdir`, which keeps `config`; go on from the latest checkpoint there.
+    """Train `task` by `settings` in `workdir`, which keeps `config`, from its latest checkpoint on if there is one.
 
     Checkpoints are written while training goes on; each waits for the one before. Returns None at the end of the run or
-    of `max_minutes`, both with a last evaluation and checkpoint, or the signal (SIGINT, SIGTERM) that stopped it, or
-    came too late to: the step is finished, and a checkpoint saved without an evaluation. A second signal ends the
-    program at once, Ctrl-C as soon as no checkpoint is being written: what was done since the last save, about
-    `checkpoint_minutes` at most, is lost. Several processes agree on what one of them was told. Called in another
-    thread than the main one it hears no signal: `max_minutes` ends it. Raises ConfigChanged, WorkdirInUse,
-    NonFiniteLoss (see `Guard`), OSError when a checkpoint or the log cannot be written (within a few steps, or at the
-    end), and ValueError for a config that contradicts itself or the checkpoint.
+    of `max_minutes`, both with a last evaluation and checkpoint. Returns the signal (SIGINT, SIGTERM) that stopped the
+    run, or came when it was about to end: the step is finished, and a checkpoint saved without an evaluation.
+
+    A second signal ends the program at once, Ctrl-C as soon as no checkpoint is being written: the work since the last
+    save, about `checkpoint_minutes` at most, is lost. A signal to one of several processes stops all of them. In
+    another thread than the main one signals are not handled: `max_minutes` ends the run.
+
+    Raises ConfigChanged, WorkdirInUse, NonFiniteLoss (see `Guard`), OSError when a checkpoint or the log cannot be
+    written (within a few steps, or at the end), and ValueError for a config that contradicts itself or the checkpoint.
     """
     workdir = Path(workdir)
     plan, parallel = plan_run(settings, task.images), DataParallel(settings.parallel)
@@ -106,7 +108,7 @@ def train(
                 score = None
                 try:
                     score = evaluation.score(prediction_variables(parallel.local(state)), step)
-                finally:  # whatever becomes of the evaluation
+                finally:  # also when the evaluation fails
                     save(state, score)
                 if score is None:
                     return stopped(step)
@@ -138,7 +140,7 @@ def train(
 
 
 def _settle_workdir(workdir: Path, config: KeptConfig, task: Task) -> Changes:
-    """Make the workdir one of this config and data; what changed in the config since the run began."""
+    """Make the workdir one of this config and data. Returns the changes of the config since the run began."""
     first_process = jax.process_index() == 0
     started = any(checkpoint_directory(workdir).iterdir())  # torn ones count: they are of that config
     changes = settle_config(config, workdir, started=started, write=first_process)
@@ -157,7 +159,7 @@ def _start_or_resume(
     batches: grain.DatasetIterator[Batch],
 ) -> tuple[TrainState, Phase]:
     step = checkpoints.latest
-    # A checkpoint taken where two phases meet still has the optimizer of the earlier one: the loop changes it.
+    # A checkpoint at the border of two phases has the optimizer of the earlier one: the loop replaces it.
     phase = plan.phase(max((step or 0) - 1, 0))
     variables = task.init_variables(seed)
     if step is None and task.start is not None:
@@ -167,7 +169,7 @@ def _start_or_resume(
     state = init_state(variables, optimizer, layers, seed, ema=settings.ema_decay > 0)
     if step is None:
         return state, phase
-    # Phases are of epochs: with a set of another size they meet at another step than the checkpoint's run had it.
+    # Phases are given in epochs: with a set of another size they end at another step than in the checkpoint's run.
     for other in (phase, *plan.phases):
         like = _with_new_optimizer(state, optimizer, Layers(other.layers, task.stage_of))
         if not checkpoints.misfit(step, like):
@@ -176,12 +178,12 @@ def _start_or_resume(
 
 
 def _with_new_optimizer(state: TrainState, optimizer: optax.GradientTransformation, layers: Layers) -> TrainState:
-    """`state`, in host memory, as a phase starts: momentum is dropped, also of weights that it goes on training."""
+    """`state`, in host memory, at the start of a phase: with a new optimizer, without the momentum of any weight."""
     return state._replace(opt_state=init_optimizer(state.params, optimizer, layers))
 
 
 def _tell_never_trained(log: RunLog, task: Task, params: Tree, phases: Sequence[Phase]) -> None:
-    """Say which weights keep their first values in all phases."""
+    """Log the weights that keep their first values in all phases."""
     if found := never_trained(params, [Layers(phase.layers, task.stage_of) for phase in phases]):
         each = ", ".join(f"{module} ({count:,})" for module, count in found.items())
         log.say(f"no phase of config.train.phases trains these weights, which keep their first values: {each}")

@@ -14,11 +14,11 @@ from wbcjax.train.transformations import adamw, l2_per_array
 
 
 def make_optimizer(settings: TrainSettings) -> optax.GradientTransformation:
-    """Clipping, the config's optimizer and weight decay; the result is still to be multiplied by minus the rate.
+    """Clipping, the config's optimizer and weight decay. Updates must still be multiplied by minus the learning rate.
 
     Vectors and scalars (biases, norms) do not decay. With `l2_per_array` the loss has Matterport's L2 term in place of
-    the decay, over biases too, and its gradient is clipped with the rest. Rules multiply the decay of their weights and
-    what the optimizer makes of them, which is as a learning rate of their own.
+    the decay, over biases too, and its gradient is clipped with the rest. Rules multiply the decay and the updates of
+    their weights, which so have a learning rate of their own.
     """
     clip = optax.clip_by_global_norm(settings.clip_norm) if settings.clip_norm > 0 else optax.identity()
     if settings.l2_per_array:
@@ -34,9 +34,9 @@ def make_optimizer(settings: TrainSettings) -> optax.GradientTransformation:
 def _steps(
     optimizer: Callable[..., optax.GradientTransformation], decay: float | None
 ) -> list[optax.GradientTransformation]:
-    """The optimizer and the weight decay (None: without), which optimizers that decay by themselves are given.
+    """The optimizer and the weight decay (None: without), which is an argument of optimizers that have it.
 
-    To others it is ahead of all else, an L2 term as in torch.optim.SGD.
+    Before others it is added to the gradient, an L2 term as in torch.optim.SGD.
     """
     known = inspect.signature(optimizer).parameters
     given: dict[str, Any] = {"learning_rate": 1.0, "weight_decay": 0.0}
@@ -45,12 +45,12 @@ def _steps(
         given |= {"weight_decay": decay or 0.0, masks[0]: _are_matrices}
         decay = None
     step = optimizer(**{name: given[name] for name in given if name in known})
-    if "learning_rate" in known:  # of optax, whose updates are times -learning_rate already, to be added to the weights
+    if "learning_rate" in known:  # optax's own: its updates are multiplied by -learning_rate already
         step = optax.chain(step, optax.scale(-1.0))
     if decay is None:
         return [step]
     decays = optax.add_decayed_weights(decay, mask=_are_matrices)
-    # Our AdamW and its decay lie side by side, as their states do in the checkpoints of older runs.
+    # Our AdamW and its decay are two transformations, as their states are in the checkpoints of older runs.
     return [step, decays] if getattr(optimizer, "func", None) is adamw else [decays, step]
 
 
@@ -60,7 +60,7 @@ def _are_matrices(params: Any) -> Any:
 
 
 def _one_for_each_decay(settings: TrainSettings) -> optax.GradientTransformation:
-    """The optimizer once for each decay of the rules, as it takes one only; each sees the weights that have its own."""
+    """One copy of the optimizer for each decay of the rules, on the weights that have it."""
     factors = sorted({1.0, *(rule.weight_decay for rule in settings.rules)})
     each = [optax.chain(*_steps(settings.optimizer, factor * settings.weight_decay)) for factor in factors]
 
@@ -71,7 +71,7 @@ def _one_for_each_decay(settings: TrainSettings) -> optax.GradientTransformation
 
 
 def _at_rates(optimizer: optax.GradientTransformation, rules: tuple[RuleSetting, ...]) -> optax.GradientTransformation:
-    """The optimizer with the learning rates of the rules; its state is as without them."""
+    """The optimizer with the learning rates of the rules; its state is the same as without them."""
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         updates, state = optimizer.update(updates, state, params)

@@ -16,14 +16,14 @@ from wbcjax.train.wishes import Wishes
 class DataParallel:
     """Places state and batches on devices, and compiles a step for them.
 
-    how: "shard_map" or "pmap". Both run the same step on the same state and give the same numbers. pmap is the older
-    way and works in one process only.
-    devices: jax.Device each; all that are present when left out.
+    how: "shard_map" or "pmap". Both run the same step on the same state and give the same numbers. pmap is older and
+    works in one process only.
+    devices: jax.Device each; by default all.
     """
 
     def __init__(self, how: str, devices: Sequence[Any] | None = None) -> None:
         check_parallel(how)
-        # In the processes' order, so that their rows of a batch together lie as one process alone would have them.
+        # In the processes' order, so that the rows of a batch have the order that one process alone would give them.
         self.devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
         self._mine = [device for device in self.devices if device.process_index == jax.process_index()]
         self._pmap = how == "pmap"
@@ -31,9 +31,9 @@ class DataParallel:
         self._everywhere, self._spread = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
 
     def compile(self, step: TrainStep) -> TrainStep:
-        """`step` for a state, batches and wishes that `place_state`, `place_batch` and `place_wishes` gave.
+        """`step` for a state, batches and wishes from `place_state`, `place_batch` and `place_wishes`.
 
-        The state passed in is used up.
+        The state passed in is donated.
         """
         if self._pmap:
             axes = (None, 0, 0)
@@ -53,11 +53,11 @@ class DataParallel:
         return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(self._spread, leaf), batch)
 
     def place_wishes(self, wishes: Wishes) -> Wishes:
-        """What this process wants, told by each of its devices: (devices of all processes,) each."""
+        """The wishes of this process on each of its devices: arrays (devices of all processes,)."""
         return self.place_batch(Wishes(*(np.full(len(self._mine), wish, np.float32) for wish in wishes)))
 
     def local(self, replicated: Any) -> Any:
-        """What `place_state` or a step gave, as one plain copy on this process's first device."""
+        """A state or the metrics of a step, as one copy on this process's first device."""
         return jax.tree.map(lambda leaf: leaf.addressable_data(0), replicated)
 
 

@@ -1,4 +1,4 @@
-"""Names of folders that orbax and tensorstore take for names."""
+"""Names of folders without characters that orbax and tensorstore interpret."""
 
 import contextlib
 import re
@@ -6,22 +6,22 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
-# orbax 0.12 looks for the parts of a checkpoint by a pattern that begins with its path, so that "[1]" or "*" in it
-# finds none, or those of another folder; tensorstore 0.1.86 takes a backslash for a slash, etils 1.15 "gs:/" for a
-# place in a cloud.
+# orbax 0.12 finds the parts of a checkpoint by a pattern that begins with its path: with "[1]" or "*" in it, it finds
+# none, or those of another folder. tensorstore 0.1.86 takes a backslash for a slash, etils 1.15 "gs:/" for cloud
+# storage.
 _PLAIN = re.compile(r"[\w/ .,+=@~-]*")
 
 
 def is_plain(path: Path) -> bool:
-    """Whether a path has only characters that nothing takes for a pattern, an escape or a scheme."""
+    """Whether no character of a path is taken for a pattern, an escape or a scheme."""
     return _PLAIN.fullmatch(str(path)) is not None
 
 
 @contextlib.contextmanager
 def plain_name(path: Path) -> Generator[Path]:
-    """A name for `path`, whose last part is plain, that is plain altogether: its own, or one by a link to its folder.
+    """A plain path of `path`, whose last part is plain: its own, or one through a link to its folder.
 
-    The link is in a temporary folder, and gone afterwards. Raises OSError where there can be none.
+    The link is in a temporary folder, and is deleted afterwards. Raises OSError where it cannot be made.
     """
     if is_plain(path):
         yield path

@@ -18,7 +18,7 @@ class TrainState(NamedTuple):
     collections: Variables  # the model's other variables, by collection, as {"batch_stats": ...}; {} without any
     opt_state: Any  # of the weights that the present phase trains: frozen ones have none
     ema: Variables | None  # running averages of all variables
-    key: Any  # (2,) uint32 PRNG key data; never changes: steps and images fold their numbers into it
+    key: Any  # (2,) uint32 PRNG key data; constant: the numbers of step and image are folded into it
 
 
 def init_state(
@@ -26,11 +26,11 @@ def init_state(
 ) -> TrainState:
     """The state before the first step, in host memory, from a model's variables {"params", other collections}.
 
-    Raises ValueError for a collection of a name that a checkpoint gives to something else.
+    Raises ValueError for a collection with a name that checkpoints use otherwise.
     """
     variables = jax.device_get(dict(variables))
     params, collections = split_collections(variables)
-    if taken := {"step", "opt_state", "key"} & set(collections):  # by what a checkpoint has beside them
+    if taken := {"step", "opt_state", "key"} & set(collections):  # names in a checkpoint beside the collections
         raise ValueError(f"the model has a collection of variables called {min(taken)!r}: give it another name")
     return TrainState(
         step=np.zeros((), np.int32),
@@ -53,13 +53,13 @@ def split_collections(variables: Variables) -> tuple[Tree, Variables]:
 
 
 def trained_variables(state: TrainState) -> Variables:
-    """The variables {"params", other collections} as the last step left them."""
+    """The variables {"params", other collections} after the last step."""
     return {"params": state.params, **state.collections}
 
 
 def prediction_variables(state: TrainState) -> Variables:
     """The variables to evaluate and predict with: the averaged ones where there are any.
 
-    Batch statistics are averaged with the weights: those of the last weights do not fit the averaged ones.
+    Batch statistics are averaged too: those of the last weights do not fit averaged weights.
     """
     return trained_variables(state) if state.ema is None else state.ema

@@ -1,4 +1,4 @@
-"""The folder of a run: which config it belongs to."""
+"""The folder of a run, and its config."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,9 +12,9 @@ from wbcjax.settings.older_runs import upgrade
 from wbcjax.settings.parts import outside
 from wbcjax.system.run_files import CONFIG
 
-# What the weights of a run mean: with another order of the classes, say, every row of the heads is another class.
+# Settings that give the weights their meaning: with another order of classes, every row of the heads is another class.
 OF_WEIGHTS = ("task", "dataset.classes", "model.")
-# In `config.model`, and yet only of how it is trained, of what is kept of what it finds, or of speed.
+# In `config.model`, but only about training, the choice of detections, or speed.
 NOT_OF_WEIGHTS = (
     "model.dtype",
     "model.remat",
@@ -49,17 +49,18 @@ class KeptConfig:
 def settle_config(kept: KeptConfig, workdir: Path, *, started: bool, write: bool = True) -> Changes:
     """Make `workdir` a run of the config: writes config.json, or checks it against the one there.
 
-    `started` says whether the run has a checkpoint: until then config.json is replaced without a check, as nothing was
-    made with the one before. Returns what changed, empty for a new run. Raises ConfigChanged with all differing keys
-    unless `allow_change`, which replaces config.json; and whatever is allowed for changes of what the weights mean, see
-    `OF_WEIGHTS`. `write` False only checks.
+    `started`: whether the run has a checkpoint. Until then config.json is replaced without a check. `write` False only
+    checks.
+
+    Returns the changes, empty for a new run. Raises ConfigChanged with all differing keys unless `allow_change`, which
+    replaces config.json; and in any case for changes of the weights' meaning, see `OF_WEIGHTS`.
     """
     path, complete = Path(workdir) / CONFIG, kept.complete
     now = json.loads(config_json(kept.values))
     changes = {}
     if started and path.exists():
         before, now = upgrade(_read(path)), _plain_json(complete(upgrade(now)))
-        if set(outside(before).values()) <= set(outside(now).values()):  # else code that nobody has named would be run
+        if set(outside(before).values()) <= set(outside(now).values()):  # else unnamed code would run
             before = _plain_json(complete(before))
         changes = _differences(before, now)
         if changes and not kept.allow_change:

@@ -16,8 +16,8 @@ from wbcjax.train.first_process import in_first_process
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 20.0  # seconds, of a run of several processes: one that outlived another of the last run may not have ended
-NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # what file systems without locks answer: some of Lustre, NFS
+PATIENCE = 20.0  # seconds, in a run of several processes: one of the last run may still be ending
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # errors of file systems without locks: some Lustre, NFS
 
 
 class WorkdirInUse(OSError):
@@ -26,11 +26,11 @@ class WorkdirInUse(OSError):
 
 @contextlib.contextmanager
 def lock_workdir(workdir: Path) -> Generator[None]:
-    """While entered, no other run trains in `workdir`; of several processes of one run the first one sees to that.
+    """While entered, no other run trains in `workdir`; of several processes of one run the first one holds the lock.
 
-    train.lock is locked by the system (flock), which unlocks it when its process ends, however that is. It holds the
-    number and host of the process, for others to tell. Where the file system has no locks, train.lock.soft stands for
-    one: left by a process that is gone from this host it is taken over; of another host it must be deleted by hand.
+    train.lock is locked by the system (flock), which unlocks it whenever its process ends. It holds the number and host
+    of the process, for the message to others. Where the file system has no locks, train.lock.soft takes its place. Left
+    by a process that is gone from this host it is taken over; left by another host it must be deleted by hand.
 
     Raises WorkdirInUse that names the other process, OSError where no file can be written.
     """
@@ -54,7 +54,7 @@ def _lock(workdir: Path) -> Generator[None]:
                 raise
             held.enter_context(_soft_lock(workdir))
         else:
-            _tell_of_the_last(path)
+            _warn_of_the_last(path)
             path.write_text(f"{os.getpid()}\n{socket.gethostname()}\n")
             held.callback(_empty, path)
         yield
@@ -74,7 +74,7 @@ def _soft_lock(workdir: Path) -> Generator[None]:
 
 
 def _empty(path: Path) -> None:
-    with contextlib.suppress(OSError):  # the folder is gone, say: the training is over all the same
+    with contextlib.suppress(OSError):  # such as where the folder is gone: the training is over in any case
         path.write_text("")
 
 
@@ -83,8 +83,8 @@ def _in_use(workdir: Path, path: Path) -> str:
     return f"{workdir} is in use: process {pid} on host {host} trains in it. Wait for its end or stop it"
 
 
-def _tell_of_the_last(path: Path) -> None:
-    """Warn where the last training was of another host and did not say that it ended: it was killed, most likely."""
+def _warn_of_the_last(path: Path) -> None:
+    """Warn where the last training was on another host and has not ended properly: most likely it was killed."""
     pid, host = _holder(path)
     if host not in ("?", socket.gethostname()):
         log.warning(
@@ -97,7 +97,7 @@ def _tell_of_the_last(path: Path) -> None:
 
 
 def _holder(path: Path) -> tuple[str, str]:
-    """Process and host that a lock names; "?" where it names none, as between its taking and the writing."""
+    """The process and host that a lock names; "?" where it names none, as before they are written."""
     try:
         pid, host, *_ = path.read_text(errors="replace").splitlines()
     except (OSError, ValueError):
