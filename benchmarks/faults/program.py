@@ -85,12 +85,13 @@ def _main(config: str, arguments: list[str], output: Path, environment: dict[str
     from benchmarks.faults import task
     from wbcjax.commands import train
     from wbcjax.commands.command_line import parse_flags
+    from wbcjax.tasks.detection import Detection
 
     tqdm.set_lock(threading.RLock())  # its own is the system's, and is left behind by a process that is killed
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     if config == "task":
-        train.make_task = task.make_task  # pyright: ignore[reportAttributeAccessIssue]
+        Detection.task = lambda self, workdir=None: task.make_task(self.settings.train.batch_size)
     try:
         app.run(train.main, arguments, flags_parser=parse_flags)
     finally:

@@ -60,12 +60,12 @@ def get_config() -> ConfigDict:
     return config
 
 
-def make_task(config: ConfigDict, workdir: Path | None = None) -> Task:
-    """Takes the place of `wbcjax.tasks.choose.make_task`."""
+def make_task(batch_size: int) -> Task:
+    """Takes the place of `wbcjax.tasks.detection.Detection.task`."""
 
     def train_batches(seed: int, process_index: int, process_count: int) -> grain.DatasetIterator:
         order: Any = grain.MapDataset.range(IMAGES).seed(seed).shuffle().repeat().map(read)
-        return batched(order, Stream(config.train.batch_size, seed, process_index, process_count))
+        return batched(order, Stream(batch_size, seed, process_index, process_count))
 
     return Task(
         images=IMAGES,
