@@ -5,7 +5,7 @@ A backbone of your own derives from `Backbone`; docs/extending.md has a whole on
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import flax.linen as nn
 
@@ -23,6 +23,11 @@ class Backbone(nn.Module):
     The config may set the fields, except `dtype`, `remat` and `cpu`, which the network gives to a backbone that has
     them.
     """
+
+    # Fields with which trained weights must be used: `config.init_from` refuses weights that need other values.
+    WEIGHTS_NEED: ClassVar[tuple[str, ...]] = ()
+    # Modules for detection alone: where weights have none of them, as those of classifiers, they start anew.
+    FOR_DETECTION: ClassVar[tuple[str, ...]] = ()
 
     def stage_of(self, path: tuple[str, ...]) -> int | None:
         """The stage of a weight by its path below the backbone: 1 of the stem, k of the layers that make level k.

@@ -1,6 +1,6 @@
 """ConvNeXt as a feature extractor (Liu et al. 2022, A ConvNet for the 2020s)."""
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -20,13 +20,14 @@ class Size(NamedTuple):
     blocks: tuple[int, int, int, int]
 
 
-# The paper, section 3. The smaller ones are of timm/models/convnext.py, and of ConvNeXt V2 (Woo et al. 2023).
+# Tiny and small: the paper, section 3. The others are of timm/models/convnext.py, and of ConvNeXt V2 (Woo et al. 2023).
 SIZES = {
     "atto": Size(40, (2, 2, 6, 2)),
     "femto": Size(48, (2, 2, 6, 2)),
     "pico": Size(64, (2, 2, 6, 2)),
     "nano": Size(80, (2, 2, 8, 2)),
     "tiny": Size(96, (3, 3, 9, 3)),
+    "small": Size(96, (3, 3, 27, 3)),
 }
 # As github.com/facebookresearch/ConvNeXt, models/convnext.py.
 LAYER_SCALE = 1e-6
@@ -38,12 +39,15 @@ class ConvNeXt(Backbone):
     """C2 to C5, each with a norm of its own, as in the authors' detectors (github.com/facebookresearch/ConvNeXt,
     object_detection/mmdet/models/backbones/convnext.py)."""
 
-    size: Literal["atto", "femto", "pico", "nano", "tiny"] = "tiny"
+    size: Literal["atto", "femto", "pico", "nano", "tiny", "small"] = "tiny"
     width: Count | None = None  # channels of level 2, where they are not those of the size
     blocks: tuple[Count, Count, Count, Count] | None = None  # of levels 2 to 5, likewise
     dtype: DTypeLike = jnp.float32
     remat: bool = False  # compute the blocks again for the gradient, and keep only their inputs
     cpu: bool = False
+
+    WEIGHTS_NEED: ClassVar = ("size", "width", "blocks")
+    FOR_DETECTION: ClassVar = ("level2_norm", "level3_norm", "level4_norm", "level5_norm")
 
     @nn.compact
     def __call__(

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -36,6 +36,16 @@ class ResNet(Backbone):
     dtype: DTypeLike = jnp.float32
     remat: bool = False  # compute the blocks again for the gradient, and keep only their inputs
     cpu: bool = False
+
+    WEIGHTS_NEED: ClassVar = (
+        "norm",
+        "depth",
+        "width",
+        "norm_epsilon",
+        "stride_in_1x1",
+        "conv_bias",
+        "same_pool",
+    )
 
     @nn.compact
     def __call__(

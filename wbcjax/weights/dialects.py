@@ -8,10 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from wbcjax.models.efficientnet import STAGES, TOP, scaled_channels
+from wbcjax.models.convnext import SIZES as CONVNEXT_SIZES
+from wbcjax.models.convnext import ConvNeXt
+from wbcjax.models.efficientnet import STAGES, scaled_channels
+from wbcjax.models.efficientnet_backbone import EfficientNetBackbone
 from wbcjax.models.resnet import BLOCKS
-from wbcjax.models.settings import MATTERPORT, TORCHVISION, EfficientNetSettings, MaskRCNNSettings
+from wbcjax.models.settings import (
+    EFFICIENTNET_TORCHVISION,
+    MATTERPORT,
+    TORCHVISION,
+    EfficientNetSettings,
+    MaskRCNNSettings,
+)
 from wbcjax.weights.detectron2 import DETECTRON2
+from wbcjax.weights.efficientnet import stored_pixels
 from wbcjax.weights.names import Placed
 
 Settings = MaskRCNNSettings | EfficientNetSettings
@@ -79,14 +89,44 @@ def _resnet_depth(placed: Mapping[str, Placed]) -> int:
     raise ValueError(f"the backbone has stages of {stages} blocks, which none of ResNet-{known} has")
 
 
+def convnext(placed: Mapping[str, Placed], arrays: Arrays) -> Settings:
+    """A detector on the ConvNeXt of these blocks and channels, with the pixels of torchvision's classifiers."""
+    paths = {match[0] for match in (re.match(r"backbone/level\d_\d+", path) for path in placed) if match}
+    blocks = tuple(sum(f"/level{level}_" in path for path in paths) for level in (2, 3, 4, 5))
+    width = placed["backbone/stem/kernel"].array.shape[-1] if "backbone/stem/kernel" in placed else 0
+    for size, (channels, repeats) in CONVNEXT_SIZES.items():
+        if (width, blocks) == (channels, repeats):
+            return dataclasses.replace(TORCHVISION, backbone=ConvNeXt(size=size, width=width, blocks=repeats))
+    known = ", ".join(CONVNEXT_SIZES)
+    raise ValueError(f"{width} channels and levels of {blocks} blocks, which none of ConvNeXt {known} has")
+
+
 def efficientnet(family: Mapping[str, EfficientNetSettings], placed: Mapping[str, Placed], arrays: Arrays) -> Settings:
-    blocks = {match[0] for match in (re.match(r"base/block\d_\d+", path) for path in placed) if match}
-    top = placed["base/top_conv/kernel"].array.shape[-1] if "base/top_conv/kernel" in placed else 0
-    for settings in family.values():
+    return family[_efficientnet_size("base", placed)]
+
+
+def efficientnet_of_torchvision(placed: Mapping[str, Placed], arrays: Arrays) -> Settings:
+    """A detector on torchvision's EfficientNet, whose pixels are those of all its classifiers."""
+    return dataclasses.replace(TORCHVISION, backbone=EfficientNetBackbone(size=_efficientnet_size("backbone", placed)))
+
+
+def efficientnet_of_keras(placed: Mapping[str, Placed], arrays: Arrays) -> Settings:
+    """A detector on Keras's EfficientNet, with the mean and deviation of pixels that are stored with its weights."""
+    backbone = EfficientNetBackbone(size=_efficientnet_size("backbone", placed), dialect="keras")
+    mean, deviation = stored_pixels(arrays)
+    return dataclasses.replace(TORCHVISION, backbone=backbone, pixel_mean=mean, pixel_std=deviation)
+
+
+def _efficientnet_size(part: str, placed: Mapping[str, Placed]) -> EfficientNetSize:
+    """The size by the number of blocks and the channels of the last, below `part`."""
+    blocks = {match[0] for match in (re.match(rf"{part}/block\d_\d+", path) for path in placed) if match}
+    last = f"{part}/block7_0/project_conv/kernel"
+    channels = placed[last].array.shape[-1] if last in placed else 0
+    for size, settings in EFFICIENTNET_TORCHVISION.items():
         repeats = sum(math.ceil(settings.depth * stage.blocks) for stage in STAGES)
-        if (len(blocks), top) == (repeats, scaled_channels(TOP, settings.width)):
-            return settings
-    raise ValueError(f"{len(blocks)} blocks and {top} channels at the top, which none of EfficientNet-B0 to B7 has")
+        if (len(blocks), channels) == (repeats, scaled_channels(STAGES[-1].channels, settings.width)):
+            return size
+    raise ValueError(f"{len(blocks)} blocks, the last of {channels} channels, as none of EfficientNet-B0 to B7 has")
 
 
 def _changed(settings: MaskRCNNSettings, field: str, value: Any) -> MaskRCNNSettings:

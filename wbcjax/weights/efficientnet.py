@@ -1,6 +1,7 @@
 """EfficientNet's arrays by torchvision's and Keras's names into our variables: the tables, and the change of layout."""
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from wbcjax.weights.names import (
     Leaves,
     Modules,
     same,
+    torch_depthwise,
 )
 
 
@@ -21,10 +23,6 @@ def numbered(path: str) -> str:
     *_, module, leaf = ["", *path.removesuffix(":0").split("/")]
     module = re.sub(r"^block(\d)([a-z])_", lambda match: f"block{match[1]}_{ord(match[2]) - ord('a')}_", module)
     return f"{module}.{leaf}"
-
-
-def _torch_depthwise(x: np.ndarray) -> np.ndarray:
-    return x[:, 0].transpose(1, 2, 0)  # (c, 1, h, w) -> (h, w, c)
 
 
 def _keras_depthwise(x: np.ndarray) -> np.ndarray:
@@ -38,7 +36,7 @@ def _variance(x: np.ndarray) -> np.ndarray:
 
 _IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
-_TORCH_DEPTHWISE: Leaves = {"weight": ("kernel", _torch_depthwise)}
+_TORCH_DEPTHWISE: Leaves = {"weight": ("kernel", torch_depthwise)}
 
 # torchvision's module, ours, and the arrays they have. Blocks of the first stage have no expansion: their parts are
 # numbered one lower.
@@ -64,12 +62,13 @@ TORCHVISION: Modules = (
     (r"classifier\.1", r"head/logits", TORCH_LINEAR),
 )
 
+_KERAS_NORMALIZATION = r"normalization(?:_\d+)?"
 _KERAS_DEPTHWISE: Leaves = {"kernel": ("kernel", _keras_depthwise)}
 _KERAS_PIXELS: Leaves = {"mean": ("mean", same), "variance": ("var", _variance), "count": ("count", same)}
 
 # Keras's layer, ours, and the arrays they have. Keras numbers the second layer of an unnamed kind in a process `_1`.
 KERAS: Modules = (
-    (r"normalization(?:_\d+)?", r"base/normalization", _KERAS_PIXELS),
+    (_KERAS_NORMALIZATION, r"base/normalization", _KERAS_PIXELS),
     (r"((?:stem|top)_conv)", r"base/\1", KERAS_CONV),
     (r"((?:stem|top)_bn)", r"base/\1", KERAS_NORM),
     (r"(block\d_\d+)_((?:expand|project)_conv)", r"base/\1/\2", KERAS_CONV),
@@ -80,3 +79,21 @@ KERAS: Modules = (
     (r"(block\d_\d+)_se_expand", r"base/\1/excite", KERAS_CONV),
     (r"predictions|dense(?:_\d+)?", r"head/logits", KERAS_CONV),
 )
+
+
+def of_backbone(table: Modules) -> Modules:
+    """A `table` of a classifier for a detector's backbone, which has the same modules."""
+    return tuple((pattern, path.replace("base/", "backbone/", 1), leaves) for pattern, path, leaves in table)
+
+
+def stored_pixels(arrays: Mapping[str, np.ndarray]) -> tuple[list[float], list[float]] | None:
+    """Mean and deviation of pixels, 0..255, of Keras's Normalization, which follows a division by 255; None without."""
+    leaves = {}
+    for name, array in arrays.items():
+        module, _, leaf = numbered(name).rpartition(".")
+        if re.fullmatch(_KERAS_NORMALIZATION, module):
+            leaves[leaf] = array.reshape(-1)
+    if not {"mean", "variance"} <= leaves.keys():
+        return None
+    mean, deviation = leaves["mean"], np.sqrt(_variance(leaves["variance"]))
+    return tuple([float(f"{value:.6g}") for value in 255.0 * x.astype(np.float64)] for x in (mean, deviation))

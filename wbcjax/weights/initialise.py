@@ -44,11 +44,11 @@ def initialise(
 
     The library is recognised by the arrays' names (`sources.SOURCES`). Layers that depend on the classes keep their
     values in `variables` where the weights have other classes, as in the papers. So do parts of the model that the
-    weights lack, and, where `only` names some parts (`backbone`, `fpn`, ...), the others. Raises ValueError for weights
+    weights lack, layers of a backbone that are for detection alone, where they lack these, and, where `only` names some parts (`backbone`, `fpn`, ...), the others. Raises ValueError for weights
     of no known library; for `settings` that contradict those the weights were trained with, naming the fields; and for
     arrays that are unexpected, missing, or of another shape, listing them.
     """
-    return _initialise(variables, arrays, settings, recognise(arrays), only)
+    return _initialise(variables, arrays, settings, recognise(arrays).into(settings), only)
 
 
 def initialise_from_ours(
@@ -80,7 +80,12 @@ def _initialise(
     anew = _anew(placed, flat, source)
     of_heads = [path for path in placed if _module(path) in anew]
     left_out |= {placed.pop(path).name: anew[_module(path)] for path in of_heads}
-    wanted = {path: leaf for path, leaf in flat.items() if path[1] in parts and _module(_short(path)) not in anew}
+    lacked = _lacked(placed, settings)
+    wanted = {
+        path: leaf
+        for path, leaf in flat.items()
+        if path[1] in parts and _module(_short(path)) not in anew and path[1:3] not in lacked
+    }
     filled: FlatTree = flatten_dict(fill(placed, unflatten_dict(wanted), problems))
     report = Report(
         source=source.name,
@@ -152,6 +157,14 @@ def _anew(placed: Mapping[str, Placed], flat: FlatTree, source: Source) -> dict[
                 difference = f"{first} features, here {ours_first}"
             reasons[_module(path)] = f"for {difference}: they start anew"
     return reasons
+
+
+def _lacked(placed: Mapping[str, Placed], settings: Settings) -> set[tuple[str, str]]:
+    """Modules of the backbone that are for detection alone, where the weights have none of them."""
+    if not isinstance(settings, MaskRCNNSettings):
+        return set()
+    modules = {("backbone", name) for name in settings.backbone.FOR_DETECTION}
+    return set() if any(tuple(path.split("/")[:2]) in modules for path in placed) else modules
 
 
 def _short(path: tuple[str, ...]) -> str:

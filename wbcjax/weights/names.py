@@ -77,6 +77,11 @@ def torch_linear(x: np.ndarray) -> np.ndarray:
     return x.T
 
 
+def torch_depthwise(x: np.ndarray) -> np.ndarray:
+    """(c, 1, h, w) to (h, w, c)."""
+    return x[:, 0].transpose(1, 2, 0)
+
+
 TORCH_CONV: Leaves = {"weight": ("kernel", torch_convolution), "bias": ("bias", same)}
 TORCH_LINEAR: Leaves = {"weight": ("kernel", torch_linear), "bias": ("bias", same)}
 TORCH_NORM: Leaves = {

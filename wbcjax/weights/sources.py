@@ -9,7 +9,7 @@ import numpy as np
 from wbcjax.models.norm import FROZEN
 from wbcjax.models.settings import EFFICIENTNET_KERAS, EFFICIENTNET_TORCHVISION, MaskRCNNSettings
 from wbcjax.settings.parts import as_values
-from wbcjax.weights import detectron2, dialects, efficientnet, matterport, torchvision
+from wbcjax.weights import convnext, detectron2, dialects, efficientnet, matterport, torchvision
 from wbcjax.weights.dialects import Arrays, Settings
 from wbcjax.weights.names import Leaves, Modules, Placed, same
 
@@ -27,7 +27,14 @@ class Source(NamedTuple):
     fields: tuple[str, ...]  # settings with which the weights must be used
     dialect: Callable[[Mapping[str, Placed], Arrays], Settings]  # the settings that they were trained with
     also: Mapping[str, tuple[Any, ...]]  # further values of a field, where the weights do not tell
+    of_backbone: "Source | None" = None  # the same weights for the backbone of a detector, where they are a classifier's
     prefix: str = ""  # before these names in a file: that of a wrapper, or of a network that this one is a part of
+
+    def into(self, settings: Settings) -> "Source":
+        """The source as the model of `settings` takes it: a detector takes a classifier's weights for its backbone."""
+        if self.of_backbone is None or not isinstance(settings, MaskRCNNSettings):
+            return self
+        return self.of_backbone._replace(prefix=self.prefix)
 
 
 def recognise(arrays: Arrays) -> Source:
@@ -69,7 +76,8 @@ def needed(source: Source, dialect: Settings, parts: set[str]) -> dict[str, tupl
     if isinstance(dialect, MaskRCNNSettings):
         values = as_values(dialect)
         needs |= {f"{part}.part": (values[part]["part"],) for part in _PARTS if part in parts}
-    for field in source.fields:
+    of_backbone = dialect.backbone.WEIGHTS_NEED if isinstance(dialect, MaskRCNNSettings) else ()
+    for field in (*(f"backbone.{name}" for name in of_backbone), *source.fields):
         part = "box_head" if field in _OF_BOXES else field.partition(".")[0]
         value = setting(dialect, field)
         if value is None or (field.endswith("norm_epsilon") and setting(dialect, f"{part}.norm") == "none"):
@@ -122,17 +130,9 @@ def _prefixed(arrays: Arrays) -> list[Source]:
 
 
 _COUNTERS = {r".*num_batches_tracked": "counts batches of training"}
-_BACKBONE_FIELDS = (
-    "backbone.norm",
-    "pixel_mean",
-    "pixel_std",
-    "backbone.depth",
-    "backbone.width",
-    "backbone.norm_epsilon",
-    "backbone.stride_in_1x1",
-    "backbone.conv_bias",
-    "backbone.same_pool",
-)
+_TOP = "is above the last block, where a detector's features end"
+_CLASSES = "names whole images, which a detector does not"
+_BACKBONE_FIELDS = ("pixel_mean", "pixel_std")  # and those that the backbone names itself
 _OF_BOXES = ("black_padding", "normalized_boxes", "roi.convention", "roi.box_weights")
 _DETECTOR_FIELDS = (
     *_BACKBONE_FIELDS,
@@ -184,7 +184,7 @@ SOURCES = (
         signs=("conv1", "bn1", "layer1.0.conv1", "layer4.1.conv2"),
         table=torchvision.RESNET,
         dotted=str,
-        ignored=_COUNTERS | {r"fc\.(weight|bias)": "names whole images, which a detector does not"},
+        ignored=_COUNTERS | {r"fc\.(weight|bias)": _CLASSES},
         required=("backbone",),
         heads=(),
         fields=_BACKBONE_FIELDS,
@@ -220,6 +220,18 @@ SOURCES = (
         also={},
     ),
     Source(
+        name="torchvision's ConvNeXt for classification",
+        signs=("features.0.0", "features.1.0.block.0", "features.1.0.block.5", "features.7.0.block.5"),
+        table=convnext.TORCHVISION,
+        dotted=str,
+        ignored={r"classifier\..*": _CLASSES},
+        required=("backbone",),
+        heads=(),
+        fields=_BACKBONE_FIELDS,
+        dialect=dialects.convnext,
+        also={},
+    ),
+    Source(
         name="torchvision's EfficientNet-B0 to B7",
         signs=("features.0.0", "features.1.0.block.1.fc1", "features.8.0"),
         table=efficientnet.TORCHVISION,
@@ -230,6 +242,18 @@ SOURCES = (
         fields=_EFFICIENTNET_FIELDS,
         dialect=functools.partial(dialects.efficientnet, EFFICIENTNET_TORCHVISION),
         also={},
+        of_backbone=Source(
+            name="torchvision's EfficientNet-B0 to B7",
+            signs=(),
+            table=efficientnet.of_backbone(efficientnet.TORCHVISION),
+            dotted=str,
+            ignored=_COUNTERS | {r"features\.8\..*": _TOP, r"classifier\..*": _CLASSES},
+            required=("backbone",),
+            heads=(),
+            fields=_BACKBONE_FIELDS,
+            dialect=dialects.efficientnet_of_torchvision,
+            also={},
+        ),
     ),
     Source(
         name="Keras's EfficientNetB0 to B7",
@@ -242,6 +266,22 @@ SOURCES = (
         fields=_EFFICIENTNET_FIELDS,
         dialect=functools.partial(dialects.efficientnet, EFFICIENTNET_KERAS),
         also={},
+        of_backbone=Source(
+            name="Keras's EfficientNetB0 to B7",
+            signs=(),
+            table=efficientnet.of_backbone(efficientnet.KERAS),
+            dotted=efficientnet.numbered,
+            ignored={
+                r"(?:.*/)?normalization(?:_\d+)?/.*": "pixels are normalised as config.model says",
+                r"(?:.*/)?top_(?:conv|bn)/.*": _TOP,
+                r"(?:.*/)?(?:predictions|dense(?:_\d+)?)/.*": _CLASSES,
+            },
+            required=("backbone",),
+            heads=(),
+            fields=_BACKBONE_FIELDS,
+            dialect=dialects.efficientnet_of_keras,
+            also={},
+        ),
     ),
 )
 
