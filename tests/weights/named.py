@@ -147,6 +147,22 @@ def matterport(s: Sizes = SMALL) -> Shapes:
     return shapes | _keras("mrcnn_mask", 1, 1, s.channels, s.classes)
 
 
+def torchvision_convnext(width: int = 40, blocks: tuple[int, ...] = (2, 2, 6, 2)) -> Shapes:
+    """`torchvision.models.ConvNeXt(...).state_dict()`, by default of the smallest size that we have."""
+    shapes = _torch("features.0.0", width, 3, 4, 4) | _torch("features.0.1", width)
+    for stage, count in enumerate(blocks):
+        channels = width * 2**stage
+        if stage > 0:
+            shapes |= _torch(f"features.{2 * stage}.0", channels // 2)
+            shapes |= _torch(f"features.{2 * stage}.1", channels, channels // 2, 2, 2)
+        for block in (f"features.{2 * stage + 1}.{i}" for i in range(count)):
+            shapes |= {f"{block}.layer_scale": (channels, 1, 1)}
+            shapes |= _torch(f"{block}.block.0", channels, 1, 7, 7) | _torch(f"{block}.block.2", channels)
+            shapes |= _torch(f"{block}.block.3", 4 * channels, channels)
+            shapes |= {f"{block}.block.5.weight": (channels, 4 * channels), f"{block}.block.5.bias": (channels,)}
+    return shapes | _torch("classifier.0", 8 * width) | _torch("classifier.2", 1000, 8 * width)
+
+
 def efficientnet_torchvision() -> Shapes:
     return dict(parity.committed("torchvision_b0")[0])
 
@@ -164,6 +180,7 @@ ALL = {
     "Matterport": matterport,
     "torchvision's EfficientNet": efficientnet_torchvision,
     "Keras's EfficientNet": efficientnet_keras,
+    "torchvision's ConvNeXt": torchvision_convnext,
 }
 
 

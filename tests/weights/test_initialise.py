@@ -48,6 +48,7 @@ NAMES = dict(
             "Matterport's Mask R-CNN, ResNet-50 or 101",
             "torchvision's EfficientNet-B0 to B7",
             "Keras's EfficientNetB0 to B7",
+            "torchvision's ConvNeXt for classification",
         ),
         strict=True,
     )

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 from tests.parity import efficientnet as parity
 from tests.weights import named
 from wbcjax.models import efficientnet
-from wbcjax.models.settings import EFFICIENTNET_KERAS, EFFICIENTNET_TORCHVISION, TORCHVISION
+from wbcjax.models.settings import EFFICIENTNET_KERAS, EFFICIENTNET_TORCHVISION
 from wbcjax.weights import sources
 from wbcjax.weights.convert import convert
 from wbcjax.weights.initialise import initialise
@@ -101,5 +101,5 @@ def test_weights_for_another_kind_of_model_are_refused():
     settings, variables = classifier("keras", 4)
     with pytest.raises(ValueError, match=r"weights of torchvision's ResNet.*but config.model is an EfficientNet"):
         initialise(variables, named.random(named.torchvision_resnet()), settings)
-    with pytest.raises(ValueError, match=r"weights of Keras's EfficientNetB0 to B7, but config.model is a Mask R-CNN"):
-        initialise(variables, named.random(named.efficientnet_keras()), TORCHVISION)
+    with pytest.raises(ValueError, match=r"weights of torchvision's ConvNeXt.*but config.model is an EfficientNet"):
+        initialise(variables, named.random(named.torchvision_convnext()), settings)

@@ -1,7 +1,7 @@
 """Weights of ours in a model of other parts: arrays without an axis of classes are loaded, misfits reported."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -61,6 +61,21 @@ def test_class_agnostic_outputs_are_not_taken_for_those_of_a_class():
         started(agnostic, PER_CLASS, (4, 4))
     for part in ("box_head", "mask_head"):
         assert f"config.model.{part}.class_agnostic is False; these weights need True" in str(refused.value)
+
+
+class Named(ConvNeXt):
+    """An outsider's backbone that names a field which its weights need."""
+
+    patch: int = 4
+
+    WEIGHTS_NEED: ClassVar = ("patch",)
+
+
+def test_a_backbone_names_the_fields_its_weights_need():
+    theirs = dataclasses.replace(AGNOSTIC, backbone=Named(width=4, blocks=(1, 1, 1, 1), patch=8))
+    ours = dataclasses.replace(AGNOSTIC, backbone=Named(width=4, blocks=(1, 1, 1, 1)))
+    with pytest.raises(ValueError, match=r"in 1 fields:\n  config.model.backbone.patch is 4; these weights need 8\n"):
+        started(theirs, ours, (4, 4))
 
 
 def test_weights_of_other_parts_are_refused_by_the_names_of_the_parts_alone():

@@ -13,7 +13,7 @@ from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings
 from wbcjax.weights.dialects import Settings
 from wbcjax.weights.initialise import initialise, initialise_from_ours, sort
 from wbcjax.weights.report_text import Report
-from wbcjax.weights.sources import needed, ours, recognise
+from wbcjax.weights.sources import Source, needed, ours, recognise
 
 
 class Converted(NamedTuple):
@@ -24,13 +24,16 @@ class Converted(NamedTuple):
     needs: dict[str, tuple[Any, ...]]  # fields of `config.model` that a model must have to use them, and their values
     classes: int | None  # of a detector with the background; None without a head that names classes
     report: Report
+    of_backbone: dict[str, tuple[Any, ...]]  # as `needs`, of a detector that takes a classifier's weights
 
     def text(self) -> str:
         """The account of the arrays, and the settings that they need, in lines."""
         background = ", the background among them" if isinstance(self.settings, MaskRCNNSettings) else ""
         classes = "without classes" if self.classes is None else f"{self.classes} classes{background}"
         lines = [self.report.text(), classes, "config.model needs"]
-        lines += [f"  {field}: {' or '.join(map(repr, values))}" for field, values in self.needs.items()]
+        lines += _listed(self.needs)
+        if self.of_backbone:
+            lines += ["for the backbone of a Mask R-CNN, config.model needs", *_listed(self.of_backbone)]
         return "\n".join(lines)
 
 
@@ -51,7 +54,21 @@ def convert(arrays: Mapping[str, Shaped[np.ndarray, "..."]], trained_with: Setti
         filled, report = initialise_from_ours(variables, arrays, settings, trained_with)
     flat: dict[str, Any] = flatten_dict(filled, sep="/")
     loaded = {path: flat[path] for path in report.loaded.values()}
-    return Converted(loaded, settings, needed(source, settings, parts), classes, report._replace(initial=()))
+    needs = needed(source, settings, parts)
+    return Converted(loaded, settings, needs, classes, report._replace(initial=()), _of_backbone(source, arrays))
+
+
+def _listed(needs: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    return [f"  {field}: {' or '.join(map(repr, values))}" for field, values in needs.items()]
+
+
+def _of_backbone(source: Source, arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[Any, ...]]:
+    """The fields that a detector needs to take a classifier's weights for its backbone; none for other weights."""
+    if source.of_backbone is None:
+        return {}
+    detector = source.into(MaskRCNNSettings())
+    found = sort(arrays, detector)
+    return needed(detector, found.dialect, found.parts)
 
 
 def _shapes(settings: Settings, features: int, classes: int) -> dict[str, Any]:

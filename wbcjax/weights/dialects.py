@@ -96,7 +96,8 @@ def convnext(placed: Mapping[str, Placed], arrays: Arrays) -> Settings:
     width = placed["backbone/stem/kernel"].array.shape[-1] if "backbone/stem/kernel" in placed else 0
     for size, (channels, repeats) in CONVNEXT_SIZES.items():
         if (width, blocks) == (channels, repeats):
-            return dataclasses.replace(TORCHVISION, backbone=ConvNeXt(size=size, width=width, blocks=repeats))
+            backbone = ConvNeXt().clone(size=size, width=width, blocks=repeats)
+            return dataclasses.replace(TORCHVISION, backbone=backbone)
     known = ", ".join(CONVNEXT_SIZES)
     raise ValueError(f"{width} channels and levels of {blocks} blocks, which none of ConvNeXt {known} has")
 
@@ -107,17 +108,18 @@ def efficientnet(family: Mapping[str, EfficientNetSettings], placed: Mapping[str
 
 def efficientnet_of_torchvision(placed: Mapping[str, Placed], arrays: Arrays) -> Settings:
     """A detector on torchvision's EfficientNet, whose pixels are those of all its classifiers."""
-    return dataclasses.replace(TORCHVISION, backbone=EfficientNetBackbone(size=_efficientnet_size("backbone", placed)))
+    backbone = EfficientNetBackbone().clone(size=_efficientnet_size("backbone", placed))
+    return dataclasses.replace(TORCHVISION, backbone=backbone)
 
 
 def efficientnet_of_keras(placed: Mapping[str, Placed], arrays: Arrays) -> Settings:
     """A detector on Keras's EfficientNet, with the mean and deviation of pixels that are stored with its weights."""
-    backbone = EfficientNetBackbone(size=_efficientnet_size("backbone", placed), dialect="keras")
+    backbone = EfficientNetBackbone(dialect="keras").clone(size=_efficientnet_size("backbone", placed))
     mean, deviation = stored_pixels(arrays)
     return dataclasses.replace(TORCHVISION, backbone=backbone, pixel_mean=mean, pixel_std=deviation)
 
 
-def _efficientnet_size(part: str, placed: Mapping[str, Placed]) -> EfficientNetSize:
+def _efficientnet_size(part: str, placed: Mapping[str, Placed]) -> str:
     """The size by the number of blocks and the channels of the last, below `part`."""
     blocks = {match[0] for match in (re.match(rf"{part}/block\d_\d+", path) for path in placed) if match}
     last = f"{part}/block7_0/project_conv/kernel"

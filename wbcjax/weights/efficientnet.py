@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from wbcjax.models.settings import Pixel
 from wbcjax.weights.names import (
     KERAS_CONV,
     KERAS_NORM,
@@ -86,14 +87,21 @@ def of_backbone(table: Modules) -> Modules:
     return tuple((pattern, path.replace("base/", "backbone/", 1), leaves) for pattern, path, leaves in table)
 
 
-def stored_pixels(arrays: Mapping[str, np.ndarray]) -> tuple[list[float], list[float]] | None:
-    """Mean and deviation of pixels, 0..255, of Keras's Normalization, which follows a division by 255; None without."""
-    leaves = {}
+def stored_pixels(arrays: Mapping[str, np.ndarray]) -> tuple[Pixel, Pixel]:
+    """Mean and deviation of pixels, 0..255, of Keras's Normalization, which follows a division by 255.
+
+    Raises ValueError where `arrays` have none.
+    """
+    leaves: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
         module, _, leaf = numbered(name).rpartition(".")
         if re.fullmatch(_KERAS_NORMALIZATION, module):
             leaves[leaf] = array.reshape(-1)
     if not {"mean", "variance"} <= leaves.keys():
-        return None
-    mean, deviation = leaves["mean"], np.sqrt(_variance(leaves["variance"]))
-    return tuple([float(f"{value:.6g}") for value in 255.0 * x.astype(np.float64)] for x in (mean, deviation))
+        raise ValueError("the layer `normalization` is missing, whose mean and variance of the pixels a detector needs")
+    return _of_255(leaves["mean"]), _of_255(np.sqrt(_variance(leaves["variance"])))
+
+
+def _of_255(values: np.ndarray) -> Pixel:
+    red, green, blue = (float(f"{255 * value:.6g}") for value in values.astype(np.float64))  # as a config has them
+    return red, green, blue

@@ -44,9 +44,9 @@ def initialise(
 
     The library is recognised by the arrays' names (`sources.SOURCES`). Layers that depend on the classes keep their
     values in `variables` where the weights have other classes, as in the papers. So do parts of the model that the
-    weights lack, layers of a backbone that are for detection alone, where they lack these, and, where `only` names some parts (`backbone`, `fpn`, ...), the others. Raises ValueError for weights
-    of no known library; for `settings` that contradict those the weights were trained with, naming the fields; and for
-    arrays that are unexpected, missing, or of another shape, listing them.
+    weights lack, a backbone's layers for detection alone, and, where `only` names some parts (`backbone`, `fpn`, ...),
+    the others. Raises ValueError for weights of no known library; for `settings` that contradict those the weights were
+    trained with, naming the fields; and for arrays that are unexpected, missing, or of another shape, listing them.
     """
     return _initialise(variables, arrays, settings, recognise(arrays).into(settings), only)
 

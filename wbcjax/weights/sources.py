@@ -27,7 +27,9 @@ class Source(NamedTuple):
     fields: tuple[str, ...]  # settings with which the weights must be used
     dialect: Callable[[Mapping[str, Placed], Arrays], Settings]  # the settings that they were trained with
     also: Mapping[str, tuple[Any, ...]]  # further values of a field, where the weights do not tell
-    of_backbone: "Source | None" = None  # the same weights for the backbone of a detector, where they are a classifier's
+    of_backbone: "Source | None" = (
+        None  # the same weights for the backbone of a detector, where they are a classifier's
+    )
     prefix: str = ""  # before these names in a file: that of a wrapper, or of a network that this one is a part of
 
     def into(self, settings: Settings) -> "Source":
