@@ -12,8 +12,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from wbcjax.models.backbone import nothing_trains
 from wbcjax.models.convnext import SIZES, ConvNeXt
 
-# torchvision/models/convnext.py, `num_params` of ConvNeXt_Tiny_Weights.IMAGENET1K_V1, and its classifier.
-TINY, CLASSIFIER = 28_589_128, 2 * 768 + 768 * 1000 + 1000
+# torchvision/models/convnext.py, `num_params` of ConvNeXt_Tiny_Weights.IMAGENET1K_V1 and of Small; their classifier.
+PUBLISHED, CLASSIFIER = {"tiny": 28_589_128, "small": 50_223_688}, 2 * 768 + 768 * 1000 + 1000
 
 
 def shapes(model: ConvNeXt) -> dict[tuple[str, ...], tuple[int, ...]]:
@@ -24,11 +24,12 @@ def shapes(model: ConvNeXt) -> dict[tuple[str, ...], tuple[int, ...]]:
     return {path: leaf.shape for path, leaf in flat.items()}
 
 
-def test_the_tiny_one_has_as_many_weights_as_torchvision_publishes():
-    count = {path: math.prod(shape) for path, shape in shapes(ConvNeXt()).items()}
+@pytest.mark.parametrize("size", PUBLISHED)
+def test_it_has_as_many_weights_as_torchvision_publishes(size):
+    count = {path: math.prod(shape) for path, shape in shapes(ConvNeXt(size=size)).items()}
     of_outputs = sum(weights for path, weights in count.items() if path[0] in {f"level{k}_norm" for k in (2, 3, 4, 5)})
     assert of_outputs == 2 * (96 + 192 + 384 + 768)
-    assert sum(count.values()) - of_outputs + CLASSIFIER == TINY
+    assert sum(count.values()) - of_outputs + CLASSIFIER == PUBLISHED[size]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -49,7 +50,7 @@ def test_every_weight_is_of_the_stage_that_makes_its_level():
 
 def test_its_title_names_the_size_as_the_papers_do():
     titles = [ConvNeXt().clone(size=size).title for size in SIZES]
-    assert titles == ["ConvNeXt-A", "ConvNeXt-F", "ConvNeXt-P", "ConvNeXt-N", "ConvNeXt-T"]
+    assert titles == ["ConvNeXt-A", "ConvNeXt-F", "ConvNeXt-P", "ConvNeXt-N", "ConvNeXt-T", "ConvNeXt-S"]
 
 
 def test_cpu_forms_and_remat_change_no_value_and_no_gradient():

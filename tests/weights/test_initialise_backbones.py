@@ -1,7 +1,6 @@
 """Classifiers' weights into the backbone of a detector: what lands where, and what is refused."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -23,15 +22,11 @@ KERAS_PIXELS = {"pixel_mean": (123.675, 116.28, 103.53), "pixel_std": (58.395, 5
 LEVEL_NORMS = {f"params/backbone/level{level}_norm/{leaf}" for level in (2, 3, 4, 5) for leaf in ("scale", "bias")}
 
 
-@functools.cache
-def shapes(backbone: Backbone) -> dict[str, Any]:
-    image = jnp.zeros((1, 32, 32, 3))
-    return jax.eval_shape(lambda: backbone.init(jax.random.key(0), image, nothing_trains))
-
-
 def detector(backbone: Backbone) -> tuple[MaskRCNNSettings, dict[str, Any]]:
     """Settings of a detector, and those of its variables that its backbone has."""
-    tree = jax.tree.map(lambda leaf: np.full(leaf.shape, INITIAL, np.float32), shapes(backbone))
+    image = jnp.zeros((1, 32, 32, 3))
+    shapes = jax.eval_shape(lambda: backbone.init(jax.random.key(0), image, nothing_trains))
+    tree = jax.tree.map(lambda leaf: np.full(leaf.shape, INITIAL, np.float32), shapes)
     return dataclasses.replace(TORCHVISION, backbone=backbone), {kind: {"backbone": of} for kind, of in tree.items()}
 
 
@@ -58,7 +53,8 @@ BACKBONES = {
 def test_a_classifier_fills_all_but_layers_for_detection(kind):
     settings, variables = detector(BACKBONES[kind])
     found = initialise(variables, arrays_of(kind), settings)
-    initial = {path for path, array in flatten_dict(found.variables, sep="/").items() if (array == INITIAL).all()}
+    flat: dict[str, Any] = flatten_dict(found.variables, sep="/")
+    initial = {path for path, array in flat.items() if np.all(array == INITIAL)}
     assert initial == set(found.report.initial) == (LEVEL_NORMS if "ConvNeXt" in kind else set())
 
 
@@ -93,7 +89,8 @@ CONVNEXT_PLACES = (  # an element of torchvision's array, and where it is in our
 def test_values_of_a_convnext_land_in_their_places():
     arrays = named.random(named.torchvision_convnext())
     settings, variables = detector(ConvNeXt(size="atto"))
-    ours = flatten_dict(initialise(variables, arrays, settings).variables["params"]["backbone"], sep="/")
+    found = initialise(variables, arrays, settings).variables
+    ours: dict[str, Any] = flatten_dict(found["params"]["backbone"], sep="/")
     for theirs, element, path, place in CONVNEXT_PLACES:
         assert ours[path][place] == arrays[theirs][element], path
 
