@@ -27,6 +27,7 @@ def config(tmp_path, monkeypatch) -> ConfigDict:
     return config
 
 
+@pytest.mark.slow
 def test_the_readmes_backbone_is_trained_resumed_scored_converted_and_exported(config, tmp_path):
     run = tmp_path / "run"
     for steps in (1, 2):

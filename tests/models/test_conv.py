@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from tests.ops.test_conv import arrays
 from wbcjax.models import efficientnet, mask_rcnn
@@ -16,7 +15,6 @@ from wbcjax.models.cascade import Cascade
 from wbcjax.models.conv import Conv, DepthwiseConv
 from wbcjax.models.mask_head import Deconv2x2, lay_out_blocks
 from wbcjax.models.norm import FrozenBatchNorm
-from wbcjax.settings.parts import as_values
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -41,11 +39,10 @@ def test_two_networks_of_different_forms_get_a_program_each():
 
 
 def test_a_configured_network_has_this_backends_form():
-    """A network made of a config has the form for this backend unless told."""
+    """A network made of its settings has the form for this backend unless told."""
     here = jax.default_backend() == "cpu"
     for module, settings in ((efficientnet, s.EFFICIENTNET_KERAS["b0"]), (mask_rcnn, s.TORCHVISION)):
-        config = ConfigDict(as_values(settings))
-        assert [module.from_config(config, 3, cpu).cpu for cpu in (None, True, False)] == [here, True, False]
+        assert [module.build(settings, 3, cpu).cpu for cpu in (None, True, False)] == [here, True, False]
 
 
 @pytest.mark.parametrize("cpu", [True, False])

@@ -99,7 +99,7 @@ def train(variables: dict[str, Any], scene: Scene) -> Arrays:
     for name, chosen in (("positive", anchors.positive), ("negative", ~anchors.positive)):
         mask = np.zeros((len(scene.image), sum(map(len, _anchors(variables)))), bool)
         for i, use in enumerate(chosen & anchors.valid):
-            mask[i, anchors.index[i][use]] = True
+            mask[i, anchors.place[i][use]] = True
         results[f"samples/anchors/{name}"] = mask
     for i, use in enumerate(rois.valid):
         results[f"samples/rois/{i}"] = roi_rows(rois.boxes[i][use], rois.label[i][use], rois.target[i][use])
