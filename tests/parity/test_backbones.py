@@ -98,6 +98,7 @@ def test_efficientnet_equals_torchvisions_at_every_level():
 def test_efficientnet_equals_kerass_from_raw_pixels():
     """Keras normalises in the network, we by `config.model`, with what its weights hold."""
     keras = pytest.importorskip("tests.parity.make_efficientnet_reference", reason=REASON).keras  # with its backend
+    keras.utils.clear_session()  # else its layers are numbered after those of other tests
     model = keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=(64, 96, 3))
     for weight in model.weights:
         weight.assign(parity._fill_keras(weight.path, tuple(weight.shape), SEED))
