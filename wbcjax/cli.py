@@ -18,8 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str] | None) -> None:
     from wbcjax.commands import crop, enhance, experiment, export, inspect, plan, predict, weights
     from wbcjax.commands.command_line import split_arguments
-    from wbcjax.report.tables import printable
-    from wbcjax.system.places import error_text
+    from wbcjax.commands.messages import exit_for_error
 
     parser = argparse.ArgumentParser(prog="wbcjax", description="White blood cells in images of smears.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -34,7 +33,5 @@ def _run(arguments: list[str] | None) -> None:
     options.overrides = overrides
     try:
         options.run(options)
-    except BrokenPipeError:
-        raise
     except (OSError, ValueError) as error:
-        sys.exit("\n".join(map(printable, f"wbcjax: {error_text(error)}".splitlines())))
+        exit_for_error(error)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.train import toy
 from tests.train.toy import train
+from wbcjax.settings.checked import ConfigError
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory, load_variables
 from wbcjax.train.guard import NonFiniteLoss
 from wbcjax.train.workdir import ConfigChanged
@@ -365,3 +366,9 @@ def test_losses_are_means_over_the_steps_since_the_last_record(tmp_path):
     assert fourth[0]["learning_rate"] == every[-1]["learning_rate"]
     assert every[0]["loss"] == pytest.approx(every[0]["square"] + 0.5 * every[0]["size"])
     assert fourth[0]["epoch"] == 4 * 8 / 20
+
+
+def test_a_batch_of_no_images_is_refused_before_anything_is_planned(tmp_path):
+    with pytest.raises(ConfigError, match=r"config\.train\.batch_size is 0, which \d+ devices cannot share evenly"):
+        train(toy.config(batch_size=0, steps=0, epochs=1.0), toy.task(), tmp_path)
+    assert not (tmp_path / "config.json").exists()

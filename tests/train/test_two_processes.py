@@ -203,6 +203,19 @@ def test_two_processes_share_a_folder_and_write_what_one_writes(detector):
     assert detector.said("shared").count("no image") == detector.said("alone").count("no image")
 
 
+def test_an_error_of_one_process_is_told_in_a_line_and_ends_both(detector):
+    """The first process finds that `--out` holds something; the other one waits for it."""
+    folder, code = detector.folder, "from wbcjax.cli import main; main()"
+    write_png(folder / "one/image.png", render(SyntheticSmear(height=64, width=64), 1).image())
+    arguments = ["predict", str(folder / "two"), str(folder / "one"), f"--out={folder / 'two'}"]
+    ended = codes(start(code, arguments, processes=2, devices=1, log=folder / "refused.log"), STOPPED_WITHIN + 30)
+    assert ended[0] == 1
+    assert ended[1] not in (0, -signal.SIGKILL)
+    said = (folder / "refused.log.0").read_text()
+    assert "wbcjax: --out leads to" in said
+    assert "Traceback" not in said
+
+
 def test_two_processes_write_one_evaluation(detector):
     folder, code = detector.folder, "import runpy; runpy.run_path('evaluate.py', run_name='__main__')"
     with pytest.MonkeyPatch.context() as patch:

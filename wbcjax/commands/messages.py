@@ -1,8 +1,10 @@
 """Messages that commands share."""
 
 import sys
+from typing import NoReturn
 
 from wbcjax.report.tables import printable
+from wbcjax.system.places import error_text
 
 
 def exit_for_failed(failed: list[str]) -> None:
@@ -10,6 +12,13 @@ def exit_for_failed(failed: list[str]) -> None:
     if failed:
         title = f"wbcjax: {count(len(failed), 'image')} could not be processed:"
         sys.exit("\n  ".join([title, *map(printable, failed)]))
+
+
+def exit_for_error(error: Exception) -> NoReturn:
+    """End the program with the message of an error that a user can mend. Raises a closed pipe again: see `ending`."""
+    if isinstance(error, BrokenPipeError):
+        raise error
+    sys.exit("\n".join(map(printable, f"wbcjax: {error_text(error)}".splitlines())))
 
 
 def count(number: int, one: str) -> str:

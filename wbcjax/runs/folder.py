@@ -66,11 +66,15 @@ def kind_of(config: ConfigDict) -> str:
 
     A task from outside of wbcjax has it as `kind` of its class. Raises ConfigError where that cannot be imported.
     """
-    task = config.get("task", DETECTION)  # runs from before there was a choice have none
+    task = _task(config)
     return getattr(imported(task, f"config.task is {task!r}"), "kind", "") if ":" in task else task
+
+
+def _task(config: ConfigDict) -> str:
+    return config.get("task", DETECTION)  # which a config file may leave out, and a run started from Python with it
 
 
 def check_kind(config: ConfigDict, kind: str, place: str | Path) -> None:
     """Raise ValueError unless the run in the folder, or of the exported model, `place` can be used as one of `kind`."""
     if kind_of(config) != kind:
-        raise ValueError(f"{place} is a run of {config.task}; give one of {kind}")
+        raise ValueError(f"{place} is a run of {_task(config)}; give one of {kind}")

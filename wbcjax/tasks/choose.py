@@ -29,7 +29,7 @@ EXPERIMENTS = {  # short names of `config.task`, and the classes that they stand
 
 def experiment_class(config: ConfigDict) -> type[Experiment]:
     """The class that `config.task` names, by a short name or a path. Raises ConfigError for any other value."""
-    named = config.get("task", DETECTION)  # runs from before there was a choice have none
+    named = config.get("task", DETECTION)  # which a config file may leave out
     is_this, path = f"config.task is {named!r}", EXPERIMENTS.get(named, named) if isinstance(named, str) else ""
     if ":" not in path:
         raise ConfigError(f"{is_this}: give one of {', '.join(map(repr, EXPERIMENTS))}, or a path module:Class")
@@ -65,7 +65,8 @@ def train(
     `allow_config_change` goes on in a workdir whose run began with another config.
     """
     settings = experiment_of(config).settings
-    kept = KeptConfig(config.to_dict(), partial(completed, type(settings)), allow_config_change)
+    complete = partial(completed, type(settings))
+    kept = KeptConfig(complete(config.to_dict()), complete, allow_config_change)
     return loop.train(task, settings.train, settings.seed, workdir, kept)
 
 

@@ -53,8 +53,9 @@ def train(
     written (within a few steps, or at the end), and ValueError for a config that contradicts itself or the checkpoint.
     """
     workdir = Path(workdir)
-    plan, parallel = plan_run(settings, task.images), DataParallel(settings.parallel)
+    parallel = DataParallel(settings.parallel)
     check_batch_size(settings.batch_size, len(parallel.devices), settings.accumulate)
+    plan = plan_run(settings, task.images)
     fresh_batches = functools.partial(task.train_batches, seed, jax.process_index(), jax.process_count())
     first_process = jax.process_index() == 0
     with contextlib.ExitStack() as opened:

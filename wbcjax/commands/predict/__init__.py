@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbcjax.commands.arguments import add_joining, add_max_pixels, add_trust, pixel_size, scale, score
-from wbcjax.commands.messages import count, exit_for_failed
+from wbcjax.commands.messages import count, exit_for_error, exit_for_failed
 
 if TYPE_CHECKING:
     from wbcjax.commands.predict.folder import Outcome
@@ -48,7 +48,10 @@ def _predict(options: argparse.Namespace) -> None:
     runtime.use_compilation_cache()
     processes.join(options.coordinator, options.process_id, options.num_processes, distributed=options.distributed)
     with processes.ending_together():
-        _predict_share(options)
+        try:
+            _predict_share(options)
+        except (OSError, ValueError) as error:
+            exit_for_error(error)  # here: of several processes one ends all
 
 
 def _predict_share(options: argparse.Namespace) -> None:
