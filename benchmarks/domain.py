@@ -30,7 +30,7 @@ from wbcjax.input.settings import FieldSetSettings
 from wbcjax.predict.detector import predictor
 from wbcjax.report.contact_sheet import contact_sheet
 from wbcjax.smear.field import Cell, SmearField, text_rle
-from wbcjax.smear.formats.coco_write import write_coco
+from wbcjax.smear.formats.coco import write as write_coco
 from wbcjax.smear.synthetic import SyntheticSmear, fields
 from wbcjax.system import heap, runtime
 from wbcjax.system.files import write_png

@@ -16,8 +16,8 @@ from wbcjax.commands.enhance.folder import enhance_folder
 from wbcjax.commands.image_folder import find_images
 from wbcjax.commands.inspect.annotated_set import inspect, write_inspection
 from wbcjax.smear.field import Cell, SmearField
-from wbcjax.smear.formats.coco_write import write_coco
-from wbcjax.smear.formats.via_write import write_via
+from wbcjax.smear.formats.coco import write as write_coco
+from wbcjax.smear.formats.via import write_via
 from wbcjax.smear.read import read
 from wbcjax.system.files import write_atomically
 

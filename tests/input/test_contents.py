@@ -26,7 +26,7 @@ from wbcjax.input.field_set import source
 from wbcjax.input.settings import FieldSetSettings
 from wbcjax.settings.checked import checked
 from wbcjax.smear.field import AnnotationError, read_image
-from wbcjax.smear.read import FORMATS
+from wbcjax.smear.formats.known import FORMATS
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -316,7 +316,7 @@ def test_a_folder_without_annotations_is_refused_and_its_folders_are_named(tmp_p
 def test_a_folder_that_could_be_of_two_formats_is_refused(tmp_path, images):
     (written(tmp_path / "both") / "a.xml").write_text("<annotation/>")
     (tmp_path / "both/a.json").write_text('{"shapes": []}')
-    assert refusal(tmp_path / "both", images).startswith("the folder holds *.xml and *.json files; say which format")
+    assert refusal(tmp_path / "both", images).startswith("it may be of the formats labelme and voc; say which")
     mixed = written(tmp_path / "mixed", a__png=LABELS, b_1__png=LABELS)
     assert refusal(mixed, images) == (
         "1 of its 2 images are named after one of the image folder, as label images are, and 1 with _<number> added, "

@@ -9,7 +9,8 @@ import pytest
 
 from tests.smear.make import CLASS_OF, HEIGHT, WIDTH, entry, image_folder, problems, region
 from wbcjax.smear.field import AnnotationError
-from wbcjax.smear.read import FORMATS, read, recognise
+from wbcjax.smear.formats.known import FORMATS
+from wbcjax.smear.read import read, recognise
 
 
 @pytest.fixture

@@ -180,7 +180,7 @@ BAD_FILES = {
 
 @pytest.mark.parametrize(("content", "expected"), BAD_FILES.values(), ids=BAD_FILES)
 def test_a_bad_file_is_refused_by_its_name(images, content, expected):
-    (line,) = problems(written(images, a=content), images)
+    (line,) = problems(written(images, a=content), images, file_format="voc")
     assert line.startswith(expected)
 
 

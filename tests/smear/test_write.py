@@ -16,9 +16,9 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from wbcjax.smear.field import Cell, SmearField, text_rle
-from wbcjax.smear.formats.coco_write import write_coco
+from wbcjax.smear.formats.coco import write as write_coco
 from wbcjax.smear.formats.outline import MIN_IOU, SPECKS, TOLERANCE, outline_mask
-from wbcjax.smear.formats.via_write import write_via
+from wbcjax.smear.formats.via import write_via
 from wbcjax.smear.formats.write_checks import Predicted
 from wbcjax.smear.read import read
 

@@ -4,8 +4,8 @@ import argparse
 import math
 from pathlib import Path
 
+from wbcjax.smear.formats.known import FORMATS
 from wbcjax.smear.image_header import MAX_PIXELS
-from wbcjax.smear.read import FORMATS
 
 
 def add_set(parser: argparse.ArgumentParser) -> None:

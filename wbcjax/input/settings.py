@@ -15,9 +15,10 @@ from wbcjax.input.split import PARTS, SplitSettings, read_names
 from wbcjax.settings.checked import ConfigError, Count, Name, NotEmpty, NotNegative, Number, OneOf, checked
 from wbcjax.settings.parts import imported
 from wbcjax.smear import synthetic_settings
+from wbcjax.smear.formats.format import Reader
+from wbcjax.smear.formats.known import FORMATS
 from wbcjax.smear.formats.mask_files import CLASS_NAME
 from wbcjax.smear.image_header import MAX_PIXELS
-from wbcjax.smear.read import FORMATS, Reader
 from wbcjax.smear.synthetic_settings import SyntheticSmear
 
 MOST_THREADS = 16  # more wait for the interpreter's lock, and hold as many more batches
@@ -65,7 +66,7 @@ class SyntheticSettings(SyntheticSmear):
 class FieldSetSettings:
     """Annotated fields, for a detector: `config.dataset`."""
 
-    # The format of the annotations, or the import path, "module:function", of a `wbcjax.smear.read.Reader` of another
+    # The format of the annotations, or the import path, "module:function", of a `Reader` of another
     name: Annotated[str, OneOf((SYNTHETIC, *FORMATS), paths=True)] = "via"
     annotations: str = ""  # a file (VIA, COCO) or a folder
     images: str = ""  # a folder

@@ -1,7 +1,7 @@
 """Annotated fields from files of any known format, with all their problems reported at once."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,25 +9,11 @@ from typing import Literal
 import numpy as np
 
 from wbcjax.smear.field import AnnotationError, SmearField
-from wbcjax.smear.formats import coco, folders, label_images, labelme, mask_folders, via, voc
-from wbcjax.smear.formats.checks import Fault, Problem, Reading, brief
-from wbcjax.smear.formats.load import load_json
+from wbcjax.smear.formats.checks import Fault, Problem, Reading
+from wbcjax.smear.formats.format import Place, Reader
+from wbcjax.smear.formats.known import FORMATS
+from wbcjax.smear.formats.unknown import unknown
 from wbcjax.smear.image_header import MAX_PIXELS
-
-FORMATS = {
-    "via": via,
-    "coco": coco,
-    "labelme": labelme,
-    "label_images": label_images,
-    "mask_folders": mask_folders,
-    "voc": voc,
-}
-
-
-# Reads the fields of `reading.annotations`, in their order; their images lie in `reading.images`. Names are resolved by
-# `reading.label` and `reading.image`. Each check runs inside `with reading.at(file, where)`, so that all problems of a
-# set are reported at once. A `Fault` outside of one is a problem of the whole set.
-Reader = Callable[[Reading], list[SmearField]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,64 +87,11 @@ def _count(number: int, one: str, more: str) -> str:
 
 
 def recognise(annotations: Path, images: Path) -> str:
-    """The format of a file or folder, one of `FORMATS`, by its content. Fault: it is none of them, or may be two.
-
-    Label images have the names of the images, masks these names and a number.
-    """
-    if annotations.is_dir():
-        return _recognise_folder(annotations, images)
-    suffix = annotations.suffix.lower()
-    if suffix in folders.IMAGES:
-        return _recognise_images([annotations], images)
-    if suffix == ".xml":
-        return "voc"
-    if suffix == ".csv":
-        return "via"
-    data = load_json(annotations)
-    if isinstance(data, dict):
-        if {"images", "annotations", "categories"} & data.keys():
-            return "coco"
-        if "shapes" in data:
-            return "labelme"
-    return "via"  # whose exports have no key of their own; its reader refuses other files
-
-
-def _recognise_folder(folder: Path, images: Path) -> str:
-    documents = {"voc": folders.files(folder, {".xml"}), "labelme": folders.files(folder, {".json"})}
-    if all(documents.values()):
-        raise Fault("the folder holds *.xml and *.json files", "say which format to read, or put them in two folders")
-    if documents["voc"]:
-        return "voc"
-    if documents["labelme"]:
-        return _recognise_json(documents["labelme"])
-    if mask_folders.id_folders(folder):
-        return "mask_folders"
-    masks = folders.files(folder, folders.IMAGES)
-    if masks and folder.resolve() != images.resolve():
-        return _recognise_images(masks, images)
-    inner = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    remedy = f"correct its path{f' (it holds the folders {brief(inner)})' if inner else ''}"
-    raise Fault("the folder holds no annotations (*.xml, *.json, masks or label images)", remedy)
-
-
-def _recognise_json(files: list[Path]) -> str:
-    for file in files:
-        try:
-            data = load_json(file)
-        except Fault:
-            return "labelme"  # whose reader reports every broken file
-        if isinstance(data, dict) and "shapes" in data:
-            return "labelme"
-    found = f"the folder holds *.json files, and none is of LabelMe (the first: {files[0].name})"
-    raise Fault(found, "name the file itself if it is of VIA or COCO")
-
-
-def _recognise_images(files: list[Path], images: Path) -> str:
-    names_of = folders.images_by_stem(images)
-    labels = sum(file.stem in names_of for file in files)
-    masks = sum(mask_folders.image_stem(file) in names_of for file in files)
-    if labels == masks:
-        found = f"{labels} of its {len(files)} images are named after one of the image folder, as label images are, "
-        found += f"and {masks} with _<number> added, as masks are"
-        raise Fault(found, f"say which they are, or correct the image folder {images}")
-    return "label_images" if labels > masks else "mask_folders"
+    """The format of a file or folder, one of `FORMATS`, by its content. Fault: it is none, or may be several."""
+    place = Place(annotations, images)
+    names = [name for name, known in FORMATS.items() if known.recognises(place)]
+    if len(names) > 1:
+        raise Fault(f"it may be of the formats {' and '.join(names)}", "say which, or put them in two folders")
+    if not names:
+        raise unknown(place)
+    return names[0]

@@ -18,7 +18,7 @@ from wbcjax.evaluate.vote import SUBTYPES, vote
 from wbcjax.input.contents import field_set
 from wbcjax.input.settings import SYNTHETIC, FieldSetSettings
 from wbcjax.smear.field import Cell, SmearField, text_rle
-from wbcjax.smear.formats.coco_write import write_coco
+from wbcjax.smear.formats.coco import write as write_coco
 from wbcjax.system.files import write_atomically, write_png
 
 PER_SUBTYPE = 20  # section 3.1

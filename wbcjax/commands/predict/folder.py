@@ -21,8 +21,8 @@ from wbcjax.predict.classifier import CropClassifier
 from wbcjax.predict.detector import Layout, Predictor
 from wbcjax.report.overlay import colour_splash, draw_detections
 from wbcjax.smear.field import Cell, SmearField, read_image
-from wbcjax.smear.formats.coco_write import write_coco
-from wbcjax.smear.formats.via_write import write_via
+from wbcjax.smear.formats.coco import write as write_coco
+from wbcjax.smear.formats.via import write_via
 from wbcjax.smear.formats.write_checks import Predicted
 from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.rle import cut_out

@@ -1,12 +1,14 @@
-"""Reader of COCO instance annotations (https://cocodataset.org/#format-data): polygons and RLE masks.
+"""COCO instance annotations (https://cocodataset.org/#format-data), read and written: polygons and RLE masks.
 
 `segmentation` is a list of polygons [x1, y1, x2, y2, ...], or {"size": [height, width], "counts"} where counts are the
 lengths of the runs of 0 and 1 in turn, down the columns: a list (uncompressed) or a string (compressed).
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pycocotools import mask as coco_mask
@@ -14,10 +16,14 @@ from pycocotools import mask as coco_mask
 from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats import checks
 from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.formats.format import Format, Place
 from wbcjax.smear.formats.load import load_json
+from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, Predicted, ScoredCell, check_fields
 from wbcjax.smear.rle import run_lengths
+from wbcjax.system.files import write_atomically
 
 ID = (int, str)  # types of an id in JSON
+KEYS = {"images", "annotations", "categories"}
 
 
 def fields(reading: Reading) -> list[SmearField]:
@@ -26,7 +32,7 @@ def fields(reading: Reading) -> list[SmearField]:
     An annotation with a `bbox` and no `segmentation` is a cell of which only the box is known.
     """
     data = load_json(reading.annotations)
-    if isinstance(data, dict) and not {"images", "annotations", "categories"} & data.keys():
+    if isinstance(data, dict) and not data.keys() & KEYS:
         raise Fault(
             'it is no COCO file: it has none of "images", "annotations" and "categories"', "correct its path or format"
         )
@@ -188,3 +194,77 @@ def _rle(segmentation: dict[str, Any], size: tuple[int, int] | None) -> dict:
 
 def _whole_numbers(values: list[Any]) -> bool:
     return all(isinstance(value, int) and value >= 0 for value in values)
+
+
+def write(
+    out: Path,
+    fields: Sequence[SmearField],
+    classes: Sequence[str],
+    predicted: Predicted | None = None,
+) -> list[str]:
+    """Write the fields and their cells as a COCO file, whole or not at all; ids count from 1, in the order given.
+
+    Polygons stay polygons, masks compressed RLE; a cell of which only the box is known has an empty segmentation.
+    `classes` are the names of class 1, 2, .... Scores of `predicted` are added as "score", as COCO results have them.
+    Its runners-up are added as "runner_up", the name of the class that came second, and "runner_up_score". A field's
+    group is "group" of its image.
+    Raises ValueError as `check_fields` does, OSError when the file cannot be written.
+    """
+    scored = check_fields(fields, classes, predicted)
+    cells = [
+        (image, field, cell)
+        for image, (field, of_field) in enumerate(zip(fields, scored, strict=True), start=1)
+        for cell in of_field
+    ]
+    data = {
+        "categories": [{"id": label, "name": name} for label, name in enumerate(classes, start=1)],
+        "images": [_image_record(image, field) for image, field in enumerate(fields, start=1)],
+        # Ids count from 1: COCOeval takes a match with id 0 for no match.
+        "annotations": [
+            {
+                "id": number,
+                "image_id": image,
+                **_written(cell.cell, field.height, field.width),
+                **_scores(cell),
+            }
+            for number, (image, field, cell) in enumerate(cells, start=1)
+        ],
+    }
+    write_atomically(out, json.dumps(data).encode())
+    return []
+
+
+def _image_record(image: int, field: SmearField) -> dict[str, Any]:
+    record = {"id": image, "file_name": field.name, "height": field.height, "width": field.width}
+    return record if field.group is None else record | {"group": field.group}
+
+
+def _written(cell: Cell, height: int, width: int) -> dict[str, Any]:
+    rle: Any = cell.to_rle(height, width)
+    area, box = int(coco_mask.area(rle)), coco_mask.toBbox(rle).tolist()  # x, y, width, height
+    segmentation = cell.rle or [polygon.ravel().tolist() for polygon in cell.polygons]
+    if cell.box is not None:
+        x1, y1, x2, y2 = cell.box
+        area, box = (x2 - x1) * (y2 - y1), [x1, y1, x2 - x1, y2 - y1]
+    record = {"category_id": cell.label, "segmentation": segmentation, "area": area, "bbox": box}
+    return record | {"iscrowd": int(cell.crowd)}
+
+
+def _scores(cell: ScoredCell) -> dict[str, Any]:
+    own = {} if cell.score is None else {SCORE: cell.score}
+    return own if cell.runner_up is None else own | {RUNNER_UP: cell.runner_up[0], RUNNER_UP_SCORE: cell.runner_up[1]}
+
+
+def _recognises(place: Place) -> bool:
+    return isinstance(place.json, dict) and bool(place.json.keys() & KEYS)
+
+
+FORMAT = Format(
+    name="coco",
+    tools="COCO tools (CVAT, Label Studio, ...)",
+    content="polygons, RLE, `iscrowd`; `bbox` alone as a box",
+    recognises=_recognises,
+    fields=fields,
+    write=write,
+    suffix=".json",
+)

@@ -1,12 +1,14 @@
 """Folders with annotation files for each image: which file belongs to which image, and images that no file is for."""
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path, PureWindowsPath
 
 from wbcjax.smear.formats.checks import Fault, Reading, image_folder
 
 LOSSLESS = frozenset({".bmp", ".png", ".tif", ".tiff"})
 IMAGES = LOSSLESS | {".jpeg", ".jpg", ".jp2", ".webp"}
+NUMBERED = re.compile("(?P<image>.+)_[0-9]+")
 WRONG_SIZE = "use the image that was annotated, upright and at the same size"
 
 
@@ -43,6 +45,23 @@ def images_by_stem(folder: Path) -> dict[str, list[str]]:
     for path in files(folder, IMAGES):
         by_stem.setdefault(path.stem, []).append(path.name)
     return by_stem
+
+
+def stem_of_numbered(mask: Path) -> str | None:
+    """The name of a mask's image without suffix; None when the mask is not named <image>_<number>."""
+    match = NUMBERED.fullmatch(mask.stem)
+    return None if match is None else match["image"]
+
+
+def named_after_images(files: Sequence[Path], images: Path) -> tuple[int, int]:
+    """How many files have the name of an image, as label images have, and how many that name and a number, as masks.
+
+    0 and 0 where the files are the images themselves, or there are none.
+    """
+    if not files or files[0].parent.resolve() == images.resolve():
+        return 0, 0
+    names_of = images_by_stem(images)
+    return sum(file.stem in names_of for file in files), sum(stem_of_numbered(file) in names_of for file in files)
 
 
 def image_of_stem(stem: str, names_of: dict[str, list[str]]) -> str:

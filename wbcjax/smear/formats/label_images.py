@@ -15,6 +15,7 @@ from skimage import measure
 from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats import folders, mask_files
 from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.formats.format import Format, Place
 
 SAVE_EMPTY = "add its label image, one of zeros if it shows no cell"
 
@@ -103,3 +104,17 @@ def _numbers_in_parts(labels: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray,
     large = np.flatnonzero(pixels >= mask_files.PART_PIXELS)
     numbers, parts_of = np.unique(number_of[large[large > 0]], return_counts=True)
     return numbers[parts_of > 1]
+
+
+def _recognises(place: Place) -> bool:
+    labels, masks = place.named_after_images
+    return labels > masks
+
+
+FORMAT = Format(
+    name="label_images",
+    tools="label images",
+    content="PNG or TIFF named after its image, 8, 16 or 32 bits, a number for each cell",
+    recognises=_recognises,
+    fields=fields,
+)

@@ -17,6 +17,7 @@ from pycocotools import mask as coco_mask
 from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats import checks, folders, mask_files, shapes
 from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.formats.format import Format, Place
 from wbcjax.smear.formats.load import load_json
 from wbcjax.smear.image_header import MAX_PIXELS, check_pixels
 
@@ -201,3 +202,18 @@ def _decoded(text: str, max_pixels: int) -> UInt8[np.ndarray, "h w"]:
     if not image.any():
         raise Fault("the mask is empty", "delete the shape")
     return (image > 0).astype(np.uint8)
+
+
+def _recognises(place: Place) -> bool:
+    """Whether a JSON file has shapes, or one of a folder; a broken one may be any, and the reader reports it."""
+    found = place.jsons if place.is_folder else [place.json or {}]
+    return any(data is None or (isinstance(data, dict) and "shapes" in data) for data in found)
+
+
+FORMAT = Format(
+    name="labelme",
+    tools="LabelMe",
+    content="a folder of JSON files; polygon, circle, mask; `rectangle` as a box; `group_id` joins parts",
+    recognises=_recognises,
+    fields=fields,
+)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from wbcjax.smear.formats.checks import Fault, brief
-from wbcjax.system.files import read_regular
+from wbcjax.system.files import open_regular, read_regular
 
+START = 2**12  # bytes, by which a file is recognised
 MAX_BYTES = 2**29  # of an annotation file: read, it may take thirty times as much memory
 
 
@@ -42,6 +43,15 @@ def load_text(path: Path) -> str:
         return load_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise Fault(f"broken text ({error})", "export the annotations again or save the file as UTF-8") from error
+
+
+def load_start(path: Path) -> bytes:
+    """The first START bytes of a file. Faults: it cannot be read, or is no regular file."""
+    try:
+        with open_regular(path) as file:
+            return file.read(START)
+    except OSError as error:
+        raise Fault(f"cannot be read ({error.strerror})", "correct the path or the file's permissions") from error
 
 
 def load_bytes(path: Path) -> bytes:

@@ -6,7 +6,6 @@
   holds one value for the cytoplasm and one for the nucleus (20 and 40): both are the cell.
 """
 
-import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -16,9 +15,9 @@ from jaxtyping import UInt8
 from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.formats import folders, mask_files
 from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.formats.format import Format, Place
 
 DRAW_MASKS = "draw masks of its cells, if it has any"
-NUMBERED = re.compile("(?P<image>.+)_[0-9]+")
 
 
 def fields(reading: Reading) -> list[SmearField]:
@@ -36,12 +35,6 @@ def id_folders(root: Path) -> list[Path]:
     if not any(path.is_dir() for path in root.glob("*/masks")):
         return []
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def image_stem(mask: Path) -> str | None:
-    """The name of a mask's image without suffix; None when the mask is not named <image>_<number>."""
-    match = NUMBERED.fullmatch(mask.stem)
-    return None if match is None else match["image"]
 
 
 def _fields_of_id_folders(reading: Reading, inner: list[Path]) -> list[SmearField | None]:
@@ -76,7 +69,7 @@ def _fields_of_numbered_masks(reading: Reading) -> list[SmearField | None]:
     masks_by_stem = defaultdict(list)
     for file in files:
         with reading.at(reading.annotations.name, f"mask {file.name}"):
-            stem = image_stem(file)
+            stem = folders.stem_of_numbered(file)
             if stem is None:
                 raise Fault("its name is not <image>_<number>", "name it after its image, with a number for the cell")
             masks_by_stem[stem].append(file)
@@ -119,3 +112,17 @@ def _mask(file: Path, size: tuple[int, int] | None, max_pixels: int) -> UInt8[np
     if not values.any():
         raise Fault("the mask is empty", "delete it or draw the cell")
     return (values != 0).astype(np.uint8)
+
+
+def _recognises(place: Place) -> bool:
+    labels, masks = place.named_after_images
+    return masks > labels or bool(place.is_folder and id_folders(place.path))
+
+
+FORMAT = Format(
+    name="mask_folders",
+    tools="one mask for each cell",
+    content="the layouts of SegPC-2021 and of the 2018 Data Science Bowl",
+    recognises=_recognises,
+    fields=fields,
+)

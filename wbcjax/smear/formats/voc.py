@@ -13,6 +13,7 @@ from pathlib import Path
 from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.formats import checks, folders
 from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.formats.format import Format, Place
 from wbcjax.smear.formats.load import load_bytes
 
 REDRAW = "redraw or delete the object"
@@ -128,3 +129,17 @@ def _number(element: ET.Element, key: str) -> float:
     if not math.isfinite(value):
         raise Fault(f"<{key}> is {checks.brief(text)}", "it must be a number")
     return value
+
+
+def _recognises(place: Place) -> bool:
+    """Whether an XML file is of VOC; a broken one may be, and the reader reports it."""
+    return place.xml_root in ("annotation", "")
+
+
+FORMAT = Format(
+    name="voc",
+    tools="Pascal VOC",
+    content="boxes",
+    recognises=_recognises,
+    fields=fields,
+)
