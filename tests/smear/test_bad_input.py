@@ -175,8 +175,13 @@ def test_an_unreadable_image_is_refused_by_name(folder, name, content):
 @in_every_format
 def test_an_image_listed_twice_is_refused_by_name(folder, name):
     drawn: Drawn = [("a.png", [GOOD]), ("b.png", [GOOD]), ("a.png", [])]
-    (line,) = problems(FORMATS[name][0](folder, drawn), folder / "images")
-    assert line == "a.png: the image is listed twice; merge its two entries into one"
+    annotations = FORMATS[name][0](folder, drawn)
+    (line,) = problems(annotations, folder / "images")
+    by = ", by a_0.json and a_2.json" if name == "labelme" else ""
+    assert line == f"a.png: the image is listed twice{by}; merge its two entries into one"
+    found = read(annotations, folder / "images", CLASS_OF, on_error="skip")
+    assert [field.name for field in found.fields] == ["b.png"]
+    assert (found.refused_fields, found.refused_cells) == (1, 0)
 
 
 @in_every_list
@@ -294,7 +299,7 @@ def test_broken_json_is_refused_by_its_file(folder, name, broken):
 
 
 def bad_set(folder: Path) -> Drawn:
-    """A set with problems of all kinds: four fields of six are refused, and of the cells five."""
+    """A set with problems of all kinds: four images of five are refused, one for its two entries, and five cells."""
     (folder / "images/b.png").write_bytes(b"no image")
     return [
         ("a.png", [("L4", [(5, 4), (60, 4), (15, 12)]), GOOD, ("L1", [(5, 4), (15, 12)])]),
@@ -330,6 +335,6 @@ def test_every_problem_of_a_set_is_listed_at_once(folder, name):
 @pytest.mark.parametrize("name", ["via 2", "via csv", "via 3"])
 def test_skipping_leaves_out_what_has_problems_and_says_how_many(folder, name):
     fieldset = read(FORMATS[name][0](folder, bad_set(folder)), folder / "images", CLASS_OF, on_error="skip")
-    assert [(field.name, len(field.cells)) for field in fieldset.fields] == [("a.png", 1), ("c.png", 0)]
+    assert [(field.name, len(field.cells)) for field in fieldset.fields] == [("a.png", 1)]
     assert fieldset.omissions() == ["left out 4 fields and 5 cells that have problems"]
     assert len(fieldset.problems) == 10

@@ -272,11 +272,13 @@ def test_a_file_whose_name_two_images_have_is_refused_unless_it_names_one(images
 
 
 def test_every_problem_of_a_folder_is_listed_at_once(images):
+    (images / "c.png").write_bytes((images / "a.png").read_bytes())
     folder = written(
         images,
         a=document(shape([[5, 4]]), shape(label="L3"), width=7),
         b=document(shape(shape_type="line"), image="b.JPG"),
         copy=document(shape(), image="b.JPG"),
+        c=document(image="c.png"),
     )
     (folder / "broken.json").write_text('{"shapes": [')
     assert [line.split(": ")[0] for line in problems(folder, images)] == [
@@ -288,7 +290,7 @@ def test_every_problem_of_a_folder_is_listed_at_once(images):
         "a.png, shape 2",
     ]
     found = read(folder, images, CLASS_OF, on_error="skip")
-    assert [(field.name, len(field.cells)) for field in found.fields] == [("b.JPG", 0)]
+    assert [(field.name, len(field.cells)) for field in found.fields] == [("c.png", 0)]
     assert (found.refused_fields, found.refused_cells) == (3, 3)
 
 

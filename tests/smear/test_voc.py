@@ -185,12 +185,14 @@ def test_a_bad_file_is_refused_by_its_name(images, content, expected):
 
 
 def test_every_problem_of_a_folder_is_listed_at_once(images):
+    (images / "c.png").write_bytes((images / "a.png").read_bytes())
     folder = written(
         images,
         a=document(thing(box(xmin="left")), thing(name="L3"), size=(7, 7)),
         b=document(thing(""), image="b.JPG"),
         broken="<annotation>",
         copy=document(image="b.JPG"),
+        c=document(image="c.png"),
         lost=document(image="gone.png"),
     )
     assert [line.split(": ")[0] for line in problems(folder, images)] == [
@@ -203,7 +205,7 @@ def test_every_problem_of_a_folder_is_listed_at_once(images):
         "a.png, object 2",
     ]
     found = read(folder, images, CLASS_OF, on_error="skip")
-    assert [(field.name, len(field.cells)) for field in found.fields] == [("b.JPG", 0)]
+    assert [(field.name, len(field.cells)) for field in found.fields] == [("c.png", 0)]
     assert (found.refused_fields, found.refused_cells) == (4, 3)
 
 

@@ -72,14 +72,15 @@ def read(
     # Huge numbers overflow to infinity here, and are then refused.
     with reading.at(annotations.name), np.errstate(over="ignore", invalid="ignore"):
         reader = file_format if callable(file_format) else FORMATS[file_format or recognise(annotations, images)].fields
-        fields = reader(reading)
+        fields = reading.unambiguous(reader(reading))
         if not fields and not reading.all_problems():
             raise Fault("no field is listed in it", "export the annotations again, or correct the path")
     problems = reading.all_problems()
     if problems and (on_error == "raise" or not fields):
         count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
         raise AnnotationError("\n  ".join([f"{annotations}: {count}", *map(str, problems)]))
-    return FieldSet(fields, tuple(reading.classes), reading.left_out, problems, *reading.refused(), reading.suspects)
+    suspects = reading.all_suspects()
+    return FieldSet(fields, tuple(reading.classes), reading.left_out, problems, *reading.refused(), suspects)
 
 
 def _count(number: int, one: str, more: str) -> str:

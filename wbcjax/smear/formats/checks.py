@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import shapely
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from pycocotools import mask as coco_mask
 from shapely.validation import explain_validity
 
-from wbcjax.smear.field import Cell, read_image
+from wbcjax.smear.field import Cell, SmearField, read_image
 from wbcjax.smear.image_header import MAX_PIXELS
 
 BORDER_TOLERANCE = 1.0  # pixels a point may lie outside its image, from rounding: it is moved to the border
@@ -44,6 +44,9 @@ class UnknownClass(Fault):
     def __init__(self, name: str) -> None:
         super().__init__(f"unknown class {name!r}", "add it to the class map")
         self.name = name
+
+
+Kind = Literal["field", "cell", "set"]  # what a problem leaves out; one of the set leaves out what refers to it
 
 
 @dataclass(frozen=True)
@@ -79,14 +82,20 @@ class Reading:
         self.suspects: list[Problem] = []
         self._class_of = class_of
         self._unknown: dict[str, list[tuple[str, str]]] = {}  # places by class name
-        self._image_names = set[str]()
+        self._kinds: dict[tuple[str, str], Kind] = {}  # of places
+        self._often: dict[tuple[str, str], tuple[int, Problem]] = {}  # the number of each suspect, and the first
+        self._listed_by: dict[str, str] = {}  # by image name
+        self._listed_twice = set[str]()
 
     @contextmanager
-    def at(self, file: str, where: str = "") -> Iterator[None]:
+    def at(self, file: str, where: str = "", kind: Kind | None = None) -> Iterator[None]:
         """Note the fault that the enclosed check raises, if any, as a problem of this place.
 
+        `kind` is what is left out for it: by default a cell, or a field where the place is a whole file.
         A value that the JSON parser takes may still be nested too deeply for `repr`.
         """
+        if kind is not None:
+            self._kinds[_start(file), _start(where)] = kind
         try:
             yield
         except UnknownClass as unknown:
@@ -101,6 +110,11 @@ class Reading:
         """Note something worth a look that is no reason to refuse."""
         self.suspects.append(Problem(file, where, found, remedy))
 
+    def often(self, file: str, where: str, found: str, remedy: str) -> None:
+        """Note a suspect that many places may have: it is told once, with their number and the first of them."""
+        count, first = self._often.get((found, remedy), (0, Problem(file, where, found, remedy)))
+        self._often[found, remedy] = count + 1, first
+
     def label(self, name: str) -> int:
         """The class of an annotated name, 0 for one to leave out, which is counted. Fault: the class map lacks it."""
         if self._class_of is None:
@@ -111,25 +125,47 @@ class Reading:
             self.left_out[name] += 1
         return self._class_of[name]
 
-    def image(self, name: str) -> tuple[Path, tuple[int, int]]:
-        """An image file and its (height, width), upright. Faults: as `image_path` and `image_size`, or listed twice."""
+    def image(self, name: str, listed_by: str = "") -> tuple[Path, tuple[int, int]]:
+        """An image file and its (height, width), upright. Faults: as `image_path` and `image_size`, or listed twice.
+
+        `listed_by` is the annotation file of this image alone, where there is one.
+        """
         if not is_text(name):
             raise Fault(f"the file name {name!r} is no UTF-8 text", "rename the file")
         plain = str(PurePosixPath(name))  # "./a.png" is "a.png"
-        if plain in self._image_names:
-            raise Fault("the image is listed twice", "merge its two entries into one")
-        self._image_names.add(plain)
+        if plain in self._listed_by:
+            self._listed_twice.add(plain)
+            by = f", by {self._listed_by[plain]} and {listed_by}" if listed_by else ""
+            raise Fault(f"the image is listed twice{by}", "merge its two entries into one")
+        self._listed_by[plain] = listed_by
         path = image_path(self.images, name)
         return path, image_size(path, self.max_pixels)
 
+    def unambiguous(self, fields: Sequence[SmearField]) -> list[SmearField]:
+        """The fields whose image is listed once: of others it is not known which entry is right."""
+        return [field for field in fields if str(PurePosixPath(field.name)) not in self._listed_twice]
+
     def all_problems(self) -> list[Problem]:
         """Every problem noted; a class that the class map lacks is one, however many cells have it."""
-        return [*self.problems, *(self._unknown_class(name, places) for name, places in self._unknown.items())]
+        unknown = [self._unknown_class(name, places) for name, places in self._unknown.items()]
+        return list(dict.fromkeys([*self.problems, *unknown]))
+
+    def all_suspects(self) -> list[Problem]:
+        """Every suspect noted; one that was noted `often` is one, however many places have it."""
+        return [*self.suspects, *(self._of_many(count, first) for count, first in self._often.values())]
 
     def refused(self) -> tuple[int, int]:
         """The numbers of files or fields and of cells that have a problem."""
         places = {(p.file, p.where) for p in self.problems} | {place for at in self._unknown.values() for place in at}
-        return sum(not where for _, where in places), sum(bool(where) for _, where in places)
+        kinds = Counter(self._kinds.get(place, "cell" if place[1] else "field") for place in places)
+        return kinds["field"], kinds["cell"]
+
+    def _of_many(self, count: int, first: Problem) -> Problem:
+        if count == 1:
+            return first
+        place = f"{first.file}{', ' * bool(first.where)}{first.where}"
+        found = f"{first.found} (first {place})"
+        return Problem(self.annotations.name, f"{count} places", found, first.remedy)
 
     def _unknown_class(self, name: str, places: list[tuple[str, str]]) -> Problem:
         known = ", ".join(map(repr, self._class_of or ()))

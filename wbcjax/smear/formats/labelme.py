@@ -39,16 +39,16 @@ def fields(reading: Reading) -> list[SmearField]:
             named = checks.need(data, "imagePath", str)
             name = folders.image_of_file(reading, file, named, names_of)
             annotated.add(name)
-            found.append(_field(reading, name, data))
+            found.append(_field(reading, name, data, file.name))
     folders.suspect_images_without(reading, names_of, annotated, {file.stem for file in files}, SAVE_EMPTY)
     return [field for field in found if field is not None]
 
 
-def _field(reading: Reading, name: str, data: dict[str, Any]) -> SmearField | None:
+def _field(reading: Reading, name: str, data: dict[str, Any], file_name: str) -> SmearField | None:
     listed = checks.need(data, "shapes", list)
     path, size = None, None
     with reading.at(name):
-        path, decoded = reading.image(name)
+        path, decoded = reading.image(name, file_name)
         folders.check_size("the annotations say", _declared_size(data) or decoded, decoded)
         size = decoded
     cells = [_cell(reading, name, parts, size) for parts in _parts(reading, name, listed)]

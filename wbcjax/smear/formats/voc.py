@@ -34,7 +34,7 @@ def fields(reading: Reading) -> list[SmearField]:
             root = _root(file)
             name = folders.image_of_file(reading, file, root.findtext("filename", "").strip(), names_of)
             annotated.add(name)
-            found.append(_field(reading, name, root))
+            found.append(_field(reading, name, root, file.name))
     folders.suspect_images_without(reading, names_of, annotated, {file.stem for file in files}, SAVE_EMPTY)
     return [field for field in found if field is not None]
 
@@ -57,10 +57,10 @@ def _root(file: Path) -> ET.Element:
     return root
 
 
-def _field(reading: Reading, name: str, root: ET.Element) -> SmearField | None:
+def _field(reading: Reading, name: str, root: ET.Element, file_name: str) -> SmearField | None:
     path, size = None, None
     with reading.at(name):
-        path, decoded = reading.image(name)
+        path, decoded = reading.image(name, file_name)
         _check_size(reading, name, root, decoded)
         size = decoded
     objects = root.findall("object")
