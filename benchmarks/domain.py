@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from configs import smear_demo
+from wbcjax.configs import smear_demo
 from wbcjax.evaluate.cell_scores import cell_scores
 from wbcjax.evaluate.scores import Scores, detection_scores, write_json
 from wbcjax.input.field_set import source

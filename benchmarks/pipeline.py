@@ -48,7 +48,7 @@ def results(rounds: int) -> Iterator[Result]:
 
 def get_config(name: str, variant: str) -> Any:
     """The config, its crops drawn where it needs some."""
-    config = import_module(f"configs.{name}").get_config(*([variant] if variant else []))
+    config = import_module(f"wbcjax.configs.{name}").get_config(*([variant] if variant else []))
     if config.task == "classification":
         config.dataset.crops = str(draw_crops(config.dataset.classes))
     return config

@@ -23,6 +23,7 @@ BELOW = {  # from the ground up
     "report": {"system", "enhance", "smear", "evaluate"},
     "runs": {*GROUND, "models", "input", "weights", "train"},
     "predict": {*GROUND, "ops", "enhance", "smear", "models", "evaluate", "input", "train", "runs"},
+    "configs": {*GROUND, "models", "input", "train"},
     "tasks": {*GROUND, "ops", "models", "evaluate", "input", "train", "report", "runs", "predict"},
 }
 TOP = "commands"  # imports what it likes, and is imported by `cli` alone

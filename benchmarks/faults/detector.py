@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import smear_demo
+from wbcjax.configs import smear_demo
 
 
 def get_config() -> ConfigDict:

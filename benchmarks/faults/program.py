@@ -79,12 +79,10 @@ def _main(config: str, arguments: list[str], output: Path, environment: dict[str
         os.dup2(file.fileno(), 2)
 
     import jax
-    from absl import app
     from tqdm import tqdm
 
     from benchmarks.faults import task
-    from wbcjax.commands import train
-    from wbcjax.commands.command_line import parse_flags
+    from wbcjax import cli
     from wbcjax.tasks.detection import Detection
 
     tqdm.set_lock(threading.RLock())  # its own is the system's, and is left behind by a process that is killed
@@ -93,7 +91,7 @@ def _main(config: str, arguments: list[str], output: Path, environment: dict[str
     if config == "task":
         Detection.task = lambda self, workdir=None: task.make_task(self.settings.train.batch_size)
     try:
-        app.run(train.main, arguments, flags_parser=parse_flags)
+        cli.main(["train", *arguments[1:]], arguments[0])
     finally:
         sys.stderr.flush()
         atexit._run_exitfuncs()  # a fork does not, and several processes say goodbye to each other there

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs import base, smear_demo
+from wbcjax.configs import base, smear_demo
 from wbcjax.input.pipeline import Stream, batched
 from wbcjax.models.backbone import HEADS, Trains
 from wbcjax.train.task import Task

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from ml_collections import ConfigDict
 
-from configs import smear_demo
 from tests.tasks.test_detection import toy_config, write_via
 from wbcjax import cli
 from wbcjax.commands.config_file import load_config_file
 from wbcjax.commands.experiment import contrast as contrast_experiment
 from wbcjax.commands.experiment import paper_protocol
 from wbcjax.commands.experiment.contrast import PAPER_METHODS, contrast
+from wbcjax.configs import smear_demo
 from wbcjax.evaluate.detections import load
 from wbcjax.evaluate.image_scores import from_confusion
 from wbcjax.system import heap, runtime

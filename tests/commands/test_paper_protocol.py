@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs import smear_demo
 from tests.tasks.test_detection import write_via
 from wbcjax.commands.experiment import paper_protocol
 from wbcjax.commands.experiment.paper_protocol import choose, flip, on_paper_set, write_paper_set
+from wbcjax.configs import smear_demo
 from wbcjax.evaluate.vote import vote
 from wbcjax.input.augment import Augment, random_matrix
 from wbcjax.input.contents import field_set

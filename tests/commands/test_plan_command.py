@@ -10,7 +10,7 @@ from wbcjax.commands import plan
 from wbcjax.commands.plan.step_time import HARDWARE
 
 CONFIG = """
-from configs import base
+from wbcjax.configs import base
 
 
 def get_config():

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs import base
 from tests.experiments import model_of
 from wbcjax.commands.inspect.proposed_config import anchor_table, config_lines, notes
 from wbcjax.commands.inspect.proposed_settings import (
@@ -15,6 +14,7 @@ from wbcjax.commands.inspect.proposed_settings import (
     propose_canvas,
     propose_settings,
 )
+from wbcjax.configs import base
 from wbcjax.input.settings import FieldSetSettings, class_map
 from wbcjax.models.limits import PLACES, needed
 from wbcjax.models.settings import MaskRCNNSettings, from_dict

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base
 from tests.input import crop_sets, painted
 from wbcjax.batch import Batch, CropBatch
 from wbcjax.commands.plan import step_cost as module
 from wbcjax.commands.plan.loops import Trips, trips_of
 from wbcjax.commands.plan.step_cost import StepCost, step_cost
+from wbcjax.configs import base
 from wbcjax.models.backbone import everything_trains
 from wbcjax.tasks.choose import experiment_of
 from wbcjax.train.step import AXIS

@@ -16,13 +16,13 @@ import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save
 
-from configs import base
 from tests.models import small
 from tests.train import toy
 from tests.weights import named
 from tests.weights.pickled import legacy_torch, write_torch
 from wbcjax import cli
 from wbcjax.commands.weights.files import convert_weights, show
+from wbcjax.configs import base
 from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.models.settings import EFFICIENTNET_KERAS, MATTERPORT, TORCHVISION, RoiSettings
 from wbcjax.runs.initial_weights import start_from

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from configs import base, smear_demo
 from tests.input import crop_sets, painted
 from tests.input.sets import describe, write_image
 from wbcjax.commands.config_file import load_config_file
+from wbcjax.configs import base, smear_demo
 from wbcjax.input.augment import Augment
 from wbcjax.input.field_set import sources
 from wbcjax.input.sample import Sample

@@ -12,9 +12,9 @@ import pytest
 from ml_collections import ConfigDict
 
 import wbcjax
-from configs import smear_demo
 from wbcjax import cli
 from wbcjax.commands.config_file import load_config_file
+from wbcjax.configs import smear_demo
 from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.settings.checked import ConfigError
 from wbcjax.settings.parts import Untrusted

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import smear_demo
+from wbcjax.configs import smear_demo
 from wbcjax.models.box_head import DetectionSettings, detect
 from wbcjax.models.limits import LIMITS, PLACES, FilledLimits, check_room, needed
 from wbcjax.models.mask_rcnn import Detections

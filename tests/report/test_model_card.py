@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from configs import myeloma_efficientnet_b3, segpc_mask_rcnn, smear_demo
+from wbcjax.configs import myeloma_efficientnet_b3, segpc_mask_rcnn, smear_demo
 from wbcjax.report.model_card import Evaluation, TrainedModel, model_card
 from wbcjax.train.workdir import config_json
 

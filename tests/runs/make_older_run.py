@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
 
 import wbcjax
-from configs import myeloma_efficientnet_b3, smear_demo
+from wbcjax.configs import myeloma_efficientnet_b3, smear_demo
 from wbcjax.tasks.experiment import Scored
 from wbcjax import tasks
 from wbcjax.classify import load_classifier

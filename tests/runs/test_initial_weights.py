@@ -12,10 +12,10 @@ import pytest
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from configs import base, smear_demo
 from tests.experiments import model_of
 from tests.runs.starting import start_of
 from tests.train import toy
+from wbcjax.configs import base, smear_demo
 from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.models.settings import EFFICIENTNET_KERAS, MATTERPORT, TORCHVISION
 from wbcjax.runs.initial_weights import UnusableWeights, settings_of, start_from, unnormalised

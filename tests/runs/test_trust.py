@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import wbcjax
-from configs import smear_demo
 from tests.runs.starting import start_of
 from wbcjax import cli
 from wbcjax.commands.export.model import export_run
 from wbcjax.commands.weights.files import convert_weights, show
+from wbcjax.configs import smear_demo
 from wbcjax.models.settings import TORCHVISION
 from wbcjax.predict.classifier import load_classifier
 from wbcjax.runs.folder import load_config

@@ -14,11 +14,11 @@ import pytest
 from ml_collections import ConfigDict
 
 import wbcjax
-from configs import base, myeloma_efficientnet_b3
 from tests.experiments import model_of, scores_of
 from tests.oracle import oracle, paint
 from tests.train.steps import parameters_of_steps
 from wbcjax.commands.predict.folder import predict_folder
+from wbcjax.configs import base, myeloma_efficientnet_b3
 from wbcjax.evaluate.classification import classification_scores
 from wbcjax.evaluate.predictions import Predictions, load_predictions
 from wbcjax.input.settings import CropSetSettings

@@ -17,12 +17,12 @@ import pytest
 from ml_collections import ConfigDict
 
 import wbcjax
-from configs import base, smear_demo
 from tests.evaluate.make import annotated, detected
 from tests.experiments import model_of, scores_of
 from tests.input.sets import write_format
 from tests.train.steps import parameters_of_steps
 from wbcjax import cli
+from wbcjax.configs import base, smear_demo
 from wbcjax.evaluate import detections as saved
 from wbcjax.evaluate.scores import write_json
 from wbcjax.input.field_set import sources
@@ -396,7 +396,7 @@ CONFIGS = {
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_describes_a_model_that_takes_its_canvas_and_a_run_that_can_be_planned(name):
     variant, depth = CONFIGS[name]
-    config = importlib.import_module(f"configs.{name.partition(':')[0]}").get_config(*variant)
+    config = importlib.import_module(f"wbcjax.configs.{name.partition(':')[0]}").get_config(*variant)
     assert set(config) == set(base.mask_rcnn()), "base.py names every key of an experiment"
     assert plan_run(checked(TrainSettings, config.train, "config.train"), 200).steps > 0
     assert predictor(model_of(config), FieldSetSettings.from_config(config.dataset)).classes == tuple(

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import myeloma_efficientnet_b3
 from tests.train import toy
 from tests.train.test_loop import killer
 from tests.train.test_step import run, settings
 from tests.train.toy import train
 from wbcjax.batch import CropBatch
+from wbcjax.configs import myeloma_efficientnet_b3
 from wbcjax.models import efficientnet
 from wbcjax.models.backbone import HEADS, STEM, everything_trains
 from wbcjax.models.settings import EFFICIENTNET_KERAS

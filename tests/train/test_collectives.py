@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import smear_demo
 from tests.experiments import model_of
 from wbcjax.batch import Batch
+from wbcjax.configs import smear_demo
 from wbcjax.models import mask_rcnn
 from wbcjax.settings.checked import checked
 from wbcjax.tasks.detection import detection_losses

@@ -32,7 +32,7 @@ sys.modules["wbcjax.tasks.detection"] = stub
 runpy.run_path("train.py", run_name="__main__")
 """
 CONFIG = """
-from configs import smear_demo
+from wbcjax.configs import smear_demo
 from tests.train import toy
 
 def get_config():

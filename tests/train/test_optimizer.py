@@ -11,8 +11,8 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from configs import all_mask_rcnn, myeloma_efficientnet_b3, myeloma_mask_rcnn
 from tests.train import toy
+from wbcjax.configs import all_mask_rcnn, myeloma_efficientnet_b3, myeloma_mask_rcnn
 from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import Bound, part
 from wbcjax.train.optimizer import make_optimizer

@@ -47,7 +47,7 @@ sys.modules["wbcjax.tasks.detection"] = stub
 runpy.run_path("train.py", run_name="__main__")
 """
 TOY_CONFIG = """
-from configs import smear_demo
+from wbcjax.configs import smear_demo
 from tests.train import toy
 
 def get_config():
@@ -73,7 +73,7 @@ detection.detect_split = noted
 runpy.run_path("train.py", run_name="__main__")
 """
 DETECTOR_CONFIG = """
-from configs import smear_demo
+from wbcjax.configs import smear_demo
 from wbcjax.settings.parts import part
 
 def get_config():

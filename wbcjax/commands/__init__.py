@@ -2,3 +2,17 @@
 
 The modules of a command of `wbcjax` are imported when it runs.
 """
+
+VERBS = (
+    "train",
+    "evaluate",
+    "predict",
+    "inspect",
+    "enhance",
+    "crop",
+    "config",
+    "weights",
+    "export",
+    "experiment",
+    "plan",
+)

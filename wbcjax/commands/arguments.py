@@ -7,6 +7,8 @@ from pathlib import Path
 from wbcjax.smear.formats.known import FORMATS
 from wbcjax.smear.image_header import MAX_PIXELS
 
+CONFIG_USAGE = "--config FILE.py [--config.a.b=c ...]"
+
 
 def add_set(parser: argparse.ArgumentParser) -> None:
     """The arguments for the place of an annotated set and how to read it."""
@@ -19,6 +21,17 @@ def add_set(parser: argparse.ArgumentParser) -> None:
         "--leave-out", action="append", default=[], metavar="CLASS", help="a class to leave out; may be given again"
     )
     add_max_pixels(parser)
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """The argument for the experiment; `options.overrides` then has the arguments that change it."""
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="NAME or FILE.py",
+        help="the experiment, shipped or your own; a variant after ':'",
+    )
+    parser.set_defaults(overrides=[])
 
 
 def add_max_pixels(parser: argparse.ArgumentParser, default: int | None = MAX_PIXELS) -> None:

@@ -2,15 +2,17 @@
 
 import difflib
 import inspect
+import re
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from wbcjax import configs
 from wbcjax.commands.command_line import OVERRIDE
 from wbcjax.settings.checked import ConfigError, read_text, unknown
 from wbcjax.settings.fields import Field, field_at, is_group, is_part
@@ -19,12 +21,13 @@ from wbcjax.tasks.checks import check_config, listed
 from wbcjax.tasks.choose import experiment_class
 from wbcjax.tasks.experiment import ExperimentSettings
 
-CHECKOUT = Path(__file__).parents[2]
+NAMED = re.compile(r"(?P<path>.*?\.py|[^:]*)(?::(?P<variant>.*))?", re.DOTALL)  # a colon is in Windows' paths too
 
 
 def load_config_file(file: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """The config of FILE.py, or FILE.py:VARIANT, changed by arguments such as "--config.train.steps=5" and checked.
 
+    A shipped one may be given by its name, as NAME or NAME:VARIANT, or as configs/NAME.py where there is no such file.
     Of arguments for one key the last one counts. Names of parts are applied before their arguments. All defaults are
     filled in, so that a run keeps them. Raises ConfigError for a file that is not there or is no config, for unknown
     arguments, and as `check_config` does.
@@ -49,17 +52,21 @@ def for_devices(config: ConfigDict, devices: int) -> ConfigDict:
     return settled
 
 
+def shipped() -> dict[str, Path]:
+    """The files of the shipped configs by their names."""
+    files = sorted(Path(configs.__path__[0]).glob("*.py"))
+    return {path.stem: path for path in files if path.stem not in ("__init__", "base")}
+
+
 def _from_file(file: str) -> ConfigDict:
-    path, _, variant = file.partition(":") if ".py:" not in file else file.rpartition(":")
-    if not Path(path).is_file():
-        raise ConfigError(f"--config={file}: {_not_there(path)}")
-    for folder in (CHECKOUT, Path(path).resolve().parent.parent):  # config files import others as `configs.base`
-        if str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
+    path, variant = _file_and_variant(file)
+    folder = str(Path(path).resolve().parent.parent)  # the files of a user's folder of configs may import each other
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     try:
         get_config = runpy.run_path(path).get("get_config")
         if get_config is None:
-            raise ConfigError(f"--config={file}: the file has no function get_config; see configs/smear_demo.py")
+            raise ConfigError(f"--config={file}: the file has no function get_config; `wbcjax config` shows one")
         _check_variant(get_config, file, path, variant)
         config = get_config(variant) if variant else get_config()
     except ConfigError:
@@ -71,30 +78,45 @@ def _from_file(file: str) -> ConfigDict:
     return config
 
 
+def _file_and_variant(file: str) -> tuple[str, str]:
+    """The path of a config file, as it is given or of the shipped one that is named, and the variant, "" for none."""
+    named = NAMED.fullmatch(file)
+    assert named
+    path, variant = named["path"], named["variant"] or ""
+    if Path(path).is_file():
+        return path, variant
+    known = shipped()
+    name = Path(path).stem if Path(path) in {Path(f"configs/{name}.py") for name in known} else path
+    if name not in known:
+        raise ConfigError(f"--config={file}: {_not_there(path, known)}")
+    return str(known[name]), variant
+
+
 def _check_variant(get_config: Callable, file: str, path: str, variant: str) -> None:
     """Raise ConfigError where a variant is given and the config has none, or none is given and one is needed."""
     parameters = list(inspect.signature(get_config).parameters.values())
     if variant and not parameters:
-        raise ConfigError(f"--config={file}: there are no variants of this config: give --config={path}")
+        plain = file.removesuffix(f":{variant}")
+        raise ConfigError(f"--config={file}: there are no variants of this config: give --config={plain}")
     if not variant and parameters and parameters[0].default is inspect.Parameter.empty:
-        raise ConfigError(f"--config={file}: this config has variants only: give one, --config={path}:VARIANT")
+        raise ConfigError(f"--config={file}: this config has variants only: give one, --config={file}:VARIANT")
 
 
-def _not_there(path: str) -> str:
+def _not_there(path: str, known: Collection[str]) -> str:
     """The message on a config file that is not there."""
     if Path(path).is_dir():
         return f"{path} is a folder: give a file in it"
-    shipped = {str(known.relative_to(CHECKOUT)): known for known in sorted((CHECKOUT / "configs").glob("*.py"))}
-    names = [name for name in shipped if name != "configs/base.py"] or ["configs/smear_demo.py"]
-    by_stem = {Path(name).stem: name for name in names}
-    near = difflib.get_close_matches(Path(path).stem, by_stem, 1)
-    return f"{path} does not exist: give a config file, such as {by_stem[near[0]] if near else names[-1]}"
+    near = difflib.get_close_matches(Path(path).stem, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"give a config file, or one of {', '.join(known)}"
+    return f"{path} does not exist: {hint}"
 
 
 def _told(error: Exception, path: str) -> str:
     """An error of a config file in one line, with the place in that file; of a ValueError only its own message."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
     words = " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and error.name == "configs":  # as configs imported others up to 0.1
+        return f"{path}, line {lines[-1]}: the shipped configs have moved: write `from wbcjax.configs import ...`"
     if isinstance(error, SyntaxError) or not lines:
         return f"{path} cannot be read: {type(error).__name__}: {words}"
     if isinstance(error, ValueError):  # such as on an unknown variant

@@ -31,6 +31,13 @@ def write_atomically(path: Path, data: bytes) -> None:
             partial.unlink(missing_ok=True)
 
 
+def write_new(path: Path, data: bytes) -> None:
+    """Put `data` into a new file, as `write_atomically` does. Raises FileExistsError where there is one already."""
+    if path.exists() or path.is_symlink():
+        raise FileExistsError(errno.EEXIST, "there is such a file already: name a new one", str(path))
+    write_atomically(path, data)
+
+
 def open_regular(path: Path) -> BufferedReader:
     """Open a regular file, or a link to one, to read its bytes; a pipe is not waited for.
 

@@ -37,6 +37,7 @@ def quiet_libraries() -> None:
     orbax would log every file that it touches, and on a full disk a page of tracebacks beside the one error. So
     warnings of libraries are shown without their tracebacks.
     """
+    absl.logging.use_absl_handler()
     absl.logging.set_verbosity(absl.logging.WARNING)
     absl.logging.get_absl_handler().setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     absl.logging.get_absl_logger().addFilter(_without_traceback)

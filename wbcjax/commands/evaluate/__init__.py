@@ -1,37 +1,38 @@
-"""`evaluate.py`: its flags and its work."""
+"""`wbcjax evaluate`, and `evaluate.py`: score a trained model."""
 
+import argparse
 import sys
 from pathlib import Path
 
-from absl import flags
-
-from wbcjax.commands import joining
-from wbcjax.commands.ending import ending
-
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of a training run", required=True)
-SPLIT = flags.DEFINE_enum(
-    "split", None, ["train", "val", "test"], "part of the data to score on; default: test where there is one, else val"
-)
-ANNOTATIONS = flags.DEFINE_string("annotations", None, "score on other fields: their annotations, in the run's format")
-IMAGES = flags.DEFINE_string("images", None, "and their image folder")
-DRAWN_SEED = flags.DEFINE_integer("drawn_seed", None, "score on other drawn fields, as many, from this seed on")
-CROPS = flags.DEFINE_string("crops", None, "score on all crops of another folder of class folders")
-CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "weights to score")
-TRUST_PARTS = flags.DEFINE_bool(
-    "trust_parts",
-    False,
-    "run the code from outside of wbcjax that the config names; only if you trust its source",
-)
-flags.DEFINE_alias("trust-parts", "trust_parts")
-OUT = flags.DEFINE_string("out", None, "folder for the results, new or empty (default: in the run's folder)")
+from wbcjax.commands.arguments import add_joining, add_trust
 
 
-def main(_: list[str]) -> None:
-    with ending("evaluate.py"):
-        run()
+def add(commands: argparse._SubParsersAction) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="score a trained model on fields that it was not trained on",
+        epilog="Prints the scores as tables. Writes scores.json, and the detections behind it, into "
+        "WORKDIR/evaluation/val, and the page WORKDIR/report.html; those of `test` all go to WORKDIR/evaluation/test. "
+        "What the run was trained on is left out. Data that the run never saw get a folder of their own.",
+    )
+    evaluate.add_argument("--workdir", type=Path, required=True, help="folder of a training run")
+    evaluate.add_argument(
+        "--split",
+        choices=("train", "val", "test"),
+        help="part of the data to score on; default: test where there is one, else val, which chose the best weights",
+    )
+    evaluate.add_argument("--annotations", help="score on other fields: their annotations, in the run's format")
+    evaluate.add_argument("--images", help="and their image folder")
+    evaluate.add_argument("--drawn-seed", type=int, help="score on other drawn fields, as many, from this seed on")
+    evaluate.add_argument("--crops", help="score on all crops of another folder of class folders")
+    evaluate.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="weights to score")
+    evaluate.add_argument("--out", help="folder for the results, new or empty (default: in the run's folder)")
+    add_trust(evaluate)
+    add_joining(evaluate)
+    evaluate.set_defaults(run=_evaluate)
 
 
-def run() -> None:
+def _evaluate(options: argparse.Namespace) -> None:
     from wbcjax.system import heap, processes, runtime
     from wbcjax.system.places import error_text
     from wbcjax.tasks.choose import evaluate
@@ -39,18 +40,18 @@ def run() -> None:
 
     runtime.quiet_libraries()
     heap.tune_malloc()
-    scored = Scored(SPLIT.value or "", ANNOTATIONS.value, IMAGES.value, DRAWN_SEED.value, CROPS.value)
+    scored = Scored(options.split or "", options.annotations, options.images, options.drawn_seed, options.crops)
     try:
         runtime.use_compilation_cache()
-        joining.join()
+        processes.join(options.coordinator, options.process_id, options.num_processes, distributed=options.distributed)
     except (OSError, ValueError) as error:
-        sys.exit(f"evaluate.py: {error_text(error)}")
+        sys.exit(f"{options.program}: {error_text(error)}")
     with processes.ending_together():
         try:
             tables = evaluate(
-                Path(WORKDIR.value), CHECKPOINT.value, scored, out=OUT.value, trust_parts=TRUST_PARTS.value
+                options.workdir, options.checkpoint, scored, out=options.out, trust_parts=options.trust_parts
             )
         except (OSError, ValueError) as error:
-            sys.exit(f"evaluate.py: {error_text(error)}")
+            sys.exit(f"{options.program}: {error_text(error)}")
     if processes.is_first():
         sys.stdout.write(f"{tables}\n")

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from wbcjax.commands.arguments import CONFIG_USAGE, add_config
 from wbcjax.enhance import METHODS
 
 
@@ -13,11 +14,10 @@ def add(commands: argparse._SubParsersAction) -> None:
     contrast = experiments.add_parser(
         "contrast",
         help="once for each contrast enhancement: Tables 1 and 2 of Revanda et al.",
-        usage="%(prog)s [-h] --config FILE.py [--config.a.b=c ...] --workdir DIR [--methods METHOD ...] "
-        "[--protocol {default,paper}]",
+        usage=f"%(prog)s [-h] {CONFIG_USAGE} --workdir DIR [--methods METHOD ...] [--protocol {{default,paper}}]",
         epilog="The same command goes on from where it stopped.",
     )
-    contrast.add_argument("--config", required=True, metavar="FILE.py", help="the experiment; --config.a.b=c overrides")
+    add_config(contrast)
     contrast.add_argument("--workdir", type=Path, required=True, help="folder of the runs, a folder each, and tables")
     contrast.add_argument(
         "--methods",
@@ -33,7 +33,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="default: the config's split; paper: trained on 45 flips, of 20 fields of each subtype, validated on "
         "the other 15 and tested on all fields, also on those that the flips are of",
     )
-    contrast.set_defaults(run=_contrast, overrides=[])
+    contrast.set_defaults(run=_contrast)
 
 
 def _contrast(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from wbcjax.commands.inspect import proposed_settings as chosen
 from wbcjax.commands.inspect.proposed_settings import Anchors, Proposal
+from wbcjax.commands.literal import literal
 from wbcjax.models.limits import needed
 from wbcjax.report.tables import Table
 
@@ -23,16 +24,16 @@ def config_lines(
     sizes = f"  # 5, 50 and 95 % of the cells: {low:.0f}, {median:.0f} and {high:.0f} pixels across"
     anchors = proposal.anchors
     lines = [
-        f"config.dataset.name = {_quoted(file_format)}",
-        f"config.dataset.annotations = {_quoted(annotations)}",
-        f"config.dataset.images = {_quoted(images)}",
-        f"config.dataset.classes = {_tuple([_quoted(name) for name in classes])}",
-        f"config.dataset.class_of = {_tuple([_tuple(list(map(_quoted, pair))) for pair in class_of.items()])}",
+        f"config.dataset.name = {literal(file_format)}",
+        f"config.dataset.annotations = {literal(annotations)}",
+        f"config.dataset.images = {literal(images)}",
+        f"config.dataset.classes = {literal(classes)}",
+        f"config.dataset.class_of = {literal(tuple(class_of.items()))}",
     ]
     if file_format == "via":
-        lines.append(f"config.dataset.class_attribute = {_quoted(class_attribute)}")
+        lines.append(f"config.dataset.class_attribute = {literal(class_attribute)}")
     if group_attribute is not None:
-        lines.append(f"config.dataset.group_attribute = {_quoted(group_attribute)}")
+        lines.append(f"config.dataset.group_attribute = {literal(group_attribute)}")
     lines += [
         f"config.dataset.canvas = {proposal.canvas}{sizes}",
         f"config.dataset.max_cells = {proposal.max_cells}",
@@ -92,13 +93,3 @@ def _anchor_row(name: str, anchors: Anchors) -> tuple[str, ...]:
         f"{100 * anchors.loose:.0f} %",
         f"{100 * anchors.positive:.0f} %",
     )
-
-
-def _tuple(entries: list[str]) -> str:
-    return f"({', '.join(entries)}{',' * (len(entries) == 1)})"
-
-
-def _quoted(text: str) -> str:
-    """A Python string in double quotes, unless that needs escapes."""
-    plain = repr(text)
-    return f'"{plain[1:-1]}"' if plain[0] == "'" and '"' not in plain else plain

@@ -5,7 +5,7 @@ import math
 import os
 import sys
 
-from wbcjax.commands.arguments import number
+from wbcjax.commands.arguments import CONFIG_USAGE, add_config, number
 
 PRESETS = ("h100", "a100", "v5e", "v6e")  # of wbcjax.commands.plan.step_time, which needs jax
 
@@ -14,12 +14,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     plan = commands.add_parser(
         "plan",
         help="tell what a training step needs and how long it should take, without training",
-        usage="%(prog)s [-h] --config FILE.py [--config.a.b=c ...] [--devices N] [--hardware NAME] [--peak-tflops T] "
+        usage=f"%(prog)s [-h] {CONFIG_USAGE} [--devices N] [--hardware NAME] [--peak-tflops T] "
         "[--bandwidth GB/s] [--interconnect GB/s] [--memory GB] [--utilisation SHARE] [--measure-input]",
         epilog="It compiles the step, which takes a minute or so, and needs neither the data set nor weights. The "
         "expected time is printed with --hardware, or with --peak-tflops, --bandwidth and --interconnect.",
     )
-    plan.add_argument("--config", required=True, metavar="FILE.py", help="the experiment; --config.a.b=c overrides")
+    add_config(plan)
     plan.add_argument("--devices", type=whole, metavar="N", help="that share the batch (default: those present)")
     plan.add_argument("--hardware", choices=PRESETS, help="figures as published; those below replace them")
     plan.add_argument("--peak-tflops", type=rate, metavar="T", help="matrix products in 10^12 FLOPs per second")
@@ -30,7 +30,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     plan.add_argument(
         "--measure-input", action="store_true", help="time this machine's input too, for which it needs the data set"
     )
-    plan.set_defaults(run=_plan, overrides=[])
+    plan.set_defaults(run=_plan)
 
 
 def _plan(options: argparse.Namespace) -> None:

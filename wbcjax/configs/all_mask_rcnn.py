@@ -14,7 +14,7 @@ Variant `:scratch`: random weights, group norm in the backbone; no paper has it.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from wbcjax.configs import base
 from wbcjax.models.settings import MATTERPORT
 
 STEPS_PER_EPOCH = 100  # section 3.5: the paper's epochs are no passes over its 45 training fields
@@ -24,7 +24,7 @@ VARIANTS = ("coco", "scratch")
 
 def get_config(variant: str = "coco") -> ConfigDict:
     if variant not in VARIANTS:
-        raise ValueError(f"configs/all_mask_rcnn.py:{variant} is unknown; choose one of {', '.join(VARIANTS)}")
+        raise ValueError(f"all_mask_rcnn:{variant} is unknown; choose one of {', '.join(VARIANTS)}")
     config = base.mask_rcnn(MATTERPORT)
     if variant == "coco":
         config.init_from = "data/mask_rcnn_coco.h5"

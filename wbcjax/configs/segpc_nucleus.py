@@ -11,7 +11,7 @@ cells 65.6, of nuclei 68.4 (docs/results.md).
 
 from ml_collections import ConfigDict
 
-from configs import segpc_mask_rcnn
+from wbcjax.configs import segpc_mask_rcnn
 
 
 def get_config() -> ConfigDict:

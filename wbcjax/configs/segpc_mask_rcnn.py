@@ -11,14 +11,14 @@ Expected on the held-out fields: mask AP 75 and AP50 87, with `:r18_quick` 71 an
 
 from ml_collections import ConfigDict
 
-from configs import base
+from wbcjax.configs import base
 
 DEPTHS = {"r18": 18, "r18_quick": 18, "r34": 34, "r50": 50}
 
 
 def get_config(variant: str = "r18") -> ConfigDict:
     if variant not in DEPTHS:
-        raise ValueError(f"configs/segpc_mask_rcnn.py:{variant} is unknown; choose one of {', '.join(DEPTHS)}")
+        raise ValueError(f"segpc_mask_rcnn:{variant} is unknown; choose one of {', '.join(DEPTHS)}")
     config = base.mask_rcnn()
     config.dataset.annotations = "../shared/data/segpc2021_train/via.json"
     config.dataset.images = "../shared/data/segpc2021_train/images"

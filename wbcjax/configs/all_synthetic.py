@@ -8,7 +8,7 @@ Cost: 45 minutes on two CPU cores. Expected on other drawn fields: mask AP 92, a
 
 from ml_collections import ConfigDict
 
-from configs import smear_demo
+from wbcjax.configs import smear_demo
 
 
 def get_config() -> ConfigDict:

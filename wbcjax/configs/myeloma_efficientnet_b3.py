@@ -14,7 +14,7 @@ paper's: 24 minutes on two CPU cores, accuracy 94.8 % on held-out fields (docs/r
 
 from ml_collections import ConfigDict
 
-from configs import base
+from wbcjax.configs import base
 from wbcjax.models.settings import EFFICIENTNET_KERAS
 from wbcjax.settings.parts import part
 
@@ -23,9 +23,7 @@ VARIANTS = ("b3", "b0_small")
 
 def get_config(variant: str = "b3") -> ConfigDict:
     if variant not in VARIANTS:
-        raise ValueError(
-            f"configs/myeloma_efficientnet_b3.py:{variant} is unknown; choose one of {', '.join(VARIANTS)}"
-        )
+        raise ValueError(f"myeloma_efficientnet_b3:{variant} is unknown; choose one of {', '.join(VARIANTS)}")
     config = base.classifier(EFFICIENTNET_KERAS["b3" if variant == "b3" else "b0"])
     config.dataset.crops = "data/myeloma/crops"
     config.dataset.classes = ("myeloma", "non-myeloma")

@@ -7,7 +7,7 @@ Cost: 6 minutes on two CPU cores, installation included. Expected on unseen draw
 
 from ml_collections import ConfigDict
 
-from configs import base
+from wbcjax.configs import base
 
 
 def get_config() -> ConfigDict:
