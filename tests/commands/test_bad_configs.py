@@ -247,7 +247,7 @@ def test_a_value_that_cannot_be_is_refused_by_key_value_and_remedy(refused, prog
     said = refused(program, DEMO, argument)
     assert told in said
     if program == "train" and "problems" not in said:
-        assert len(said.splitlines()) == 1
+        assert len(said.removeprefix("2\n").splitlines()) == 1
 
 
 @pytest.mark.parametrize("program", PROGRAMS[:2])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -359,9 +360,10 @@ def test_the_command_exits_as_its_training_did(trainer, tmp_path, monkeypatch, c
         (["--config", "configs/absent.py"], r"absent\.py does not exist"),
     ],
 )
-def test_arguments_that_nothing_takes_are_refused_by_name(trainer, tmp_path, more, told):
-    with pytest.raises(SystemExit, match=told):
+def test_arguments_that_nothing_takes_are_refused_by_name(trainer, tmp_path, capsys, more, told):
+    with pytest.raises(SystemExit) as stop:
         cli.main(command(tmp_path, *more))
+    assert re.search(told, f"{stop.value.code} {capsys.readouterr().err}")
     assert not trainer.trained
 
 
