@@ -218,6 +218,15 @@ def test_a_set_without_cells_is_refused(tmp_path):
     assert "no cell is annotated" in refusal(annotations, images, "--out", tmp_path / "out", "--negatives", "other")
 
 
+def test_a_set_of_crowd_regions_is_cropped_when_they_are_taken_as_cells(tmp_path):
+    annotations, images = make_set(tmp_path, {"a.png": ("L1", "L2")})
+    annotations.write_text(annotations.read_text().replace('"cell": ', '"iscrowd": "1", "cell": '))
+    told = refusal(annotations, images, "--out", tmp_path / "out")
+    assert "no cell counts: all 2 cells are crowd regions (CVAT marks brush masks so); take them as cells by" in told
+    crop(annotations, images, "--out", tmp_path / "out", "--crowd-as-cells")
+    assert sorted(path.name for path in (tmp_path / "out").glob("*/*.png")) == ["a_001.png", "a_002.png"]
+
+
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [

@@ -21,7 +21,8 @@ HEIGHT, WIDTH = 96, 128
 
 
 def square(x: int, y: int, side: int, cell="L1") -> dict:
-    shape = {"name": "polygon", "all_points_x": [x, x + side, x + side, x], "all_points_y": [y, y, y + side, y + side]}
+    xs, ys = [x, x + side, x + side, x + side / 2, x], [y, y, y + side, y + side, y + side]
+    shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
     return {"shape_attributes": shape, "region_attributes": {"cell": cell}}
 
 
@@ -93,7 +94,7 @@ def test_problems_fail_inspect_unless_skipped(tmp_path: Path, capsys: pytest.Cap
     shown = capsys.readouterr().out
     assert "left out, with problems  fields: 1, cells: 1" in shown
     assert "Problems: 2\n" in shown
-    assert "b.png, region 2: 2 of 4 points lie outside the 128 x 96 image" in shown
+    assert "b.png, region 2: 3 of 5 points lie outside the 128 x 96 image" in shown
     assert "c.png: there is no such image" in shown
     assert re.search(r"fields +2\n", shown)
     page = (out / PAGE).read_text()
@@ -102,6 +103,40 @@ def test_problems_fail_inspect_unless_skipped(tmp_path: Path, capsys: pytest.Cap
 
     assert run(annotations, images, "--on-error=skip") == 0
     assert "Problems: 2\n" in capsys.readouterr().out
+
+
+def test_a_config_for_crowd_regions_is_proposed_with_the_setting_that_takes_them_as_cells(tmp_path, capsys):
+    annotations, images = make_set(tmp_path, {"a.png": [square(5, 5, 30), square(60, 40, 50)]})
+    annotations.write_text(annotations.read_text().replace('"cell": ', '"iscrowd": "1", "cell": '))
+    for arguments in ((), ("--crowd-as-cells",)):
+        assert run(annotations, images, *arguments) == 0
+        shown = capsys.readouterr().out
+        assert ("via.json: all 2 cells are crowd regions" in shown) == (not arguments)
+        assert "config.dataset.crowd_as_cells = True\n" in shown
+        assert "config.dataset.max_cells = 4\n" in shown
+
+
+def test_a_set_without_cells_is_worth_a_look(tmp_path, capsys):
+    assert run(*make_set(tmp_path, {"a.png": []})) == 0
+    shown = capsys.readouterr().out
+    assert "Worth a look: 1\n" in shown
+    assert "via.json: it has no cell in 1 field" in shown
+    assert "There are no cells to propose a config by." in shown
+
+
+def test_a_config_for_rectangles_read_as_boxes_has_the_setting(tmp_path, capsys):
+    annotations, images = good_set(tmp_path)
+    annotations.write_text(re.sub(r", [0-9.]+, (\d+\], \"all_points_y)", r", \1", annotations.read_text()))
+    text = re.sub(r"(\"all_points_y\": \[[^\]]*), \d+\]", r"\1]", annotations.read_text())
+    annotations.write_text(text)
+    assert run(annotations, images) == 0
+    shown = capsys.readouterr().out
+    assert "20 of 20 outlines are upright rectangles" in shown
+    assert "rectangles_as_boxes = True\n" not in shown
+    assert run(annotations, images, "--rectangles-as-boxes") == 0
+    shown = capsys.readouterr().out
+    assert "Worth a look: 0\n" in shown
+    assert "config.dataset.rectangles_as_boxes = True\n" in shown
 
 
 def test_one_problem_and_one_cell_are_told_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -16,7 +16,7 @@ from wbcjax.smear.formats.checks import shoelace_area
 from wbcjax.smear.read import read
 
 SQUARE = [[5, 4], [15, 4], [15, 12], [5, 12]]
-OTHER = [[20, 4], [24, 4], [24, 8], [20, 8]]
+OTHER = [[20, 4], [24, 4], [24, 8], [22, 8], [20, 8]]
 BLOB = cv2.circle(np.zeros((11, 13), np.uint8), (6, 5), 5, 1, -1)
 
 

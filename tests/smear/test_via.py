@@ -69,7 +69,9 @@ def test_a_field_without_its_group_is_refused_lest_it_leaks_between_splits(folde
 
 def test_an_image_file_of_other_bytes_is_suspect_and_read(folder):
     size = (folder / "images/a.png").stat().st_size
-    annotations = write(folder, entry("a.png", size=size + 7), entry("b.png", size=size), entry("c.png", size=-1))
+    annotations = write(
+        folder, entry("a.png", region(), size=size + 7), entry("b.png", size=size), entry("c.png", size=-1)
+    )
     fieldset = read_set(annotations, folder / "images", CLASS_OF)
     assert [field.name for field in fieldset.fields] == ["a.png", "b.png", "c.png"]
     (suspect,) = fieldset.suspects

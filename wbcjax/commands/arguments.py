@@ -3,6 +3,7 @@
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 from wbcjax.smear.formats.known import FORMATS
 from wbcjax.smear.image_header import MAX_PIXELS
@@ -20,6 +21,12 @@ def add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--leave-out", action="append", default=[], metavar="CLASS", help="a class to leave out; may be given again"
     )
+    parser.add_argument(
+        "--crowd-as-cells", action="store_true", help="take crowd regions (COCO, VIA: iscrowd) for cells"
+    )
+    parser.add_argument(
+        "--rectangles-as-boxes", action="store_true", help="take outlines that are rectangles for boxes"
+    )
     add_max_pixels(parser)
 
 
@@ -32,6 +39,18 @@ def add_config(parser: argparse.ArgumentParser) -> None:
         help="the experiment, shipped or your own; a variant after ':'",
     )
     parser.set_defaults(overrides=[])
+
+
+def reading_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `wbcjax.smear.read.read` that those of `add_set` give, beside the places."""
+    return {
+        "file_format": options.format,
+        "class_attribute": options.class_attribute,
+        "group_attribute": options.group_attribute,
+        "max_pixels": options.max_pixels,
+        "crowd_as_cells": options.crowd_as_cells,
+        "rectangles_as_boxes": options.rectangles_as_boxes,
+    }
 
 
 def add_max_pixels(parser: argparse.ArgumentParser, default: int | None = MAX_PIXELS) -> None:

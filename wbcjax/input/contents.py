@@ -26,7 +26,7 @@ from wbcjax.input.split import PARTS, read_names
 from wbcjax.smear import synthetic
 from wbcjax.smear.read import FieldSet, read
 
-FORMAT_VERSION = 4  # raise it whenever the same files would be read into other fields, or records change their layout
+FORMAT_VERSION = 5  # raise it whenever the same files would be read into other fields, or records change their layout
 
 
 def field_set(dataset: FieldSetSettings) -> FieldSet:
@@ -47,6 +47,8 @@ def field_set(dataset: FieldSetSettings) -> FieldSet:
         group_attribute=dataset.group_attribute,
         on_error=dataset.on_error,
         max_pixels=dataset.max_pixels,
+        crowd_as_cells=dataset.crowd_as_cells,
+        rectangles_as_boxes=dataset.rectangles_as_boxes,
     )
 
 
@@ -67,6 +69,7 @@ def fingerprint(dataset: FieldSetSettings, digests: Digests) -> str:
         annotations = Path(dataset.annotations)
         settings |= {"class_of": class_map(dataset), "attributes": (dataset.class_attribute, dataset.group_attribute)}
         settings |= {"on_error": dataset.on_error}
+        settings |= {"taken": (dataset.crowd_as_cells, dataset.rectangles_as_boxes)}
         if reader := reader_of(dataset):
             settings |= {"reader": digests.file(Path(inspect.getfile(reader)))}
         settings |= {"annotations": (digests.folder if annotations.is_dir() else digests.file)(annotations)}

@@ -23,8 +23,11 @@ from wbcjax.input.split import PARTS, split_fields
 from wbcjax.smear.field import Cell, SmearField, decode_image, read_image
 from wbcjax.smear.image_header import claimed_size
 from wbcjax.smear.read import FieldSet
+from wbcjax.smear.whole_set import AS_CELLS, uncounted
 
 log = logging.getLogger(__name__)
+
+WITHOUT_CELLS = "annotate some, or look at config.dataset.class_of and config.dataset.split"
 
 
 class Measures(NamedTuple):
@@ -84,6 +87,13 @@ class Source:
         """The number of fields, as "fields", and of cells of each class, without crowd regions."""
         per_class = {name: sum(item.counts[label] for item in self.items) for label, name in enumerate(self.classes)}
         return {"fields": len(self)} | per_class
+
+    def uncounted(self) -> str:
+        """Why no cell trains, or is to be found, with the remedy; "" where one is."""
+        if any(sum(item.counts) for item in self.items):
+            return ""
+        crowd = sum(self.cells.values())
+        return f"{uncounted(crowd)}; {AS_CELLS if crowd else WITHOUT_CELLS}"
 
     def outlined(self) -> bool:
         """Whether any cell is outlined, crowd regions apart: if none is, there is no mask to score."""

@@ -78,6 +78,8 @@ class FieldSetSettings:
     # Pairs (annotated value, class); class "" leaves such cells out; empty: values are the classes' names. Label images
     # and mask folders name every cell "cell"; with one class and no pairs, that is their class.
     class_of: tuple[tuple[str, str], ...] = ()
+    crowd_as_cells: bool = False  # take crowd regions for cells: CVAT marks every brush mask as one
+    rectangles_as_boxes: bool = False  # take outlines that are upright rectangles for boxes
     # VIA: a file attribute; COCO: a key of an image's entry. Fields of one value, such as a patient, stay in one split
     group_attribute: str | None = None
     enhance: Method = "none"  # the contrast of the images, those that are predicted on too

@@ -14,6 +14,7 @@ from wbcjax.smear.formats.format import Place, Reader
 from wbcjax.smear.formats.known import FORMATS
 from wbcjax.smear.formats.unknown import unknown
 from wbcjax.smear.image_header import MAX_PIXELS
+from wbcjax.smear.whole_set import boxes_of_rectangles, cells_of_crowds, suspects_of_set
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,8 @@ def read(
     group_attribute: str | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     max_pixels: int = MAX_PIXELS,
+    crowd_as_cells: bool = False,
+    rectangles_as_boxes: bool = False,
 ) -> FieldSet:
     """The fields annotated in a file or folder, outlines in pixels of the upright images.
 
@@ -62,6 +65,8 @@ def read(
         group_attribute: VIA: the file attribute that holds the group, such as the patient.
         on_error: "skip" leaves out cells and fields with problems instead of raising; a field stays without such cells.
         max_pixels: of an image, a mask or a label image; a larger one is a problem, and is not decoded.
+        crowd_as_cells: take crowd regions for cells: CVAT marks every brush mask as one.
+        rectangles_as_boxes: take outlines that are upright rectangles for boxes.
 
     Raises AnnotationError that lists every problem of the set; with "skip" only when no field is left.
     """
@@ -79,8 +84,14 @@ def read(
     if problems and (on_error == "raise" or not fields):
         count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
         raise AnnotationError("\n  ".join([f"{annotations}: {count}", *map(str, problems)]))
-    suspects = reading.all_suspects()
-    return FieldSet(fields, tuple(reading.classes), reading.left_out, problems, *reading.refused(), suspects)
+    if crowd_as_cells:
+        fields = cells_of_crowds(fields)
+    if rectangles_as_boxes:
+        fields = boxes_of_rectangles(fields)
+    refused, suspects = reading.refused(), reading.all_suspects()
+    if any(field.cells for field in fields) or not (reading.left_out or refused[1]):
+        suspects += suspects_of_set(annotations.name, fields)
+    return FieldSet(fields, tuple(reading.classes), reading.left_out, problems, *refused, suspects)
 
 
 def _count(number: int, one: str, more: str) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,6 +51,8 @@ from wbcjax.tasks.rules import detector_problems, loss_problems, missing_data, m
 from wbcjax.tasks.scored_part import default_part, other_part, own_part, scored_note
 from wbcjax.tasks.settings import DetectionConfig
 from wbcjax.train.task import Task
+
+log = logging.getLogger(__name__)
 
 PLANNED_WINDOW = 128  # pixels: a side of masks' windows where there is no set to tell how large its cells are
 
@@ -122,6 +125,8 @@ def detection_task(settings: DetectionConfig, workdir: Path | None = None) -> Ta
     parts, note = settle_parts(sources(dataset), settings.init_from, workdir)
     train, val = part_of(parts, "train"), part_of(parts, "val")
     check_room(settings.model.limits, dataset.max_cells, {"train": train.cells, "val": val.cells})
+    if reason := train.uncounted():
+        raise ValueError(f"there is nothing to learn from train: {reason}")
     tell_classes({name: part.counts() for name, part in parts.items()}, dataset.classes)
     scales = _scale_range(train, dataset.canvas)
     on_trial = predictor(settings.model, dataset, scales=scales)
@@ -214,6 +219,8 @@ def evaluate_run(experiment: Detection, workdir: Path, checkpoint: str, asked: S
         fields = own_part(parts, split, note, workdir, apart=False, moved=moved)
     else:
         fields = other_part(part_of(parts, split), place, note, workdir)
+    if reason := fields.uncounted():
+        log.warning("%s: there is nothing to find: %s", place or split, reason)
     splits = {name: part.counts() for name, part in parts.items() if name != split}
     annotated, detections = detect_split(model, fields)
     found = all_scores(annotated, detections, dataset, settings.evaluate.score_threshold)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wbcjax.commands.arguments import add_set, margin, seed, size
+from wbcjax.commands.arguments import add_set, margin, reading_of, seed, size
 from wbcjax.commands.messages import count, exit_for_failed
 from wbcjax.report.tables import printable
 
@@ -36,15 +36,7 @@ def _crop(options: argparse.Namespace) -> None:
     from wbcjax.commands.crop.folder import CropSettings, crop_folder, without_classes
     from wbcjax.smear.read import read
 
-    found = read(
-        options.annotations,
-        options.images,
-        file_format=options.format,
-        class_attribute=options.class_attribute,
-        group_attribute=options.group_attribute,
-        on_error=options.on_error,
-        max_pixels=options.max_pixels,
-    )
+    found = read(options.annotations, options.images, on_error=options.on_error, **reading_of(options))
     settings = CropSettings(
         margin=options.margin,
         size=options.size,

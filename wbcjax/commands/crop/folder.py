@@ -28,6 +28,7 @@ from wbcjax.smear.crops import (
 )
 from wbcjax.smear.field import SmearField
 from wbcjax.smear.read import FieldSet
+from wbcjax.smear.whole_set import AS_CELLS, uncounted
 from wbcjax.system.files import write_atomically, write_png
 from wbcjax.system.places import check_out
 
@@ -85,7 +86,9 @@ def crop_folder(found: FieldSet, out: Path, settings: CropSettings = CropSetting
     check_out(out)
     cells = [cell_box(f, cell) for f in found.fields for cell in f.cells if not cell.crowd]
     if not cells:
-        raise ValueError("no cell is annotated in these fields, so there is nothing to crop")
+        crowd = sum(len(f.cells) for f in found.fields)
+        remedy = f"; {AS_CELLS}" if crowd else ""
+        raise ValueError(f"there is nothing to crop in these fields: {uncounted(crowd)}{remedy}")
     cell_size = float(np.median([max(x2 - x1, y2 - y1) for x1, y1, x2, y2 in cells]))
     shown = [name for label, name in enumerate(found.classes, start=1) if label in _labels(found)]
     _check_folders([*shown, *([] if negatives is None else [negatives])])

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from wbcjax.commands.arguments import add_set
+from wbcjax.commands.arguments import add_set, reading_of
 from wbcjax.commands.messages import count, exit_for_failed
 
 
@@ -27,15 +27,7 @@ def _inspect(options: argparse.Namespace) -> None:
 
     if options.out is not None:
         check_out(options.out, [options.images / "*"])  # before the set is looked over
-    inspection = inspect(
-        options.annotations,
-        options.images,
-        file_format=options.format,
-        class_attribute=options.class_attribute,
-        group_attribute=options.group_attribute,
-        leave_out=options.leave_out,
-        max_pixels=options.max_pixels,
-    )
+    inspection = inspect(options.annotations, options.images, leave_out=options.leave_out, **reading_of(options))
     if options.out is not None:  # first: the command ends when the reader of its text does
         write_inspection(inspection, options.out)
     sys.stdout.write(inspection_text(inspection))

@@ -23,6 +23,7 @@ from wbcjax.report.tables import TEXT_WIDTH, Table, histogram_text, printable, t
 from wbcjax.smear.field import SmearField
 from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.read import FieldSet, read, recognise
+from wbcjax.smear.whole_set import mostly_crowd
 from wbcjax.system.files import write_atomically, write_png
 from wbcjax.system.places import check_out
 
@@ -39,6 +40,7 @@ class Inspection:
     file_format: str
     class_attribute: str
     group_attribute: str | None
+    taken: tuple[str, ...]  # settings of `config.dataset` that are on, or that the proposed config needs
     found: FieldSet  # as read, with the problems for which cells and fields were left out
     fields: tuple[SmearField, ...]  # without the cells of classes to leave out
     classes: tuple[str, ...]  # of label 1, 2, ... of `fields`
@@ -58,6 +60,8 @@ def inspect(
     group_attribute: str | None = None,
     leave_out: Collection[str] = (),
     max_pixels: int = MAX_PIXELS,
+    crowd_as_cells: bool = False,
+    rectangles_as_boxes: bool = False,
 ) -> Inspection:
     """Read a set as `read` does with on_error "skip", every class of it but those to `leave_out`, and look it over.
 
@@ -72,6 +76,8 @@ def inspect(
         group_attribute=group_attribute,
         on_error="skip",
         max_pixels=max_pixels,
+        crowd_as_cells=crowd_as_cells,
+        rectangles_as_boxes=rectangles_as_boxes,
     )
     fields, classes = _without(found, leave_out)
     measures, looks = [], []
@@ -89,6 +95,7 @@ def inspect(
         raise ValueError("\n  ".join(["no field could be looked over:", *failed]))
     fields = looked_at
     cells = tabulate(measures)
+    taken = {"crowd_as_cells": crowd_as_cells or mostly_crowd(fields), "rectangles_as_boxes": rectangles_as_boxes}
     known = {problem.file for problem in (*found.problems, *found.suspects)}
     suspects = (
         *suspects_of_classes(annotations.name, measures, cells, classes),
@@ -103,13 +110,14 @@ def inspect(
         file_format=file_format or recognise(annotations, images),
         class_attribute=class_attribute,
         group_attribute=group_attribute,
+        taken=tuple(name for name, on in taken.items() if on),
         found=found,
         fields=tuple(fields),
         classes=classes,
         measures=tuple(measures),
         cells=cells,
         suspects=suspects,
-        proposal=_propose(fields, cells, suspects),
+        proposal=_propose(fields, cells, suspects, taken["crowd_as_cells"]),
         failed=tuple(failed),
     )
 
@@ -173,12 +181,14 @@ def _without(found: FieldSet, leave_out: Collection[str]) -> tuple[list[SmearFie
     return fields, classes
 
 
-def _propose(fields: Sequence[SmearField], cells: CellTable, suspects: Sequence[Suspect]) -> Proposal | None:
+def _propose(
+    fields: Sequence[SmearField], cells: CellTable, suspects: Sequence[Suspect], crowd_as_cells: bool
+) -> Proposal | None:
     """Settings that fit the cells that are not suspects: a slip of the hand must not determine an anchor."""
     suspected = {(suspect.problem.file, row) for suspect in suspects for row in suspect.cells}
     places = zip(cells.field.tolist(), cells.row.tolist(), strict=True)
     trusted = np.array([(fields[field].name, row) not in suspected for field, row in places], bool)
-    counted = cells.select(~cells.crowd & (trusted if trusted.any() else True))
+    counted = cells.select((~cells.crowd | crowd_as_cells) & (trusted if trusted.any() else True))
     if not len(counted):
         return None
     sizes = np.array([(field.height, field.width) for field in fields])
@@ -220,6 +230,7 @@ def _config(inspection: Inspection) -> tuple[list[str], list[str]]:
         {name: name if name in inspection.classes else "" for name in inspection.found.classes},
         inspection.class_attribute,
         inspection.group_attribute,
+        inspection.taken,
     )
     notes = proposed_config.notes(inspection.proposal)
     if inspection.found.problems:

@@ -1,5 +1,7 @@
 """Proposed settings as text: lines of a config file, the rules of their choice, and the fit of the anchors."""
 
+from collections.abc import Sequence
+
 from wbcjax.commands.inspect import proposed_settings as chosen
 from wbcjax.commands.inspect.proposed_settings import Anchors, Proposal
 from wbcjax.commands.literal import literal
@@ -17,8 +19,12 @@ def config_lines(
     class_of: dict[str, str],
     class_attribute: str,
     group_attribute: str | None,
+    taken: Sequence[str],
 ) -> list[str]:
-    """Lines of a config file with the proposed settings. `class_of` maps annotated names to classes, "" leaves out."""
+    """Lines of a config file with the proposed settings. `class_of` maps annotated names to classes, "" leaves out.
+
+    `taken` names settings of `config.dataset` that are on.
+    """
     classes = tuple(dict.fromkeys(name for name in class_of.values() if name))
     low, median, high = proposal.cell_sizes
     sizes = f"  # 5, 50 and 95 % of the cells: {low:.0f}, {median:.0f} and {high:.0f} pixels across"
@@ -34,6 +40,7 @@ def config_lines(
         lines.append(f"config.dataset.class_attribute = {literal(class_attribute)}")
     if group_attribute is not None:
         lines.append(f"config.dataset.group_attribute = {literal(group_attribute)}")
+    lines += [f"config.dataset.{name} = True" for name in taken]
     lines += [
         f"config.dataset.canvas = {proposal.canvas}{sizes}",
         f"config.dataset.max_cells = {proposal.max_cells}",
