@@ -12,6 +12,7 @@ from wbcjax.smear.read import read
 
 HEIGHT, WIDTH = 30, 40
 SQUARE = ([5, 15, 15, 5], [4, 4, 12, 12])
+CHECK = "check that they are the pictures that were annotated"  # what is said of images found by another name
 CLASS_OF = {"L1": 1, "L2": 2, "debris": 0}
 
 

@@ -235,7 +235,7 @@ BAD_RECORDS = {
         "a.png: the annotations say 80 x 60 pixels, the image has 40 x 30; use the image that was annotated",
     ),
     "no such image": (document(images=[image("gone.png")]), "gone.png: there is no such image in "),
-    "a name that leads out": (document(images=[image("../a.png")]), "../a.png: the file name '../a.png' leads out"),
+    "a name that leads out": (document(images=[image("../z.png")]), "../z.png: the file name '../z.png' leads out"),
     "no name": (document(images=[{"id": 4}]), 'coco.json, image 4: "file_name" is missing'),
     "no id": (document(images=[{"file_name": "a.png"}]), 'coco.json, image at position 1: "id" is missing'),
     "no annotations": ({"images": [image()], "categories": []}, 'coco.json: "annotations" is missing'),

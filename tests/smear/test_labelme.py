@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.smear.json_fuzz import with_one_value_replaced
-from tests.smear.make import CLASS_OF, HEIGHT, WIDTH, image_folder, problems
+from tests.smear.make import CHECK, CLASS_OF, HEIGHT, WIDTH, image_folder, problems
 from wbcjax.smear.field import AnnotationError
 from wbcjax.smear.formats.checks import shoelace_area
 from wbcjax.smear.read import read
@@ -99,7 +99,7 @@ def test_an_image_renamed_with_its_file_is_found_and_noted(images):
     found = read(written(images, a=document(shape(), image="IMG_0001.png")) / "a.json", images, CLASS_OF)
     assert [field.name for field in found.fields] == ["a.png"]
     assert list(map(str, found.suspects)) == [
-        "a.json: it names the image 'IMG_0001.png', which is not there; 'a.png' is taken for it; correct the name in it"
+        f"a.json, 1 image: found by the name of their annotation file (the first: 'a.png' for 'IMG_0001.png'); {CHECK}"
     ]
 
 

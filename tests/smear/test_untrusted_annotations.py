@@ -12,7 +12,8 @@ import pytest
 from tests.fuzz.sandbox import watch
 from tests.smear.make import HEIGHT, WIDTH, entry, image_folder, problems, region
 from wbcjax.smear.field import AnnotationError
-from wbcjax.smear.formats import checks, load
+from wbcjax.smear.formats import checks, image_names, load
+from wbcjax.smear.formats.image_names import ImageNames, Taken
 from wbcjax.smear.read import read
 from wbcjax.smear.rle import run_lengths
 
@@ -268,11 +269,28 @@ def test_the_options_of_an_attribute_are_listed_to_the_twentieth(folder):
     assert len(line) < 1000
 
 
-@pytest.mark.parametrize("name", ["C:\\a.png", "C:a.png", "..\\a.png", "\\a.png", "sub\\..\\..\\a.png", "C:/a.png"])
+@pytest.mark.parametrize("name", ["C:\\a.png", "..\\a.png", "\\a.png", "sub\\..\\..\\a.png", "C:/a.png"])
 def test_a_path_of_windows_leads_out_of_no_folder_there(folder, monkeypatch, name):
-    monkeypatch.setattr(checks, "PurePath", PureWindowsPath)
-    with pytest.raises(checks.Fault, match="leads out of the image folder"):
-        checks.image_path(folder / "images", name)
+    monkeypatch.setattr(image_names, "PurePath", PureWindowsPath)
+    assert ImageNames(folder / "images").by_name(name) == [Taken("a.png", image_names.ELSEWHERE)]
+    with watch(folder):
+        (line,) = problems(written(folder, {"a": entry(name.replace("a.", "z."), region())}), folder / "images")
+    assert "leads out of the image folder" in line
+
+
+@pytest.mark.parametrize("name", ["../out.png", "{folder}/out.png", "file://{folder}/out.png", "images/../../out.png"])
+def test_a_name_that_leads_out_is_never_followed_there(folder, name):
+    (folder / "images/a.png").rename(folder / "out.png")
+    (folder / "images/links").symlink_to(folder, target_is_directory=True)  # nothing is looked for behind it
+    content = {"a": entry(name.format(folder=folder), region())}
+    with watch(folder):
+        assert len(lines(folder, content)) == 1
+
+
+@pytest.mark.parametrize("name", ["/" * 5000 + "a.png", "../" * 1300 + "z", "%" * 4000, "a/" * 2000, "?d=" * 1000])
+def test_a_name_made_to_be_looked_for_long_is_refused_at_once(folder, name):
+    (line,) = lines(folder, {"a": entry(name, region())})
+    assert len(line) < 6000
 
 
 @pytest.mark.parametrize("name", ["a.png\0", "a\nb.png", "\x1b[2J.png", "é" * 200, "x" * 300, "a.png/b"])

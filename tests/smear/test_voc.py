@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.smear.make import CLASS_OF, HEIGHT, WIDTH, image_folder, problems
+from tests.smear.make import CHECK, CLASS_OF, HEIGHT, WIDTH, image_folder, problems
 from wbcjax.smear.read import read
 
 REAL = (Path(__file__).parents[2] / "../shared/data/bccd").resolve()
@@ -113,7 +113,7 @@ def test_a_stale_image_name_is_noted(images, named):
     found = read(written(images, a=document(thing(), image=named)) / "a.xml", images, CLASS_OF)
     assert [field.name for field in found.fields] == ["a.png"]
     assert [str(suspect) for suspect in found.suspects] == [
-        f"a.xml: it names the image {named!r}, which is not there; 'a.png' is taken for it; correct the name in it"
+        f"a.xml, 1 image: found by the name of their annotation file (the first: 'a.png' for {named!r}); {CHECK}"
     ]
 
 

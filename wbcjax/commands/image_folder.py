@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from wbcjax.smear.formats.checks import is_text
+from wbcjax.smear.formats.fault import is_text
 from wbcjax.smear.formats.folders import IMAGES, files
 from wbcjax.system.places import error_text
 

@@ -25,7 +25,7 @@ from wbcjax.input.settings import CropSetSettings
 from wbcjax.input.split import read_names, split_fields
 from wbcjax.smear.crops import SETTINGS, TABLE
 from wbcjax.smear.field import read_image
-from wbcjax.smear.formats.checks import is_text
+from wbcjax.smear.formats.fault import is_text
 from wbcjax.smear.formats.folders import IMAGES, files
 from wbcjax.smear.image_header import MAX_PIXELS
 

@@ -7,8 +7,8 @@ A reader runs each check inside `with reading.at(file, where)` and goes on to th
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,8 @@ from pycocotools import mask as coco_mask
 from shapely.validation import explain_validity
 
 from wbcjax.smear.field import Cell, SmearField, read_image
+from wbcjax.smear.formats.fault import Fault, brief
+from wbcjax.smear.formats.image_names import ImageNames
 from wbcjax.smear.image_header import MAX_PIXELS
 
 BORDER_TOLERANCE = 1.0  # pixels a point may lie outside its image, from rounding: it is moved to the border
@@ -28,14 +30,6 @@ LONGEST_OUTLINE = 2**22  # pixels, at most: a longer one would take gigabytes to
 CROSSINGS = 1_000  # of an outline with itself, at most: their number may be the square of that of its points
 LONGEST_TEXT = 1000  # characters of a problem's text that may come from a file
 ZERO_AREA = 1e-3  # square pixels: above rounding noise, below any outline meant as one
-
-
-class Fault(Exception):
-    """One failed check: `Fault(found, remedy)`, both sentences without a capital or a full stop."""
-
-    def __init__(self, found: str, remedy: str) -> None:
-        super().__init__(found, remedy)
-        self.found, self.remedy = found, remedy
 
 
 class UnknownClass(Fault):
@@ -84,6 +78,8 @@ class Reading:
         self._unknown: dict[str, list[tuple[str, str]]] = {}  # places by class name
         self._kinds: dict[tuple[str, str], Kind] = {}  # of places
         self._often: dict[tuple[str, str], tuple[int, Problem]] = {}  # the number of each suspect, and the first
+        self.names = ImageNames(images)
+        self._renamed: dict[str, str] = {}  # the names of images that were found by another name
         self._listed_by: dict[str, str] = {}  # by image name
         self._listed_twice = set[str]()
 
@@ -126,33 +122,43 @@ class Reading:
         return self._class_of[name]
 
     def image(self, name: str, listed_by: str = "") -> tuple[Path, tuple[int, int]]:
-        """An image file and its (height, width), upright. Faults: as `image_path` and `image_size`, or listed twice.
+        """An image file and its (height, width), upright, by the rule of `ImageNames`.
 
-        `listed_by` is the annotation file of this image alone, where there is one.
+        A field of this name, and its problems, get the name that the image has. `listed_by` is the annotation file of
+        this image alone, where there is one.
+        Faults: as `ImageNames.one_of` and `image_size`, or listed twice.
         """
-        if not is_text(name):
-            raise Fault(f"the file name {name!r} is no UTF-8 text", "rename the file")
-        plain = str(PurePosixPath(name))  # "./a.png" is "a.png"
+        taken = self.names.one_of(self.names.by_name(name), name, name)
+        if taken != name:
+            self._renamed[name] = taken
+        plain = str(PurePosixPath(taken))  # "./a.png" is "a.png"
         if plain in self._listed_by:
             self._listed_twice.add(plain)
-            by = f", by {self._listed_by[plain]} and {listed_by}" if listed_by else ""
+            first, second = self._listed_by[plain], listed_by or repr(name)
+            by = f", by {first} and {second}" * (first != second)
             raise Fault(f"the image is listed twice{by}", "merge its two entries into one")
-        self._listed_by[plain] = listed_by
-        path = image_path(self.images, name)
-        return path, image_size(path, self.max_pixels)
+        self._listed_by[plain] = listed_by or repr(name)
+        return self.images / taken, image_size(self.images / taken, self.max_pixels)
+
+    def has_taken(self, name: str) -> bool:
+        """Whether `image` has given this image to an entry."""
+        return name in self._listed_by
 
     def unambiguous(self, fields: Sequence[SmearField]) -> list[SmearField]:
-        """The fields whose image is listed once: of others it is not known which entry is right."""
-        return [field for field in fields if str(PurePosixPath(field.name)) not in self._listed_twice]
+        """The fields by the names of their images; not those listed twice, as it is not known which entry is right."""
+        named = [replace(field, name=self._renamed.get(field.name, field.name)) for field in fields]
+        return [field for field in named if str(PurePosixPath(field.name)) not in self._listed_twice]
 
     def all_problems(self) -> list[Problem]:
         """Every problem noted; a class that the class map lacks is one, however many cells have it."""
         unknown = [self._unknown_class(name, places) for name, places in self._unknown.items()]
-        return list(dict.fromkeys([*self.problems, *unknown]))
+        return list(dict.fromkeys(map(self._with_name, [*self.problems, *unknown])))
 
     def all_suspects(self) -> list[Problem]:
         """Every suspect noted; one that was noted `often` is one, however many places have it."""
-        return [*self.suspects, *(self._of_many(count, first) for count, first in self._often.values())]
+        ways = [Problem(self.annotations.name, *told) for told in self.names.told()]
+        often = [self._of_many(count, first) for count, first in self._often.values()]
+        return list(map(self._with_name, [*self.suspects, *often, *ways]))
 
     def refused(self) -> tuple[int, int]:
         """The numbers of files or fields and of cells that have a problem."""
@@ -166,6 +172,9 @@ class Reading:
         place = f"{first.file}{', ' * bool(first.where)}{first.where}"
         found = f"{first.found} (first {place})"
         return Problem(self.annotations.name, f"{count} places", found, first.remedy)
+
+    def _with_name(self, problem: Problem) -> Problem:
+        return replace(problem, file=self._renamed.get(problem.file, problem.file))
 
     def _unknown_class(self, name: str, places: list[tuple[str, str]]) -> Problem:
         known = ", ".join(map(repr, self._class_of or ()))
@@ -203,26 +212,6 @@ def image_folder(folder: Path) -> None:
     """Fault: the folder is not there; reported once instead of for each image."""
     if not folder.is_dir():
         raise Fault(f"the image folder {folder} is not a folder", "correct its path")
-
-
-def image_path(folder: Path, name: str) -> Path:
-    """The image file of this name. Faults: the name leads out of the folder, by its text or by a link; no such file."""
-    remedy = "name a file inside the image folder, relative to it"
-    if "://" in name:
-        raise Fault(f"the file name {brief(name)} is a web address", "download the image and " + remedy)
-    here = PurePath(name)  # on Windows with drives and backslashes
-    if PurePosixPath(name).is_absolute() or here.anchor or ".." in (*PurePosixPath(name).parts, *here.parts):
-        raise Fault(f"the file name {name!r} leads out of the image folder", remedy)
-    path = folder / name
-    try:
-        exists = path.is_file()
-    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL character, a loop of links
-        raise Fault(f"the file name {name!r} is no usable path ({error})", remedy) from error
-    if not exists:
-        plain = PureWindowsPath(name).name  # "/" and "\\" both separate
-        hint = f", or name it {plain!r}, which is there" if plain != name and (folder / plain).is_file() else ""
-        raise Fault(f"there is no such image in {folder}", f"add the image or delete its annotations{hint}")
-    return path
 
 
 def image_size(path: Path, max_pixels: int) -> tuple[int, int]:
@@ -306,17 +295,6 @@ def enclosed_area(points: Float[np.ndarray, "n 2"]) -> float:
     if polygon.is_valid:
         return polygon.area
     return shapely.unary_union(shapely.polygonize([shapely.node(polygon.exterior)])).area
-
-
-def is_text(name: str) -> bool:
-    """Whether a file's name is text: one that is no UTF-8 on the disk cannot be written to a file."""
-    return not any("\ud800" <= sign <= "\udfff" for sign in name)
-
-
-def brief(value: Any) -> str:
-    """A value as an error message shows it: its start when it is long."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _crossing(parts: Sequence[Float[np.ndarray, "_ 2"]]) -> str:

@@ -5,9 +5,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path, PureWindowsPath
 
 from wbcjax.smear.formats.checks import Fault, Reading, image_folder
+from wbcjax.smear.formats.image_names import IMAGES, OWN_NAME, ImageNames
 
-LOSSLESS = frozenset({".bmp", ".png", ".tif", ".tiff"})
-IMAGES = LOSSLESS | {".jpeg", ".jpg", ".jp2", ".webp"}
 NUMBERED = re.compile("(?P<image>.+)_[0-9]+")
 WRONG_SIZE = "use the image that was annotated, upright and at the same size"
 
@@ -60,42 +59,44 @@ def named_after_images(files: Sequence[Path], images: Path) -> tuple[int, int]:
     """
     if not files or files[0].parent.resolve() == images.resolve():
         return 0, 0
-    names_of = images_by_stem(images)
-    return sum(file.stem in names_of for file in files), sum(stem_of_numbered(file) in names_of for file in files)
+    image_folder(images)
+    names, without = ImageNames(images), files[0].parent
+    numbered = filter(None, map(stem_of_numbered, files))
+    return (
+        sum(bool(names.by_stem(file.stem, without)) for file in files),
+        sum(bool(names.by_stem(stem, without)) for stem in numbered),
+    )
 
 
-def image_of_stem(stem: str, names_of: dict[str, list[str]]) -> str:
-    """The name of the image of this stem, from `images_by_stem`. Faults: there is none, or there are several."""
-    names = names_of.get(stem, [])
-    if not names:
+def image_of_stem(reading: Reading, file: Path, stem: str) -> str:
+    """The name of the image of this stem, for a file beside others. Faults: there is none, or there are several."""
+    found = reading.names.by_stem(stem, file.parent)
+    if not found:
         raise Fault(f"there is no image {stem}.* in the image folder", "add the image or delete its annotations")
-    if len(names) > 1:
-        raise Fault(f"there are several images of this name: {', '.join(names)}", "keep the one that was annotated")
-    return names[0]
+    return reading.names.one_of(found, file.name, stem)
 
 
-def image_of_file(reading: Reading, file: Path, named: str, names_of: dict[str, list[str]]) -> str:
+def image_of_file(reading: Reading, file: Path, named: str) -> str:
     """The image that an annotation file is for: the one it names, or else the one with the file's own name.
 
-    `named` is a path as any system writes it; only its last part counts, as images move between folders and machines.
+    `named` is a path as any system writes it. Where it leads elsewhere and its last part agrees with the file's own
+    name, nothing is said: images move between folders and machines.
     Faults: both images are there and differ, or none is; several images have the file's name.
     """
-    path, own = PureWindowsPath(named), names_of.get(file.stem, [])
-    name = path.name
-    if name in names_of.get(path.stem, []):
-        if own and name not in own:
-            raise Fault(
-                f"it names the image {name!r}, and there is an image {own[0]!r} of its own name",
-                "correct the name in it to the image that was annotated",
-            )
-        return name
-    if not own:
-        raise Fault(f"it names the image {name!r}, which is not in {reading.images}", "add it or delete the file")
-    taken = image_of_stem(file.stem, names_of)
-    if path.stem != file.stem:
-        found = f"it names the image {name!r}, which is not there; {taken!r} is taken for it"
-        reading.suspect(file.name, "", found, "correct the name in it")
-    return taken
+    found, own = reading.names.by_name(named), reading.names.by_stem(file.stem)
+    path = PureWindowsPath(named)
+    if not found and not own:
+        raise Fault(f"it names the image {path.name!r}, which is not in {reading.images}", "add it or delete the file")
+    if not found:
+        stale = path.stem != file.stem
+        return reading.names.one_of([taken._replace(way=OWN_NAME) for taken in own] if stale else own, file.name, named)
+    agreed = [taken for taken in own if taken.name in {other.name for other in found}]
+    if not agreed and any(not taken.way for taken in own):
+        raise Fault(
+            f"it names the image {path.name!r}, and there is an image {own[0].name!r} of its own name",
+            "correct the name in it to the image that was annotated",
+        )
+    return reading.names.one_of(agreed or found, file.name, named)
 
 
 def suspect_images_without(
@@ -106,7 +107,7 @@ def suspect_images_without(
         return
     for stem, names in names_of.items():
         for name in names:
-            if name not in annotated and stem not in stems:
+            if name not in annotated and stem not in stems and not reading.has_taken(name):
                 reading.suspect(name, "", "it has no annotations, and is left out", remedy)
 
 

@@ -33,7 +33,7 @@ def fields(reading: Reading) -> list[SmearField]:
     found = []
     for file in files:
         with reading.at(file.name):
-            found.append(_field(reading, file, folders.image_of_stem(file.stem, names_of)))
+            found.append(_field(reading, file, folders.image_of_stem(reading, file, file.stem)))
     folders.suspect_images_without(reading, names_of, set(), {file.stem for file in files}, SAVE_EMPTY)
     return [field for field in found if field is not None]
 

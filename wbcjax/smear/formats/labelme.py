@@ -37,7 +37,7 @@ def fields(reading: Reading) -> list[SmearField]:
         with reading.at(file.name):
             data = load_json(file)
             named = checks.need(data, "imagePath", str)
-            name = folders.image_of_file(reading, file, named, names_of)
+            name = folders.image_of_file(reading, file, named)
             annotated.add(name)
             found.append(_field(reading, name, data, file.name))
     folders.suspect_images_without(reading, names_of, annotated, {file.stem for file in files}, SAVE_EMPTY)

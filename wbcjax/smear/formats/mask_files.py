@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 
 from wbcjax.smear.field import text_rle
 from wbcjax.smear.formats.checks import Fault, Reading
-from wbcjax.smear.formats.folders import LOSSLESS
+from wbcjax.smear.formats.image_names import LOSSLESS
 from wbcjax.smear.image_header import image_bytes
 
 CLASS_NAME = "cell"  # of every cell: the files hold no class

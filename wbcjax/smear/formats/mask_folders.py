@@ -76,7 +76,7 @@ def _fields_of_numbered_masks(reading: Reading) -> list[SmearField | None]:
     found = []
     for stem, masks in sorted(masks_by_stem.items()):
         with reading.at(f"{stem}_*"):
-            name = folders.image_of_stem(stem, names_of)
+            name = folders.image_of_stem(reading, masks[0], stem)
             found.append(_field(reading, name, sorted(masks, key=lambda mask: int(mask.stem.rpartition("_")[2]))))
     folders.suspect_images_without(reading, names_of, set(), set(masks_by_stem), DRAW_MASKS)
     return found

@@ -32,7 +32,7 @@ def fields(reading: Reading) -> list[SmearField]:
     for file in files:
         with reading.at(file.name):
             root = _root(file)
-            name = folders.image_of_file(reading, file, root.findtext("filename", "").strip(), names_of)
+            name = folders.image_of_file(reading, file, root.findtext("filename", "").strip())
             annotated.add(name)
             found.append(_field(reading, name, root, file.name))
     folders.suspect_images_without(reading, names_of, annotated, {file.stem for file in files}, SAVE_EMPTY)
