@@ -91,3 +91,14 @@ def from_scratch(config: ConfigDict) -> None:
     config.train.warmup_steps = 100
     config.train.schedule = "cosine"
     config.train.ema_decay = 0.998
+
+
+def varied(config: ConfigDict) -> None:
+    """Changes of place, size and stain that leave a cell what it is, beside the flips: for a few hundred fields."""
+    config.augment.rotate = True
+    config.augment.scale = (0.8, 1.4)
+    config.augment.shift = True
+    config.augment.brightness = 0.15
+    config.augment.contrast = 0.15
+    config.augment.saturation = 0.15
+    config.augment.hue = 8.0

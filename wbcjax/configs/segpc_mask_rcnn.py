@@ -34,13 +34,7 @@ def get_config(variant: str = "r18") -> ConfigDict:
     config.model.rpn.aspect_ratios = (0.75, 1.0, 1.33)
     config.model.roi.canonical_size = 224.0
 
-    config.augment.rotate = True
-    config.augment.scale = (0.8, 1.4)
-    config.augment.shift = True
-    config.augment.brightness = 0.15
-    config.augment.contrast = 0.15
-    config.augment.saturation = 0.15
-    config.augment.hue = 8.0
+    base.varied(config)
 
     config.train.epochs = 45.0
     config.train.max_minutes = 88.0

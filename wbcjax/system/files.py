@@ -33,9 +33,14 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def write_new(path: Path, data: bytes) -> None:
     """Put `data` into a new file, as `write_atomically` does. Raises FileExistsError where there is one already."""
+    check_new(path)
+    write_atomically(path, data)
+
+
+def check_new(path: Path) -> None:
+    """Raises FileExistsError where there is a file, a folder or a link of that name."""
     if path.exists() or path.is_symlink():
         raise FileExistsError(errno.EEXIST, "there is such a file already: name a new one", str(path))
-    write_atomically(path, data)
 
 
 def open_regular(path: Path) -> BufferedReader:

@@ -13,6 +13,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_set(inspect)
     inspect.add_argument("--out", type=Path, help="folder for a page, index.html, and contact_sheet.png")
     inspect.add_argument(
+        "--write", type=Path, metavar="FILE.py", help="a new file for the proposed config: train with it as it stands"
+    )
+    inspect.add_argument(
         "--on-error",
         choices=("raise", "skip"),
         default="raise",
@@ -22,8 +25,12 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    from wbcjax.commands.inspect.annotated_set import inspect, inspection_text, write_inspection
+    from wbcjax.commands.inspect.annotated_set import inspect, inspection_text, proposed_file, write_inspection
+    from wbcjax.system.files import check_new, write_new
     from wbcjax.system.places import check_out
+
+    if options.write is not None:
+        check_new(options.write)  # before the set is looked over
 
     if options.out is not None:
         check_out(options.out, [options.images / "*"])  # before the set is looked over
@@ -31,6 +38,11 @@ def _inspect(options: argparse.Namespace) -> None:
     if options.out is not None:  # first: the command ends when the reader of its text does
         write_inspection(inspection, options.out)
     sys.stdout.write(inspection_text(inspection))
+    if options.write is not None:
+        write_new(options.write, proposed_file(inspection).encode())
+        sys.stdout.write(
+            f"\nwbcjax train --config {options.write} --workdir runs/mine   trains with what is proposed\n"
+        )
     if options.out is not None:
         sys.stdout.write(f"\n{options.out} has the page, index.html, and contact_sheet.png\n")
     if inspection.found.problems and options.on_error == "raise":

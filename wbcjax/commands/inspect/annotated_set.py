@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from wbcjax.commands.image_folder import of_image
 from wbcjax.commands.inspect import proposed_config
+from wbcjax.commands.inspect.proposed_file import config_file
 from wbcjax.commands.inspect.proposed_settings import Proposal, propose_settings
 from wbcjax.evaluate.set_statistics import CellTable, FieldMeasures, measure, tabulate
 from wbcjax.evaluate.suspect_images import look_at, suspects_of_folder, suspects_of_images
@@ -167,6 +168,16 @@ def write_inspection(inspection: Inspection, out: Path) -> None:
     write_atomically(out / PAGE, page.encode())
 
 
+def proposed_file(inspection: Inspection) -> str:
+    """The proposed config as a file. Raises ValueError where there are no cells to propose one by."""
+    if inspection.proposal is None:
+        raise ValueError(f"{inspection.annotations}: no cell is annotated, so no config can be proposed")
+    lines, _ = _config(inspection)
+    if inspection.found.problems:
+        lines.append('config.dataset.on_error = "skip"  # without the cells and fields that have problems')
+    return config_file(inspection.annotations.name, lines, len(inspection.fields))
+
+
 def _without(found: FieldSet, leave_out: Collection[str]) -> tuple[list[SmearField], tuple[str, ...]]:
     """The fields without the cells of some classes, and the classes that are left, numbered anew."""
     unknown = sorted(set(leave_out) - set(found.classes))
@@ -232,7 +243,10 @@ def _config(inspection: Inspection) -> tuple[list[str], list[str]]:
         inspection.group_attribute,
         inspection.taken,
     )
-    notes = proposed_config.notes(inspection.proposal)
+    notes = [
+        "--write mine.py puts them into a file that trains as it stands.",
+        *proposed_config.notes(inspection.proposal),
+    ]
     if inspection.found.problems:
         notes.append(
             'config.dataset.on_error = "skip" trains without the cells and fields that have problems, instead of '
