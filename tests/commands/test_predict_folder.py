@@ -24,7 +24,7 @@ from wbcjax.system.files import write_png
 def test_each_image_has_its_pictures_and_the_folder_its_lists(tmp_path):
     _, out = search(tmp_path, {"a.png": [ONE], "b.png": []})
     pictures = {f"{folder}/{name}.png" for folder in ("outlines", "splash", "labels") for name in "ab"}
-    lists = {"cells.csv", "via.json", "coco.json", "predictions.json"}
+    lists = {"cells.csv", "via.json", "coco.json", "predictions.json", "geojson/a.png.geojson", "geojson/b.png.geojson"}
     assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == pictures | lists
 
 
@@ -158,7 +158,7 @@ def test_a_cell_of_two_classes_is_one_in_every_file(tmp_path):
     assert "runner_up" not in second
     assert len(json.loads((out / "predictions.json").read_text())["detections"]) == 3
     assert len(outcome.searched[0].cells.rles) == 2
-    for name in ("via.json", "coco.json"):
+    for name in ("via.json", "coco.json", "geojson"):
         assert len(read(out / name, tmp_path / "images", {"L2": 1, "L3": 2}).fields[0].cells) == 2
 
 
@@ -208,7 +208,7 @@ def test_what_scores_too_little_or_has_no_pixel_is_in_the_predictions_alone(tmp_
     assert [len(image.cells.rles) for image in outcome.searched] == [1]
 
 
-@pytest.mark.parametrize("name", ["via.json", "coco.json"])
+@pytest.mark.parametrize("name", ["via.json", "coco.json", "geojson"])
 def test_what_was_found_can_be_read_as_annotations_again(tmp_path, name):
     told = {"a.png": [ONE, ((40, 5, 60, 30), 1, 0.8)], "b.png": []}
     _, out = search(tmp_path, told)

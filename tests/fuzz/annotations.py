@@ -9,18 +9,22 @@ An input that does anything else is written to --findings, as the files that wer
 import argparse
 import base64
 import functools
+import gzip
 import importlib
+import io
 import os
 import random
 import sys
 import time
 import traceback
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from roifile import ROI_TYPE, ImagejRoi
 
 from tests.fuzz.mutate import Choose, mutated, mutated_bytes
 from tests.fuzz.sandbox import Escape, folder, watch
@@ -133,6 +137,27 @@ IMAGES = tuple(
     encoded(LABELS.astype(kind), suffix) for suffix in (".png", ".tif", ".bmp") for kind in (np.uint8, np.uint16)
 )
 
+POLYGON = {"type": "Polygon", "coordinates": [[*SQUARE, SQUARE[0]], [[4, 3], [5, 3], [5, 5], [4, 3]]]}
+PARTS = {"type": "MultiPolygon", "coordinates": [[SQUARE], [[[9, 8], [11, 8], [11, 9]]]], "plane": {"c": -1, "z": 0}}
+CLASSES = ({"name": "L1", "color": [1, 2, 3]}, {"names": ["L1", "L2"]}, {"parentClass": {"name": "L1"}, "name": "L2"})
+OBJECTS = [
+    {"type": "Feature", "id": "a", "geometry": shape, "properties": {"objectType": kind, "classification": of_class}}
+    for shape, kind, of_class in zip(
+        (POLYGON, PARTS, POLYGON | {"isEllipse": True}), ("cell", "tile", ""), CLASSES, strict=True
+    )
+]
+OBJECTS[0] |= {"nucleusGeometry": PARTS}
+OBJECTS[2]["properties"] |= {"childObjects": OBJECTS[:1], "metadata": {"box": "1"}, "measurements": {"a": 1}}
+GEOJSON: list[Any] = [{"type": "FeatureCollection", "features": OBJECTS}, OBJECTS, OBJECTS[2], POLYGON]
+PATH = np.array([0, 2, 2, 1, 8, 2, 3, 8, 4, 6, 7, 2, 7, 4, 0, 4, 3, 1, 5, 3, 2, 5, 5, 4, 5, 4], np.float32)
+ROIS = [
+    ImagejRoi.frompoints(SQUARE, name="L1-1"),
+    ImagejRoi.frompoints(np.array(SQUARE) + 0.25, name="L1"),
+    ImagejRoi(roitype=ROI_TYPE.RECT, left=2, top=2, right=8, bottom=7, name="L1-2"),
+    ImagejRoi(roitype=ROI_TYPE.OVAL, left=2, top=2, right=8, bottom=7, group=1),
+    ImagejRoi(roitype=ROI_TYPE.RECT, name="L1-3", shape_roi_size=len(PATH), multi_coordinates=PATH, props="a: 1"),
+]
+
 Files = dict[str, bytes]  # by path below the folder of annotations; "" is that itself
 
 
@@ -174,6 +199,38 @@ def _mask_folders(choose: Choose) -> Files:
     }
 
 
+def _geojson(choose: Choose) -> Files:
+    data = mutated(GEOJSON[choose(len(GEOJSON))], choose)
+    match choose(4):
+        case 0:
+            return {
+                "a.geojson.gz": mutated_bytes(gzip.compress(data, 1), choose) if choose(2) else gzip.compress(data, 1)
+            }
+        case 1:
+            return {"a.zip": _zipped({"a.geojson": data}, choose)}
+    return {("a.geojson", "a.png.geojson", "b.json", "c.geojson")[choose(4)]: data}
+
+
+def _rois(choose: Choose) -> Files:
+    members = {
+        ("L1-1.roi", "0001-0002.roi", "../a.roi", "a/L1.roi", "b.zip", "")[choose(6)]: mutated_bytes(
+            roi.tobytes(), choose
+        )
+        for roi in ROIS[choose(len(ROIS)) :]
+    }
+    if choose(3) == 0:
+        return {"a.roi": next(iter(members.values()))}
+    return {("a.zip", "a_RoiSet.zip", "RoiSet.zip", "b.zip")[choose(4)]: _zipped(members, choose)}
+
+
+def _zipped(members: Files, choose: Choose) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)[choose(2)]) as file:
+        for name, data in members.items():
+            file.writestr(zipfile.ZipInfo(name), data)
+    return mutated_bytes(packed.getvalue(), choose) if choose(4) == 0 else packed.getvalue()
+
+
 READERS: dict[str, tuple[str, str, Callable[[Choose], Files]]] = {  # the format, the file's name, and what makes inputs
     "via": ("via", "set.json", _json(*VIA)),
     "via_3": ("via", "set.json", _json(VIA_3)),
@@ -183,6 +240,8 @@ READERS: dict[str, tuple[str, str, Callable[[Choose], Files]]] = {  # the format
     "voc": ("voc", "set", _voc),
     "label_images": ("label_images", "set", _label_images),
     "mask_folders": ("mask_folders", "set", _mask_folders),
+    "geojson": ("geojson", "set", _geojson),
+    "imagej_rois": ("imagej_rois", "set", _rois),
 }
 
 

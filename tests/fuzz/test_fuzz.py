@@ -58,6 +58,8 @@ GOOD = {
     "voc": [{"a.xml": annotations.VOC}],
     "label_images": [{"a.png": annotations.IMAGES[0]}, {"b.tif": annotations.IMAGES[3]}],
     "mask_folders": [{"a_1.png": annotations.IMAGES[0], "a_2.bmp": annotations.IMAGES[4]}],
+    "geojson": [{"a.geojson": json.dumps(document).encode()} for document in annotations.GEOJSON],
+    "imagej_rois": [{"a.roi": roi.tobytes()} for roi in annotations.ROIS],
 }
 
 

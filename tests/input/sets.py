@@ -1,6 +1,7 @@
 """Annotated sets on disk in each format that is read, small, and the configs that describe them."""
 
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+from roifile import ImagejRoi
 
 from wbcjax.input.field_set import source
 from wbcjax.input.settings import CropSetSettings, FieldSetSettings
@@ -142,6 +144,25 @@ def _voc(folder: Path) -> FieldSetSettings:
     return describe(folder / "voc", folder / "images", "voc")
 
 
+def _geojson(folder: Path) -> FieldSetSettings:
+    ring = {"type": "Polygon", "coordinates": [[*POINTS, POINTS[0]]]}
+    feature = {"type": "Feature", "geometry": ring, "properties": {"classification": {"name": "cell"}}}
+    (folder / "geojson").mkdir()
+    for name, features in (("a.png", [feature]), ("b", [])):
+        collection = {"type": "FeatureCollection", "features": features}
+        (folder / f"geojson/{name}.geojson").write_text(json.dumps(collection))
+    return describe(folder / "geojson", folder / "images", "geojson")
+
+
+def _imagej_rois(folder: Path) -> FieldSetSettings:
+    (folder / "rois").mkdir()
+    with zipfile.ZipFile(folder / "rois/a_RoiSet.zip", "w") as packed:
+        packed.writestr("cell-1.roi", ImagejRoi.frompoints(POINTS, name="cell-1").tobytes())
+    with zipfile.ZipFile(folder / "rois/b.zip", "w"):
+        pass
+    return describe(folder / "rois", folder / "images", "imagej_rois")
+
+
 def square_mask() -> np.ndarray:
     """The pixels of SQUARE as 0 or 1."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -156,6 +177,8 @@ WRITERS: dict[str, Callable[[Path], FieldSetSettings]] = {
     "label_images": _label_images,
     "mask_folders": _mask_folders,
     "voc": _voc,
+    "geojson": _geojson,
+    "imagej_rois": _imagej_rois,
 }
 
 

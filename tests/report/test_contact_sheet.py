@@ -6,7 +6,8 @@ import pytest
 
 from tests.evaluate.make import HEIGHT, WIDTH, annotated, detected
 from wbcjax.report.contact_sheet import GAP, MARGIN, PANEL_WIDTH, contact_sheet
-from wbcjax.report.draw import DARK, PALETTE
+from wbcjax.report.draw import DARK
+from wbcjax.smear.colours import PALETTE
 from wbcjax.smear.field import read_image
 from wbcjax.system.files import write_png
 

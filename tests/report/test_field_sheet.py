@@ -5,7 +5,6 @@ import pytest
 
 from tests.evaluate.make import HEIGHT, WIDTH, annotated
 from wbcjax.report.contact_sheet import MARGIN
-from wbcjax.report.draw import PALETTE
 from wbcjax.report.field_sheet import (
     CELL_WIDTH,
     COLUMNS,
@@ -15,6 +14,7 @@ from wbcjax.report.field_sheet import (
     field_picture,
     field_sheet,
 )
+from wbcjax.smear.colours import PALETTE
 
 GROUND = (200, 100, 150)
 IMAGE = np.full((HEIGHT, WIDTH, 3), GROUND, np.uint8)

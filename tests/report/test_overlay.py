@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from tests.evaluate.make import HEIGHT, WIDTH, annotated, detected
-from wbcjax.report.draw import DARK, PALETTE
+from wbcjax.report.draw import DARK
 from wbcjax.report.overlay import colour_splash, draw_detections, draw_outlines
+from wbcjax.smear.colours import PALETTE
 
 PINK = (225, 180, 205)
 

@@ -11,8 +11,9 @@ from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_
 from wbcjax.evaluate.field_precision import SCORE_THRESHOLD, FieldMatch
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.overlap import mask_overlaps
-from wbcjax.report.draw import Colour, colour_of, text_size, write
+from wbcjax.report.draw import text_size, write
 from wbcjax.report.overlay import draw_outlines
+from wbcjax.smear.colours import Colour, colour_of
 
 PAPER: Colour = (255, 255, 255)
 INK: Colour = (25, 20, 30)

@@ -6,28 +6,14 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from wbcjax.smear.colours import Colour
 from wbcjax.smear.rle import cut_out
 
-Colour = tuple[int, int, int]  # RGB
 Place = tuple[int, int, int, int]  # x1, y1, x2, y2
 
-# Light, for purple and pink stain; the first three differ for colour-blind eyes too (yellow, blue, white).
-PALETTE: tuple[Colour, ...] = (
-    (255, 225, 25),
-    (70, 225, 255),
-    (255, 255, 255),
-    (255, 150, 40),
-    (120, 240, 90),
-    (90, 130, 255),
-)
 DARK: Colour = (30, 15, 40)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FRACTION_BITS = 4  # cv2 draws at sixteenths of a pixel
-
-
-def colour_of(label: int) -> Colour:
-    """The colour of class 1, 2, ...; beyond six classes colours repeat."""
-    return PALETTE[(label - 1) % len(PALETTE)]
 
 
 def draw_outline(image: UInt8[np.ndarray, "_ _ 3"], rle: dict, colour: Colour, zoom: float, thickness: int) -> None:

@@ -7,7 +7,8 @@ from jaxtyping import Shaped, UInt8
 from wbcjax.enhance import METHODS
 from wbcjax.enhance.pixels import split
 from wbcjax.report.contact_sheet import GAP, INK, MARGIN, PAPER, TEXT
-from wbcjax.report.draw import Colour, text_size, write
+from wbcjax.report.draw import text_size, write
+from wbcjax.smear.colours import Colour
 
 COLUMNS = 3  # panels side by side
 PANEL_WIDTH = 480  # pixels, and the most that a picture is high

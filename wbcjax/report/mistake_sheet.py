@@ -9,7 +9,8 @@ from jaxtyping import UInt8
 from wbcjax.evaluate.classification import worst_mistakes
 from wbcjax.evaluate.predictions import Predictions
 from wbcjax.report.contact_sheet import INK, MARGIN, TEXT, paper
-from wbcjax.report.draw import Colour, text_size, write
+from wbcjax.report.draw import text_size, write
+from wbcjax.smear.colours import Colour
 
 CROP_SIDE = 190  # pixels, of a crop on the sheet of mistakes
 COLUMNS = 6  # crops side by side

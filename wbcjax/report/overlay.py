@@ -8,7 +8,8 @@ from jaxtyping import UInt8
 from pycocotools import mask as coco_mask
 
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections
-from wbcjax.report.draw import colour_of, draw_outline, draw_tags
+from wbcjax.report.draw import draw_outline, draw_tags
+from wbcjax.smear.colours import colour_of
 
 TAG = 0.45  # cv2's font scale
 

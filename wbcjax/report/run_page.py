@@ -8,9 +8,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from wbcjax.report.draw import colour_of
 from wbcjax.report.set_page import HEAD, STYLE
 from wbcjax.report.tables import Table, printable
+from wbcjax.smear.colours import colour_of
 
 FIGURE = re.compile(r"[-+]?[\d.]+( \([\d.]+ to [\d.]+\))?|n/a|")  # an entry that is set to the right
 

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from wbcjax.evaluate.suspects import Suspect
-from wbcjax.report.draw import colour_of
 from wbcjax.report.field_sheet import Picture
 from wbcjax.report.histogram_svg import histogram_svg
 from wbcjax.report.tables import Histogram, Table, escaped
+from wbcjax.smear.colours import colour_of
 from wbcjax.smear.formats.checks import Problem
 
 JPEG_QUALITY = 85

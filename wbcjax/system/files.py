@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import os
+import shutil
 import stat
+from collections.abc import Iterable
 from io import BufferedReader
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -41,6 +43,28 @@ def check_new(path: Path) -> None:
     """Raises FileExistsError where there is a file, a folder or a link of that name."""
     if path.exists() or path.is_symlink():
         raise FileExistsError(errno.EEXIST, "there is such a file already: name a new one", str(path))
+
+
+def write_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Put files, each by its path below the folder, into a new or empty folder that fills whole or not at all.
+
+    Raises OSError when one cannot be written, or the folder holds files already; ValueError for a path that leads out.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, data in files:
+            if PurePath(name).anchor or ".." in PurePath(name).parts:
+                raise ValueError(f"{name!r} leads out of the folder {path}")
+            file = partial / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        if path.is_dir():
+            path.rmdir()
+        partial.replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def open_regular(path: Path) -> BufferedReader:

@@ -22,6 +22,7 @@ from wbcjax.predict.detector import Layout, Predictor
 from wbcjax.report.overlay import colour_splash, draw_detections
 from wbcjax.smear.field import Cell, SmearField, read_image
 from wbcjax.smear.formats.coco import write as write_coco
+from wbcjax.smear.formats.geojson import write as write_geojson
 from wbcjax.smear.formats.via import write_via
 from wbcjax.smear.formats.write_checks import Predicted
 from wbcjax.smear.image_header import MAX_PIXELS
@@ -88,8 +89,8 @@ def predict_folder(
     - labels/NAME.png: 16-bit label image; a pixel has the number of its cell, or 0. Where cells overlap it is that of
       the highest score; where a class is called nucleus, nuclei come before their cells
     - cells.csv: a line for each cell, its place, size, shape and stain, see `wbcjax.evaluate.cells_csv`
-    - via.json, coco.json: the cells as annotations, to look at, correct and train on, each with its score and the class
-      that came second
+    - via.json, coco.json, geojson/NAME.geojson: the cells as annotations, to look at, correct and train on, each with
+      its score and the class that came second; the last for QuPath
     - predictions.json: all detections, whatever their score, see `write_results`
     - with a `classifier`, which names every cell but no nucleus by a crop of it: named/NAME.png, the cells with the
       class and probability that it gives them; named_via.json; and two columns in cells.csv
@@ -229,6 +230,7 @@ def _write_lists(out: Path, searched: Sequence[Searched], classes: Sequence[str]
     )
     write_via(out / "via.json", fields, classes, settings.class_attribute, predicted)
     write_coco(out / "coco.json", fields, classes, predicted)
+    write_geojson(out / "geojson", fields, classes, predicted)
 
 
 def _write_named(out: Path, searched: Sequence[Searched], classes: Sequence[str], class_attribute: str) -> None:

@@ -26,7 +26,7 @@ Reader = Callable[[Reading], list[SmearField]]
 # predicted for each cell, or None. Returns a sentence for each kind of thing that the format cannot hold.
 Writer = Callable[[Path, Sequence[SmearField], Sequence[str], Predicted | None], list[str]]
 
-DOCUMENTS = frozenset({".json", ".xml"})
+DOCUMENTS = frozenset({".json", ".xml", ".geojson", ".roi"})
 LOOKED_AT = 20  # files of a folder, to recognise its format
 
 

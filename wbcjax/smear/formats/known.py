@@ -1,8 +1,9 @@
 """The formats of annotations that are read and written, in the order in which they are listed."""
 
-from wbcjax.smear.formats import coco, label_images, labelme, mask_folders, via, voc
+from wbcjax.smear.formats import coco, geojson, imagej_rois, label_images, labelme, mask_folders, via, voc
 from wbcjax.smear.formats.format import Format
 
 FORMATS: dict[str, Format] = {
-    module.FORMAT.name: module.FORMAT for module in (via, coco, labelme, label_images, mask_folders, voc)
+    module.FORMAT.name: module.FORMAT
+    for module in (via, coco, labelme, label_images, mask_folders, voc, geojson, imagej_rois)
 }

@@ -36,6 +36,13 @@ def outline_mask(mask: UInt8[np.ndarray, "h w"], tolerance: float = TOLERANCE) -
     return [np.add(points, (x, y)) for part in parts for points in _outline_part(part, tolerance, *patch.shape)]
 
 
+def exact_polygons(mask: UInt8[np.ndarray, "h w"]) -> list[Polygon]:
+    """The 4-connected parts of a mask of 0 and 1, (x, y) in pixels, as polygons with holes along the pixels' edges."""
+    left, top, width, height = cv2.boundingRect(mask)
+    parts: Any = _parts(mask[top : top + height, left : left + width])
+    return shapely.transform(parts, lambda points: np.add(points, (left, top))).tolist() if parts else []
+
+
 def _parts(mask: UInt8[np.ndarray, "h w"]) -> list[Polygon]:
     """The 4-connected parts of a mask, as polygons with holes along the pixels' edges."""
     steps = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)  # (h, w + 1)

@@ -57,6 +57,12 @@ def check_fields(
     ]
 
 
+def told_groups(fields: Sequence[SmearField]) -> list[str]:
+    """The sentence for a writer to return that has no place for the groups of fields."""
+    count = sum(field.group is not None for field in fields)
+    return [f"the groups of {count} field(s), such as their patients, are left out"] if count else []
+
+
 def _check_names(kind: str, names: Sequence[str]) -> None:
     seen = {""}
     for number, name in enumerate(names, start=1):
