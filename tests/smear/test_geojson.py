@@ -106,8 +106,14 @@ def test_the_only_image_is_taken_for_the_only_file(tmp_path, images):
     found = read(put(tmp_path / "export.geojson", collection(feature())), images)
     assert found.fields[0].name == "a.png"
     assert [s.found for s in found.suspects] == ["it is not named after an image, and the only one, 'a.png', is taken"]
-    (line,) = problems(put(tmp_path / "folder/export.geojson", collection(feature())).parent, images)
-    assert "there is no image export.* in the image folder" in line
+    put(tmp_path / "folder/export.geojson", collection(feature()))
+    assert read(tmp_path / "folder", images).fields[0].name == "a.png"
+    put(tmp_path / "folder/other.geojson", collection(feature()))
+    lines = problems(tmp_path / "folder", images)
+    assert lines == [
+        f"{name}.geojson: there is no image {name}.* in the image folder; add the image or delete its annotations"
+        for name in ("export", "other")
+    ]
 
 
 CLASSES = {
@@ -201,6 +207,12 @@ def test_open_rings_heights_and_slips_of_the_mouse_are_read(cell_of):
     assert len(cell_of(feature({"type": "MultiPolygon", "coordinates": [[SQUARE], [slip]]})).polygons) == 1
     assert len(cell_of(feature(polygon(SQUARE, slip))).polygons) == 1
     assert len(cell_of(feature({"type": "GeometryCollection", "geometries": [polygon(), polygon(HOLE)]})).polygons) == 2
+
+
+def test_a_part_that_is_dropped_is_told(tmp_path, images):
+    geometry = {"type": "MultiPolygon", "coordinates": [[SQUARE], [[[20, 20], [22, 20], [20, 20]]]]}
+    found = read(put(tmp_path / "a.geojson", feature(geometry)), images)
+    assert [(s.file, s.where) for s in found.suspects if "fewer than 3 points" in s.found] == [("a.png", "object 1")]
 
 
 def test_an_outline_on_the_border_is_moved_to_it(cell_of):

@@ -180,6 +180,13 @@ def test_single_rois_are_read_alone_and_from_a_folder(tmp_path, images):
     assert (found.classes, [len(field.cells) for field in found.fields]) == (("L1",), [2])
 
 
+def test_the_folder_that_is_given_names_the_image_too(tmp_path):
+    images = image_folder(tmp_path / "images", "a.png", "b.png")
+    path = zipped(tmp_path / "b/RoiSet.zip", polygon())
+    for annotations in (path, path.parent):
+        assert [field.name for field in read(annotations, images).fields] == ["b.png"]
+
+
 def test_an_empty_file_is_a_field_without_cells(tmp_path, images):
     found = read(zipped(tmp_path / "a.zip"), images)
     assert [field.cells for field in found.fields] == [()]

@@ -25,12 +25,12 @@ from shapely.geometry.polygon import orient
 
 from wbcjax.smear.colours import colour_of
 from wbcjax.smear.field import Cell, SmearField
-from wbcjax.smear.formats import checks, folders, rings, shapes
+from wbcjax.smear.formats import checks, folders, holes, shapes
 from wbcjax.smear.formats.checks import Fault, Reading
 from wbcjax.smear.formats.format import Format, Place
+from wbcjax.smear.formats.holes import Part, Ring, Size, Tell
 from wbcjax.smear.formats.named_after import base_of, files_below, image_of
 from wbcjax.smear.formats.qupath_objects import AGAIN, QuPathObject, is_geojson, objects_of
-from wbcjax.smear.formats.rings import Part, Ring, Size
 from wbcjax.smear.formats.write_checks import (
     RUNNER_UP,
     RUNNER_UP_SCORE,
@@ -68,7 +68,7 @@ def fields(reading: Reading) -> list[SmearField]:
     found, annotated = [], set()
     for file in files:
         with reading.at(file.name):
-            name = image_of(reading, file, [base_of(reading.annotations, file, SUFFIXES)])
+            name = image_of(reading, file, [base_of(reading.annotations, file, SUFFIXES)], alone=len(files) == 1)
             annotated.add(name)
             found.append(_field(reading, name, objects_of(file), None if classed else CLASS_NAME, file.name))
     folders.suspect_images_without(reading, names_of, annotated, set(), EMPTY)
@@ -135,7 +135,7 @@ def _cell(reading: Reading, name: str, one: QuPathObject, size: Size | None, def
         if label == 0:
             return None
     with at():
-        outline = _outline(one, size)
+        outline = _outline(one, size, partial(reading.often, name, one.place))
     if label is None or outline is None or size is None:
         return None
     if "nucleusGeometry" in one.feature:
@@ -172,7 +172,7 @@ def _metadata(one: QuPathObject, key: str) -> bool:
     return isinstance(metadata, dict) and metadata.get(key) == "1"
 
 
-def _outline(one: QuPathObject, size: Size | None) -> dict[str, Any]:
+def _outline(one: QuPathObject, size: Size | None, tell: Tell) -> dict[str, Any]:
     """What a Cell takes: {"polygons": ...}, {"rle": ...} of one with holes, or {"box": ...} if it was written so."""
     geometry = checks.need(one.feature, "geometry", dict)
     plane = geometry.get("plane")
@@ -187,7 +187,7 @@ def _outline(one: QuPathObject, size: Size | None) -> dict[str, Any]:
         return {"polygons": checks.outline([shapes.cut(round_, size)], size)}
     if _metadata(one, BOX) and len(parts) == 1 and _fills(parts[0], bounds):
         return {"box": checks.box(*bounds, size)}
-    return rings.cell_of_parts(parts, size)
+    return holes.cell_of_parts(parts, size, tell)
 
 
 def _parts(geometry: dict[str, Any]) -> list[Part]:
@@ -210,8 +210,8 @@ def _part(polygon: Any) -> Part:
     """A polygon's outer ring and its holes. Faults: it has none, or not of points [x, y]."""
     if not isinstance(polygon, list) or not polygon:
         raise Fault(f"found {checks.brief(polygon)} where the rings of a polygon belong", REDRAW)
-    outer, *holes = [_ring(ring) for ring in polygon]
-    return Part(outer, holes)
+    outer, *inner = [_ring(ring) for ring in polygon]
+    return Part(outer, inner)
 
 
 def _ring(ring: Any) -> Ring:
@@ -220,7 +220,7 @@ def _ring(ring: Any) -> Ring:
     for point in points:
         if not isinstance(point, list) or not 2 <= len(point) <= 4:
             raise Fault(f"found {checks.brief(point)} where a point [x, y] belongs", REDRAW)
-    return rings.opened(checks.polygon_points([point[0] for point in points], [point[1] for point in points]))
+    return holes.opened(checks.polygon_points([point[0] for point in points], [point[1] for point in points]))
 
 
 def _fills(part: Part, bounds: tuple[float, float, float, float]) -> bool:
@@ -245,7 +245,7 @@ def write(
     scored = check_fields(fields, classes, predicted)
     joined, files = 0, []
     for field, cells in zip(fields, scored, strict=True):
-        drawn = [rings.drawn_polygons(cell.cell, field.height, field.width) for cell in cells]
+        drawn = [holes.drawn_polygons(cell.cell, field.height, field.width) for cell in cells]
         joined += sum(one.joined for one in drawn)
         features = [
             {
@@ -260,7 +260,7 @@ def write(
             (f"{field.name}.geojson", json.dumps({"type": "FeatureCollection", "features": features}).encode())
         )
     write_folder(out, files)
-    return [*rings.told_joined(joined), *told_groups(fields)]
+    return [*holes.told_joined(joined), *told_groups(fields)]
 
 
 def _geometry(polygons: list[Polygon]) -> dict[str, Any]:

@@ -26,12 +26,12 @@ from roifile import ROI_OPTIONS, ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
 from wbcjax.smear.colours import colour_of
 from wbcjax.smear.field import Cell, SmearField
-from wbcjax.smear.formats import checks, folders, rings, shapes
+from wbcjax.smear.formats import checks, folders, holes, shapes
 from wbcjax.smear.formats.checks import Fault, Reading
 from wbcjax.smear.formats.format import Format, Place
+from wbcjax.smear.formats.holes import Drawn, Ring, Size, Tell
 from wbcjax.smear.formats.load import load_bytes
 from wbcjax.smear.formats.named_after import base_of, files_below, image_of
-from wbcjax.smear.formats.rings import Drawn, Ring, Size
 from wbcjax.smear.formats.write_checks import (
     RUNNER_UP,
     RUNNER_UP_SCORE,
@@ -79,9 +79,11 @@ def fields(reading: Reading) -> list[SmearField]:
     """
     names_of = folders.images_by_stem(reading.images)
     files_of: dict[str, list[Path]] = {}
-    for file in files_below(reading.annotations, SUFFIXES):
+    files = files_below(reading.annotations, SUFFIXES)
+    for file in files:
         with reading.at(file.name):
-            files_of.setdefault(image_of(reading, file, _bases(reading.annotations, file)), []).append(file)
+            name = image_of(reading, file, _bases(reading.annotations, file), alone=len(files) == 1)
+            files_of.setdefault(name, []).append(file)
     rois_of = {}
     for name, files in files_of.items():
         with reading.at(name):
@@ -100,11 +102,12 @@ def fields(reading: Reading) -> list[SmearField]:
 
 
 def _bases(annotations: Path, file: Path) -> list[str]:
-    """What a file may be named after: its image, or the folder in which it lies is."""
+    """What may be named after the image: a file, or the folder in which it lies."""
     base = PurePosixPath(base_of(annotations, file, SUFFIXES))
     of_set = OF_SET.fullmatch(base.name)
     named = [base.parent / of_set["image"]] if of_set and of_set["image"] else []
-    return [str(one) for one in (base, *named, base.parent) if one.name]
+    folder = base.parent if base.parent.name else PurePosixPath(file.absolute().parent.name)
+    return [str(one) for one in (base, *named, folder) if one.name]
 
 
 def _rois(reading: Reading, name: str, files: Sequence[Path]) -> list[_Roi]:
@@ -170,7 +173,7 @@ def _cell(reading: Reading, name: str, one: _Roi, size: Size | None, default: st
         if label == 0:
             return None
     with at():
-        outline = _outline(one.roi, size)
+        outline = _outline(one.roi, size, partial(reading.often, name, one.place))
     if label is None or outline is None or size is None:
         return None
     if one.roi.options & ROI_OPTIONS.SPLINE_FIT:
@@ -179,7 +182,7 @@ def _cell(reading: Reading, name: str, one: _Roi, size: Size | None, default: st
     return Cell(label, **outline, crowd=one.roi.properties.get(CROWD) == 1)
 
 
-def _outline(roi: ImagejRoi, size: Size | None) -> dict[str, Any]:
+def _outline(roi: ImagejRoi, size: Size | None, tell: Tell) -> dict[str, Any]:
     """What a Cell takes: {"polygons": ...}, {"box": ...} of a rectangle, or {"rle": ...} of a path with holes."""
     page = max(roi.position, roi.z_position, roi.t_position)
     if page > 1:
@@ -187,7 +190,7 @@ def _outline(roi: ImagejRoi, size: Size | None) -> dict[str, Any]:
     if roi.subtype in (ROI_SUBTYPE.TEXT, ROI_SUBTYPE.IMAGE, ROI_SUBTYPE.ARROW):
         raise Fault(f"a ROI of the kind {roi.subtype.name.lower()!r} encloses nothing", REDRAW)
     if roi.multi_coordinates is not None:
-        return rings.cell_of_nested(_rings(roi.multi_coordinates.tolist()), size)
+        return holes.cell_of_nested(_rings(roi.multi_coordinates.tolist()), size, tell)
     if roi.roitype in (ROI_TYPE.RECT, ROI_TYPE.OVAL):
         bounds: tuple[float, ...] = (roi.left, roi.top, roi.right, roi.bottom)
         if roi.subpixelrect:
@@ -201,7 +204,7 @@ def _outline(roi: ImagejRoi, size: Size | None) -> dict[str, Any]:
         kind = roi.roitype.name.lower()
         raise Fault(f"a ROI of the kind {kind!r} encloses nothing", "outline the cell in ImageJ, or delete it")
     points = np.asarray(roi.coordinates(), np.float64)
-    return rings.cell_of_parts([rings.Part(rings.opened(points))], size)
+    return holes.cell_of_parts([holes.Part(holes.opened(points))], size, tell)
 
 
 def _rings(path: list[float]) -> list[Ring]:
@@ -219,7 +222,7 @@ def _rings(path: list[float]) -> list[Ring]:
         elif step != CLOSE:
             found[-1] += points if step == LINE else _curve([found[-1][-1], *points])
         at += 1 + TAKES[step]
-    return [rings.opened(np.array(ring, np.float64)) for ring in found if len(ring) > 1]
+    return [holes.opened(np.array(ring, np.float64)) for ring in found if len(ring) > 1]
 
 
 def _curve(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -248,7 +251,7 @@ def write(
             raise ValueError(f"class {name!r}: a ROI cannot have this name; give the class another")
     joined, files = 0, []
     for field, cells in zip(fields, scored, strict=True):
-        drawn = [rings.drawn_polygons(cell.cell, field.height, field.width) for cell in cells]
+        drawn = [holes.drawn_polygons(cell.cell, field.height, field.width) for cell in cells]
         joined += sum(one.joined for one in drawn)
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
@@ -260,7 +263,7 @@ def write(
                 )
         files.append((f"{field.name}.zip", packed.getvalue()))
     write_folder(out, files)
-    return [*rings.told_joined(joined), *told_groups(fields)]
+    return [*holes.told_joined(joined), *told_groups(fields)]
 
 
 def _written(scored: ScoredCell, drawn: Drawn, name: str) -> ImagejRoi:
@@ -278,7 +281,7 @@ def _written(scored: ScoredCell, drawn: Drawn, name: str) -> ImagejRoi:
 
 def _shape(cell: Cell, drawn: Drawn) -> ImagejRoi:
     """A ROI of a cell: a rectangle, a polygon, a traced one, or a path of several rings."""
-    found = [rings.points_of(ring) for polygon in drawn.polygons for ring in (polygon.exterior, *polygon.interiors)]
+    found = [holes.points_of(ring) for polygon in drawn.polygons for ring in (polygon.exterior, *polygon.interiors)]
     (x1, y1), (x2, y2) = (extreme(np.concatenate(found), axis=0).tolist() for extreme in (np.min, np.max))
     bounds: Any = dict(zip(("left", "top", "right", "bottom"), (floor(x1), floor(y1), ceil(x2), ceil(y2)), strict=True))
     if cell.box is not None:

@@ -35,10 +35,10 @@ def base_of(annotations: Path, file: Path, suffixes: Sequence[str]) -> str:
     return below
 
 
-def image_of(reading: Reading, file: Path, bases: Sequence[str]) -> str:
+def image_of(reading: Reading, file: Path, bases: Sequence[str], alone: bool) -> str:
     """The image of a file, by paths without suffix that it may be named after: of this name, or of this stem.
 
-    Of one file that is named after none, it is the only image there is.
+    Of one that is `alone`, the only file of the set, and named after none, it is the only image there is.
     Faults: there is none, or there are several.
     """
     for base in bases:
@@ -49,7 +49,7 @@ def image_of(reading: Reading, file: Path, bases: Sequence[str]) -> str:
         if found := found or next(filter(None, listed), []):
             return reading.names.one_of(found, file.name, base)
     only = images_of(reading.images)
-    if len(only) != 1 or reading.annotations.is_dir():
+    if len(only) != 1 or not alone:
         raise Fault(f"there is no image {bases[0]}.* in the image folder", "add the image or delete its annotations")
     found = f"it is not named after an image, and the only one, {only[0].name!r}, is taken"
     reading.suspect(file.name, "", found, "name it after its image")

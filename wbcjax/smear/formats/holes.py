@@ -4,7 +4,7 @@ A Cell has no place for the holes of its polygons. One with holes is kept as the
 outer rings, without those of its holes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ from wbcjax.smear.rle import run_lengths
 
 Ring = Float[np.ndarray, "_ 2"]  # (x, y) in pixels; closed, without its first point again at the end
 Size = tuple[int, int]  # (height, width)
+Tell = Callable[[str, str], None]  # notes a suspect by what was found and the remedy
+DROPPED = "a part of it has fewer than 3 points or no area, and is dropped", "look whether the rest is the cell"
 
 
 class Part(NamedTuple):
@@ -30,12 +32,15 @@ class Part(NamedTuple):
     holes: Sequence[Ring] = ()
 
 
-def cell_of_parts(parts: Sequence[Part], size: Size | None) -> dict[str, Any]:
+def cell_of_parts(parts: Sequence[Part], size: Size | None, tell: Tell) -> dict[str, Any]:
     """What a Cell takes: {"polygons": ...}, or {"rle": ...} where a part has holes. Faults: as `checks.outline`.
 
-    A part or a hole that has no area, as a slip of the mouse leaves it, is left out beside one that has.
+    A part that has no area, as a slip of the mouse leaves it, is left out beside one that has, and `tell` says so by
+    what was found and the remedy. A hole that has none changes nothing.
     """
     whole = [part for part in parts if not _flat(part.outer)] or parts
+    if len(whole) < len(parts):
+        tell(*DROPPED)
     kept = [Part(part.outer, [hole for hole in part.holes if not _flat(hole)]) for part in whole]
     checked = iter(checks.outline([ring for part in kept for ring in (part.outer, *part.holes)], size))
     kept = [Part(next(checked), [next(checked) for _ in part.holes]) for part in kept]
@@ -45,9 +50,11 @@ def cell_of_parts(parts: Sequence[Part], size: Size | None) -> dict[str, Any]:
     return _masked(coco_mask.merge(drawn))
 
 
-def cell_of_nested(rings: Sequence[Ring], size: Size | None) -> dict[str, Any]:
+def cell_of_nested(rings: Sequence[Ring], size: Size | None, tell: Tell) -> dict[str, Any]:
     """As `cell_of_parts`, of rings of which one that lies inside another is a hole, or an island in a hole."""
     whole = [ring for ring in rings if not _flat(ring)] or rings
+    if len(whole) < len(rings):
+        tell(*DROPPED)
     checked = checks.outline(sorted(whole, key=checks.shoelace_area, reverse=True), size)
     if size is None:
         return {"polygons": checked}
