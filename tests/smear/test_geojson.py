@@ -271,6 +271,15 @@ def test_broken_and_huge_packed_files_are_refused(tmp_path, images, monkeypatch)
     assert "it unpacks to more than 1000 bytes" in problems(tmp_path / "a.json.gz", images)[0]
 
 
+def test_hidden_files_and_folders_are_passed_over(tmp_path, images):
+    folder = tmp_path / "annotations"
+    for name in ("._a.geojson", ".trash/a.geojson", "a.geojson"):
+        put(folder / name, collection(feature()))
+    assert [field.name for field in read(folder, images).fields] == ["a.png"]
+    (folder / "a.geojson").unlink()
+    assert "the folder holds no annotations" in problems(folder, images)[0]
+
+
 def test_two_files_for_one_image_are_used_for_none(tmp_path, images):
     for name in ("a.geojson", "a.png.geojson"):
         put(tmp_path / "annotations" / name, collection(feature()))

@@ -29,7 +29,7 @@ from wbcjax.smear.formats import checks, folders, holes, shapes
 from wbcjax.smear.formats.checks import Fault, Reading
 from wbcjax.smear.formats.format import Format, Place
 from wbcjax.smear.formats.holes import Part, Ring, Size, Tell
-from wbcjax.smear.formats.named_after import base_of, files_below, image_of
+from wbcjax.smear.formats.named_after import base_of, below, files_below, image_of
 from wbcjax.smear.formats.qupath_objects import AGAIN, QuPathObject, is_geojson, objects_of
 from wbcjax.smear.formats.write_checks import (
     RUNNER_UP,
@@ -40,7 +40,7 @@ from wbcjax.smear.formats.write_checks import (
     check_fields,
     told_groups,
 )
-from wbcjax.smear.formats.zipped import Zipped
+from wbcjax.smear.formats.zipped import suffixes_in
 from wbcjax.system.files import write_folder
 
 SUFFIXES = (".geojson", ".geojson.gz", ".json", ".json.gz", ".zip")
@@ -295,19 +295,13 @@ def _recognises(place: Place) -> bool:
     """Whether a file, or one of a folder or below it, is named *.geojson, or holds a Feature or a geometry."""
     if not place.is_folder:
         return _named_so(place.path) or _holds_features(place.json)
-    return any(map(_named_so, place.path.rglob("*"))) or any(map(_holds_features, place.jsons))
+    return any(map(_named_so, below(place.path, SUFFIXES))) or any(map(_holds_features, place.jsons))
 
 
 def _named_so(file: Path) -> bool:
-    name = file.name.lower()
-    if name.startswith(".") or file.is_dir():
-        return False
-    if not name.endswith(".zip"):
-        return name.endswith((".geojson", ".geojson.gz", ".json.gz"))
-    try:
-        return not {".geojson", ".json"}.isdisjoint(Zipped(file).suffixes)
-    except Fault:  # reported when the file is read
-        return False
+    if file.suffix.lower() == ".zip":
+        return not {".geojson", ".json"}.isdisjoint(suffixes_in(file) or ())
+    return file.name.lower().endswith((".geojson", ".geojson.gz", ".json.gz"))
 
 
 def _holds_features(data: Any) -> bool:

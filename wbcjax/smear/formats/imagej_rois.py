@@ -31,7 +31,7 @@ from wbcjax.smear.formats.checks import Fault, Reading
 from wbcjax.smear.formats.format import Format, Place
 from wbcjax.smear.formats.holes import Drawn, Ring, Size, Tell
 from wbcjax.smear.formats.load import load_bytes
-from wbcjax.smear.formats.named_after import base_of, files_below, image_of
+from wbcjax.smear.formats.named_after import base_of, below, files_below, image_of
 from wbcjax.smear.formats.write_checks import (
     RUNNER_UP,
     RUNNER_UP_SCORE,
@@ -41,7 +41,7 @@ from wbcjax.smear.formats.write_checks import (
     check_fields,
     told_groups,
 )
-from wbcjax.smear.formats.zipped import Zipped
+from wbcjax.smear.formats.zipped import Zipped, suffixes_in
 from wbcjax.system.files import write_folder
 
 SUFFIXES = (".zip", ".roi")
@@ -305,22 +305,16 @@ def _steps(ring: Ring) -> Float[np.ndarray, " numbers"]:
 
 def _recognises(place: Place) -> bool:
     """Whether a file is a ROI or a ZIP of them, or one in a folder or below it is. Fault: a broken ZIP file."""
-    if not place.is_folder:
-        return _named_so(place.path) and (
-            place.path.suffix.lower() == ".roi" or Zipped(place.path).suffixes <= {".roi"}
-        )
-    return any(_holds_rois(file) for file in place.path.rglob("*") if _named_so(file))
-
-
-def _named_so(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and not file.is_dir()
+    if place.is_folder:
+        return any(map(_holds_rois, below(place.path, SUFFIXES)))
+    if place.path.suffix.lower() == ".zip":
+        Zipped(place.path)
+    return place.path.suffix.lower() in SUFFIXES and _holds_rois(place.path)
 
 
 def _holds_rois(file: Path) -> bool:
-    try:
-        return file.suffix.lower() == ".roi" or Zipped(file).suffixes <= {".roi"}
-    except Fault:  # reported when the file is read
-        return False
+    inner = suffixes_in(file) if file.suffix.lower() == ".zip" else set[str]()
+    return inner is not None and inner <= {".roi"}
 
 
 FORMAT = Format(

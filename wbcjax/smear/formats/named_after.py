@@ -1,29 +1,34 @@
 """Annotation files named after their images: one for each image, in a folder, or in folders below it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from wbcjax.smear.formats.checks import Fault, Reading
 from wbcjax.smear.formats.image_names import IMAGES, Taken, images_of
 
 
-def files_below(annotations: Path, suffixes: Sequence[str]) -> list[Path]:
-    """The one file that is named, or those of a folder and of the folders below it, by name, hidden ones not.
+def below(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    """The files of a folder and of the folders below it that end in one of the suffixes, in any case; no hidden ones.
 
-    A suffix may have two parts, such as ".geojson.gz". Faults: the folder holds none, or cannot be listed.
+    A suffix may have two parts, such as ".geojson.gz". Links to folders are not followed.
     """
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.name.lower().endswith(tuple(suffixes)) and not hidden and not path.is_dir():
+            yield path
+
+
+def files_below(annotations: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The one file that is named, or those `below` a folder, by name. Faults: it holds none, or cannot be listed."""
     if not annotations.is_dir():
         return [annotations]
     try:
-        found = [
-            path for path in annotations.rglob("*") if path.name.lower().endswith(tuple(suffixes)) and not path.is_dir()
-        ]
+        found = sorted(below(annotations, suffixes))
     except OSError as error:
         raise Fault(f"cannot be read ({error.strerror})", "correct the path or the folder's permissions") from error
-    shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(annotations).parts)]
-    if not shown:
+    if not found:
         raise Fault(f"the folder holds no {', '.join(f'*{suffix}' for suffix in suffixes)}", "correct its path")
-    return sorted(shown)
+    return found
 
 
 def base_of(annotations: Path, file: Path, suffixes: Sequence[str]) -> str:

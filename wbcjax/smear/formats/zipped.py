@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from wbcjax.smear.formats.checks import Fault, brief
 from wbcjax.smear.formats.load import load_bytes
+from wbcjax.system.files import open_regular
 
 MOST_MEMBERS = 2**16  # of a ZIP file, and
 MOST_BYTES = 2**28  # that its members unpack to, together
@@ -28,7 +29,6 @@ class Zipped:
             found = f"it holds {len(self._members)} files of {size} bytes, beyond the {MOST_MEMBERS} of {MOST_BYTES}"
             raise Fault(f"{found} that are read", "divide it")
         self.names = [member.filename for member in self._members]
-        self.suffixes = {PurePosixPath(name).suffix.lower() for name in self.names}
 
     def read(self, number: int) -> bytes:
         """A member's content. Faults: its name leads out, it is encrypted, or broken."""
@@ -44,6 +44,15 @@ class Zipped:
             raise Fault(f"it cannot be unpacked ({error})", AGAIN) from error
         except zlib.error as error:
             raise Fault(f"it cannot be unpacked ({error})", AGAIN) from error
+
+
+def suffixes_in(path: Path) -> set[str] | None:
+    """The suffixes of the files in a ZIP file, lower case, by its table alone; None where it has none to be read."""
+    try:
+        with open_regular(path) as file, zipfile.ZipFile(file) as packed:
+            return {PurePosixPath(name).suffix.lower() for name in packed.namelist() if _counts(name)}
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError):
+        return None
 
 
 def _counts(name: str) -> bool:
