@@ -20,7 +20,6 @@ import cv2
 import numpy as np
 from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
-from tqdm import tqdm
 
 from wbcjax.configs import smear_demo
 from wbcjax.evaluate.cell_scores import cell_scores
@@ -34,6 +33,7 @@ from wbcjax.smear.formats.coco import write as write_coco
 from wbcjax.smear.synthetic import SyntheticSmear, fields
 from wbcjax.system import heap, runtime
 from wbcjax.system.files import write_png
+from wbcjax.system.progress import shown
 from wbcjax.tasks.choose import experiment_of, make_task, train
 from wbcjax.tasks.detection import detect_split
 from wbcjax.train.checkpoint import load_variables
@@ -100,7 +100,7 @@ def experiment(annotations: Path, steps: int) -> ConfigDict:
 
 def draw_fields(folder: Path) -> Path:
     """Renders the training fields as PNG files and their COCO annotations; returns the path of these."""
-    drawn = list(tqdm(fields(SMEAR, FIELDS, seed=0), total=FIELDS, desc="render fields", unit="field"))
+    drawn = list(shown(fields(SMEAR, FIELDS, seed=0), "render fields", "field", FIELDS))
     for field in drawn:
         write_png(folder / field.name, field.image())
     write_coco(folder / "coco.json", drawn, SMEAR.classes)

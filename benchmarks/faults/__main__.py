@@ -16,12 +16,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from benchmarks.faults.kinds import KINDS, Struck, TooLate
 from benchmarks.faults.program import Wrong
 from benchmarks.faults.run import Base, Run, Verdict, judge
 from wbcjax.system import runtime
+from wbcjax.system.progress import shown
 
 BASES = {
     "task": {},
@@ -71,7 +71,7 @@ def main() -> None:
                 if name in rows
                 for number in range(options.times or KINDS[name].times)
             ]
-            for name, number, done in tqdm(trials, unit="trial", disable=None):
+            for name, number, done in shown(trials, "break", "trial"):
                 add(rows[name], number, *done.result())
     print(table(rows))
     print(f"\n{len(trials)} trials in {(time.monotonic() - start) / 60:.1f} minutes, seed {options.seed}.")

@@ -79,13 +79,11 @@ def _main(config: str, arguments: list[str], output: Path, environment: dict[str
         os.dup2(file.fileno(), 2)
 
     import jax
-    from tqdm import tqdm
 
     from benchmarks.faults import task
     from wbcjax import cli
     from wbcjax.tasks.detection import Detection
 
-    tqdm.set_lock(threading.RLock())  # its own is the system's, and is left behind by a process that is killed
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     if config == "task":

@@ -1,15 +1,17 @@
 """The records of a run and what the terminal shows."""
 
 import os
+import re
 import resource
 import signal
 import struct
+from collections.abc import Callable
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
 from tests.train import toy
-from wbcjax.train.progress import RunLog
+from wbcjax.train.progress import RunLog, interval
 
 VALUES = {"loss": 1.25, "square": 1.0, "grad_norm": 3.0, "learning_rate": 0.1, "images_per_second": 4.0, "epoch": 0.5}
 
@@ -27,24 +29,52 @@ def test_without_a_terminal_progress_is_a_line(tmp_path, capfd):
     assert toy.records(tmp_path) == [{"kind": "train", "step": 10, **VALUES}]
 
 
-def test_a_terminal_gets_a_bar_with_losses_speed_and_time_left(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+@pytest.fixture
+def terminal(monkeypatch, capfd) -> Callable[[], list[str]]:
+    """A terminal of 80 columns in the place of standard error; what it showed since, line by line."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    return lambda: re.split(r"[\r\n]+", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", capfd.readouterr().err))
+
+
+def test_a_terminal_gets_a_bar_with_loss_speed_and_time_left(tmp_path, terminal):
     with log(tmp_path, step=50) as run:
-        run.advance(10)
+        for _ in range(10):
+            run.advance()
         run.record("train", 60, VALUES)
-    shown = capfd.readouterr().err
-    assert "120/200" in shown
-    assert "loss=1.25" in shown
-    assert "img/s" in shown
-    assert "grad_norm" not in shown
+    last = terminal()[-2]
+    assert re.fullmatch(r"epoch 0\.5 \S* *60/100 steps loss 1\.25 4\.0 img/s 00:20 left ?", last)
+    assert len(last) == 80
 
 
-def test_the_bar_of_a_run_beyond_its_end_is_a_full_one(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+def test_the_bar_says_compiling_until_a_step_has_run(tmp_path, terminal):
+    with log(tmp_path) as run:
+        assert terminal()[0].rstrip().endswith("0/100 steps compiling")
+        run.advance()
+        run._progress.refresh()
+        assert terminal()[-1].rstrip().endswith("1/100 steps running")
+        run.compiling()
+        run._progress.refresh()
+        assert terminal()[-1].rstrip().endswith("1/100 steps compiling")
+
+
+def test_a_line_is_shown_above_the_bar_as_it_is(tmp_path, terminal):
+    with log(tmp_path) as run:
+        run.say("saved in [red]runs[/red]")
+    assert "saved in [red]runs[/red]" in [line.strip() for line in terminal()]
+
+
+def test_the_bar_of_a_run_beyond_its_end_is_a_full_one(tmp_path, terminal):
     with log(tmp_path, step=120):
         pass
-    assert "100%" in (shown := capfd.readouterr().err)
-    assert "240/240" in shown
+    assert "120/120 steps" in terminal()[-2]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "00:00"), (59.6, "01:00"), (3599, "59:59"), (3 * 3600 + 62, "3:01:02")]
+)
+def test_times_are_told_in_hours_minutes_and_seconds(seconds, text):
+    assert interval(seconds) == text
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -9,8 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from wbcjax.enhance import ENHANCE_VERSION
 from wbcjax.input.digest import Digests
 from wbcjax.input.settings import (
@@ -25,6 +23,7 @@ from wbcjax.input.settings import (
 from wbcjax.input.split import PARTS, read_names
 from wbcjax.smear import synthetic
 from wbcjax.smear.read import FieldSet, read
+from wbcjax.system.progress import shown
 
 FORMAT_VERSION = 5  # raise it whenever the same files would be read into other fields, or records change their layout
 
@@ -97,5 +96,5 @@ def _drawn(dataset: FieldSetSettings) -> FieldSet:
     check_drawn(dataset)
     smear, count, subtypes, seed = (getattr(dataset.synthetic, name) for name in ("smear", "count", "subtypes", "seed"))
     wanted = synthetic.subtype_fields(smear, subtypes, seed) if subtypes else synthetic.fields(smear, count, seed)
-    drawn = tqdm(wanted, total=count, desc="render fields", unit="field", disable=None)
+    drawn = shown(wanted, "render fields", "field", count)
     return FieldSet(list(drawn), (), Counter(), [], 0, 0, [])

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
-from tqdm import tqdm
 
 from wbcjax.enhance import ENHANCE_VERSION
 from wbcjax.input.array_records import Rows, cache_root, digests_of, image_files, one_at_a_time, prepare
@@ -21,6 +20,7 @@ from wbcjax.input.digest import Digests, Item, pixels_digest
 from wbcjax.input.settings import CropSetSettings
 from wbcjax.input.split import PARTS
 from wbcjax.smear.field import decode_image
+from wbcjax.system.progress import shown
 
 log = logging.getLogger(__name__)
 
@@ -161,8 +161,8 @@ class CellCrops(tfds.core.GeneratorBasedBuilder):
         return {side: self._generate_examples(side, crops) for side, crops in self._sides.items() if crops}
 
     def _generate_examples(self, side: str, crops: Sequence[Crop]) -> Iterator[tuple[int, dict[str, Any]]]:
-        shown = tqdm(crops, desc=f"write {side} crops", unit="crop", disable=None)
-        for index, (crop, image) in enumerate(zip(shown, image_files(crops, self._enhance), strict=True)):
+        each = shown(crops, f"write {side} crops", "crop")
+        for index, (crop, image) in enumerate(zip(each, image_files(crops, self._enhance), strict=True)):
             yield index, {"image": image, "name": crop.name, "group": crop.group, "label": crop.label}
 
 
@@ -185,8 +185,7 @@ def _fingerprint(sides: Mapping[str, Sequence[Crop]], enhance: str, digests: Dig
 def _build(folder: Path, sides: Mapping[str, Sequence[Crop]], enhance: str) -> None:
     crops = [crop for side in sides.values() for crop in side]
     with ThreadPoolExecutor() as pool:
-        shown = tqdm(pool.map(_look, crops), total=len(crops), desc="check crops", unit="crop", disable=None)
-        found = list(shown)
+        found = list(shown(pool.map(_look, crops), "look at crops", "crop", len(crops)))
     if faults := [fault for _, fault in found if fault]:
         raise ValueError(f"{len(faults)} of {len(crops)} crops cannot be read:\n  " + "\n  ".join(faults))
     log.info("building %s: %s crops", folder, {side: len(crops) for side, crops in sides.items()})

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 from pycocotools import mask as coco_mask
-from tqdm import tqdm
 
 from wbcjax.input.array_records import Rows, cache_root, digests_of, image_files, one_at_a_time, prepare
 from wbcjax.input.contents import FORMAT_VERSION, field_set, fingerprint, image_digest
@@ -24,6 +23,7 @@ from wbcjax.smear.field import Cell, SmearField, decode_image, read_image
 from wbcjax.smear.image_header import claimed_size
 from wbcjax.smear.read import FieldSet
 from wbcjax.smear.whole_set import AS_CELLS, uncounted
+from wbcjax.system.progress import shown
 
 log = logging.getLogger(__name__)
 
@@ -219,8 +219,8 @@ class SmearFields(tfds.core.GeneratorBasedBuilder):
         return {side: self._generate_examples(side, fields) for side, fields in self._splits.items() if fields}
 
     def _generate_examples(self, side: str, fields: Sequence[SmearField]) -> Iterator[tuple[int, dict[str, Any]]]:
-        shown = tqdm(fields, desc=f"write {side} fields", unit="field", disable=None)
-        for index, (field, image) in enumerate(zip(shown, image_files(fields, self._enhance), strict=True)):
+        each = shown(fields, f"write {side} fields", "field")
+        for index, (field, image) in enumerate(zip(each, image_files(fields, self._enhance), strict=True)):
             if sorted(claimed_size(image) or ()) != sorted((field.height, field.width)):  # EXIF may turn it
                 raise ValueError(f"{field.path}: it was changed while the set was being built: build it again")
             yield (
@@ -307,7 +307,7 @@ def _items(fields: Sequence[SmearField], classes: int) -> list[Item]:
         return Item(field.name, pixels_digest(image), json_digest(list(map(_plain, field.cells))), field.group, counts)
 
     with ThreadPoolExecutor() as pool:
-        found = list(tqdm(pool.map(look, fields), total=len(fields), desc="look", unit="field", disable=None))
+        found = list(shown(pool.map(look, fields), "look at fields", "field", len(fields)))
     if faults := [fault for fault in found if isinstance(fault, str)]:
         raise ValueError(f"{len(faults)} of {len(fields)} images cannot be read:\n  " + "\n  ".join(faults))
     return [item for item in found if isinstance(item, Item)]

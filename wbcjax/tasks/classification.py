@@ -9,7 +9,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from wbcjax.batch import CropBatch
 from wbcjax.evaluate.classification import ClassificationScores, classification_scores
@@ -43,7 +42,8 @@ from wbcjax.runs.initial_weights import starting_weights
 from wbcjax.runs.log import read_log
 from wbcjax.system import run_files
 from wbcjax.system.files import write_png
-from wbcjax.system.processes import gather, process_share
+from wbcjax.system.processes import gather, is_first, process_share
+from wbcjax.system.progress import shown
 from wbcjax.tasks.class_counts import tell_classes
 from wbcjax.tasks.experiment import Experiment, Exportable, Scored, Step
 from wbcjax.tasks.initial import initial_weights
@@ -225,8 +225,8 @@ def classify_split(model: CropClassifier, crops: CropSource) -> Predictions:
     Of several processes each predicts its share of the crops; all get the whole result.
     """
     mine = process_share(len(crops))
-    shown = tqdm(mine, desc="evaluate", unit="crop", leave=False, disable=True if jax.process_index() else None)
-    found = model.probabilities_of_enhanced(crops.image(i) for i in shown)
+    images = (crops.image(i) for i in shown(mine, "evaluate", "crop", active=is_first()))
+    found = model.probabilities_of_enhanced(images)
     return Predictions(
         names=crops.names,
         groups=() if crops.groups == crops.names else crops.groups,  # where none is known each crop is its own

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from wbcjax.batch import Batch
 from wbcjax.evaluate.cell_scores import cell_scores
@@ -42,7 +41,8 @@ from wbcjax.runs.folder import DETECTION, load_facts, report_path
 from wbcjax.runs.initial_weights import starting_weights
 from wbcjax.system import run_files
 from wbcjax.system.files import write_png
-from wbcjax.system.processes import gather, process_share
+from wbcjax.system.processes import gather, is_first, process_share
+from wbcjax.system.progress import shown
 from wbcjax.tasks.class_counts import tell_classes
 from wbcjax.tasks.experiment import Experiment, Exportable, Scored, Step
 from wbcjax.tasks.initial import initial_weights
@@ -319,8 +319,8 @@ def detect_split(model: Predictor, fields: Source) -> tuple[list[FieldAnnotation
     Of several processes each predicts its share of the fields; all get the whole result.
     """
     mine, pairs = process_share(len(fields)), []
-    shown = tqdm(mine, desc="evaluate", unit="field", leave=False, disable=True if jax.process_index() else None)
-    for i, detected in zip(shown, model.predict_source(fields, mine), strict=True):
+    each = shown(mine, "evaluate", "field", active=is_first())
+    for i, detected in zip(each, model.predict_source(fields, mine), strict=True):
         field = fields.field(i)
         pairs.append((annotate(field.name, field.height, field.width, field.cells), detected))
     pairs = gather(pairs)

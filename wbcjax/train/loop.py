@@ -132,6 +132,7 @@ def train(
                 state = _with_new_optimizer(jax.device_get(parallel.local(state)), optimizer, layers)
                 state = parallel.place_state(state)
                 train_step = parallel.compile(step_of(layers))
+                log.compiling()
                 log.say(f"step {step}: training layers {phase.layers!r}")
             place, batch = batches.get_state(), next(batches)
             state, metrics = train_step(state, parallel.place_batch(batch), parallel.place_wishes(wishes.own()))

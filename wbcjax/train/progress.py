@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.progress import BarColumn, Progress, TextColumn
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.summary import scalar
-from tqdm import tqdm
 
+from wbcjax.system.progress import terminal
 from wbcjax.system.run_files import EVENTS, METRICS
 
 
@@ -32,15 +33,19 @@ class RunLog:
         self._active, self._batch_size, self._steps = active, batch_size, steps
         self._lap_start = time.monotonic()
         self.resumes = False  # whether there are records of an earlier run, which may have saved no step
-        # Files and other programs get lines instead of a bar.
-        self._bar = tqdm(
-            total=max(steps, step) * batch_size,
-            initial=step * batch_size,
-            unit="img",
-            unit_scale=True,
-            dynamic_ncols=True,
-            disable=None if active else True,
+        console = terminal()
+        self._progress = Progress(  # files and other programs get lines instead of a bar
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed}/{task.total} steps"),
+            TextColumn("{task.fields[told]}"),
+            console=console,
+            expand=True,
+            redirect_stdout=False,
+            disable=not (active and console.is_terminal),
         )
+        self._task = self._progress.add_task("", total=max(steps, step), completed=step, epoch="-", told="compiling")
+        self._progress.start()
         if active:
             path = Path(workdir) / METRICS
             self.resumes = path.exists()
@@ -58,15 +63,20 @@ class RunLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        self._progress.stop()
         if self._active:
             self._file.close()
             with contextlib.suppress(OSError):  # which `record` has raised before
                 self._board.close()
 
-    def advance(self, steps: int = 1) -> None:
-        """Advance the bar."""
-        self._bar.update(steps * self._batch_size)
+    def compiling(self) -> None:
+        """Say on the bar that the step is being compiled, until it has run."""
+        self._progress.update(self._task, told="compiling")
+
+    def advance(self) -> None:
+        """A step is on its way: advance the bar."""
+        told = self._progress.tasks[0].fields["told"]
+        self._progress.update(self._task, advance=1, told="running" if told == "compiling" else told)
 
     def lap(self) -> float:
         """The seconds since the last call, or since the log was opened."""
@@ -103,7 +113,10 @@ class RunLog:
         """A line on the terminal, above the bar."""
         if self._active:
             with contextlib.suppress(BrokenPipeError):  # the reader has gone, as in `2>&1 | head`: no reason to stop
-                tqdm.write(text, file=sys.stderr)
+                if self._progress.disable:
+                    sys.stderr.write(f"{text}\n")
+                else:
+                    self._progress.console.print(text, markup=False, highlight=False)
 
     def _write(self, data: bytes) -> None:
         """Add all of `data` to metrics.jsonl, or nothing."""
@@ -121,15 +134,21 @@ class RunLog:
             for name, value in values.items()
             if name not in ("epoch", "grad_norm", "learning_rate", "images_per_second")
         }
-        if not self._bar.disable:
-            self._bar.set_postfix(shown)
-            return
-        left = (self._steps - step) * self._batch_size / values["images_per_second"]
-        losses = " ".join(f"{name} {value}" for name, value in shown.items())
-        self.say(
-            f"step {step}/{self._steps} epoch {values['epoch']:.2f} {losses} "
-            f"{values['images_per_second']:.1f} img/s {tqdm.format_interval(left)} left"
-        )
+        speed = values["images_per_second"]
+        pace = f"{speed:.1f} img/s {interval((self._steps - step) * self._batch_size / speed)} left"
+        if self._progress.disable:
+            losses = " ".join(f"{name} {value}" for name, value in shown.items())
+            self.say(f"step {step}/{self._steps} epoch {values['epoch']:.2f} {losses} {pace}")
+        else:
+            told = f"loss {shown.get('loss', '?')} {pace}"
+            self._progress.update(self._task, epoch=f"{values['epoch']:.1f}", told=told)
+
+
+def interval(seconds: float) -> str:
+    """A time as "03:20" or, from an hour on, "1:03:20"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
 
 
 def _jsonable(value: Any) -> Any:

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from tqdm import tqdm
 
 from wbcjax.commands.image_folder import of_image
 from wbcjax.smear.crops import (
@@ -31,6 +30,7 @@ from wbcjax.smear.read import FieldSet
 from wbcjax.smear.whole_set import AS_CELLS, uncounted
 from wbcjax.system.files import write_atomically, write_png
 from wbcjax.system.places import check_out
+from wbcjax.system.progress import shown
 
 COLUMNS = ("file", "class", "field", "group", "x1", "y1", "x2", "y2", "rule", "cell", "shift")
 NO_FOLDER = ("", ".", "..", TABLE, SETTINGS)  # names that no class can have as its folder
@@ -90,8 +90,8 @@ def crop_folder(found: FieldSet, out: Path, settings: CropSettings = CropSetting
         remedy = f"; {AS_CELLS}" if crowd else ""
         raise ValueError(f"there is nothing to crop in these fields: {uncounted(crowd)}{remedy}")
     cell_size = float(np.median([max(x2 - x1, y2 - y1) for x1, y1, x2, y2 in cells]))
-    shown = [name for label, name in enumerate(found.classes, start=1) if label in _labels(found)]
-    _check_folders([*shown, *([] if negatives is None else [negatives])])
+    present = [name for label, name in enumerate(found.classes, start=1) if label in _labels(found)]
+    _check_folders([*present, *([] if negatives is None else [negatives])])
     refused = {problem.file for problem in found.problems if problem.where}
 
     outcome, rows = Outcome(), []
@@ -112,8 +112,8 @@ def crop_folder(found: FieldSet, out: Path, settings: CropSettings = CropSetting
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
-        shown = tqdm(found.fields, desc="crop", unit="field", disable=None)
-        for f, stem in zip(shown, _stems(found.fields), strict=True):
+        each = shown(found.fields, "crop", "field")
+        for f, stem in zip(each, _stems(found.fields), strict=True):
             try:
                 crops, short = cut(f)
             except Exception as error:  # any error leaves out this field only

@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxtyping import Shaped
-from tqdm import tqdm
 
 from wbcjax.commands.image_folder import find_images, of_image
 from wbcjax.enhance import METHODS
@@ -14,6 +13,7 @@ from wbcjax.report.enhance_sheet import comparison_sheet
 from wbcjax.smear.image_header import MAX_PIXELS, image_bytes
 from wbcjax.system.files import write_png
 from wbcjax.system.places import check_out
+from wbcjax.system.progress import shown
 
 
 @dataclass
@@ -45,7 +45,7 @@ def enhance_folder(
     paths = find_images(images)
     check_out(out, paths)
     outcome = Outcome()
-    for path in tqdm(paths, desc=method, unit="image", disable=None):
+    for path in shown(paths, method, "image"):
         try:
             image = read_unscaled(path, max_pixels)
             enhanced = METHODS[method](image, max_value=max_value)

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 from ml_collections import ConfigDict
 from pycocotools import mask as coco_mask
-from tqdm import tqdm
 
 from wbcjax.evaluate.vote import SUBTYPES, vote
 from wbcjax.input.contents import field_set
@@ -20,6 +19,7 @@ from wbcjax.input.settings import SYNTHETIC, FieldSetSettings
 from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats.coco import write as write_coco
 from wbcjax.system.files import write_atomically, write_png
+from wbcjax.system.progress import shown
 
 PER_SUBTYPE = 20  # section 3.1
 # One flip in four validates (section 3.5). That these are 5 of each subtype, so that both parts are balanced, is ours.
@@ -36,8 +36,8 @@ def write_paper_set(dataset: FieldSetSettings, folder: Path) -> None:
     """
     fields = field_set(dataset).fields
     chosen = choose(fields, dataset.classes, PER_SUBTYPE, dataset.split.seed)
-    written = [_write(field, folder / IMAGES) for field in tqdm(fields, desc="copy fields", unit="field", disable=None)]
-    for number, field in enumerate(tqdm(chosen, desc="flip fields", unit="field", disable=None)):
+    written = [_write(field, folder / IMAGES) for field in shown(fields, "copy fields", "field")]
+    for number, field in enumerate(shown(chosen, "flip fields", "field")):
         written.append(_write(flip(field, "train" if number % VALIDATING else "val"), folder / IMAGES))
     write_coco(folder / ANNOTATIONS, written, dataset.classes)
 

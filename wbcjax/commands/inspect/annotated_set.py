@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from wbcjax.commands.image_folder import of_image
 from wbcjax.commands.inspect import proposed_config
@@ -27,6 +26,7 @@ from wbcjax.smear.read import FieldSet, read, recognise
 from wbcjax.smear.whole_set import mostly_crowd
 from wbcjax.system.files import write_atomically, write_png
 from wbcjax.system.places import check_out
+from wbcjax.system.progress import shown
 
 PAGE, SHEET = "index.html", "contact_sheet.png"
 LISTED = 10  # suspects of a kind in the terminal
@@ -83,7 +83,7 @@ def inspect(
     fields, classes = _without(found, leave_out)
     measures, looks = [], []
     looked_at, failed = [], []
-    for field in tqdm(fields, desc="inspect", unit="field", leave=False, disable=None):
+    for field in shown(fields, "inspect", "field"):
         try:
             look, measured = look_at(field.image()), measure(field)
         except Exception as error:  # any error leaves out this field only

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
-from tqdm import tqdm
 
 from wbcjax.commands.image_folder import find_images, of_image
 from wbcjax.evaluate.cells_csv import Row, add_names, add_runners_up, cell_rows, cells_csv
@@ -30,6 +29,7 @@ from wbcjax.smear.rle import cut_out
 from wbcjax.system.files import write_atomically, write_png
 from wbcjax.system.places import check_out
 from wbcjax.system.processes import gather, is_first, process_share
+from wbcjax.system.progress import Bar
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,11 @@ def predict_folder(
     gather([])  # none writes before the folder is checked
     paths = [paths[number] for number in process_share(len(paths))]
     outcome = Outcome()
-    bar = tqdm(total=len(paths), desc="predict", unit="image", disable=None if first else True)
+    bar = Bar("predict", "image", len(paths), active=first)
 
     def leave_out(path: Path, error: Exception) -> None:
         outcome.failed.append(of_image(path, error))
-        bar.update()
+        bar.advance()
 
     def read() -> Iterator[_Shown]:
         for path in paths:
@@ -139,7 +139,7 @@ def predict_folder(
                 for kind, picture in pictures.items():
                     write_png(out / kind / f"{shown.path.stem}.png", picture)
                 outcome.searched.append(searched)
-                bar.update()
+                bar.advance()
         outcome = Outcome(gather(outcome.searched), gather(outcome.failed))
     finally:
         if outcome.searched and first:
