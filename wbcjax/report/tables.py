@@ -1,6 +1,7 @@
 """Tables and histograms as plain data, and as text for a terminal; text from files made safe to show."""
 
 import html
+import shutil
 import textwrap
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from jaxtyping import Float
 
 MOST_BINS = 16
 BAR = 40  # characters of the longest bar
-TEXT_WIDTH = 100  # characters
+WIDEST_TEXT = 100  # characters of a line of prose
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def table_text(table: Table) -> str:
             for column, (entry, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(entries).rstrip())
-    return "\n".join([*lines, *textwrap.wrap(printable(table.note), TEXT_WIDTH)])
+    return "\n".join([*lines, *textwrap.wrap(printable(table.note), text_width())])
 
 
 def histogram_text(histogram: Histogram) -> str:
@@ -80,6 +81,11 @@ def histogram_text(histogram: Histogram) -> str:
         for name, count in zip(names, histogram.counts, strict=True)
     ]
     return "\n".join([printable(f"{histogram.title} ({histogram.axis})"), *bars])
+
+
+def text_width() -> int:
+    """The characters of a line of prose: the terminal's width, at most WIDEST_TEXT, which files get."""
+    return min(shutil.get_terminal_size((WIDEST_TEXT, 24)).columns, WIDEST_TEXT)
 
 
 def underlined(title: str) -> str:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from wbcjax import __version__
 from wbcjax.commands.config_file import shipped
 from wbcjax.commands.literal import literal
-from wbcjax.report.tables import TEXT_WIDTH
+from wbcjax.report.tables import text_width
 from wbcjax.settings.comments import comment_at
 from wbcjax.settings.fields import field_at, fields
 from wbcjax.tasks.choose import experiment_class
@@ -23,7 +23,7 @@ def listed() -> str:
     lines = ["Shipped configs, for --config:", ""]
     for name, path in shipped().items():
         said = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
-        lines += [f"  {name}", *textwrap.wrap(said, TEXT_WIDTH, initial_indent="      ", subsequent_indent="      ")]
+        lines += [f"  {name}", *textwrap.wrap(said, text_width(), initial_indent="      ", subsequent_indent="      ")]
     return "\n".join([*lines, "", "wbcjax config NAME --write mine.py   gives one with all its settings, to edit", ""])
 
 

@@ -19,7 +19,7 @@ from wbcjax.report import set_tables
 from wbcjax.report.field_sheet import field_sheet
 from wbcjax.report.set_page import SetReport, set_page
 from wbcjax.report.set_pictures import sample_pictures, suspect_pictures
-from wbcjax.report.tables import TEXT_WIDTH, Table, histogram_text, printable, table_text, underlined
+from wbcjax.report.tables import Table, histogram_text, printable, table_text, text_width, underlined
 from wbcjax.smear.field import SmearField
 from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.read import FieldSet, read, recognise
@@ -134,7 +134,7 @@ def inspection_text(inspection: Inspection) -> str:
         _section(f"Could not be looked over: {len(failed)}", [f"  {printable(line)}" for line in failed]),
         _section(f"Worth a look: {len(suspects)}", _suspect_lines(suspects)),
         _section("Proposed config", config),
-        "\n".join(line for note in notes for line in textwrap.wrap(note, TEXT_WIDTH)),
+        "\n".join(line for note in notes for line in textwrap.wrap(note, text_width())),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
