@@ -2,7 +2,7 @@ import numpy as np
 
 from tests.evaluate.make import annotated, detected
 from wbcjax.evaluate.cell_scores import cell_scores
-from wbcjax.evaluate.cell_table import cell_table
+from wbcjax.evaluate.cell_table import cell_table, in_words
 
 
 def test_the_table_shows_the_scores_that_were_computed():
@@ -10,11 +10,14 @@ def test_the_table_shows_the_scores_that_were_computed():
         [((0, 0, 10, 10), 1), ((20, 0, 30, 10), 2)], crowds=[((0, 20, 20, 40), 1)], boxes=[((40, 0, 50, 10), 1)]
     )
     found = [((0, 0, 10, 8), 1, 0.9), ((30, 20, 40, 30), 2, 0.8), ((5, 25, 9, 29), 1, 0.7), ((20, 0, 30, 10), 1, 0.7)]
-    lines = cell_table(cell_scores([cells], [detected(found)], ("L1", "L2"), 0.5)).splitlines()
+    scores = cell_scores([cells], [detected(found)], ("L1", "L2"), 0.5)
+    assert in_words(scores).splitlines() == [
+        "Found 2 of 3 cells (66.7 %), 1 of them as another class; missed 1.",
+        "Made up 1 of the 4 reported (25.0 %): no cell is there.",
+    ]
+    lines = cell_table(scores).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("is / taken for"))
-    assert lines[start - 4 : start] == [
-        "cells 3: found 2, 1 of them as another class; misses 1",
-        "detections 4: false alarms (no cell there) 1",
+    assert lines[start - 2 : start] == [
         "1 detections lie in crowd regions and are neither right nor wrong",
         "",
     ]
@@ -44,10 +47,17 @@ def test_a_cell_found_as_another_class_is_no_miss_and_no_false_alarm():
     """Both rules' figures stood side by side: not found as of its class, yet no miss."""
     cells = [annotated([((0, 0, 10, 10), 1), ((20, 0, 30, 10), 2)])]
     found = [detected([((0, 0, 10, 10), 2, 0.9), ((20, 0, 30, 10), 2, 0.9)])]
-    text = cell_table(cell_scores(cells, found, ("L1", "L2"), 0.5))
-    assert (
-        "cells 2: found 2, 1 of them as another class; misses 0\ndetections 2: false alarms (no cell there) 0" in text
-    )
+    assert in_words(cell_scores(cells, found, ("L1", "L2"), 0.5)).splitlines() == [
+        "Found 2 of 2 cells (100.0 %), 1 of them as another class; missed 0.",
+        "Made up 0 of the 2 reported (0.0 %): no cell is there.",
+    ]
+
+
+def test_words_on_no_cells_and_no_detections_have_no_shares():
+    assert in_words(cell_scores([annotated([])], [detected([])], ("L1",), 0.5)).splitlines() == [
+        "Found 0 of 0 cells; missed 0.",
+        "Made up 0 of the 0 reported: no cell is there.",
+    ]
 
 
 def test_every_abbreviation_is_written_out_and_the_rule_of_its_matching_named():

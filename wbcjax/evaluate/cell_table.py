@@ -19,14 +19,29 @@ def cell_table(scores: CellScores) -> str:
     return "\n\n".join("\n".join(lines) for lines in blocks)
 
 
-def _match_lines(scores: CellScores) -> Iterator[str]:
-    """The matching rule, and the counts by it."""
+def in_words(scores: CellScores) -> str:
+    """What came of the cells in two sentences: found, missed, made up."""
     counts, table = scores["counts"], np.array(scores["confusion"]["counts"])
     matched = table[:-1, :-1]
+    found, alarms = int(matched.sum()), len(scores["false_alarms"])
+    other = f", {found - np.trace(matched)} of them as another class" if len(matched) > 1 and found else ""
+    missed = f"missed {len(scores['misses'])}"
+    return "\n".join(
+        [
+            f"Found {found} of {counts['cells']} cells{_share(found, counts['cells'])}{other}; {missed}.",
+            f"Made up {alarms} of the {counts['detections']} reported{_share(alarms, counts['detections'])}: no cell is there.",
+        ]
+    )
+
+
+def _share(part: int, whole: int) -> str:
+    return f" ({percent(part / whole)} %)" if whole else ""
+
+
+def _match_lines(scores: CellScores) -> Iterator[str]:
+    """The matching rule, and what it leaves out."""
+    counts = scores["counts"]
     yield from wrapped(rule(scores["min_score"]))
-    other = f", {matched.sum() - np.trace(matched)} of them as another class" if len(matched) > 1 else ""
-    yield f"cells {counts['cells']}: found {matched.sum()}{other}; misses {len(scores['misses'])}"
-    yield f"detections {counts['detections']}: false alarms (no cell there) {len(scores['false_alarms'])}"
     if counts["repeated"]:
         yield from wrapped(
             f"{counts['repeated']} more detections of that score repeat a cell under another class, or have no pixel: "

@@ -14,7 +14,7 @@ import numpy as np
 
 from wbcjax.batch import Batch
 from wbcjax.evaluate.cell_scores import cell_scores
-from wbcjax.evaluate.cell_table import cell_table
+from wbcjax.evaluate.cell_table import cell_table, in_words
 from wbcjax.evaluate.cells_csv import Row, cell_rows
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, annotate, save
 from wbcjax.evaluate.image_scores import subtype_scores
@@ -278,7 +278,7 @@ def all_tables(found: Scores) -> str:
         of_images = image_table(found["images"], beside_paper=not found["drawn"])
     else:
         of_images = "\n".join(wrapped(f"no subtype of images: {found['without_votes']}"))
-    return "\n\n".join([table(found), cell_table(found["cells"]), of_images])
+    return "\n\n".join([in_words(found["cells"]), table(found), cell_table(found["cells"]), of_images])
 
 
 def _images(fields: Source) -> ImageOf:
