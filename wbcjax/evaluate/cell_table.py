@@ -25,10 +25,10 @@ def in_words(scores: CellScores) -> str:
     matched = table[:-1, :-1]
     found, alarms = int(matched.sum()), len(scores["false_alarms"])
     other = f", {found - np.trace(matched)} of them as another class" if len(matched) > 1 and found else ""
-    reported = counts["detections"]
+    cells, reported, missed = counts["cells"], counts["detections"], len(scores["misses"])
     return (
-        f"Found {found} of {counts['cells']} cells{_share(found, counts['cells'])}{other}; missed "
-        f"{len(scores['misses'])}.\nMade up {alarms} of the {reported} reported{_share(alarms, reported)}: no cell is there."
+        f"Found {found} of {cells} cells{_share(found, cells)}{other}; missed {missed}.\n"
+        f"Made up {alarms} of the {reported} reported{_share(alarms, reported)}: no cell is there."
     )
 
 
