@@ -1,5 +1,6 @@
 """`wbcjax inspect`: its exit codes, what it says and writes of sets small and real, and that it does without jax."""
 
+import csv
 import json
 import re
 import subprocess
@@ -12,8 +13,9 @@ import pytest
 
 from wbcjax import cli
 from wbcjax.commands.inspect import annotated_set as inspect_set
-from wbcjax.commands.inspect.annotated_set import LISTED, PAGE, SHEET, inspect, inspection_text, write_inspection
+from wbcjax.commands.inspect.annotated_set import PAGE, SHEET, inspect, inspection_text, write_inspection
 from wbcjax.smear.field import read_image
+from wbcjax.smear.problem_list import LISTED, TABLE
 
 DATA = (Path(__file__).parents[2] / "../shared/data").resolve()
 SEGPC, BCCD = DATA / "segpc2021_train", DATA / "bccd"
@@ -180,6 +182,31 @@ def test_a_set_of_which_nothing_can_be_read_fails_with_all_its_problems(tmp_path
     assert "no field is listed" in str(run(annotations, images))
 
 
+def test_problems_of_a_kind_are_told_ten_times_and_all_are_in_the_table(tmp_path: Path, capsys: pytest.CaptureFixture):
+    annotations, images = make_set(tmp_path, {"a.png": [square(5, 5, 30), *[square(900, 5, 30)] * 226], "b.png": []})
+    status = run(annotations, images, "--out", tmp_path / "out")
+    assert str(status).startswith("wbcjax: 226 problems, ")
+    shown = capsys.readouterr().out
+    assert shown.count("points lie outside") == LISTED
+    assert "... and 216 more of this kind: problems.csv, which --out writes, lists all\n" in shown
+    table = list(csv.DictReader((tmp_path / "out" / TABLE).read_text().splitlines()))
+    assert [row["where"] for row in table if row["problem or suspect"] == "problem"] == [
+        f"region {n}" for n in range(2, 228)
+    ]
+    assert any(row["problem or suspect"] == "suspect" and row["kind"] == "classes with few cells" for row in table)
+    assert (tmp_path / "out" / PAGE).read_text().count("points lie outside") == 226
+
+
+def test_a_set_without_a_good_field_still_leaves_its_table(tmp_path: Path):
+    annotations, images = make_set(tmp_path, {f"{n}.png": [square(5, 5, 30)] for n in range(12)})
+    for image in images.iterdir():
+        image.unlink()
+    status = run(annotations, images, "--out", tmp_path / "out")
+    assert "... and 2 more of this kind" in str(status)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [TABLE]
+    assert len((tmp_path / "out" / TABLE).read_text().splitlines()) == 13
+
+
 def test_suspects_are_told_and_do_not_fail_the_command(tmp_path: Path, capsys: pytest.CaptureFixture):
     regions = {f"{number:02}.png": [square(5, 5, 30), square(6, 5, 30)] for number in range(LISTED + 2)}
     annotations, images = make_set(tmp_path, regions, unannotated=("later.png",))
@@ -242,7 +269,7 @@ def test_fields_without_cells_are_shown_without_a_config(tmp_path: Path, capsys:
 def test_the_page_and_the_sheet_are_written_and_the_page_stands_alone(tmp_path: Path):
     found = inspect(*good_set(tmp_path))
     write_inspection(found, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [SHEET, PAGE]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [SHEET, PAGE, TABLE]
     assert read_image(tmp_path / "out" / SHEET).shape[1] > 1600
     page = (tmp_path / "out" / PAGE).read_text()
     assert page.count("<figure>") == 3 + 11  # cells per field, sizes of two classes; all fields

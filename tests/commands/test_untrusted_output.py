@@ -27,7 +27,7 @@ NAMES = ("../a.png", "loop.png", "/tmp/a.png", "sub/../../a.png", "C:\\a.png", "
 @pytest.fixture
 def place(tmp_path):
     (tmp_path / "images/sub").mkdir(parents=True)
-    for name in ("a.png", "sub/..a.png", "C:\\a.png", "\x1b[2J\n.png"):
+    for name in ("a.png", "d.png", "sub/..a.png", "C:\\a.png", "\x1b[2J\n.png"):
         cv2.imwrite(str(tmp_path / "images" / name), np.full((30, 40, 3), 200, np.uint8))
     (tmp_path / "images/loop.png").symlink_to("loop.png")
     return tmp_path
@@ -40,8 +40,8 @@ def annotated(place: Path, names: tuple[str, ...], cell: str = "L1") -> Path:
 
 
 def test_crops_of_strangely_named_fields_lie_in_the_output_folder(place):
-    found = read(annotated(place, (*NAMES, "sub/..a.png", "a.png")), place / "images", on_error="skip")
-    assert {field.name for field in found.fields} == {"C:\\a.png", "\x1b[2J\n.png", "sub/..a.png", "a.png"}
+    found = read(annotated(place, (*NAMES, "sub/..a.png", "d.png")), place / "images", on_error="skip")
+    assert {field.name for field in found.fields} == {"C:\\a.png", "\x1b[2J\n.png", "sub/..a.png", "d.png"}
     with watch(place / "results"):
         crop_folder(found, place / "results/out")
     assert len(list((place / "results/out/L1").iterdir())) == 4
@@ -59,7 +59,8 @@ def test_a_page_of_strangely_named_fields_lies_in_the_output_folder(place):
     annotations = annotated(place, (*NAMES, "sub/..a.png", "a.png"), cell="<script>\x1b[2J")
     with watch(place / "out"):
         write_inspection(inspect(annotations, place / "images"), place / "out")
-    assert {path.name for path in (place / "out").iterdir()} == {"index.html", "contact_sheet.png"}
+    assert {path.name for path in (place / "out").iterdir()} == {"index.html", "contact_sheet.png", "problems.csv"}
+    assert "\x1b" not in (place / "out/problems.csv").read_text()
     page = (place / "out/index.html").read_text()
     assert "<script>\x1b" not in page
     assert "\x1b" not in page
@@ -137,4 +138,4 @@ def test_a_pipe_among_the_images_is_told_and_the_others_are_done(place):
     with watch(place / "out"):
         outcome = enhance_folder(place / "images", "he", place / "out")
     assert [line for line in outcome.failed if "b.png" in line and "no regular file" in line]
-    assert outcome.enhanced == 3
+    assert outcome.enhanced == 4

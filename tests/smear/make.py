@@ -36,9 +36,9 @@ def entry(name: str, *regions: dict, patient="p1", size=-1) -> dict:
 
 
 def problems(annotations: Path, images: Path, class_of=CLASS_OF, **options) -> list[str]:
-    """The lines of the AnnotationError that reading a set raises, without the first, which counts them."""
+    """The problems of the AnnotationError that reading a set raises, a line for each."""
     with pytest.raises(AnnotationError) as caught:
         read(annotations, images, class_of, **options)
-    first, *lines = str(caught.value).split("\n  ")
-    assert first == f"{annotations}: {len(lines)} problem{'s' * (len(lines) > 1)}"
+    lines = [str(problem) for problem in caught.value.problems]
+    assert str(caught.value).startswith(f"{annotations}: {len(lines)} problem{'s' * (len(lines) > 1)}\n  {lines[0]}")
     return lines

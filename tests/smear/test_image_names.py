@@ -84,7 +84,7 @@ def test_each_way_is_told_once_with_its_count(tmp_path):
     images = put(tmp_path / "images", "a.png", "b.png", "c.png", "d e.png", "f.png")
     named = [r"C:\x\a.png", r"C:\x\b.png", "/home/c.png", "d%20e.png", "f.PNG"]
     found = read(coco(tmp_path, [(name, [GOOD]) for name in named]), images, CLASS_OF)
-    assert list(map(str, found.suspects)) == [
+    assert [str(suspect) for suspect in found.suspects if suspect.remedy == CHECK] == [
         f"set.json, 2 images: {SPELT} (the first: 'd e.png' for 'd%20e.png'); {CHECK}",
         f"set.json, 3 images: {ELSEWHERE} (the first: 'a.png' for 'C:\\\\x\\\\a.png'); {CHECK}",
     ]

@@ -21,6 +21,7 @@ from wbcjax.input.settings import FieldSetSettings
 from wbcjax.input.split import PARTS, split_fields
 from wbcjax.smear.field import Cell, SmearField, decode_image, read_image
 from wbcjax.smear.image_header import claimed_size
+from wbcjax.smear.problem_list import first_of_each_kind
 from wbcjax.smear.read import FieldSet
 from wbcjax.smear.whole_set import AS_CELLS, uncounted
 from wbcjax.system.progress import shown
@@ -325,4 +326,5 @@ def _tell(found: FieldSet, dataset: FieldSetSettings) -> None:
         ("worth a look", logging.INFO, found.suspects),
     ):
         if listed:
-            log.log(level, "\n  ".join([f"{dataset.annotations}: {len(listed)} {kind}", *map(str, listed)]))
+            lines = first_of_each_kind(listed, "; wbcjax inspect lists all")
+            log.log(level, "\n  ".join([f"{dataset.annotations}: {len(listed)} {kind}", *lines]))

@@ -1,5 +1,6 @@
 """A smear field: one microscope image and the cells outlined in it, read from files of any format."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from wbcjax.smear.image_header import MAX_PIXELS, image_bytes
 
 
 class AnnotationError(ValueError):
-    """Annotations that cannot be used. The message lists every problem: file, region, what was found, the remedy."""
+    """Annotations that cannot be used. The message lists problems of every kind: file, region, found, the remedy."""
+
+    def __init__(self, message: str, problems: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)  # all of them, each a `Problem`
 
 
 # Compared by identity: arrays inside make `==` by value ambiguous.

@@ -1,5 +1,6 @@
 """Annotated fields from files of any known format, with all their problems reported at once."""
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from wbcjax.smear.formats.format import Place, Reader
 from wbcjax.smear.formats.known import FORMATS
 from wbcjax.smear.formats.unknown import unknown
 from wbcjax.smear.image_header import MAX_PIXELS
+from wbcjax.smear.problem_list import TABLE, first_of_each_kind
 from wbcjax.smear.whole_set import boxes_of_rectangles, cells_of_crowds, suspects_of_set
 
 
@@ -68,7 +70,7 @@ def read(
         crowd_as_cells: take crowd regions for cells: CVAT marks every brush mask as one.
         rectangles_as_boxes: take outlines that are upright rectangles for boxes.
 
-    Raises AnnotationError that lists every problem of the set; with "skip" only when no field is left.
+    Raises AnnotationError with every problem of the set; with "skip" only when no field is left.
     """
     if isinstance(file_format, str) and file_format not in FORMATS:
         raise ValueError(f"file_format is {file_format!r}; give one of {', '.join(map(repr, FORMATS))}")
@@ -82,8 +84,7 @@ def read(
             raise Fault("no field is listed in it", "export the annotations again, or correct the path")
     problems = reading.all_problems()
     if problems and (on_error == "raise" or not fields):
-        count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
-        raise AnnotationError("\n  ".join([f"{annotations}: {count}", *map(str, problems)]))
+        raise AnnotationError(_message(annotations, images, problems), problems)
     if crowd_as_cells:
         fields = cells_of_crowds(fields)
     if rectangles_as_boxes:
@@ -92,6 +93,14 @@ def read(
     if any(field.cells for field in fields) or not (reading.left_out or refused[1]):
         suspects += suspects_of_set(annotations.name, fields)
     return FieldSet(fields, tuple(reading.classes), reading.left_out, problems, *refused, suspects)
+
+
+def _message(annotations: Path, images: Path, problems: list[Problem]) -> str:
+    lines = first_of_each_kind(problems, "")
+    if len(lines) < len(problems):
+        places = f"{shlex.quote(str(annotations))} {shlex.quote(str(images))}"
+        lines.append(f"all are in {TABLE} of: wbcjax inspect {places} --out FOLDER")
+    return "\n  ".join([f"{annotations}: {_count(len(problems), 'problem', 'problems')}", *lines])
 
 
 def _count(number: int, one: str, more: str) -> str:

@@ -34,6 +34,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _crop(options: argparse.Namespace) -> None:
     from wbcjax.commands.crop.folder import CropSettings, crop_folder, without_classes
+    from wbcjax.smear.problem_list import first_of_each_kind
     from wbcjax.smear.read import read
 
     found = read(options.annotations, options.images, on_error=options.on_error, **reading_of(options))
@@ -46,7 +47,11 @@ def _crop(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     outcome = crop_folder(without_classes(found, options.leave_out), options.out, settings)
-    lines = [*_crop_lines(outcome), *found.omissions(), *(f"  {problem}" for problem in found.problems)]
+    lines = [
+        *_crop_lines(outcome),
+        *found.omissions(),
+        *(f"  {line}" for line in first_of_each_kind(found.problems, "")),
+    ]
     if outcome.crops:
         lines.append(f"{options.out} has the crops, crops.csv and crops.json")
     sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))

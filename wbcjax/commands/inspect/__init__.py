@@ -11,7 +11,7 @@ from wbcjax.commands.messages import count, exit_for_failed
 def add(commands: argparse._SubParsersAction) -> None:
     inspect = commands.add_parser("inspect", help="look an annotated set over, and propose settings for it")
     add_set(inspect)
-    inspect.add_argument("--out", type=Path, help="folder for a page, index.html, and contact_sheet.png")
+    inspect.add_argument("--out", type=Path, help="folder for a page, index.html, contact_sheet.png and problems.csv")
     inspect.add_argument(
         "--write", type=Path, metavar="FILE.py", help="a new file for the proposed config: train with it as it stands"
     )
@@ -25,7 +25,9 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    from wbcjax.commands.inspect.annotated_set import inspect, inspection_text, proposed_file, write_inspection
+    from wbcjax.commands.inspect import annotated_set
+    from wbcjax.commands.inspect.annotated_set import inspect, inspection_text, proposed_file
+    from wbcjax.smear.field import AnnotationError
     from wbcjax.system.files import check_new, write_new
     from wbcjax.system.places import check_out
 
@@ -34,9 +36,14 @@ def _inspect(options: argparse.Namespace) -> None:
 
     if options.out is not None:
         check_out(options.out, [options.images / "*"])  # before the set is looked over
-    inspection = inspect(options.annotations, options.images, leave_out=options.leave_out, **reading_of(options))
+    try:
+        inspection = inspect(options.annotations, options.images, leave_out=options.leave_out, **reading_of(options))
+    except AnnotationError as error:  # there is no field to show, and all problems are of use
+        if options.out is not None:
+            annotated_set.write_problems(options.out, error.problems)
+        raise
     if options.out is not None:  # first: the command ends when the reader of its text does
-        write_inspection(inspection, options.out)
+        annotated_set.write_inspection(inspection, options.out)
     sys.stdout.write(inspection_text(inspection))
     if options.write is not None:
         write_new(options.write, proposed_file(inspection).encode())
@@ -44,7 +51,7 @@ def _inspect(options: argparse.Namespace) -> None:
             f"\nwbcjax train --config {options.write} --workdir runs/mine   trains with what is proposed\n"
         )
     if options.out is not None:
-        sys.stdout.write(f"\n{options.out} has the page, index.html, and contact_sheet.png\n")
+        sys.stdout.write(f"\n{options.out} has the page, index.html, contact_sheet.png and problems.csv\n")
     if inspection.found.problems and options.on_error == "raise":
         problems = count(len(inspection.found.problems), "problem")
         sys.exit(f"wbcjax: {problems}, listed above; --on-error=skip leaves out cells and fields with problems")

@@ -21,7 +21,9 @@ from wbcjax.report.set_page import SetReport, set_page
 from wbcjax.report.set_pictures import sample_pictures, suspect_pictures
 from wbcjax.report.tables import Table, histogram_text, printable, table_text, text_width, underlined
 from wbcjax.smear.field import SmearField
+from wbcjax.smear.formats.checks import Problem
 from wbcjax.smear.image_header import MAX_PIXELS
+from wbcjax.smear.problem_list import TABLE, first_of_each_kind, kind_of, problem_table
 from wbcjax.smear.read import FieldSet, read, recognise
 from wbcjax.smear.whole_set import mostly_crowd
 from wbcjax.system.files import write_atomically, write_png
@@ -29,7 +31,6 @@ from wbcjax.system.places import check_out
 from wbcjax.system.progress import shown
 
 PAGE, SHEET = "index.html", "contact_sheet.png"
-LISTED = 10  # suspects of a kind in the terminal
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,13 +125,13 @@ def inspect(
 
 
 def inspection_text(inspection: Inspection) -> str:
-    """The inspection for a terminal; of each kind of suspects the first LISTED."""
+    """The inspection for a terminal; of problems and suspects the first of each kind."""
     problems, suspects, failed = inspection.found.problems, inspection.suspects, inspection.failed
     config, notes = _config(inspection)
     parts = [
         *map(table_text, _tables(inspection)),
         histogram_text(set_tables.crowding_histogram(inspection.fields)),
-        _section(f"Problems: {len(problems)}", [printable(f"  {problem}") for problem in problems]) if problems else "",
+        _section(f"Problems: {len(problems)}", _lines(problems)),
         _section(f"Could not be looked over: {len(failed)}", [f"  {printable(line)}" for line in failed]),
         _section(f"Worth a look: {len(suspects)}", _suspect_lines(suspects)),
         _section("Proposed config", config),
@@ -140,7 +141,7 @@ def inspection_text(inspection: Inspection) -> str:
 
 
 def write_inspection(inspection: Inspection, out: Path) -> None:
-    """Write the page and the contact sheet into the folder `out`. Raises as `check_out`."""
+    """Write the page, the contact sheet and the table of problems into the folder `out`. Raises as `check_out`."""
     check_out(out, [inspection.images / "*"])
     fields, classes, suspects = inspection.fields, inspection.classes, inspection.suspects
     annotations = [m.annotations for m in inspection.measures]
@@ -165,6 +166,7 @@ def write_inspection(inspection: Inspection, out: Path) -> None:
         )
     )
     write_png(out / SHEET, field_sheet(pictures, classes, title))
+    write_problems(out, inspection.found.problems, suspects)
     write_atomically(out / PAGE, page.encode())
 
 
@@ -176,6 +178,13 @@ def proposed_file(inspection: Inspection) -> str:
     if inspection.found.problems:
         lines.append('config.dataset.on_error = "skip"  # without the cells and fields that have problems')
     return config_file(inspection.annotations.name, lines, len(inspection.fields))
+
+
+def write_problems(out: Path, problems: Sequence[Problem], suspects: Sequence[Suspect] = ()) -> None:
+    """Write the table of all problems and suspects into the folder `out`."""
+    rows = [(problem, kind_of(problem), "problem") for problem in problems]
+    rows += [(suspect.problem, suspect.kind, "suspect") for suspect in suspects]
+    write_atomically(out / TABLE, problem_table(rows).encode())
 
 
 def _without(found: FieldSet, leave_out: Collection[str]) -> tuple[list[SmearField], tuple[str, ...]]:
@@ -259,11 +268,13 @@ def _suspect_lines(suspects: Sequence[Suspect]) -> list[str]:
     lines = []
     for kind, count in Counter(suspect.kind for suspect in suspects).items():
         lines.append(f"{kind}: {count}")
-        of_kind = [suspect for suspect in suspects if suspect.kind == kind]
-        lines += [printable(f"  {suspect.problem}") for suspect in of_kind[:LISTED]]
-        if count > LISTED:
-            lines.append(f"  ... and {count - LISTED} more: the page that --out writes lists all")
+        lines += _lines([suspect.problem for suspect in suspects if suspect.kind == kind])
     return lines or ["nothing"]
+
+
+def _lines(problems: Sequence[Problem]) -> list[str]:
+    lines = first_of_each_kind(problems, f": {TABLE}, which --out writes, lists all")
+    return [printable(f"  {line}") for line in lines]
 
 
 def _section(title: str, lines: Sequence[str]) -> str:
