@@ -1,6 +1,6 @@
 # make demo    train on synthetic smears, score, and say where the pictures lie
 # make test    the tests;  make test-slow: those that take long;  make parity: comparisons with torchvision and Keras
-# make lint    ruff;  make types: pyright
+# make lint    ruff;  make types: pyright;  make docs: the site, into site/
 # Everything runs in .venv, which is made on first use and brought up to date when pyproject.toml or constraints.txt change.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -9,7 +9,7 @@ DEMO ?= runs/demo
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 INPUTS = pyproject.toml constraints.txt
 
-.PHONY: demo test test-slow lint types parity
+.PHONY: demo test test-slow lint types parity docs
 
 # A file's tests stay in one process, where they share what was compiled.
 TEST = .venv/bin/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
@@ -35,6 +35,14 @@ types: .venv/.installed-test
 
 parity: .venv/.installed-parity
 	$(TEST) -m parity $(ARGS)
+
+# The site needs nothing of the package but its source.
+docs: .venv/.installed-docs
+	.venv/bin/zensical build --strict
+
+.venv/.installed-docs: $(INPUTS) | .venv/bin/python
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt zensical mkdocstrings-python
+	touch $@
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
