@@ -5,6 +5,7 @@ The modules of a command are imported when it runs: `inspect` and `--help` need 
 
 import argparse
 import difflib
+import re
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -51,9 +52,14 @@ def _parsed(arguments: list[str], program: str) -> argparse.Namespace:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors take one line."""
+    """A parser whose errors take one line, and name the nearest choice there is."""
 
     def error(self, message: str) -> NoReturn:
+        if choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            near = difflib.get_close_matches(choice[1], re.findall(r"[\w-]+", choice[2]), 1)
+            message = (
+                message[: choice.start(2) - len(" (choose from ")] + f": did you mean {near[0]}?" if near else message
+            )
         self.exit(2, f"{self.prog}: {message} ({self.prog} --help shows what there is)\n")
 
 
