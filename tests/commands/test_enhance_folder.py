@@ -105,3 +105,23 @@ def test_an_error_that_nobody_foresaw_leaves_out_its_image_and_no_other(tmp_path
     assert outcome.failed == [f"{tmp_path}/images/b.png: MemoryError: "]
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["a.png", "c.png"]
     assert outcome.enhanced == 2
+
+
+def test_images_that_are_not_read_are_counted_and_named(tmp_path, capsys):
+    for name in ("a.png", "a_cp_masks.png"):
+        save(tmp_path / "images" / name, DARK)
+    for name in ("b.svs", "c.heic"):
+        (tmp_path / "images" / name).write_bytes(b"?")
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["enhance", str(tmp_path / "images"), "--out", str(tmp_path / "out")])
+    first, *lines = str(caught.value.code).split("\n  ")
+    assert first == "wbcjax: 3 images could not be processed:"
+    assert [line.rpartition("/")[2].partition(":")[0] for line in lines] == ["a_cp_masks.png", "b.svs", "c.heic"]
+    assert "1 images are in" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+def test_a_folder_of_images_that_are_not_read_names_them(tmp_path):
+    (tmp_path / "b.svs").write_bytes(b"?")
+    with pytest.raises(FileNotFoundError, match=r"no image there.*\n.*b\.svs: \.svs files are not read; export"):
+        enhance_folder(tmp_path, "he", tmp_path / "out")

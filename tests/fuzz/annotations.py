@@ -26,10 +26,10 @@ import cv2
 import numpy as np
 from roifile import ROI_TYPE, ImagejRoi
 
+from tests.fuzz.image_samples import HEIGHT, IMAGES, NPY_PIECES, NPYS, STRANGE_IMAGES, WIDTH, encoded
 from tests.fuzz.mutate import Choose, mutated, mutated_bytes
 from tests.fuzz.sandbox import Escape, folder, watch
 
-HEIGHT, WIDTH = 10, 12
 SQUARE = [[2, 2], [8, 2], [8, 7], [2, 7]]
 XS, YS = [x for x, _ in SQUARE], [y for _, y in SQUARE]
 RING = [value for point in SQUARE for value in point]
@@ -117,12 +117,6 @@ CSV_PIECES = (
     *(b'"', b'""', b",", b"\n", b"\r", b"\0", b"{", b"}", b"[]", b"9" * 5000, b"\xd9\xa3", b'{""a"": 1, ""a"": 2}'),
     *(b"# ATTRIBUTE = ", b"# ATTRIBUTE = {}", b"x" * 200_000, b"1e400", b'"[""a.png""]"', b"\xff", b"\xef\xbb\xbf"),
 )
-LABELS = np.zeros((HEIGHT, WIDTH), np.uint16)
-LABELS[2:5, 2:6], LABELS[6:9, 1:4] = 1, 300
-
-
-def encoded(image: np.ndarray, suffix: str) -> bytes:
-    return cv2.imencode(suffix, image)[1].tobytes()
 
 
 def csv_of(rows: list[list[str]]) -> bytes:
@@ -133,9 +127,6 @@ CSV = f"{CSV_HEAD}\n".encode() + csv_of(
     [["a.png", "1", '{"patient":"p"}', "1", "0", str(shape).replace("'", '"'), '{"cell":"L1"}'] for shape in SHAPES]
 )
 CSV_3 = CSV_3_HEAD.encode() + csv_of([["1_a", '["a.png"]', "0", "[]", str([7, *RING]), '{"1":"L1"}']])
-IMAGES = tuple(
-    encoded(LABELS.astype(kind), suffix) for suffix in (".png", ".tif", ".bmp") for kind in (np.uint8, np.uint16)
-)
 
 POLYGON = {"type": "Polygon", "coordinates": [[*SQUARE, SQUARE[0]], [[4, 3], [5, 3], [5, 5], [4, 3]]]}
 PARTS = {"type": "MultiPolygon", "coordinates": [[SQUARE], [[[9, 8], [11, 8], [11, 9]]]], "plane": {"c": -1, "z": 0}}
@@ -185,11 +176,16 @@ def _voc(choose: Choose) -> Files:
 
 
 def _image(choose: Choose) -> bytes:
-    return mutated_bytes(IMAGES[choose(len(IMAGES))], choose)
+    kinds = (IMAGES, STRANGE_IMAGES)[choose(2)]
+    return mutated_bytes(kinds[choose(len(kinds))], choose)
 
 
 def _label_images(choose: Choose) -> Files:
-    return {("a.png", "a.tif", "b.bmp")[choose(3)]: _image(choose)}
+    return {("a.png", "a.tif", "b.bmp", "a_cp_masks.png")[choose(4)]: _image(choose)}
+
+
+def _npy(choose: Choose) -> Files:
+    return {("a_seg.npy", "a.npy")[choose(2)]: _spliced(NPYS[choose(len(NPYS))], NPY_PIECES, choose)}
 
 
 def _mask_folders(choose: Choose) -> Files:
@@ -239,6 +235,7 @@ READERS: dict[str, tuple[str, str, Callable[[Choose], Files]]] = {  # the format
     "labelme": ("labelme", "set", _labelme),
     "voc": ("voc", "set", _voc),
     "label_images": ("label_images", "set", _label_images),
+    "npy": ("label_images", "set", _npy),
     "mask_folders": ("mask_folders", "set", _mask_folders),
     "geojson": ("geojson", "set", _geojson),
     "imagej_rois": ("imagej_rois", "set", _rois),
@@ -282,6 +279,7 @@ def attempt(place: Path, reader: str, files: Files, choose: Choose, alarm: bool 
     options["class_of"] = (None, {"L1": 1, "L2": 0}, {"cell": 1})[choose(3)]
     options["group_attribute"] = (None, "patient")[choose(8) == 0 and file_format in ("via", "coco")]
     options["file_format"] = (file_format, None)[choose(4) == 0]
+    options["semantic"] = (None, True, False)[choose(3)] if file_format == "label_images" else None
     options["max_pixels"] = 2**14  # so that no time goes into images that are large but allowed
     with watch(place, alarm):
         try:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import annotations, weights
+from tests.fuzz import annotations, image_samples, weights
 from tests.fuzz.annotations import READERS
 from tests.fuzz.sandbox import Escape, folder, watch
 from tests.weights.pickled import write_torch
@@ -56,8 +56,9 @@ GOOD = {
     "coco": [{"": json.dumps(document).encode()} for document in annotations.COCO],
     "labelme": [{"a.json": json.dumps(document).encode()} for document in annotations.LABELME],
     "voc": [{"a.xml": annotations.VOC}],
-    "label_images": [{"a.png": annotations.IMAGES[0]}, {"b.tif": annotations.IMAGES[3]}],
-    "mask_folders": [{"a_1.png": annotations.IMAGES[0], "a_2.bmp": annotations.IMAGES[4]}],
+    "label_images": [{"a.png": image_samples.IMAGES[0]}, {"b.tif": image_samples.IMAGES[3]}],
+    "npy": [{"a_seg.npy": content} for content in image_samples.NPYS],
+    "mask_folders": [{"a_1.png": image_samples.IMAGES[0], "a_2.bmp": image_samples.IMAGES[4]}],
     "geojson": [{"a.geojson": json.dumps(document).encode()} for document in annotations.GEOJSON],
     "imagej_rois": [{"a.roi": roi.tobytes()} for roi in annotations.ROIS],
 }

@@ -110,8 +110,11 @@ def test_a_class_map_without_the_class_of_label_images_is_one_problem(tmp_path, 
 
 
 BAD_LABELS = {
-    "colours": ("a__png", np.dstack([LABELS] * 3), "the label image has 3 channels (a.png); export it with the cells'"),
-    "alpha": ("a__png", np.dstack([LABELS] * 4), "the label image has 4 channels (a.png)"),
+    "deep colours": (
+        "a__png",
+        np.dstack([LABELS, LABELS, LABELS * 0]).astype(np.uint16),
+        "the label image has 3 channels of uint16 (a.png); export it with the cells' numbers as grey values",
+    ),
     "fractions": ("a__tif", LABELS / np.float32(2), "the label image has float32 values (a.tif); save it as whole"),
     "below 0": ("a__tif", LABELS.astype(np.int16) - 1, "the label image holds -1 (a.tif); number the cells from 1"),
     "a JPEG": ("a__jpg", LABELS, "the label image is of a lossy format (a.jpg); export it as PNG or TIFF"),
@@ -142,7 +145,7 @@ def test_a_label_image_that_does_not_decode_is_refused(tmp_path, images, content
 def test_a_label_image_of_several_pages_is_refused(tmp_path, images):
     cv2.imwritemulti(str(written(tmp_path / "labels") / "a.tif"), [LABELS, LABELS])
     (line,) = problems(tmp_path / "labels", images, None)
-    assert line == "a.png: the label image has several pages (a.tif); save the page of its image as a file of its own"
+    assert line.startswith("a.png: the label image is a stack of 2 x 30 x 40 (QYX), not one image (a.tif); write the")
 
 
 def test_all_problems_of_a_folder_of_label_images_are_listed_at_once(tmp_path, images):

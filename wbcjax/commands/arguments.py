@@ -27,6 +27,12 @@ def add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rectangles-as-boxes", action="store_true", help="take outlines that are rectangles for boxes"
     )
+    parser.add_argument(
+        "--semantic",
+        action=argparse.BooleanOptionalAction,
+        help="label images: their values are classes, and each connected part is a cell; or each value is one cell "
+        "(default: that, unless it looks wrong)",
+    )
     add_max_pixels(parser)
 
 
@@ -50,6 +56,7 @@ def reading_of(options: argparse.Namespace) -> dict[str, Any]:
         "max_pixels": options.max_pixels,
         "crowd_as_cells": options.crowd_as_cells,
         "rectangles_as_boxes": options.rectangles_as_boxes,
+        "semantic": options.semantic,
     }
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from wbcjax.evaluate.suspects import Suspect
-from wbcjax.smear.formats import folders
 from wbcjax.smear.formats.checks import Problem
+from wbcjax.smear.formats.image_files import image_files, of_unread, unread_images
 
 DARK = 0.5  # of the set's median brightness
 BRIGHT = 245.0  # of 255
@@ -64,11 +64,15 @@ def suspects_of_folder(images: Path, paths: Iterable[Path], named: Iterable[str]
     known = {_resolved(path) for path in (*paths, *(images / name for name in named))}
     beside = {images.resolve(), *(path.parent for path in known if _is_file(path))}
     remedy = "annotate it, or list it without cells if it has none"
-    return [
+    lone = [
         Suspect("images without annotations", Problem(_relative(path, images), "", "no annotation names it", remedy))
         for folder in sorted(beside)
-        for path in folders.files(folder, folders.IMAGES)
+        for path in image_files(folder)[0]
         if path not in known
+    ]
+    unread = [path for folder in sorted(beside) for path in unread_images(folder) if path not in known]
+    return lone + [
+        Suspect("images that are not read", Problem(_relative(path, images), "", *of_unread(path))) for path in unread
     ]
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from pycocotools import mask as coco_mask
 
-from wbcjax.evaluate.set_statistics import INSIDE, CellTable, FieldMeasures, nested_classes, nested_pairs
+from wbcjax.evaluate.set_statistics import BORDER, INSIDE, CellTable, FieldMeasures, nested_classes, nested_pairs
 from wbcjax.smear.formats.checks import Problem
 
 WHILE_READING = "noticed while reading"  # the kind of the reader's own suspects
@@ -15,6 +16,7 @@ SIZE_FACTOR = 2.0  # of the class's median size, and more where the class's size
 SIZE_DEVIATIONS = 5.0  # standard deviations of log size, estimated from the median absolute one
 SIZED_CELLS = 8  # of a class, from which on it has a usual size
 FAR_PART = 0.5  # distance of a part from the largest one, over the square root of the largest one's area
+COVERED = 0.5  # of a field, that no cell covers
 FEW_CELLS = 10  # of a class
 
 
@@ -34,6 +36,7 @@ def suspects_of_cells(measures: Sequence[FieldMeasures], cells: CellTable, class
         *_nested(measures, classes),
         *_odd_sizes(measures, cells, classes),
         *_scattered(measures),
+        *_covering(measures),
     ]
 
 
@@ -126,6 +129,22 @@ def _scattered(measures: Sequence[FieldMeasures]) -> list[Suspect]:
             text = f"has a part {m.gap[row]:.0f} pixels from the rest"
             remedy = "delete the part, or make it a cell of its own"
             found.append(_suspect("cells in parts that lie apart", m, (row,), text, remedy))
+    return found
+
+
+def _covering(measures: Sequence[FieldMeasures]) -> list[Suspect]:
+    """Cells that cover most of their field, or reach from border to border both ways: an inverted mask, it may be."""
+    found = []
+    for m in measures:
+        drawn, height, width = m.annotations, m.annotations.height, m.annotations.width
+        areas = np.array([float(coco_mask.area(rle)) for rle in drawn.rles])
+        x1, y1, x2, y2 = drawn.boxes.T
+        across = (np.maximum(x1, y1) < BORDER) & (x2 > width - BORDER) & (y2 > height - BORDER)
+        for row in np.flatnonzero((across | (areas > COVERED * height * width)) & ~drawn.crowd).tolist():
+            text = f"covers {100 * areas[row] / (height * width):.0f} % of the field"
+            text += ", from border to border" * bool(across[row])
+            remedy = "delete it if it is the ground: the mask may be inverted, or the image a crop"
+            found.append(_suspect("cells that cover their field", m, (row,), text, remedy))
     return found
 
 

@@ -48,6 +48,7 @@ def field_set(dataset: FieldSetSettings) -> FieldSet:
         max_pixels=dataset.max_pixels,
         crowd_as_cells=dataset.crowd_as_cells,
         rectangles_as_boxes=dataset.rectangles_as_boxes,
+        semantic=dataset.semantic,
     )
 
 
@@ -69,6 +70,8 @@ def fingerprint(dataset: FieldSetSettings, digests: Digests) -> str:
         settings |= {"class_of": class_map(dataset), "attributes": (dataset.class_attribute, dataset.group_attribute)}
         settings |= {"on_error": dataset.on_error}
         settings |= {"taken": (dataset.crowd_as_cells, dataset.rectangles_as_boxes)}
+        if dataset.semantic is not None:
+            settings |= {"semantic": dataset.semantic}
         if reader := reader_of(dataset):
             settings |= {"reader": digests.file(Path(inspect.getfile(reader)))}
         settings |= {"annotations": (digests.folder if annotations.is_dir() else digests.file)(annotations)}

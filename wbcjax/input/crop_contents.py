@@ -26,7 +26,8 @@ from wbcjax.input.split import read_names, split_fields
 from wbcjax.smear.crops import SETTINGS, TABLE
 from wbcjax.smear.field import read_image
 from wbcjax.smear.formats.fault import is_text
-from wbcjax.smear.formats.folders import IMAGES, files
+from wbcjax.smear.formats.folders import files
+from wbcjax.smear.formats.image_names import IMAGES
 from wbcjax.smear.image_header import MAX_PIXELS
 
 log = logging.getLogger(__name__)

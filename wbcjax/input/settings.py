@@ -80,6 +80,9 @@ class FieldSetSettings:
     class_of: tuple[tuple[str, str], ...] = ()
     crowd_as_cells: bool = False  # take crowd regions for cells: CVAT marks every brush mask as one
     rectangles_as_boxes: bool = False  # take outlines that are upright rectangles for boxes
+    # Label images: whether their values are classes, by whose names class_of goes, and each connected part is a cell;
+    # None and False take each value of an image for one cell, and None refuses a set that looks as if it had classes.
+    semantic: bool | None = None
     # VIA: a file attribute; COCO: a key of an image's entry. Fields of one value, such as a patient, stay in one split
     group_attribute: str | None = None
     enhance: Method = "none"  # the contrast of the images, those that are predicted on too
@@ -271,7 +274,7 @@ def _class_names(dataset: FieldSetSettings) -> dict[str, str]:
             f"dataset.class_of is {dataset.class_of!r}; give a pair (annotated value, class) for each value once, such "
             'as (("blast", "L2"), ("unsure", ""))'
         )
-    if dataset.name not in WITHOUT_CLASSES or CLASS_NAME in names:
+    if dataset.name not in WITHOUT_CLASSES or dataset.semantic or CLASS_NAME in names:
         return names or {name: name for name in classes}
     if names or len(classes) != 1:
         raise ValueError(

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 from pycocotools import mask as coco_mask
 
+from wbcjax.smear.decode import decode_upright
 from wbcjax.smear.image_header import MAX_PIXELS, image_bytes
 
 
@@ -133,29 +134,22 @@ def as_rgb(image: Any, name: str) -> UInt8[np.ndarray, "h w 3"]:
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:
     """Decode an image file as `decode_image` does. Raises also as `image_bytes`, before it decodes a larger image."""
-    return decode_image(image_bytes(path, max_pixels), str(path))
+    return decode_image(image_bytes(path, max_pixels), str(path), max_pixels)
 
 
-def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
+def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:
     """Decode the bytes of a trusted image file to RGB, 8 bits a channel, turned upright as its EXIF orientation says.
 
     Annotation tools that show images in a browser (VIA among them) draw on the upright image, so outlines fit it.
     Grey becomes RGB, an alpha channel is dropped, and 16-bit images are scaled by `_eight_bits`.
-    Raises ValueError with the file's `name` when it is not an image, or one of floating-point numbers.
+    Raises ValueError as `decode_upright`: the file is no image, a stack of several, or of floating-point numbers.
     """
-    # Not cv2.imread: it takes no path with non-ASCII letters on Windows, and gives no reason when it fails.
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error:  # an empty file, or a size beyond what OpenCV takes
-        image = None
-    if image is None:
-        raise ValueError(f"{name}: not an image that OpenCV can decode; replace the file or leave it out")
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"{name}: has {image.dtype} pixels; save it with 8 or 16 bits a channel")
-    return cv2.cvtColor(image if image.dtype == np.uint8 else _eight_bits(image), cv2.COLOR_BGR2RGB)
+    image = decode_upright(data, name, max_pixels)
+    image = image if image.dtype == np.uint8 else _eight_bits(image)
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
 
 
-def _eight_bits(image: UInt16[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def _eight_bits(image: UInt16[np.ndarray, "h w *channels"]) -> UInt8[np.ndarray, "h w *channels"]:
     """A 16-bit image in 8 bits: the fewest of 8, 10, ... 16 bits that hold its brightest value become 0..255.
 
     12-bit cameras write 16-bit TIFFs without a note of it. The bright ground of a smear shows how many bits are in use.

@@ -19,6 +19,8 @@ from wbcjax.system.files import open_regular, read_whole
 MAX_PIXELS = 2**29
 MAX_BYTES = 2**31 - 1  # of an image file, which is as many as OpenCV takes
 
+NO_IMAGE = "not an image that OpenCV can decode; replace the file or leave it out"
+
 Size = tuple[int, int]  # width, height
 
 
@@ -47,7 +49,7 @@ def claimed_size(data: bytes) -> Size | None:
 def _check(file: io.BufferedIOBase, name: str, max_pixels: int) -> None:
     sizes = _sizes(file)
     if not sizes:
-        raise ValueError(f"{name}: not an image that OpenCV can decode; replace the file or leave it out")
+        raise ValueError(f"{name}: {NO_IMAGE}")
     width, height = max(sizes, key=math.prod)
     if width * height > max_pixels:
         raise ValueError(

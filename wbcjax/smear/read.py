@@ -55,6 +55,7 @@ def read(
     max_pixels: int = MAX_PIXELS,
     crowd_as_cells: bool = False,
     rectangles_as_boxes: bool = False,
+    semantic: bool | None = None,
 ) -> FieldSet:
     """The fields annotated in a file or folder, outlines in pixels of the upright images.
 
@@ -69,12 +70,15 @@ def read(
         max_pixels: of an image, a mask or a label image; a larger one is a problem, and is not decoded.
         crowd_as_cells: take crowd regions for cells: CVAT marks every brush mask as one.
         rectangles_as_boxes: take outlines that are upright rectangles for boxes.
+        semantic: label images: True takes their values for classes and each connected part for a cell, False each value
+            of an image for one cell; None does as False, and refuses a set that looks as if it were the other.
 
     Raises AnnotationError with every problem of the set; with "skip" only when no field is left.
     """
     if isinstance(file_format, str) and file_format not in FORMATS:
         raise ValueError(f"file_format is {file_format!r}; give one of {', '.join(map(repr, FORMATS))}")
     reading = Reading(annotations, images, class_of, class_attribute, group_attribute, max_pixels)
+    reading.semantic = semantic
     fields = []
     # Huge numbers overflow to infinity here, and are then refused.
     with reading.at(annotations.name), np.errstate(over="ignore", invalid="ignore"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wbcjax.weights.pickle_data import read_pickle
+from wbcjax.system.pickle_data import read_pickle
 from wbcjax.weights.pytorch_tensors import FUNCTIONS, TYPES, Storages, Stored, arrays
 from wbcjax.weights.zip_file import open_stored
 

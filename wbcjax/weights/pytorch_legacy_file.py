@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from wbcjax.weights.pickle_data import read_next_pickle
+from wbcjax.system.pickle_data import read_next_pickle
 from wbcjax.weights.pytorch_tensors import FUNCTIONS, TYPES, Storages, Stored, arrays
 
 MAGIC = 0x1950A86A20F9469CFC6C

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from wbcjax.weights.pickle_data import Global, is_shape, ordered_dict
+from wbcjax.system.pickle_data import Global, is_shape, ordered_dict
 from wbcjax.weights.state_dict import find_weights
 
 

@@ -34,6 +34,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _crop(options: argparse.Namespace) -> None:
     from wbcjax.commands.crop.folder import CropSettings, crop_folder, without_classes
+    from wbcjax.commands.image_folder import left_out
     from wbcjax.smear.problem_list import first_of_each_kind
     from wbcjax.smear.read import read
 
@@ -55,7 +56,7 @@ def _crop(options: argparse.Namespace) -> None:
     if outcome.crops:
         lines.append(f"{options.out} has the crops, crops.csv and crops.json")
     sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
-    exit_for_failed(outcome.failed)
+    exit_for_failed([*outcome.failed, *left_out(options.images)])
 
 
 def _crop_lines(outcome: "Outcome") -> list[str]:

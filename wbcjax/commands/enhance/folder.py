@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Shaped
 
-from wbcjax.commands.image_folder import find_images, of_image
+from wbcjax.commands.image_folder import find_images, left_out, of_image
 from wbcjax.enhance import METHODS
 from wbcjax.report.enhance_sheet import comparison_sheet
+from wbcjax.smear.decode import decode_upright
 from wbcjax.smear.image_header import MAX_PIXELS, image_bytes
 from wbcjax.system.files import write_png
 from wbcjax.system.places import check_out
@@ -38,13 +38,13 @@ def enhance_folder(
 
     Depth (8 or 16 bits) and alpha stay. With `compare`, compare/NAME.png shows the image under all methods, and their
     histograms. `max_value` is the value of white, 4095 for 12-bit images. An image that cannot be enhanced, or has more
-    than `max_pixels`, is left out and noted in the outcome.
+    than `max_pixels`, is left out and noted in the outcome, and so are files of image formats that are not read.
 
     Raises as `find_images` and `check_out` do.
     """
     paths = find_images(images)
     check_out(out, paths)
-    outcome = Outcome()
+    outcome = Outcome(failed=left_out(images))
     for path in shown(paths, method, "image"):
         try:
             image = read_unscaled(path, max_pixels)
@@ -65,20 +65,6 @@ def enhance_folder(
 def read_unscaled(path: Path, max_pixels: int = MAX_PIXELS) -> Shaped[np.ndarray, "*image"]:
     """An image file upright, at its own depth, with its alpha: h x w grey, or h x w x 3 or 4 RGB(A).
 
-    Raises as `image_bytes`, and ValueError naming the file unless it is an image of 8 or 16 bits a channel.
+    Raises as `image_bytes` and `decode_upright`.
     """
-    data = np.frombuffer(image_bytes(path, max_pixels), np.uint8)
-    try:
-        # IMREAD_UNCHANGED alone keeps alpha, and alone ignores the EXIF orientation
-        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-        if image is not None and (image.ndim == 2 or image.shape[2] == 3):
-            image = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error:  # a size beyond what OpenCV takes
-        image = None
-    if image is None:
-        raise ValueError(f"{path}: not an image that OpenCV can decode; replace the file or leave it out")
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"{path}: has {image.dtype} pixels; save it with 8 or 16 bits a channel")
-    if image.ndim == 2:
-        return image
-    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    return decode_upright(image_bytes(path, max_pixels), str(path), max_pixels, alpha=True)

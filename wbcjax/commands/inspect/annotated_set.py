@@ -42,7 +42,7 @@ class Inspection:
     file_format: str
     class_attribute: str
     group_attribute: str | None
-    taken: tuple[str, ...]  # settings of `config.dataset` that are on, or that the proposed config needs
+    taken: dict[str, bool]  # settings of `config.dataset` that the proposed config needs
     found: FieldSet  # as read, with the problems for which cells and fields were left out
     fields: tuple[SmearField, ...]  # without the cells of classes to leave out
     classes: tuple[str, ...]  # of label 1, 2, ... of `fields`
@@ -64,6 +64,7 @@ def inspect(
     max_pixels: int = MAX_PIXELS,
     crowd_as_cells: bool = False,
     rectangles_as_boxes: bool = False,
+    semantic: bool | None = None,
 ) -> Inspection:
     """Read a set as `read` does with on_error "skip", every class of it but those to `leave_out`, and look it over.
 
@@ -80,6 +81,7 @@ def inspect(
         max_pixels=max_pixels,
         crowd_as_cells=crowd_as_cells,
         rectangles_as_boxes=rectangles_as_boxes,
+        semantic=semantic,
     )
     fields, classes = _without(found, leave_out)
     measures, looks = [], []
@@ -98,6 +100,7 @@ def inspect(
     fields = looked_at
     cells = tabulate(measures)
     taken = {"crowd_as_cells": crowd_as_cells or mostly_crowd(fields), "rectangles_as_boxes": rectangles_as_boxes}
+    taken |= {} if semantic is None else {"semantic": semantic}
     known = {problem.file for problem in (*found.problems, *found.suspects)}
     suspects = (
         *suspects_of_classes(annotations.name, measures, cells, classes),
@@ -112,7 +115,7 @@ def inspect(
         file_format=file_format or recognise(annotations, images),
         class_attribute=class_attribute,
         group_attribute=group_attribute,
-        taken=tuple(name for name, on in taken.items() if on),
+        taken={name: on for name, on in taken.items() if on or name == "semantic"},
         found=found,
         fields=tuple(fields),
         classes=classes,

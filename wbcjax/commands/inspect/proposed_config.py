@@ -1,6 +1,6 @@
 """Proposed settings as text: lines of a config file, the rules of their choice, and the fit of the anchors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from wbcjax.commands.inspect import proposed_settings as chosen
 from wbcjax.commands.inspect.proposed_settings import Anchors, Proposal
@@ -19,11 +19,11 @@ def config_lines(
     class_of: dict[str, str],
     class_attribute: str,
     group_attribute: str | None,
-    taken: Sequence[str],
+    taken: Mapping[str, bool],
 ) -> list[str]:
     """Lines of a config file with the proposed settings. `class_of` maps annotated names to classes, "" leaves out.
 
-    `taken` names settings of `config.dataset` that are on.
+    `taken` has further settings of `config.dataset`.
     """
     classes = tuple(dict.fromkeys(name for name in class_of.values() if name))
     low, median, high = proposal.cell_sizes
@@ -40,7 +40,7 @@ def config_lines(
         lines.append(f"config.dataset.class_attribute = {literal(class_attribute)}")
     if group_attribute is not None:
         lines.append(f"config.dataset.group_attribute = {literal(group_attribute)}")
-    lines += [f"config.dataset.{name} = True" for name in taken]
+    lines += [f"config.dataset.{name} = {on}" for name, on in taken.items()]
     lines += [
         f"config.dataset.canvas = {proposal.canvas}{sizes}",
         f"config.dataset.max_cells = {proposal.max_cells}",

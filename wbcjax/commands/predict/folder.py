@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from wbcjax.commands.image_folder import find_images, of_image
+from wbcjax.commands.image_folder import find_images, left_out, of_image
 from wbcjax.evaluate.cells_csv import Row, add_names, add_runners_up, cell_rows, cells_csv
 from wbcjax.evaluate.detections import FieldDetections, write_results
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
@@ -97,7 +97,8 @@ def predict_folder(
 
     A cell is a detection that scores at least `min_score` and has a pixel; of several classes at one place it is that
     of the highest score (`reported_cells`). An image's cells are numbered from 1, highest score first. An image that
-    cannot be read, is too large, or fails in any step is left out and noted in the outcome. A file that cannot be
+    cannot be read, is too large, or fails in any step is left out and noted in the outcome, files of image formats that
+    are not read among them. A file that cannot be
     written ends the call. Results from before an error or an interruption are written; where no image could be read,
     nothing is. Several processes share the images: each writes its own pictures, the first one all lists, and the
     outcome is that of all.
@@ -111,7 +112,7 @@ def predict_folder(
         check_out(out, paths)
     gather([])  # none writes before the folder is checked
     paths = [paths[number] for number in process_share(len(paths))]
-    outcome = Outcome()
+    outcome = Outcome(failed=left_out(images) if first else [])
     bar = Bar("predict", "image", len(paths), active=first)
 
     def leave_out(path: Path, error: Exception) -> None:

@@ -21,6 +21,7 @@ from wbcjax.smear.field import Cell, SmearField, read_image
 from wbcjax.smear.formats.fault import Fault, brief
 from wbcjax.smear.formats.image_names import ImageNames
 from wbcjax.smear.image_header import MAX_PIXELS
+from wbcjax.smear.tiff import Stack
 
 BORDER_TOLERANCE = 1.0  # pixels a point may lie outside its image, from rounding: it is moved to the border
 CROSSING_SHARE = 0.01  # of a cell's area, and
@@ -58,6 +59,8 @@ class Problem:
 
 class Reading:
     """One set being read: its paths, its classes, and the problems found so far."""
+
+    semantic: bool | None = None  # whether the values of label images are classes; None refuses what looks so
 
     def __init__(
         self,
@@ -221,6 +224,8 @@ def image_size(path: Path, max_pixels: int) -> tuple[int, int]:
     """
     try:
         height, width, _ = read_image(path, max_pixels).shape
+    except Stack as error:
+        raise Fault(f"the image {error.found}", error.remedy) from error
     except (OSError, ValueError) as error:
         raise Fault(f"the image cannot be read ({error})", "replace the image or delete its annotations") from error
     return height, width

@@ -4,8 +4,10 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path, PureWindowsPath
 
+from wbcjax.smear.decode import exif_orientation
 from wbcjax.smear.formats.checks import Fault, Reading, image_folder
-from wbcjax.smear.formats.image_names import IMAGES, OWN_NAME, ImageNames
+from wbcjax.smear.formats.image_files import image_files, label_stem, masks_beside
+from wbcjax.smear.formats.image_names import OWN_NAME, ImageNames
 
 NUMBERED = re.compile("(?P<image>.+)_[0-9]+")
 WRONG_SIZE = "use the image that was annotated, upright and at the same size"
@@ -41,7 +43,7 @@ def images_by_stem(folder: Path) -> dict[str, list[str]]:
     """The names of a folder's images by their names without suffix. Fault: the folder is not there."""
     image_folder(folder)
     by_stem = {}
-    for path in files(folder, IMAGES):
+    for path in image_files(folder)[0]:
         by_stem.setdefault(path.stem, []).append(path.name)
     return by_stem
 
@@ -55,16 +57,22 @@ def stem_of_numbered(mask: Path) -> str | None:
 def named_after_images(files: Sequence[Path], images: Path) -> tuple[int, int]:
     """How many files have the name of an image, as label images have, and how many that name and a number, as masks.
 
-    0 and 0 where the files are the images themselves, or there are none.
+    Where the files are the images themselves, of cellpose's masks beside them.
     """
-    if not files or files[0].parent.resolve() == images.resolve():
+    if not files:
         return 0, 0
     image_folder(images)
+    if files[0].parent.resolve() == images.resolve():
+        return len(masks_beside(files, images)), 0
     names, without = ImageNames(images), files[0].parent
     numbered = filter(None, map(stem_of_numbered, files))
+
+    def is_image(stem: str) -> bool:
+        return bool(names.by_stem(stem, without))
+
     return (
-        sum(bool(names.by_stem(file.stem, without)) for file in files),
-        sum(bool(names.by_stem(stem, without)) for stem in numbered),
+        sum(is_image(label_stem(file.stem, is_image)) for file in files),
+        sum(is_image(stem) for stem in numbered),
     )
 
 
@@ -111,7 +119,15 @@ def suspect_images_without(
                 reading.suspect(name, "", "it has no annotations, and is left out", remedy)
 
 
-def check_size(what: str, found: tuple[int, int], image: tuple[int, int]) -> None:
-    """Fault: the (height, width) that an annotation was made for is not that of its image."""
-    if found != image:
-        raise Fault(f"{what} {found[1]} x {found[0]} pixels, the image has {image[1]} x {image[0]}", WRONG_SIZE)
+def check_size(what: str, found: tuple[int, int], image: tuple[int, int], path: Path | None = None) -> None:
+    """Fault: the (height, width) that an annotation was made for is not that of its image, which lies at `path`."""
+    if found == image:
+        return
+    told = f"{what} {found[1]} x {found[0]} pixels, the image has {image[1]} x {image[0]}"
+    orientation = exif_orientation(path) if path is not None and found == image[::-1] else 1
+    if orientation < 5:
+        raise Fault(told, WRONG_SIZE)
+    raise Fault(
+        f"{told} once its EXIF orientation ({orientation}) has turned it upright",
+        "save the image as its pixels lie in the file, without the orientation, or annotate it upright",
+    )

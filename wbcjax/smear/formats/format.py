@@ -14,6 +14,7 @@ from typing import Any
 from wbcjax.smear.field import SmearField
 from wbcjax.smear.formats import folders
 from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.formats.image_files import LABELS
 from wbcjax.smear.formats.load import load_json, load_start
 from wbcjax.smear.formats.write_checks import Predicted
 
@@ -49,7 +50,7 @@ class Place:
 
         0 and 0 beside documents: then the images are those that were annotated.
         """
-        return (0, 0) if self.files(DOCUMENTS) else folders.named_after_images(self.files(folders.IMAGES), self.images)
+        return (0, 0) if self.files(DOCUMENTS) else folders.named_after_images(self.files(LABELS), self.images)
 
     @cached_property
     def start(self) -> bytes:

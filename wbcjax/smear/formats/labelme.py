@@ -49,7 +49,7 @@ def _field(reading: Reading, name: str, data: dict[str, Any], file_name: str) ->
     path, size = None, None
     with reading.at(name):
         path, decoded = reading.image(name, file_name)
-        folders.check_size("the annotations say", _declared_size(data) or decoded, decoded)
+        folders.check_size("the annotations say", _declared_size(data) or decoded, decoded, path)
         size = decoded
     cells = [_cell(reading, name, parts, size) for parts in _parts(reading, name, listed)]
     if path is None or size is None:

@@ -16,6 +16,7 @@ from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.formats import folders, mask_files
 from wbcjax.smear.formats.checks import Fault, Reading
 from wbcjax.smear.formats.format import Format, Place
+from wbcjax.smear.formats.image_names import IMAGES
 
 DRAW_MASKS = "draw masks of its cells, if it has any"
 
@@ -46,7 +47,7 @@ def _fields_of_id_folders(reading: Reading, inner: list[Path]) -> list[SmearFiel
         with reading.at(folder.name):
             name = _image_in(folder)
             if (folder / "masks").is_dir():
-                found.append(_field(reading, name, folders.files(folder / "masks", folders.IMAGES)))
+                found.append(_field(reading, name, folders.files(folder / "masks", IMAGES)))
             else:
                 remedy = "add its masks, or an empty folder named masks if it shows no cell"
                 reading.suspect(name, "", "it has no annotations, and is left out", remedy)
@@ -55,7 +56,7 @@ def _fields_of_id_folders(reading: Reading, inner: list[Path]) -> list[SmearFiel
 
 def _image_in(folder: Path) -> str:
     """The name of an id's image, relative to the root. Faults: there is none, or there are several."""
-    images = folders.files(folder / "images", folders.IMAGES) if (folder / "images").is_dir() else []
+    images = folders.files(folder / "images", IMAGES) if (folder / "images").is_dir() else []
     if len(images) != 1:
         raise Fault(f"its folder images holds {len(images)} images", "keep the one image that the masks are for there")
     return f"{folder.name}/images/{images[0].name}"
@@ -63,7 +64,7 @@ def _image_in(folder: Path) -> str:
 
 def _fields_of_numbered_masks(reading: Reading) -> list[SmearField | None]:
     names_of = folders.images_by_stem(reading.images)
-    files = folders.annotation_files(reading.annotations, folders.IMAGES)
+    files = folders.annotation_files(reading.annotations, IMAGES)
     if files[0].parent.resolve() == reading.images.resolve():
         raise Fault("masks and images lie in one folder", "put the masks in a folder of their own")
     masks_by_stem = defaultdict(list)
@@ -92,7 +93,7 @@ def _field(reading: Reading, name: str, files: list[Path]) -> SmearField | None:
             label = reading.label(mask_files.CLASS_NAME)
             if label == 0:
                 continue
-            mask = _mask(file, size, reading.max_pixels)
+            mask = _mask(file, size, reading.max_pixels, path)
             cells.append(Cell(label, rle=mask_files.rle_of(mask)))
             if mask_files.in_parts(mask):
                 apart.append(file.name)
@@ -102,11 +103,11 @@ def _field(reading: Reading, name: str, files: list[Path]) -> SmearField | None:
     return SmearField(name, *size, tuple(cells), path, max_pixels=reading.max_pixels)
 
 
-def _mask(file: Path, size: tuple[int, int] | None, max_pixels: int) -> UInt8[np.ndarray, "h w"]:
+def _mask(file: Path, size: tuple[int, int] | None, max_pixels: int, image: Path | None) -> UInt8[np.ndarray, "h w"]:
     """The pixels of a mask file that are not 0, in any colour, as 1. Faults: another size, empty, or unreadable."""
     values = mask_files.read_values(file, "the mask", max_pixels)
     if size is not None:
-        folders.check_size("the mask has", (values.shape[0], values.shape[1]), size)
+        folders.check_size("the mask has", (values.shape[0], values.shape[1]), size, image)
     if values.ndim == 3:
         values = values[..., :3].max(axis=2)  # (h, w), without an alpha channel
     if not values.any():

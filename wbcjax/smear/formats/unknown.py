@@ -1,8 +1,8 @@
 """What is said of annotations that no format recognises: what they are, and what to do instead."""
 
-from wbcjax.smear.formats import folders
 from wbcjax.smear.formats.checks import Fault, brief
 from wbcjax.smear.formats.format import Place
+from wbcjax.smear.formats.image_names import IMAGES
 
 
 def unknown(place: Place) -> Fault:
@@ -14,7 +14,7 @@ def unknown(place: Place) -> Fault:
 
 
 def _file(place: Place) -> Fault:
-    files = place.files(folders.IMAGES)
+    files = place.files(IMAGES)
     if files:
         return _images(place)
     if place.json is not None:
@@ -27,7 +27,7 @@ def _folder(place: Place) -> Fault:
         first = place.files({".json"})[0].name
         found = f"the folder holds *.json files, and none is of LabelMe (the first: {first})"
         return Fault(found, "name the file itself if it is of VIA or COCO")
-    if place.files(folders.IMAGES) and place.path.resolve() != place.images.resolve():
+    if place.files(IMAGES) and place.path.resolve() != place.images.resolve():
         return _images(place)
     inner = sorted(path.name for path in place.path.iterdir() if path.is_dir())
     remedy = f"correct its path{f' (it holds the folders {brief(inner)})' if inner else ''}"
@@ -35,7 +35,7 @@ def _folder(place: Place) -> Fault:
 
 
 def _images(place: Place) -> Fault:
-    files = place.files(folders.IMAGES)
+    files = place.files(IMAGES)
     labels, masks = place.named_after_images
     found = f"{labels} of its {len(files)} images are named after one of the image folder, as label images are, "
     found += f"and {masks} with _<number> added, as masks are"

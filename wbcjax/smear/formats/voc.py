@@ -61,7 +61,7 @@ def _field(reading: Reading, name: str, root: ET.Element, file_name: str) -> Sme
     path, size = None, None
     with reading.at(name):
         path, decoded = reading.image(name, file_name)
-        _check_size(reading, name, root, decoded)
+        _check_size(reading, name, root, decoded, path)
         size = decoded
     objects = root.findall("object")
     cells = []
@@ -78,14 +78,14 @@ def _field(reading: Reading, name: str, root: ET.Element, file_name: str) -> Sme
     return SmearField(name, *size, tuple(cells), path, max_pixels=reading.max_pixels)
 
 
-def _check_size(reading: Reading, name: str, root: ET.Element, size: tuple[int, int]) -> None:
+def _check_size(reading: Reading, name: str, root: ET.Element, size: tuple[int, int], path: Path) -> None:
     element = root.find("size")
     declared = (0, 0) if element is None else (int(_number(element, "height")), int(_number(element, "width")))
     if declared == (0, 0):  # as some converters write
         found = "the annotations do not say for which image size they are"
         reading.suspect(name, "", found, "look whether the boxes fit the cells")
     else:
-        folders.check_size("the annotations say", declared, size)
+        folders.check_size("the annotations say", declared, size, path)
 
 
 def _cell(reading: Reading, name: str, number: int, element: ET.Element, size: tuple[int, int] | None) -> Cell | None:

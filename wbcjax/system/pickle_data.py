@@ -1,4 +1,4 @@
-"""Pickles read as data: an interpreter of the opcodes that weights files use, which imports and calls nothing.
+"""Pickles read as data: an interpreter of the opcodes that files of arrays use, which imports and calls nothing.
 
 `pickle.Unpickler` with its own `find_class` would not do: its C code allocates whatever size a damaged file names.
 Opcodes are those of the standard library's `pickletools`, which documents each.
@@ -28,7 +28,11 @@ class Stateful(Protocol):
 
 
 def read_pickle(
-    data: bytes, functions: Functions, names: frozenset[str] = frozenset(), external: Callable[[Any], Any] | None = None
+    data: bytes,
+    functions: Functions,
+    names: frozenset[str] = frozenset(),
+    external: Callable[[Any], Any] | None = None,
+    what: str = "weights",
 ) -> Any:
     """The value that the pickle `data` describes, of None, bool, int, float, str, bytes, tuple, list, dict, Global.
 
@@ -36,12 +40,13 @@ def read_pickle(
         functions: what to call in place of each function that the pickle may call, by its name.
         names: further names that the pickle may hold, but not call.
         external: gives the value of a reference to an object outside of the pickle.
+        what: the pickle should hold, in the plural.
 
     Raises ValueError on any other Python name, naming it, on a key that is twice in a dict, on any other opcode, and on
     a damaged or truncated pickle.
     """
     file = io.BytesIO(data)
-    value = read_next_pickle(file, functions, names, external)
+    value = read_next_pickle(file, functions, names, external, what)
     if file.tell() != len(data):
         raise ValueError(f"{len(data) - file.tell()} bytes behind the end of its pickle; fetch the file again")
     return value
@@ -52,17 +57,21 @@ def read_next_pickle(
     functions: Functions,
     names: frozenset[str] = frozenset(),
     external: Callable[[Any], Any] | None = None,
+    what: str = "weights",
 ) -> Any:
     """As `read_pickle`, from the position of `file`, which is moved to the end of the pickle."""
     try:
-        return _Machine(functions, names, external).run(file)
+        return _Machine(functions, names, external, what).run(file)
     except (IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"a damaged pickle ({error!r}); fetch the file again") from error
 
 
 class _Machine:
-    def __init__(self, functions: Functions, names: frozenset[str], external: Callable[[Any], Any] | None) -> None:
-        self.functions, self.names, self.external = functions, names, external
+    def __init__(
+        self, functions: Functions, names: frozenset[str], external: Callable[[Any], Any] | None, what: str
+    ) -> None:
+        self.functions, self.names, self.external, self.what = functions, names, external, what
+        self.bare = "state dict" if what == "weights" else what
         self.stack: list[Any] = []
         self.marks: list[int] = []  # heights of the stack
         self.memo: dict[int, Any] = {}
@@ -78,7 +87,7 @@ class _Machine:
             elif opcode.name not in _IGNORED:
                 named = f" {argument!r}" if argument is not None else ""
                 raise ValueError(
-                    f"its pickle has the opcode {opcode.name}{named}, which no weights need; do not use it"
+                    f"its pickle has the opcode {opcode.name}{named}, which no {self.what} need; do not use it"
                 )
         if len(self.stack) != 1:
             raise ValueError(f"a damaged pickle ({len(self.stack)} values at its end); fetch the file again")
@@ -119,8 +128,8 @@ class _Machine:
     def push_name(self, name: str) -> None:
         if name not in self.functions and name not in self.names:
             raise ValueError(
-                f"its pickle asks for {name[:100]!r}, which is no part of weights; nothing was executed. From a "
-                "source that you trust, save the bare state dict again; otherwise do not use the file"
+                f"its pickle asks for {name[:100]!r}, which is no part of {self.what}; nothing was executed. From a "
+                f"source that you trust, save the bare {self.bare} again; otherwise do not use the file"
             )
         self.stack.append(Global(name))
 
