@@ -10,6 +10,7 @@ VERBS = (
     "inspect",
     "enhance",
     "crop",
+    "convert",
     "config",
     "weights",
     "export",

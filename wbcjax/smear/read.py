@@ -2,8 +2,8 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from wbcjax.smear.formats.known import FORMATS
 from wbcjax.smear.formats.unknown import unknown
 from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.problem_list import TABLE, first_of_each_kind
-from wbcjax.smear.whole_set import boxes_of_rectangles, cells_of_crowds, suspects_of_set
+from wbcjax.smear.whole_set import boxes_of_rectangles, cells_of_crowds, relabelled, suspects_of_set
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,7 @@ class FieldSet:
     refused_fields: int  # left out because of problems
     refused_cells: int
     suspects: list[Problem]  # worth a look, and in the set
+    unkept: Counter[str] = field(default_factory=Counter)  # what the files say of cells and images that no field holds
 
     def omissions(self) -> list[str]:
         """A sentence for each kind of cell or field that is in the files and not in the set."""
@@ -41,6 +42,19 @@ class FieldSet:
             fields, cells = _count(self.refused_fields, "field", "fields"), _count(self.refused_cells, "cell", "cells")
             told.append(f"left out {fields} and {cells} that have problems")
         return told
+
+    def without(self, classes: Collection[str]) -> "FieldSet":
+        """The set, read without a class map, without the cells of some classes; those that are left are numbered anew.
+
+        Raises ValueError for a class that the set lacks.
+        """
+        unknown = sorted(set(classes) - set(self.classes))
+        if unknown:
+            listed = ", ".join(map(repr, unknown))
+            raise ValueError(f"there is no class {listed} to leave out; there are {self.classes}")
+        left = tuple(name for name in self.classes if name not in classes)
+        label_of = {self.classes.index(name) + 1: label for label, name in enumerate(left, start=1)}
+        return replace(self, fields=relabelled(self.fields, label_of), classes=left)
 
 
 def read(
@@ -96,7 +110,9 @@ def read(
     refused, suspects = reading.refused(), reading.all_suspects()
     if any(field.cells for field in fields) or not (reading.left_out or refused[1]):
         suspects += suspects_of_set(annotations.name, fields)
-    return FieldSet(fields, tuple(reading.classes), reading.left_out, problems, *refused, suspects)
+    if class_of is None:
+        fields = relabelled(fields, reading.number_as_listed())
+    return FieldSet(fields, tuple(reading.classes), reading.left_out, problems, *refused, suspects, reading.unkept)
 
 
 def _message(annotations: Path, images: Path, problems: list[Problem]) -> str:

@@ -1,6 +1,6 @@
 """What a set as a whole may be instead of what it seems: crowd regions, boxes drawn as outlines, no cells at all."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +24,17 @@ def cells_of_crowds(fields: Sequence[SmearField]) -> list[SmearField]:
 def boxes_of_rectangles(fields: Sequence[SmearField]) -> list[SmearField]:
     """The fields with every outline that is an upright rectangle taken for a box, so that it trains no mask."""
     return [replace(field, cells=tuple(_as_box(cell, field) for cell in field.cells)) for field in fields]
+
+
+def relabelled(fields: Sequence[SmearField], label_of: Mapping[int, int]) -> list[SmearField]:
+    """The fields with the cells of these labels alone, each with its new label."""
+    return [
+        replace(
+            field,
+            cells=tuple(replace(cell, label=label_of[cell.label]) for cell in field.cells if cell.label in label_of),
+        )
+        for field in fields
+    ]
 
 
 def mostly_crowd(fields: Sequence[SmearField]) -> bool:

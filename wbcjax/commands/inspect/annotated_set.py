@@ -3,7 +3,7 @@
 import textwrap
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +83,8 @@ def inspect(
         rectangles_as_boxes=rectangles_as_boxes,
         semantic=semantic,
     )
-    fields, classes = _without(found, leave_out)
+    kept = found.without(leave_out)
+    fields, classes = kept.fields, kept.classes
     measures, looks = [], []
     looked_at, failed = [], []
     for field in shown(fields, "inspect", "field"):
@@ -188,20 +189,6 @@ def write_problems(out: Path, problems: Sequence[Problem], suspects: Sequence[Su
     rows = [(problem, kind_of(problem), "problem") for problem in problems]
     rows += [(suspect.problem, suspect.kind, "suspect") for suspect in suspects]
     write_atomically(out / TABLE, problem_table(rows).encode())
-
-
-def _without(found: FieldSet, leave_out: Collection[str]) -> tuple[list[SmearField], tuple[str, ...]]:
-    """The fields without the cells of some classes, and the classes that are left, numbered anew."""
-    unknown = sorted(set(leave_out) - set(found.classes))
-    if unknown:
-        raise ValueError(f"there is no class {', '.join(map(repr, unknown))} to leave out; there are {found.classes}")
-    classes = tuple(name for name in found.classes if name not in leave_out)
-    label_of = {found.classes.index(name) + 1: label for label, name in enumerate(classes, start=1)}
-    fields = []
-    for field in found.fields:
-        kept = tuple(replace(cell, label=label_of[cell.label]) for cell in field.cells if cell.label in label_of)
-        fields.append(replace(field, cells=kept))
-    return fields, classes
 
 
 def _propose(

@@ -30,6 +30,7 @@ PARTS = 1000  # of a cell, at most, and
 LONGEST_OUTLINE = 2**22  # pixels, at most: a longer one would take gigabytes to draw, and
 CROSSINGS = 1_000  # of an outline with itself, at most: their number may be the square of that of its points
 LONGEST_TEXT = 1000  # characters of a problem's text that may come from a file
+GROUPS = "groups, which --group-attribute would keep"  # of `Reading.unkept`
 ZERO_AREA = 1e-3  # square pixels: above rounding noise, below any outline meant as one
 
 
@@ -74,7 +75,9 @@ class Reading:
         self.annotations, self.images, self.max_pixels = annotations, images, max_pixels
         self.class_attribute, self.group_attribute = class_attribute, group_attribute
         self.classes: dict[str, int] = {}  # and their labels 1, 2, ..., as they appear, when there is no class map
+        self.class_order: list[str] = []  # in which the files list the classes, where they do
         self.left_out = Counter[str]()  # cells by class name, as the class map says
+        self.unkept = Counter[str]()  # by their kind, such as scores: what the files say that no field holds
         self.problems: list[Problem] = []
         self.suspects: list[Problem] = []
         self._class_of = class_of
@@ -151,6 +154,13 @@ class Reading:
         """The fields by the names of their images; not those listed twice, as it is not known which entry is right."""
         named = [replace(field, name=self._renamed.get(field.name, field.name)) for field in fields]
         return [field for field in named if str(PurePosixPath(field.name)) not in self._listed_twice]
+
+    def number_as_listed(self) -> dict[int, int]:
+        """Number the classes as the files list them, the others behind; returns the new label of each old one."""
+        names = dict.fromkeys([name for name in self.class_order if name in self.classes] + list(self.classes))
+        label_of = {self.classes[name]: label for label, name in enumerate(names, start=1)}
+        self.classes = {name: label for label, name in enumerate(names, start=1)}
+        return label_of
 
     def all_problems(self) -> list[Problem]:
         """Every problem noted; a class that the class map lacks is one, however many cells have it."""

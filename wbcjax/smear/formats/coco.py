@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 
 from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats import checks
-from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.formats.checks import GROUPS, Fault, Reading
 from wbcjax.smear.formats.format import Format, Place
 from wbcjax.smear.formats.load import load_json
 from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, Predicted, ScoredCell, check_fields
@@ -41,6 +41,7 @@ def fields(reading: Reading) -> list[SmearField]:
     )
     checks.image_folder(reading.images)
     class_names = _class_names(reading, categories)
+    reading.class_order += class_names.values()
     image_of = _by_id(reading, images_listed, "image")
     annotations_of = _annotations_of(reading, annotated, image_of)
     found = []
@@ -93,7 +94,9 @@ def _field(
         path, decoded = reading.image(name)
         _check_declared_size(image, decoded)
         size = decoded
-    if reading.group_attribute is not None:
+    if reading.group_attribute is None:
+        reading.unkept[GROUPS] += "group" in image
+    else:
         with reading.at(name):
             group = checks.text(image, reading.group_attribute, "image key")
     cells = []
@@ -131,6 +134,7 @@ def _cell(
         label = reading.label(class_names[category_id])
         if label == 0:
             return None
+    reading.unkept["scores"] += SCORE in annotation
     with at():
         crowd = _crowd(annotation)
     with at():

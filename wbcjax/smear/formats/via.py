@@ -21,12 +21,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.formats import checks, shapes, via3, via_csv
-from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.formats.checks import GROUPS, Fault, Reading
 from wbcjax.smear.formats.format import Format, Place
 from wbcjax.smear.formats.load import load_json
 from wbcjax.smear.formats.outline import TOLERANCE, outline_mask
@@ -57,10 +58,19 @@ def _entries(reading: Reading) -> dict[str, Any]:
     if via3.is_project(data):
         return via3.entries(reading, data)
     if isinstance(data, dict) and "_via_img_metadata" in data:
+        reading.class_order += _options(data, reading.class_attribute)
         data = data["_via_img_metadata"]
     if not isinstance(data, dict):
         raise Fault(f"found {checks.brief(data)} where VIA keeps an object of images", 'use VIA\'s "Export (as JSON)"')
     return data
+
+
+def _options(project: dict[str, Any], class_attribute: str) -> list[str]:
+    """The classes in the order of the class attribute's drop-down list; [] where it has none."""
+    found: Any = project
+    for key in ("_via_attributes", "region", class_attribute, "options"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return list(found) if isinstance(found, dict) else []
 
 
 def _field(reading: Reading, entry: Any) -> SmearField | None:
@@ -70,7 +80,9 @@ def _field(reading: Reading, entry: Any) -> SmearField | None:
     with reading.at(name):
         path, size = reading.image(name)
         _compare_bytes(reading, name, entry.get("size"), path)
-    if reading.group_attribute is not None:
+    if reading.group_attribute is None:
+        reading.unkept[GROUPS] += GROUP in (entry.get("file_attributes") or ())
+    else:
         with reading.at(name):
             group = _text(checks.need(entry, "file_attributes", dict), reading.group_attribute, "file attribute")
     pairs = regions.items() if isinstance(regions, dict) else enumerate(regions, start=1)
@@ -106,6 +118,7 @@ def _cell(reading: Reading, name: str, parts: dict[str, Any], size: tuple[int, i
         label = reading.label(_class_name(attributes, reading.class_attribute))
         if label == 0:
             return None
+    reading.unkept["scores"] += any(SCORE in part for part in attributes)
     with at():
         crowd = True in [_crowd(part) for part in attributes]
     with at():
@@ -303,7 +316,17 @@ def _write(
     out: Path, fields: Sequence[SmearField], classes: Sequence[str], predicted: Predicted | None = None
 ) -> list[str]:
     write_via(out, fields, classes, predicted=predicted)
-    return []
+    masks = [cell.mask(field.height, field.width) for field in fields for cell in field.cells if cell.rle is not None]
+    holed = sum(len(cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0]) > _parts(mask) for mask in masks)
+    told = [f"{len(masks)} mask(s) were outlined to within {TOLERANCE:g} pixels"] if masks else []
+    if holed:
+        told.append(f"the holes of {holed} cell(s) were cut open into regions of one {CELL_ID}, or filled where small")
+    return told
+
+
+def _parts(mask: UInt8[np.ndarray, "h w"]) -> int:
+    """The number of connected parts of a mask, as OpenCV outlines them."""
+    return cv2.connectedComponents(mask, connectivity=8)[0] - 1
 
 
 def _recognises(place: Place) -> bool:
