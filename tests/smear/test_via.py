@@ -232,7 +232,7 @@ def test_a_key_given_twice_is_refused_before_json_drops_the_first(folder):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("[1, 2]", "it is JSON of no known format; export it as COCO"),
+        ("[1, 2]", "it is JSON of no known format; export the annotations from their tool as COCO"),
         ('{"_via_img_metadata": 3}', "found 3 where VIA keeps"),
         ('{"attribute": {}, "file": [], "view": {}, "metadata": {}}', '"file" is []; it must be a dict'),
     ],

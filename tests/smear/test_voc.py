@@ -165,7 +165,7 @@ BAD_FILES = {
     ),
     "entities": (BOMB, "a.xml: it has a DOCTYPE (a); delete that declaration"),
     "entities in UTF-16": (BOMB.encode("utf-16"), "a.xml: it has a DOCTYPE (a); delete that declaration"),
-    "another root": ("<html/>", "a.xml: it holds <html> where VOC has <annotation>; export it as Pascal VOC"),
+    "another root": ("<html/>", "a.xml: it holds <html> where VOC has <annotation>; name its format"),
     "another size": (
         document(thing(), size=(80, 60)),
         "a.png: the annotations say 80 x 60 pixels, the image has 40 x 30; use the image that was annotated",

@@ -34,5 +34,5 @@ def write_as(found: FieldSet, out: Path, file_format: str, leave_out: Sequence[s
     if write is None:
         raise ValueError(f"{file_format} is read and not written")
     kept = found.without(leave_out)
-    lost = [f"{count} {what}, which no set keeps" for what, count in found.unkept.items()]
+    lost = [f"{count} {what}" for what, count in found.unkept.items() if count]
     return lost + write(out, kept.fields, kept.classes, None)

@@ -30,7 +30,8 @@ PARTS = 1000  # of a cell, at most, and
 LONGEST_OUTLINE = 2**22  # pixels, at most: a longer one would take gigabytes to draw, and
 CROSSINGS = 1_000  # of an outline with itself, at most: their number may be the square of that of its points
 LONGEST_TEXT = 1000  # characters of a problem's text that may come from a file
-GROUPS = "groups, which --group-attribute would keep"  # of `Reading.unkept`
+GROUPS = "group(s), which --group-attribute would keep"  # of `Reading.unkept`, and
+SCORES = "score(s), which no set that is read keeps"
 ZERO_AREA = 1e-3  # square pixels: above rounding noise, below any outline meant as one
 
 

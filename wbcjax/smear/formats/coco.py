@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 
 from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats import checks
-from wbcjax.smear.formats.checks import GROUPS, Fault, Reading
+from wbcjax.smear.formats.checks import GROUPS, SCORES, Fault, Reading
 from wbcjax.smear.formats.format import Format, Place
 from wbcjax.smear.formats.load import load_json
 from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, Predicted, ScoredCell, check_fields
@@ -134,7 +134,7 @@ def _cell(
         label = reading.label(class_names[category_id])
         if label == 0:
             return None
-    reading.unkept["scores"] += SCORE in annotation
+    reading.unkept[SCORES] += SCORE in annotation
     with at():
         crowd = _crowd(annotation)
     with at():

@@ -7,6 +7,7 @@ A file holds "imagePath", "imageHeight", "imageWidth" and "shapes": {"label", "p
 import base64
 import math
 from functools import partial
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import cv2
@@ -37,11 +38,22 @@ def fields(reading: Reading) -> list[SmearField]:
         with reading.at(file.name):
             data = load_json(file)
             named = checks.need(data, "imagePath", str)
-            name = folders.image_of_file(reading, file, named)
+            name = _image(reading, file, named, bool(data.get("imageData")))
             annotated.add(name)
             found.append(_field(reading, name, data, file.name))
     folders.suspect_images_without(reading, names_of, annotated, {file.stem for file in files}, SAVE_EMPTY)
     return [field for field in found if field is not None]
+
+
+def _image(reading: Reading, file: Path, named: str, inside: bool) -> str:
+    """The image of a file, as `image_of_file`; where it is not there and is `inside` the file, the fault says so."""
+    try:
+        return folders.image_of_file(reading, file, named)
+    except Fault as fault:
+        if not inside or " not in " not in fault.found:
+            raise
+        remedy = f"its picture is inside it (imageData): save that as {PureWindowsPath(named).name} in the image folder"
+        raise Fault(fault.found, f"{remedy} (LabelMe's labelme_export_json does)") from fault
 
 
 def _field(reading: Reading, name: str, data: dict[str, Any], file_name: str) -> SmearField | None:

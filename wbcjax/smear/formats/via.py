@@ -27,7 +27,7 @@ from jaxtyping import Float, UInt8
 
 from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.formats import checks, shapes, via3, via_csv
-from wbcjax.smear.formats.checks import GROUPS, Fault, Reading
+from wbcjax.smear.formats.checks import GROUPS, SCORES, Fault, Reading
 from wbcjax.smear.formats.format import Format, Place
 from wbcjax.smear.formats.load import load_json
 from wbcjax.smear.formats.outline import TOLERANCE, outline_mask
@@ -118,7 +118,7 @@ def _cell(reading: Reading, name: str, parts: dict[str, Any], size: tuple[int, i
         label = reading.label(_class_name(attributes, reading.class_attribute))
         if label == 0:
             return None
-    reading.unkept["scores"] += any(SCORE in part for part in attributes)
+    reading.unkept[SCORES] += any(SCORE in part for part in attributes)
     with at():
         crowd = True in [_crowd(part) for part in attributes]
     with at():
@@ -331,8 +331,8 @@ def _parts(mask: UInt8[np.ndarray, "h w"]) -> int:
 
 def _recognises(place: Place) -> bool:
     """Whether it is a CSV, a project, or an object of images: those of VIA 1 and 2 have no key of their own."""
-    if place.path.suffix.lower() == ".csv":
-        return True
+    if place.path.suffix.lower() == ".csv" and not place.is_folder:  # another table has no JSON in it
+        return place.start[:1] in (b"", b"#") or b"region" in place.start or b"{" in place.start
     data = place.json
     if not isinstance(data, dict):
         return False

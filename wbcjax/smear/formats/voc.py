@@ -53,7 +53,9 @@ def _root(file: Path) -> ET.Element:
     except (ET.ParseError, LookupError, ValueError) as error:  # the others: an encoding that is not known
         raise Fault(f"broken XML ({error})", "export the annotations again or restore the file") from error
     if root.tag != "annotation":
-        raise Fault(f"it holds <{root.tag}> where VOC has <annotation>", "export it as Pascal VOC")
+        raise Fault(
+            f"it holds <{root.tag}> where VOC has <annotation>", "name its format, or give a folder of VOC files alone"
+        )
     return root
 
 
