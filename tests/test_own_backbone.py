@@ -50,6 +50,6 @@ def test_the_readmes_backbone_is_trained_resumed_scored_converted_and_exported(c
     cli.main(["export", str(run), "--out", str(tmp_path / "exported"), "--trust-parts"])
     exported = wbcjax.load(tmp_path / "exported" / "model.stablehlo", trust_parts=True)
     assert set(exported.network.variables) == set(flatten_dict(best, sep="/"))
-    ours, theirs = (model.predict(image(96, 128, 1)) for model in (wbcjax.load(run, trust_parts=True), exported))
+    ours, theirs = (model.detect(image(96, 128, 1)) for model in (wbcjax.load(run, trust_parts=True), exported))
     np.testing.assert_allclose(theirs.scores, ours.scores, atol=1e-5)
     np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-2)

@@ -8,11 +8,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import wbcjax
 from tests.experiments import model_of
+from tests.oracle import oracle, paint
 from wbcjax.configs import all_mask_rcnn, base, myeloma_mask_rcnn
 from wbcjax.input.settings import FieldSetSettings
 from wbcjax.models import mask_rcnn
 from wbcjax.predict.detector import predictor
+from wbcjax.system.files import write_png
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -54,6 +57,18 @@ def test_the_readmes_lines_for_own_data_make_a_config():
         "L3",
     )
     assert dict(config.dataset.class_of) == {"l1": "L1", "l2": "L2", "l3": "L3", "unsure": ""}
+
+
+def test_the_readmes_prediction_from_python_works_as_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(wbcjax, "load", lambda place: oracle((64, 96), (1.0, 1.0)), raising=False)
+    image = paint(64, 96, {(10, 10, 30, 30): 1, (40, 20, 60, 50): 2})
+    write_png(tmp_path / "folder/of/images/a.png", image)
+    names = {}
+    exec(block("wbcjax.load"), names)
+    assert capsys.readouterr().out == "2 cells in 96 x 64 pixels: 1 L1, 1 L2; scores 0.92 to 0.96\n"
+    assert names["picture"].shape == image.shape
+    assert [cell["score"] > 0.9 for cell in names["coco"]["annotations"]] == [True, True]
 
 
 def test_every_config_the_readme_lists_is_there():

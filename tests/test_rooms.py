@@ -22,7 +22,7 @@ BELOW = {  # from the ground up
     "train": {*GROUND, "models"},
     "report": {"system", "enhance", "smear", "evaluate"},
     "runs": {*GROUND, "models", "input", "weights", "train"},
-    "predict": {*GROUND, "ops", "enhance", "smear", "models", "evaluate", "input", "train", "runs"},
+    "predict": {*GROUND, "ops", "enhance", "smear", "models", "evaluate", "input", "train", "report", "runs"},
     "configs": {*GROUND, "models", "input", "train"},
     "tasks": {*GROUND, "ops", "models", "evaluate", "input", "train", "report", "runs", "predict"},
 }

@@ -92,10 +92,10 @@ def loaded(exported: Exported) -> Predictor:
 @pytest.mark.parametrize(("height", "width", "tiles"), [(96, 128, 1), (31, 40, 1), (300, 100, 2), (280, 400, 4)])
 def test_an_exported_model_finds_what_the_run_does_in_images_of_any_size(live, loaded, height, width, tiles):
     picture = image(height, width, seed=height)
-    expected = live.predict(picture)
+    expected = live.detect(picture)
     assert len(loaded.layout(height, width).tiles) == tiles
     assert len(expected.rles) > 0
-    found = loaded.predict(picture)
+    found = loaded.detect(picture)
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-5)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
     assert found.labels.tolist() == expected.labels.tolist()
@@ -131,7 +131,7 @@ def test_the_command_predicts_from_the_file_as_the_run_was_set(exported, loaded,
     picture = image(96, 128, seed=5)
     write_png(tmp_path / "images/a.png", picture)
     cli.main(["predict", str(exported.model), str(tmp_path / "images"), f"--out={tmp_path / 'out'}"])
-    cells = reported_cells(loaded.predict(picture), 0.3, loaded.classes)
+    cells = reported_cells(loaded.detect(picture), 0.3, loaded.classes)
     assert f"{len(cells.rles)} cell" in capsys.readouterr().out
     table = (tmp_path / "out/cells.csv").read_text()
     assert "area_um2" in table, "the pixel size is the run's"

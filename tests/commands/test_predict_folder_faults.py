@@ -94,10 +94,10 @@ def test_grey_transparent_and_16_bit_images_are_shown_as_rgb(tmp_path):
 
 def test_what_was_found_before_an_interruption_is_written(tmp_path):
     class Interrupted(Teller):
-        def predict(self, image: np.ndarray, name: str = "image") -> FieldDetections:
+        def detect(self, image: np.ndarray, name: str = "image") -> FieldDetections:
             if name == "b.png":
                 raise KeyboardInterrupt
-            return super().predict(image, name)
+            return super().detect(image, name)
 
     images = image_folder(tmp_path / "images", "a.png", "b.png", "c.png")
     with pytest.raises(KeyboardInterrupt):
@@ -142,7 +142,7 @@ def test_an_error_that_nobody_foresaw_leaves_out_its_image_and_no_other(tmp_path
 
 def test_an_error_of_no_image_ends_the_call(tmp_path):
     class Broken(Teller):
-        def predict_each(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[FieldDetections]:
+        def detect_each(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[FieldDetections]:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

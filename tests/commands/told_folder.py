@@ -30,11 +30,11 @@ class Teller(Predictor):
         self.told = told
         self.shown: dict[str, np.ndarray] = {}
 
-    def predict_each(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[FieldDetections]:
+    def detect_each(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[FieldDetections]:
         for name, image in images:
-            yield self.predict(image, name)
+            yield self.detect(image, name)
 
-    def predict(self, image: np.ndarray, name: str = "image") -> FieldDetections:
+    def detect(self, image: np.ndarray, name: str = "image") -> FieldDetections:
         self.shown[name] = image
         height, width = image.shape[:2]
         rles = []

@@ -108,9 +108,9 @@ def test_a_backbone_from_outside_goes_through_phases_resume_prediction_export_an
 
     model = wbcjax.load(place / "whole", trust_parts=True)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    found = model.predict(image)
+    found = model.detect(image)
     cli.main(["export", str(place / "whole"), "--out", str(place / "exported"), "--trust-parts"])
-    exported = wbcjax.load(place / "exported/model.stablehlo", trust_parts=True).predict(image)
+    exported = wbcjax.load(place / "exported/model.stablehlo", trust_parts=True).detect(image)
     np.testing.assert_allclose(exported.scores, found.scores, atol=1e-4)
     assert "LittleNet of width 8" in (place / "exported/model_card.md").read_text()
     capsys.readouterr()

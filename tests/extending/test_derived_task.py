@@ -52,7 +52,7 @@ def test_its_run_and_its_export_find_the_same_cells(run):
         wbcjax.load(run)
     exported = export_run(run, run.parent / "out", trust_parts=True)
     live, loaded = (wbcjax.load(place, trust_parts=True) for place in (run, exported.model))
-    np.testing.assert_allclose(loaded.predict(IMAGE).boxes, live.predict(IMAGE).boxes, atol=1e-5)
+    np.testing.assert_allclose(loaded.detect(IMAGE).boxes, live.detect(IMAGE).boxes, atol=1e-5)
     assert exported.card.read_text().startswith("# Mask R-CNN on ResNet-18 for white blood cells")
 
 

@@ -107,7 +107,7 @@ def test_what_it_says_of_each_cell_is_a_column_of_cells_csv(run, lab):
     with pytest.raises(Untrusted, match=r"config\.model\.heads\.roundness\.part is 'roundness:RoundnessHead'"):
         wbcjax.load(run)
     model = wbcjax.load(run, trust_parts=True)
-    found = model.predict(field.image(), "a.png")
+    found = model.detect(field.image(), "a.png")
     cells = reported_cells(found, 0.0, model.classes)
     assert len(cells.rles) > 3
 
@@ -120,5 +120,5 @@ def test_what_it_says_of_each_cell_is_a_column_of_cells_csv(run, lab):
     np.testing.assert_allclose([entry["said"]["roundness"] for entry in written], found.said["roundness"], rtol=1e-4)
 
     cli.main(["export", str(run), "--out", str(lab / "exported"), "--trust-parts"])
-    exported = wbcjax.load(lab / "exported/model.stablehlo", trust_parts=True).predict(field.image(), "a.png")
+    exported = wbcjax.load(lab / "exported/model.stablehlo", trust_parts=True).detect(field.image(), "a.png")
     np.testing.assert_allclose(exported.said["roundness"], found.said["roundness"], atol=1e-4)

@@ -110,7 +110,7 @@ def test_images_that_fill_a_limit_are_told_once(caplog):
         ("full.png", image(2, "detection.per_image", "detection.candidates")),
         ("tiles.png", image(1, "detection.per_image", width=100)),  # each of its tiles
     ]
-    assert len(list(stub(True).predict_each(pictures))) == 3
+    assert len(list(stub(True).detect_each(pictures))) == 3
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     told = record.getMessage()
@@ -127,21 +127,21 @@ def test_images_that_fill_a_limit_are_told_though_a_later_one_fails(caplog):
         raise ValueError("broken.png is no image")
 
     with pytest.raises(ValueError, match=r"broken\.png"):
-        list(stub(True).predict_each(pictures()))
+        list(stub(True).detect_each(pictures()))
     assert "config.model.detection.per_image = 2 is full in" in caplog.text
 
 
 def test_one_image_alone_is_told_of_too_and_one_with_room_is_not(caplog):
     model = stub(True)
-    model.predict(image(1), "room.png")
+    model.detect(image(1), "room.png")
     assert not caplog.records
-    model.predict(image(2, "rpn.before_nms_test"), "one.png")
+    model.detect(image(2, "rpn.before_nms_test"), "one.png")
     assert "config.model.rpn.before_nms_test = 200 is full in 1 (such as one.png)" in caplog.text
 
 
 def test_an_older_export_is_full_when_all_places_are(caplog):
     """A model exported before it told its limits is full when all its places are taken."""
-    found = list(stub(False).predict_each([("a.png", image(1)), ("b.png", image(2))]))
+    found = list(stub(False).detect_each([("a.png", image(1)), ("b.png", image(2))]))
     assert [len(one.rles) for one in found] == [1, 2]
     assert "config.model.detection.per_image = 2 is full in 1 (such as b.png)" in caplog.text
 

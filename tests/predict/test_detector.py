@@ -30,11 +30,11 @@ def test_tiles_find_the_cells_of_the_whole_image():
     tiled, whole = oracle(CANVAS, (1.0, 1.0)), oracle((128, 256), (1.0, 1.0))
     assert len(tiled.layout(120, 230).tiles) == 9
     assert len(whole.layout(120, 230).tiles) == 1
-    found = tiled.predict(image)
+    found = tiled.detect(image)
     boxes = np.array(list(CELLS), np.float32)
     assert sorted(map(tuple, found.boxes.tolist())) == sorted(map(tuple, boxes.tolist()))
     assert {box: label for box, label, *_ in as_set(found)} == CELLS
-    assert {entry[:2] + entry[3:] for entry in as_set(found)} == {e[:2] + e[3:] for e in as_set(whole.predict(image))}
+    assert {entry[:2] + entry[3:] for entry in as_set(found)} == {e[:2] + e[3:] for e in as_set(whole.detect(image))}
     assert tiled.network.compiled.compilations == 1
 
 
@@ -48,7 +48,7 @@ def test_nuclei_on_a_seam_that_fill_their_cells_are_found_beside_them():
     image = paint(120, 230, cells)
     model = oracle(CANVAS, (1.0, 1.0))
     model.classes = ("cell", "nucleus")
-    assert {box: label for box, label, *_ in as_set(model.predict(image))} == cells
+    assert {box: label for box, label, *_ in as_set(model.detect(image))} == cells
 
 
 def test_images_are_enhanced_once_as_in_training(monkeypatch):
@@ -57,16 +57,16 @@ def test_images_are_enhanced_once_as_in_training(monkeypatch):
     monkeypatch.setitem(METHODS, "he", lambda image: image[:, ::-1])
     model = oracle(CANVAS, (1.0, 1.0))
     model.enhance = "he"
-    assert model.predict(image).boxes.tolist() == [[60, 10, 80, 30]]
+    assert model.detect(image).boxes.tolist() == [[60, 10, 80, 30]]
     field = SmearField("a.png", 60, 90, (), pixels=image)
-    (found,) = model.predict_source(source_of([field]))
+    (found,) = model.detect_source(source_of([field]))
     assert found.boxes.tolist() == [[10, 10, 30, 30]]
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.8, 1.0])
 def test_cells_of_tiles_at_a_scale_lie_where_they_are_in_the_image(scale):
     cells = {(60 * k + 8, 40 * k + 12, 60 * k + 68, 40 * k + 52): 1 + k % 3 for k in range(6)}
-    found = oracle(CANVAS, (scale, scale)).predict(paint(300, 400, cells))
+    found = oracle(CANVAS, (scale, scale)).detect(paint(300, 400, cells))
     assert len(found.rles) == 6
     order = np.argsort(found.boxes[:, 0])
     np.testing.assert_allclose(found.boxes[order], np.array(list(cells), float), atol=1.01 / scale)
@@ -116,12 +116,12 @@ def test_a_built_set_gives_what_each_of_its_fields_gives_alone():
         image = paint(height, width, dict(list(cells.items())[:20]))
         fields.append(SmearField(f"{number}.png", height, width, (), pixels=image))
     model = oracle(CANVAS, (1.0, 1.0))
-    together = list(model.predict_source(source_of(fields)))
+    together = list(model.detect_source(source_of(fields)))
     assert [found.name for found in together] == [field.name for field in fields]
     assert model.network.compiled.compilations == 1
     for found, field in zip(together, fields, strict=True):
         assert len(found.rles) > 1
-        assert as_set(found) == as_set(model.predict(field.image(), field.name))
+        assert as_set(found) == as_set(model.detect(field.image(), field.name))
 
 
 def test_scales_that_cannot_be_read_are_refused_naming_the_file(tmp_path: Path):

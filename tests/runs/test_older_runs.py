@@ -39,7 +39,7 @@ def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("place", ["detector", "export/model.stablehlo"])
 def test_an_older_detector_finds_the_same_cells(older, place, name):
     expected = np.load(older / "cells.npz")
-    found = wbcjax.load(older / place).predict(read_image(older / "images" / name), name)
+    found = wbcjax.load(older / place).detect(read_image(older / "images" / name), name)
     np.testing.assert_array_equal(found.labels, expected[f"{name}/labels"])
     np.testing.assert_allclose(found.scores, expected[f"{name}/scores"], rtol=0, atol=1e-4)
     np.testing.assert_allclose(found.boxes, expected[f"{name}/boxes"], rtol=0, atol=1e-2)

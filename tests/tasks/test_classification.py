@@ -285,10 +285,10 @@ def test_cells_are_cut_out_as_the_crops_of_the_training_were(run):
     shown = []
     model.probabilities = lambda crops: shown.extend(crops) or np.tile([0.5, 0.5], (len(shown), 1))  # type: ignore[method-assign]
     image = paint(96, 96, {(30, 30, 50, 50): 1})
-    model.name(image, oracle((96, 96), (1.0, 1.0)).predict(image))
+    model.name(image, oracle((96, 96), (1.0, 1.0)).detect(image))
     np.testing.assert_array_equal(shown.pop(), image[25:55, 25:55])  # a margin of a quarter of 20 pixels
     model.cut = {"margin": 0.25, "size": 12, "mask_background": False}  # shrunk to it: what is fine was lost
-    model.name(image, oracle((96, 96), (1.0, 1.0)).predict(image))
+    model.name(image, oracle((96, 96), (1.0, 1.0)).detect(image))
     np.testing.assert_array_equal(shown.pop(), resize(image[25:55, 25:55], 12))
 
 

@@ -258,7 +258,7 @@ def test_predict_finds_cells_in_images_of_any_size_with_one_compilation(run):
     model = wbcjax.load(run, "latest")
     rng = np.random.default_rng(0)
     for height, width in [(96, 128), (300, 100), (31, 500), (1, 1)]:
-        found = model.predict(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        found = model.detect(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
         assert (found.height, found.width) == (height, width)
         assert np.all(found.boxes >= 0)
         assert np.all(found.boxes <= [width, height, width, height])
@@ -269,20 +269,20 @@ def test_predict_refuses_what_is_no_rgb_image_by_name(run, unchecked_types):
     model: Any = wbcjax.load(run, "latest")
     for wrong in (None, run / "a.png", [[1, 2, 3]], np.zeros((4, 4), np.uint8)):
         with pytest.raises(ValueError, match=r"smear\.png: needs RGB as \(height, width, 3\) uint8, got "):
-            model.predict(wrong, "smear.png")
+            model.detect(wrong, "smear.png")
         with pytest.raises(ValueError, match=r"smear\.png: needs RGB"):
-            list(model.predict_each([("smear.png", wrong)]))
-    with pytest.raises(ValueError, match="predict_each needs pairs of a name and an image, got ndarray"):
-        list(model.predict_each([np.zeros((4, 4, 3), np.uint8)]))
+            list(model.detect_each([("smear.png", wrong)]))
+    with pytest.raises(ValueError, match="detect_each needs pairs of a name and an image, got ndarray"):
+        list(model.detect_each([np.zeros((4, 4, 3), np.uint8)]))
 
 
 def test_a_copy_and_a_pickle_of_a_predictor_find_the_same_cells(run):
     model = wbcjax.load(run, "latest")
     image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
-    found = model.predict(image)  # its weights are on the devices, its network compiled
+    found = model.detect(image)  # its weights are on the devices, its network compiled
     assert len(found.scores)
     for same in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
-        again = same.predict(image)
+        again = same.detect(image)
         np.testing.assert_array_equal(again.boxes, found.boxes)
         np.testing.assert_array_equal(again.scores, found.scores)
         assert again.rles == found.rles

@@ -175,7 +175,7 @@ def test_two_processes_evaluate_as_one_does_to_the_last_digit(detector):
     assert len(val) % 2 == 1, "shares of unequal sizes"
     model = load(detector.folder / "two", "latest")
     annotated, expected = detect_split(model, val)
-    alone = [model.predict(val.field(i).image(), val.names[i]) for i in range(len(val))]  # by one device
+    alone = [model.detect(val.field(i).image(), val.names[i]) for i in range(len(val))]  # by one device
     for told in (found[0][1], found[1][1], alone):
         assert [one.name for one in told] == list(val.names)
         assert sum(len(one.scores) for one in told) > 0

@@ -34,6 +34,15 @@ class ReportedCells(FieldDetections):
         pairs = zip(self.runner_up, self.runner_up_scores, strict=True)
         return [(classes[int(label) - 1], float(score)) if label else None for label, score in pairs]
 
+    def select(self, rows: Int[np.ndarray, " k"]) -> "ReportedCells":
+        """The cells of these rows alone, in this order."""
+        cells = super().select(rows)
+        return ReportedCells(
+            **{part: getattr(cells, part) for part in _PARTS},
+            runner_up=self.runner_up[rows],
+            runner_up_scores=self.runner_up_scores[rows],
+        )
+
 
 _PARTS = ("name", "height", "width", "boxes", "labels", "scores", "rles", "said")
 

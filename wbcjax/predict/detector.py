@@ -1,6 +1,7 @@
 """Find cells with a trained Mask R-CNN: `wbcjax.load("runs/demo").predict(image)`, for an image of any size."""
 
 import contextlib
+import errno
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from jaxtyping import Float, UInt8
 from wbcjax.enhance import METHODS
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
+from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.input.augment import drawn_size, fit_scale
 from wbcjax.input.field_set import Source
 from wbcjax.input.pipeline import fit
@@ -29,11 +31,13 @@ from wbcjax.models.mask_rcnn import Detections, MaskRCNN
 from wbcjax.models.settings import MaskRCNNSettings, from_dict
 from wbcjax.ops.roi_align import Convention
 from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
+from wbcjax.predict.found_cells import FoundCells
 from wbcjax.predict.tiles import View, merge, tiles
 from wbcjax.runs.folder import DETECTION, check_kind, load_config, load_facts
 from wbcjax.runs.stablehlo import ExportedNetwork, load_network
 from wbcjax.settings.parts import Trust
-from wbcjax.smear.field import as_rgb
+from wbcjax.smear.field import as_rgb, read_image
+from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.paste import Library, paste
 from wbcjax.system import run_files
 from wbcjax.train.checkpoint import load_variables
@@ -76,6 +80,8 @@ class Predictor:
         fitted to the canvas whatever their size.
     enhance: the contrast enhancement of the images it was trained on, one of `wbcjax.enhance.METHODS`.
     limits: those of `wbcjax.models.limits`, by name. Images that fill one are logged.
+    min_score: of a cell, where `predict` is not told another.
+    max_pixels: of an image file; a larger one is refused before it is decoded.
     """
 
     network: OnLocalDevices
@@ -85,23 +91,42 @@ class Predictor:
     scales: tuple[float, float] | None = None
     enhance: str = "none"
     limits: Mapping[str, int] = field(default_factory=dict)
+    min_score: float = 0.5
+    max_pixels: int = MAX_PIXELS
 
     def with_variables(self, variables: Any) -> "Predictor":
         """The same with other variables, without compiling again. They leave the devices when it is deleted."""
         return replace(self, network=OnLocalDevices(self.network.compiled, variables))
 
-    def predict(self, image: UInt8[np.ndarray, "h w 3"], name: str = "image") -> FieldDetections:
-        """All detections in an RGB image, with boxes and masks in its own pixels; `reported_cells` gives its cells.
+    def predict(
+        self, image: UInt8[np.ndarray, "h w 3"] | str | Path, *, min_score: float | None = None, name: str = ""
+    ) -> FoundCells:
+        """The cells of an RGB image, or of an image file of any kind, each once; `FoundCells` has what is made of them.
+
+        min_score: of a cell, 0 to 1; by default the run's. name: by default the file's, or "image".
+
+        Raises ValueError for any other array or file, or score; OSError for a file that cannot be read.
+        """
+        least = self.min_score if min_score is None else min_score
+        if not 0 <= least <= 1:
+            raise ValueError(f"min_score is {min_score}: give a number from 0 to 1")
+        if isinstance(image, str | Path):
+            image, name = _read(Path(image), self.max_pixels), name or Path(image).name
+        found = self.detect(image, name or "image")
+        return FoundCells(image, self.classes, least, reported_cells(found, least, self.classes), found)
+
+    def detect(self, image: UInt8[np.ndarray, "h w 3"], name: str = "image") -> FieldDetections:
+        """All detections in an RGB image, of any score, with boxes and masks in its own pixels; `predict` gives cells.
 
         Raises ValueError for anything else.
         """
         (found,) = self._find([self._as_trained_on((name, image))])
         return found
 
-    def predict_each(
+    def detect_each(
         self, images: Iterable[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]
     ) -> Generator[FieldDetections, None, None]:
-        """Cells found in each of many RGB images, given with their names; in their order.
+        """All detections in each of many RGB images, given with their names; in their order.
 
         Images are taken from `images`, and enhanced, ahead in a thread. The devices process one image while the caller
         works on the detections of the one before. Raises ValueError, naming it, for an image of another format.
@@ -109,8 +134,8 @@ class Predictor:
         with contextlib.closing(ahead(map(self._as_trained_on, images))) as enhanced:
             yield from self._find(enhanced)
 
-    def predict_source(self, source: Source, numbers: Sequence[int] | None = None) -> Iterator[FieldDetections]:
-        """Cells found in the fields of a built set with these numbers, by default in all; in their order.
+    def detect_source(self, source: Source, numbers: Sequence[int] | None = None) -> Iterator[FieldDetections]:
+        """All detections in the fields of a built set with these numbers, by default in all; in their order.
 
         The set's images were enhanced when it was built.
         """
@@ -136,7 +161,7 @@ class Predictor:
     def _as_trained_on(self, named: tuple[str, UInt8[np.ndarray, "h w 3"]]) -> tuple[str, np.ndarray]:
         """A name and its image, enhanced as those of the training were."""
         if not (isinstance(named, tuple) and len(named) == 2):
-            raise ValueError(f"predict_each needs pairs of a name and an image, got {type(named).__name__}")
+            raise ValueError(f"detect_each needs pairs of a name and an image, got {type(named).__name__}")
         name, image = named
         return name, METHODS[self.enhance](as_rgb(image, name))
 
@@ -199,6 +224,16 @@ class Predictor:
         )
 
 
+def _read(path: Path, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
+    if path.is_dir():
+        raise IsADirectoryError(
+            errno.EISDIR, "it is a folder: give one image of it at a time, or the folder to `wbcjax predict`", str(path)
+        )
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, "there is no such image: correct the path", str(path))
+    return read_image(path, max_pixels)
+
+
 def ahead(items: Iterable[Item], most: int = AHEAD) -> Generator[Item, None, None]:
     """The items, in their order, made in a thread, at most `most` of them ahead."""
     iterator, end = iter(items), object()
@@ -253,9 +288,11 @@ def load(place: str | Path, which: str = "best", trust_parts: Trust = False) -> 
     scales = _scales(load_facts(place), place)
     if Path(place).is_file():
         exported, weights = load_network(Path(place))
-        return predictor(model, dataset, weights, scales, partial(_find_exported, exported))
-    variables, _ = load_variables(Path(place), which)
-    return predictor(model, dataset, variables, scales)
+        found = predictor(model, dataset, weights, scales, partial(_find_exported, exported))
+    else:
+        variables, _ = load_variables(Path(place), which)
+        found = predictor(model, dataset, variables, scales)
+    return replace(found, min_score=config.evaluate.score_threshold, max_pixels=dataset.max_pixels)
 
 
 def predictor(

@@ -96,7 +96,12 @@ def read_whole(file: BufferedReader, most: int) -> bytes:
 
 def write_png(path: Path, image: Shaped[np.ndarray, "*image"]) -> None:
     """Write an image of 8 or 16 bits to a PNG file, whole or not at all: h x w grey, or h x w x 3 or 4 RGB(A)."""
+    write_atomically(path, png_bytes(image))
+
+
+def png_bytes(image: Shaped[np.ndarray, "*image"]) -> bytes:
+    """The bytes of such a PNG file."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".png", image)
-    write_atomically(path, data.tobytes())
+    return data.tobytes()

@@ -320,7 +320,7 @@ def detect_split(model: Predictor, fields: Source) -> tuple[list[FieldAnnotation
     """
     mine, pairs = process_share(len(fields)), []
     each = shown(mine, "evaluate", "field", active=is_first())
-    for i, detected in zip(each, model.predict_source(fields, mine), strict=True):
+    for i, detected in zip(each, model.detect_source(fields, mine), strict=True):
         field = fields.field(i)
         pairs.append((annotate(field.name, field.height, field.width, field.cells), detected))
     pairs = gather(pairs)

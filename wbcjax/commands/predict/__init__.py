@@ -68,7 +68,7 @@ def _predict_share(options: argparse.Namespace) -> None:
     dataset = FieldSetSettings.from_config(config.dataset)
     if options.scale is not None:
         model.scales = (options.scale, options.scale)
-    min_score = config.evaluate.score_threshold if options.min_score is None else options.min_score
+    min_score = model.min_score if options.min_score is None else options.min_score
     classifier = None
     if options.classifier:
         classifier = load_classifier(options.classifier, options.checkpoint, options.trust_parts)

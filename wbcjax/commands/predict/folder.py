@@ -164,7 +164,7 @@ def _find_each(
 
     while True:
         try:
-            with contextlib.closing(model.predict_each(named())) as each:
+            with contextlib.closing(model.detect_each(named())) as each:
                 for found in each:
                     yield waiting.popleft(), found
             return
@@ -174,7 +174,7 @@ def _find_each(
         while waiting:  # one of them raised the error: each is tried alone
             shown = waiting.popleft()
             try:
-                alone: FieldDetections | Exception = model.predict(shown.image, shown.path.name)
+                alone: FieldDetections | Exception = model.detect(shown.image, shown.path.name)
             except Exception as error:
                 alone = error
             yield shown, alone

@@ -206,13 +206,24 @@ def write(
     classes: Sequence[str],
     predicted: Predicted | None = None,
 ) -> list[str]:
-    """Write the fields and their cells as a COCO file, whole or not at all; ids count from 1, in the order given.
+    """Write the fields and their cells as a COCO file, whole or not at all, as `coco_data` has them.
+
+    Raises also OSError when the file cannot be written.
+    """
+    write_atomically(out, json.dumps(coco_data(fields, classes, predicted)).encode())
+    return []
+
+
+def coco_data(
+    fields: Sequence[SmearField], classes: Sequence[str], predicted: Predicted | None = None
+) -> dict[str, Any]:
+    """The fields and their cells as the content of a COCO file; ids count from 1, in the order given.
 
     Polygons stay polygons, masks compressed RLE; a cell of which only the box is known has an empty segmentation.
     `classes` are the names of class 1, 2, .... Scores of `predicted` are added as "score", as COCO results have them.
     Its runners-up are added as "runner_up", the name of the class that came second, and "runner_up_score". A field's
     group is "group" of its image.
-    Raises ValueError as `check_fields` does, OSError when the file cannot be written.
+    Raises ValueError as `check_fields` does.
     """
     scored = check_fields(fields, classes, predicted)
     cells = [
@@ -220,7 +231,7 @@ def write(
         for image, (field, of_field) in enumerate(zip(fields, scored, strict=True), start=1)
         for cell in of_field
     ]
-    data = {
+    return {
         "categories": [{"id": label, "name": name} for label, name in enumerate(classes, start=1)],
         "images": [_image_record(image, field) for image, field in enumerate(fields, start=1)],
         # Ids count from 1: COCOeval takes a match with id 0 for no match.
@@ -234,8 +245,6 @@ def write(
             for number, (image, field, cell) in enumerate(cells, start=1)
         ],
     }
-    write_atomically(out, json.dumps(data).encode())
-    return []
 
 
 def _image_record(image: int, field: SmearField) -> dict[str, Any]:
