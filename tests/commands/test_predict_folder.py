@@ -1,5 +1,6 @@
 """The files that `wbcjax predict` writes for a folder of images, by a model with given detections."""
 
+import csv
 import dataclasses
 import json
 import math
@@ -24,7 +25,15 @@ from wbcjax.system.files import write_png
 def test_each_image_has_its_pictures_and_the_folder_its_lists(tmp_path):
     _, out = search(tmp_path, {"a.png": [ONE], "b.png": []})
     pictures = {f"{folder}/{name}.png" for folder in ("outlines", "splash", "labels") for name in "ab"}
-    lists = {"cells.csv", "via.json", "coco.json", "predictions.json", "geojson/a.png.geojson", "geojson/b.png.geojson"}
+    lists = {
+        "cells.csv",
+        "counts.csv",
+        "via.json",
+        "coco.json",
+        "predictions.json",
+        "geojson/a.png.geojson",
+        "geojson/b.png.geojson",
+    }
     assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == pictures | lists
 
 
@@ -103,7 +112,7 @@ def test_an_impossible_pixel_size_is_refused_before_any_work(tmp_path):
         ({}, [], None),  # a run from before there was such a setting
     ],
 )
-def test_the_pixel_size_is_the_commands_or_the_runs(tmp_path, monkeypatch, of_run, options, expected):
+def test_the_pixel_size_is_the_commands_or_the_runs(tmp_path, monkeypatch, capsys, of_run, options, expected):
     """The pixel size is the commands or the runs for images of its magnification."""
     config = ConfigDict({"dataset": {"class_attribute": "cell"} | of_run, "evaluate": {"score_threshold": 0.5}})
     monkeypatch.setattr(heap, "tune_malloc", lambda: None)
@@ -113,6 +122,9 @@ def test_the_pixel_size_is_the_commands_or_the_runs(tmp_path, monkeypatch, of_ru
     images = image_folder(tmp_path / "images", "a.png")
     cli.main(["predict", str(tmp_path), str(images), f"--out={tmp_path / 'out'}", *options])
     (cell,) = table_in(tmp_path / "out")
+    said = capsys.readouterr().out
+    assert "  L2: 1, 100 % (95 % 21 to 100), n = 1\n  L3: 0, 0 % (95 % 0 to 79), n = 1\n" in said
+    assert "  (intervals of counting alone, not of the model's errors)\n" in said
     assert cell.get("area_um2") == (None if expected is None else f"{600 * expected**2:.6g}")
 
 
@@ -121,6 +133,28 @@ def test_a_pixel_size_that_is_none_is_refused_by_the_command(tmp_path, capsys, v
     with pytest.raises(SystemExit):
         cli.main(["predict", str(tmp_path), str(tmp_path), f"--out={tmp_path}", f"--pixel-size={value}"])
     assert f"{value} is no pixel size; give micrometres per pixel" in capsys.readouterr().err
+
+
+def test_counts_have_each_image_and_all_of_them_with_intervals(tmp_path):
+    two = [ONE, ((40, 5, 50, 9), 1, 0.6)]
+    _, out = search(tmp_path, {"a.png": [*two, ((40, 40, 50, 50), 3, 0.4)], "b.png": [], "c.png": [ONE]})
+    rows = list(csv.DictReader((out / "counts.csv").read_text().splitlines()))
+    counted = [(row["image"], row["class"], row["cells"], row["n"], row["share"]) for row in rows]
+    assert counted == [
+        ("a.png", "L1", "1", "2", "0.5000"),
+        ("a.png", "L2", "1", "2", "0.5000"),
+        ("a.png", "L3", "0", "2", "0.0000"),
+        ("b.png", "L1", "0", "0", ""),
+        ("b.png", "L2", "0", "0", ""),
+        ("b.png", "L3", "0", "0", ""),
+        ("c.png", "L1", "0", "1", "0.0000"),
+        ("c.png", "L2", "1", "1", "1.0000"),
+        ("c.png", "L3", "0", "1", "0.0000"),
+        ("all images", "L1", "1", "3", "0.3333"),
+        ("all images", "L2", "2", "3", "0.6667"),
+        ("all images", "L3", "0", "3", "0.0000"),
+    ]
+    assert (rows[-3]["low_95"], rows[-3]["high_95"]) == ("0.0615", "0.7923")
 
 
 def test_nuclei_are_tied_to_their_cells_and_on_top_of_them(tmp_path):
@@ -179,6 +213,8 @@ def test_a_classifier_names_a_cell_found_as_two_classes_once(tmp_path):
     assert [(row["class"], row["named"]) for row in table_in(tmp_path / "out")] == [("L2", "b")]
     (image,) = json.loads((tmp_path / "out/named_via.json").read_text())["_via_img_metadata"].values()
     assert len(image["regions"]) == 1
+    counts = (tmp_path / "out/named_counts.csv").read_text().splitlines()
+    assert counts[-2:] == ["all images,a,0,1,0.0000,0.0000,0.7935", "all images,b,1,1,1.0000,0.2065,1.0000"]
 
 
 def test_a_label_image_holds_the_tables_numbers_surer_cells_on_top(tmp_path):

@@ -20,7 +20,7 @@ from wbcjax.predict.classifier import load_classifier
 from wbcjax.predict.detector import Predictor, load
 from wbcjax.predict.found_cells import FoundCells
 from wbcjax.report.overlay import draw_detections
-from wbcjax.smear.formats.coco import write
+from wbcjax.smear.formats import coco, geojson
 from wbcjax.smear.read import read
 from wbcjax.system.files import write_png
 
@@ -135,12 +135,14 @@ def test_one_cell_is_taken_by_number_and_none_beyond_the_last(found):
         found["blast"]
 
 
-def test_the_picture_and_the_coco_data_are_those_of_the_command(found, tmp_path):
+def test_the_picture_and_the_annotations_are_those_of_the_command(found, tmp_path):
     np.testing.assert_array_equal(found.draw(), draw_detections(IMAGE, found.cells, found.classes))
     assert not np.array_equal(found.draw(), IMAGE)
-    fields, classes, predicted = found._as_fields()
-    write(tmp_path / "coco.json", fields, classes, predicted)
+    what = [found._field()], found.classes, found._predicted()
+    coco.write(tmp_path / "coco.json", *what)
     assert json.loads((tmp_path / "coco.json").read_text()) == json.loads(json.dumps(found.to_coco()))
+    geojson.write(tmp_path / "geojson", *what)
+    assert json.loads((tmp_path / "geojson/a.png.geojson").read_text()) == json.loads(json.dumps(found.to_geojson()))
 
 
 def test_pycocotools_and_our_reader_take_the_coco_data(found, tmp_path):

@@ -1,11 +1,38 @@
-"""How many cells there are of each class."""
+"""How many cells there are of each class, and counts.csv: a line for each class of each image, and of all images.
 
+- image: its name, or ALL
+- class, cells: how many cells there are of the class
+- n: the number of all cells there. Nuclei, where a class is called nucleus, are no cells
+- share: of the class among the cells; low_95, high_95: its 95 % confidence interval by Wilson's score method. They are
+  empty where there is no cell, of nuclei, and where there is only one class
+
+An interval tells how far a share of so few counted cells may be from that of all cells of which they are a random draw.
+It is of counting alone: the model's own errors, cells missed, made up or misnamed, are not in it.
+"""
+
+import csv
+import io
+import math
 from collections.abc import Sequence
+from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
 from wbcjax.evaluate.nuclei_of_cells import cell_labels
+
+ALL = "all images"  # no image's name, since these have suffixes
+COLUMNS = ("image", "class", "cells", "n", "share", "low_95", "high_95")
+Z = NormalDist().inv_cdf(0.975)  # of 95 %
+
+
+class Share(NamedTuple):
+    """A share of the cells, 0 to 1, with its 95 % confidence interval."""
+
+    share: float
+    low: float
+    high: float
 
 
 def count_classes(labels: Int[np.ndarray, " c"], classes: Sequence[str]) -> dict[str, int]:
@@ -17,3 +44,57 @@ def count_classes(labels: Int[np.ndarray, " c"], classes: Sequence[str]) -> dict
 def count_cells(labels: Int[np.ndarray, " c"], classes: Sequence[str]) -> int:
     """The number of labels that are of cells, not of nuclei: see `cell_labels`."""
     return int(np.isin(labels, cell_labels(classes)).sum())
+
+
+def shares(labels: Int[np.ndarray, " c"], classes: Sequence[str]) -> dict[str, Share]:
+    """The share of each class of cells; of none where there is no cell, or one class only."""
+    counts, cells, named = count_classes(labels, classes), count_cells(labels, classes), cell_labels(classes)
+    if not cells or len(named) == 1:
+        return {}
+    return {classes[label - 1]: wilson(counts[classes[label - 1]], cells) for label in named}
+
+
+def wilson(count: int, n: int) -> Share:
+    """The share of `count` among `n`, with its 95 % confidence interval by Wilson's score method, for n above 0.
+
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22, 1927.
+    """
+    share, spread = count / n, Z**2 / n
+    middle = (share + spread / 2) / (1 + spread)
+    reach = math.sqrt(spread * share * (1 - share) + spread**2 / 4) / (1 + spread)
+    # At the ends the interval ends there too, which rounding would miss.
+    return Share(share, middle - reach if count else 0.0, middle + reach if count < n else 1.0)
+
+
+def counts_csv(images: Sequence[tuple[str, Int[np.ndarray, " _"]]], classes: Sequence[str]) -> bytes:
+    """The whole table as a file's bytes, of the names of images and the labels of their cells."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for name, labels in [*images, (ALL, all_labels([labels for _, labels in images]))]:
+        of_class, n = shares(labels, classes), count_cells(labels, classes)
+        for class_name, count in count_classes(labels, classes).items():
+            share = [f"{part:.4f}" for part in of_class.get(class_name, ())] or [""] * 3
+            writer.writerow([name, class_name, count, n, *share])
+    return table.getvalue().encode()
+
+
+def counts_text(labels: Int[np.ndarray, " c"], classes: Sequence[str]) -> list[str]:
+    """The same of one set of cells as lines for a terminal, such as "blast: 170, 34 % (95 % 30 to 38), n = 500"."""
+    of_class, n = shares(labels, classes), count_cells(labels, classes)
+    lines = []
+    for name, count in count_classes(labels, classes).items():
+        share, low, high = (_percent(part) for part in of_class.get(name, (0, 0, 0)))
+        lines.append(f"{name}: {count}" + (f", {share} % (95 % {low} to {high}), n = {n}" if name in of_class else ""))
+    return lines
+
+
+def all_labels(images: Sequence[Int[np.ndarray, " _"]]) -> Int[np.ndarray, " c"]:
+    """The labels of all images together."""
+    return np.concatenate([np.zeros(0, np.int32), *images])
+
+
+def _percent(share: float) -> str:
+    """With a digit after the point near the ends, where a whole number says little."""
+    percent = 100 * share
+    return f"{percent:.0f}" if 10 <= percent <= 90 else f"{percent:.1f}".removesuffix(".0")

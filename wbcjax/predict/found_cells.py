@@ -14,6 +14,7 @@ from wbcjax.evaluate.reported_cells import ReportedCells
 from wbcjax.report.overlay import draw_detections
 from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.formats.coco import coco_data
+from wbcjax.smear.formats.geojson import geojson_data
 from wbcjax.smear.formats.outline import Outlines, outline_mask
 from wbcjax.smear.formats.write_checks import Predicted
 from wbcjax.smear.rle import cut_out
@@ -113,13 +114,18 @@ class FoundCells:
 
     def to_coco(self) -> dict[str, Any]:
         """The cells as a COCO data set of one image, ready for `json.dump`, as `wbcjax predict` writes it."""
-        return coco_data(*self._as_fields())
+        return coco_data([self._field()], self.classes, self._predicted())
 
-    def _as_fields(self) -> tuple[list[SmearField], tuple[str, ...], Predicted]:
-        """What the writers of annotation formats take."""
+    def to_geojson(self) -> dict[str, Any]:
+        """The cells as a GeoJSON FeatureCollection that QuPath opens, as `wbcjax predict` writes it."""
+        return geojson_data(self._field(), self.classes, self._predicted())
+
+    def _field(self) -> SmearField:
         cells = tuple(Cell(int(label), rle=rle) for label, rle in zip(self.labels, self.cells.rles, strict=True))
-        field = SmearField(self.name, self.cells.height, self.cells.width, cells, pixels=self.image)
-        return [field], self.classes, Predicted([self.scores.tolist()], [self.cells.runners_up(self.classes)])
+        return SmearField(self.name, self.cells.height, self.cells.width, cells, pixels=self.image)
+
+    def _predicted(self) -> Predicted:
+        return Predicted([self.scores.tolist()], [self.cells.runners_up(self.classes)])
 
     def __len__(self) -> int:
         return len(self.cells.rles)

@@ -2,11 +2,13 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbcjax.commands.arguments import add_joining, add_max_pixels, add_trust, pixel_size, scale, score
 from wbcjax.commands.messages import count, exit_for_error, exit_for_failed
+from wbcjax.report.tables import printable
 
 if TYPE_CHECKING:
     from wbcjax.commands.predict.folder import Outcome
@@ -79,7 +81,11 @@ def _predict_share(options: argparse.Namespace) -> None:
     )
     outcome = predict_folder(model, options.images, options.out, min_score, settings, classifier)
     if outcome.searched and processes.is_first():
-        sys.stdout.write(f"{_summary(outcome)}\n{options.out} has pictures, label images, a table and annotations\n")
+        lines = [_summary(outcome), *_counts(outcome, model.classes)]
+        if classifier:
+            lines += ["Named by their crops:", *_counts(outcome, classifier.classes, named=True)]
+        lines.append(f"{options.out} has pictures, label images, tables and annotations")
+        sys.stdout.write("\n".join(map(printable, lines)) + "\n")
     exit_for_failed(outcome.failed)
 
 
@@ -88,6 +94,17 @@ def _pixel_size_of(options: argparse.Namespace, of_run: float) -> float:
     if options.pixel_size is not None:
         return options.pixel_size
     return 0.0 if options.scale is not None else of_run
+
+
+def _counts(outcome: "Outcome", classes: Sequence[str], named: bool = False) -> list[str]:
+    """The cells of each class of all images, by the detector or as a classifier `named` them."""
+    from wbcjax.evaluate.cell_counts import all_labels, counts_text, shares
+
+    found = [image.named if named else image.cells for image in outcome.searched]
+    labels = all_labels([cells.labels for cells in found if cells is not None])
+    lines = [f"  {line}" for line in counts_text(labels, classes)]
+    note = "  (intervals of counting alone, not of the model's errors)"
+    return [*lines, note] if shares(labels, classes) else lines
 
 
 def _summary(outcome: "Outcome") -> str:

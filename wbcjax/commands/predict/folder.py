@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from wbcjax.commands.image_folder import find_images, left_out, of_image
+from wbcjax.evaluate.cell_counts import counts_csv
 from wbcjax.evaluate.cells_csv import Row, add_names, add_runners_up, cell_rows, cells_csv
 from wbcjax.evaluate.detections import FieldDetections, write_results
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
@@ -89,11 +90,12 @@ def predict_folder(
     - labels/NAME.png: 16-bit label image; a pixel has the number of its cell, or 0. Where cells overlap it is that of
       the highest score; where a class is called nucleus, nuclei come before their cells
     - cells.csv: a line for each cell, its place, size, shape and stain, see `wbcjax.evaluate.cells_csv`
+    - counts.csv: the cells of each class of each image and of all, see `wbcjax.evaluate.cell_counts`
     - via.json, coco.json, geojson/NAME.geojson: the cells as annotations, to look at, correct and train on, each with
       its score and the class that came second; the last for QuPath
     - predictions.json: all detections, whatever their score, see `write_results`
     - with a `classifier`, which names every cell but no nucleus by a crop of it: named/NAME.png, the cells with the
-      class and probability that it gives them; named_via.json; and two columns in cells.csv
+      class and probability that it gives them; named_via.json and named_counts.csv; and two columns in cells.csv
 
     A cell is a detection that scores at least `min_score` and has a pixel; of several classes at one place it is that
     of the highest score (`reported_cells`). An image's cells are numbered from 1, highest score first. An image that
@@ -232,10 +234,14 @@ def _write_lists(out: Path, searched: Sequence[Searched], classes: Sequence[str]
     write_via(out / "via.json", fields, classes, settings.class_attribute, predicted)
     write_coco(out / "coco.json", fields, classes, predicted)
     write_geojson(out / "geojson", fields, classes, predicted)
+    counted = [(image.cells.name, image.cells.labels) for image in searched]
+    write_atomically(out / "counts.csv", counts_csv(counted, classes))
 
 
 def _write_named(out: Path, searched: Sequence[Searched], classes: Sequence[str], class_attribute: str) -> None:
     named = [(image.named, image.path) for image in searched if image.named]
+    counted = [(cells.name, cells.labels) for cells, _ in named]
+    write_atomically(out / "named_counts.csv", counts_csv(counted, classes))
     predicted = Predicted([cells.scores.tolist() for cells, _ in named])
     write_via(out / "named_via.json", [_as_field(*image) for image in named], classes, class_attribute, predicted)
 

@@ -247,20 +247,32 @@ def write(
     for field, cells in zip(fields, scored, strict=True):
         drawn = [holes.drawn_polygons(cell.cell, field.height, field.width) for cell in cells]
         joined += sum(one.joined for one in drawn)
-        features = [
-            {
-                "type": "Feature",
-                "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{field.name}#{number}")),
-                "geometry": _geometry(one.polygons),
-                "properties": _properties(cell, classes),
-            }
-            for number, (cell, one) in enumerate(zip(cells, drawn, strict=True), start=1)
-        ]
-        files.append(
-            (f"{field.name}.geojson", json.dumps({"type": "FeatureCollection", "features": features}).encode())
-        )
+        data = _collection(field.name, classes, cells, [one.polygons for one in drawn])
+        files.append((f"{field.name}.geojson", json.dumps(data).encode()))
     write_folder(out, files)
     return [*holes.told_joined(joined), *told_groups(fields)]
+
+
+def geojson_data(field: SmearField, classes: Sequence[str], predicted: Predicted | None = None) -> dict[str, Any]:
+    """The FeatureCollection that `write` puts into the file of a field. Raises ValueError as `check_fields` does."""
+    (cells,) = check_fields([field], classes, predicted)
+    drawn = [holes.drawn_polygons(cell.cell, field.height, field.width).polygons for cell in cells]
+    return _collection(field.name, classes, cells, drawn)
+
+
+def _collection(
+    name: str, classes: Sequence[str], cells: Sequence[ScoredCell], drawn: Sequence[list[Polygon]]
+) -> dict[str, Any]:
+    features = [
+        {
+            "type": "Feature",
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name}#{number}")),
+            "geometry": _geometry(polygons),
+            "properties": _properties(cell, classes),
+        }
+        for number, (cell, polygons) in enumerate(zip(cells, drawn, strict=True), start=1)
+    ]
+    return {"type": "FeatureCollection", "features": features}
 
 
 def _geometry(polygons: list[Polygon]) -> dict[str, Any]:
