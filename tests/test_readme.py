@@ -1,6 +1,7 @@
 """The examples of the README work as printed."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,11 +11,14 @@ import pytest
 
 import wbcjax
 from tests.experiments import model_of
+from tests.input.sets import write_format
 from tests.oracle import oracle, paint
+from wbcjax import cli
 from wbcjax.configs import all_mask_rcnn, base, myeloma_mask_rcnn
 from wbcjax.input.settings import FieldSetSettings
 from wbcjax.models import mask_rcnn
 from wbcjax.predict.detector import predictor
+from wbcjax.smear.formats.known import FORMATS
 from wbcjax.system.files import write_png
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -84,3 +88,19 @@ def test_scratch_variants_claim_no_figure_of_a_paper(config):
     assert len(of_scratch) == 1
     assert "%" not in of_scratch[0]
     assert "not trained" in of_scratch[0]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_readmes_command_for_each_format_looks_a_set_of_it_over(name, tmp_path, monkeypatch, capsys):
+    (annotations, images) = re.findall(rf"^\.venv/bin/wbcjax inspect (\S+) (\S+) +# {name}\b", README, re.MULTILINE)[0]
+    described = write_format(tmp_path / "made", name)
+    for there, here in ((described.annotations, annotations), (described.images, images)):
+        place = tmp_path / here
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            (shutil.copytree if Path(there).is_dir() else shutil.copy)(there, place)
+    monkeypatch.chdir(tmp_path)
+    cli.main(["inspect", annotations, images])
+    shown = capsys.readouterr().out
+    assert re.search(rf"^annotations +{annotations} \({name}\)$", shown, re.MULTILINE)
+    assert re.search(r"^fields +2$", shown, re.MULTILINE)
