@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.smear.discs import folder_of, labels
 from wbcjax import cli
 from wbcjax.commands.inspect import annotated_set as inspect_set
 from wbcjax.commands.inspect.annotated_set import PAGE, SHEET, inspect, inspection_text, write_inspection
@@ -116,6 +117,20 @@ def test_a_config_for_crowd_regions_is_proposed_with_the_setting_that_takes_them
         assert ("via.json: all 2 cells are crowd regions" in shown) == (not arguments)
         assert "config.dataset.crowd_as_cells = True\n" in shown
         assert "config.dataset.max_cells = 4\n" in shown
+
+
+@pytest.mark.parametrize("semantic", [True, False])
+def test_a_config_for_masks_of_classes_has_the_setting(tmp_path, capsys, semantic):
+    images = folder_of(tmp_path / "images", ("a.png", "b.png", "c.png"))
+    (tmp_path / "masks").mkdir()
+    for name in "abc":
+        cv2.imwrite(str(tmp_path / f"masks/{name}.png"), labels(155, 255))
+    assert "read the parts as cells with --semantic" in str(run(tmp_path / "masks", images))
+    assert run(tmp_path / "masks", images, "--semantic" if semantic else "--no-semantic") == 0
+    shown = capsys.readouterr().out
+    assert f"config.dataset.semantic = {semantic}\n" in shown
+    named = '(("155", "155"), ("255", "255"))' if semantic else '(("cell", "cell"),)'
+    assert f"config.dataset.class_of = {named}\n" in shown
 
 
 def test_a_set_without_cells_is_worth_a_look(tmp_path, capsys):

@@ -265,3 +265,15 @@ def test_the_class_attribute_of_the_run_is_the_via_files(tmp_path):
     predict_folder(Teller({"a.png": [ONE]}), images, tmp_path / "out", 0.5, ImageSettings(class_attribute="type"))
     (field,) = read(tmp_path / "out/via.json", images, {"L2": 1}, class_attribute="type").fields
     assert [cell.label for cell in field.cells] == [1]
+
+
+def test_images_that_are_not_read_are_named_in_the_outcome(tmp_path):
+    images = image_folder(tmp_path / "images", "a.png")
+    for name in ("b.svs", "c.heic", "notes.txt"):
+        (images / name).write_bytes(b"?")
+    outcome = predict_folder(Teller({"a.png": [ONE]}), images, tmp_path / "out", 0.5)
+    assert [found.path.name for found in outcome.searched] == ["a.png"]
+    assert outcome.failed == [
+        f"{images / name}: {kind} files are not read; export the image, or a region of the slide, as TIFF or PNG"
+        for name, kind in (("b.svs", ".svs"), ("c.heic", ".heic"))
+    ]

@@ -27,6 +27,7 @@ from wbcjax.input.settings import FieldSetSettings
 from wbcjax.settings.checked import checked
 from wbcjax.smear.field import AnnotationError, read_image
 from wbcjax.smear.formats.known import FORMATS
+from wbcjax.smear.read import read
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -205,6 +206,15 @@ def test_nameless_cells_get_the_only_class(tmp_path):
     """The only class is that of all cells of a format without class names."""
     config = write_format(tmp_path, "label_images")
     config = changed(config, classes=("myeloma",))
+    assert [cell.label for cell in both_sides(config, tmp_path / "cache")["a.png"].cells] == [1]
+
+
+def test_the_classes_of_masks_go_by_their_values(tmp_path):
+    config = changed(write_format(tmp_path, "label_images"), semantic=True, classes=("L1",))
+    (value,) = read(Path(config.annotations), Path(config.images), semantic=True).classes
+    with pytest.raises(AnnotationError, match=f"unknown class {value!r}"):
+        source(config, "train", tmp_path / "cache")
+    config = changed(config, class_of=((value, "L1"),))
     assert [cell.label for cell in both_sides(config, tmp_path / "cache")["a.png"].cells] == [1]
 
 

@@ -187,6 +187,15 @@ def test_masks_of_images_with_numbers_in_their_names_find_their_own(tmp_path):
     assert_masks(fields[1], [second > 0])
 
 
+def test_masks_with_a_word_in_their_names_find_their_image(tmp_path, images):
+    first, second, _ = (np.uint8(255) * mask for mask in masks_of(LABELS))
+    folder = written(tmp_path / "y", a_mask_1__png=first, a_mask_2__png=second, b_1__png=first)
+    assert recognise(folder, images) == "mask_folders"
+    found = read(folder, images)
+    assert [(field.name, len(field.cells)) for field in found.fields] == [("a.png", 2), ("b.jpg", 1)]
+    assert found.suspects == []
+
+
 def test_a_mask_that_holds_several_cells_is_noted(tmp_path, images):
     found = read(written(tmp_path / "y", a_1__png=LABELS, b_1__png=LABELS), images)
     assert str(found.suspects[0]) == (

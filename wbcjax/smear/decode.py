@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import BmpImagePlugin, Image, PngImagePlugin
 
-from wbcjax.smear.image_header import MAX_PIXELS, NO_IMAGE, claimed_size
+from wbcjax.smear.image_header import LARGEST, NO_IMAGE, claimed_size
 from wbcjax.smear.tiff import is_tiff, read_tiff
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a file is told as an error
@@ -28,7 +28,7 @@ class Stored:
 
 
 def decode_upright(
-    data: bytes, name: str, max_pixels: int = MAX_PIXELS, *, alpha: bool = False
+    data: bytes, name: str, max_pixels: int = LARGEST, *, alpha: bool = False
 ) -> Shaped[np.ndarray, "h w *channels"]:
     """A trusted image file as it is meant: h x w grey or h x w x 3 RGB of 8 or 16 bits, upright by its orientation.
 
@@ -46,7 +46,7 @@ def decode_upright(
     return image
 
 
-def decode_stored(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Stored:
+def decode_stored(data: bytes, name: str, max_pixels: int = LARGEST) -> Stored:
     """The values of a trusted image file. Raises ValueError as `decode_upright`, but takes numbers of any type."""
     if is_tiff(data):
         tiff = read_tiff(data, name, max_pixels)

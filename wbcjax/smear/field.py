@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8, UInt16
 from pycocotools import mask as coco_mask
 
 from wbcjax.smear.decode import decode_upright
-from wbcjax.smear.image_header import MAX_PIXELS, image_bytes
+from wbcjax.smear.image_header import LARGEST, MAX_PIXELS, image_bytes
 
 
 class AnnotationError(ValueError):
@@ -137,7 +137,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h
     return decode_image(image_bytes(path, max_pixels), str(path), max_pixels)
 
 
-def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:
+def decode_image(data: bytes, name: str, max_pixels: int = LARGEST) -> UInt8[np.ndarray, "h w 3"]:
     """Decode the bytes of a trusted image file to RGB, 8 bits a channel, turned upright as its EXIF orientation says.
 
     Annotation tools that show images in a browser (VIA among them) draw on the upright image, so outlines fit it.

@@ -19,6 +19,7 @@ from wbcjax.system.files import open_regular, read_whole
 MAX_PIXELS = 2**29
 MAX_BYTES = 2**31 - 1  # of an image file, which is as many as OpenCV takes
 
+LARGEST = 2**30  # pixels that OpenCV decodes: the limit of those whose header was looked at before
 NO_IMAGE = "not an image that OpenCV can decode; replace the file or leave it out"
 
 Size = tuple[int, int]  # width, height

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from tifffile import TiffFile, TiffPage
 
-from wbcjax.smear.image_header import MAX_PIXELS, NO_IMAGE
+from wbcjax.smear.image_header import LARGEST, NO_IMAGE
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = range(4)  # PhotometricInterpretation
 CMYK = 5
@@ -81,7 +81,7 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def read_tiff(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Tiff:
+def read_tiff(data: bytes, name: str, max_pixels: int = LARGEST) -> Tiff:
     """The image of a TIFF: a grey or coloured page, or three planes of one type that are its red, green and blue.
 
     Pages of lower resolution and masks of transparency beside it are passed over. Raises ValueError, naming the file,

@@ -72,8 +72,13 @@ def named_after_images(files: Sequence[Path], images: Path) -> tuple[int, int]:
 
     return (
         sum(is_image(label_stem(file.stem, is_image)) for file in files),
-        sum(is_image(stem) for stem in numbered),
+        sum(is_image(label_stem(stem, is_image)) for stem in numbered),
     )
+
+
+def stem_of_label(reading: Reading, file: Path, stem: str, beside: bool = False) -> str:
+    """The name without suffix of the image that a label file or a mask is for: see `label_stem`."""
+    return label_stem(stem, lambda name: bool(reading.names.by_stem(name, file.parent)), beside)
 
 
 def image_of_stem(reading: Reading, file: Path, stem: str) -> str:

@@ -19,7 +19,7 @@ from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats import folders, mask_files, semantic
 from wbcjax.smear.formats.checks import Fault, Reading
 from wbcjax.smear.formats.format import Format, Place
-from wbcjax.smear.formats.image_files import LABELS, label_stem, masks_beside
+from wbcjax.smear.formats.image_files import LABELS, masks_beside
 from wbcjax.smear.formats.label_values import SEG_NPY, Labels, read_labels
 
 SAVE_EMPTY = "add its label image, one of zeros if it shows no cell"
@@ -57,10 +57,7 @@ def _files(reading: Reading) -> dict[Path, str]:
         files = masks_beside(files, reading.images)
         if not files:
             raise Fault("label images and images lie in one folder", "put the label images in a folder of their own")
-    stem_of = {
-        file: label_stem(file.stem, lambda stem, file=file: bool(reading.names.by_stem(stem, file.parent)), beside)
-        for file in files
-    }
+    stem_of = {file: folders.stem_of_label(reading, file, file.stem, beside) for file in files}
     saved = {stem_of[file]: file for file in files if file.name.endswith(SEG_NPY)}
     for file, stem in list(stem_of.items()):
         if stem in saved and not file.name.endswith(SEG_NPY):

@@ -73,7 +73,7 @@ def _fields_of_numbered_masks(reading: Reading) -> list[SmearField | None]:
             stem = folders.stem_of_numbered(file)
             if stem is None:
                 raise Fault("its name is not <image>_<number>", "name it after its image, with a number for the cell")
-            masks_by_stem[stem].append(file)
+            masks_by_stem[folders.stem_of_label(reading, file, stem)].append(file)
     found = []
     for stem, masks in sorted(masks_by_stem.items()):
         with reading.at(f"{stem}_*"):
