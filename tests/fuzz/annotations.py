@@ -14,6 +14,7 @@ import importlib
 import io
 import os
 import random
+import shutil
 import sys
 import time
 import traceback
@@ -26,6 +27,7 @@ import cv2
 import numpy as np
 from roifile import ROI_TYPE, ImagejRoi
 
+from tests.fuzz import tool_samples
 from tests.fuzz.image_samples import HEIGHT, IMAGES, NPY_PIECES, NPYS, STRANGE_IMAGES, WIDTH, encoded
 from tests.fuzz.mutate import Choose, mutated, mutated_bytes
 from tests.fuzz.sandbox import Escape, folder, watch
@@ -175,6 +177,23 @@ def _voc(choose: Choose) -> Files:
     return {"a.xml": _spliced(VOC, VOC_PIECES, choose)}
 
 
+def _cvat(choose: Choose) -> Files:
+    return {"": _spliced(tool_samples.CVAT, tool_samples.CVAT_PIECES, choose)}
+
+
+def _yolo(choose: Choose) -> Files:
+    label_file = ("labels/a.txt", "train/labels/a.txt", "labels/train/b.txt", "a.txt")[choose(4)]
+    names = ("data.yaml", "data.yaml", "set.yml", "classes.txt")[choose(4)]
+    return {
+        names: _spliced(tool_samples.YAML, tool_samples.YAML_PIECES, choose),
+        label_file: _spliced(tool_samples.LABEL_LINES, tool_samples.LABEL_PIECES, choose),
+    }
+
+
+def _xyc(choose: Choose) -> Files:
+    return {("a.xyc", "b.xyc", "a_0.xyc")[choose(3)]: _spliced(tool_samples.XYC, tool_samples.LABEL_PIECES, choose)}
+
+
 def _image(choose: Choose) -> bytes:
     kinds = (IMAGES, STRANGE_IMAGES)[choose(2)]
     return mutated_bytes(kinds[choose(len(kinds))], choose)
@@ -234,6 +253,10 @@ READERS: dict[str, tuple[str, str, Callable[[Choose], Files]]] = {  # the format
     "coco": ("coco", "set.json", _json(*COCO)),
     "labelme": ("labelme", "set", _labelme),
     "voc": ("voc", "set", _voc),
+    "cvat": ("cvat", "set.xml", _cvat),
+    "label_studio": ("label_studio", "set.json", _json(*tool_samples.LABEL_STUDIO)),
+    "yolo": ("yolo", "set", _yolo),
+    "xyc": ("xyc", "set", _xyc),
     "label_images": ("label_images", "set", _label_images),
     "npy": ("label_images", "set", _npy),
     "mask_folders": ("mask_folders", "set", _mask_folders),
@@ -259,11 +282,10 @@ def put(place: Path, reader: str, files: Files) -> Path:
     """The files of a set of a reader, in a prepared folder, in the place of those before."""
     annotations = place / READERS[reader][1]
     if annotations.is_dir():
-        for old in annotations.iterdir():
-            old.unlink()
+        shutil.rmtree(annotations)
     for below, content in files.items():
         path = annotations / below if below else annotations
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return annotations
 

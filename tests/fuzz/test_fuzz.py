@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import annotations, image_samples, weights
+from tests.fuzz import annotations, image_samples, tool_samples, weights
 from tests.fuzz.annotations import READERS
 from tests.fuzz.sandbox import Escape, folder, watch
 from tests.weights.pickled import write_torch
@@ -56,6 +56,10 @@ GOOD = {
     "coco": [{"": json.dumps(document).encode()} for document in annotations.COCO],
     "labelme": [{"a.json": json.dumps(document).encode()} for document in annotations.LABELME],
     "voc": [{"a.xml": annotations.VOC}],
+    "cvat": [{"": tool_samples.CVAT}],
+    "label_studio": [{"": json.dumps(document).encode()} for document in tool_samples.LABEL_STUDIO],
+    "yolo": [{"data.yaml": tool_samples.YAML, "train/labels/a.txt": tool_samples.LABEL_LINES}],
+    "xyc": [{"a.xyc": tool_samples.XYC}],
     "label_images": [{"a.png": image_samples.IMAGES[0]}, {"b.tif": image_samples.IMAGES[3]}],
     "npy": [{"a_seg.npy": content} for content in image_samples.NPYS],
     "mask_folders": [{"a_1.png": image_samples.IMAGES[0], "a_2.bmp": image_samples.IMAGES[4]}],
@@ -69,7 +73,7 @@ def test_the_documents_are_good_before_they_are_changed(place, reader):
     for files in GOOD[reader]:
         path = annotations.put(place, reader, files)
         found = read(path, place / "images", file_format=READERS[reader][0])
-        assert sum(len(field.cells) for field in found.fields) > 0
+        assert sum(len(field.cells) + len(field.points) for field in found.fields) > 0
 
 
 def test_the_watch_sees_a_file_written_elsewhere_and_a_program_started(tmp_path):

@@ -163,6 +163,44 @@ def _imagej_rois(folder: Path) -> FieldSetSettings:
     return describe(folder / "rois", folder / "images", "imagej_rois")
 
 
+def _cvat(folder: Path) -> FieldSetSettings:
+    points = ";".join(f"{x},{y}" for x, y in POINTS)
+    shape = f'<polygon label="cell" occluded="0" points="{points}"/>'
+    images = (
+        f'<image id="{i}" name="{name}.png" width="{WIDTH}" height="{HEIGHT}">{shapes}</image>'
+        for i, (name, shapes) in enumerate((("a", shape), ("b", "")))
+    )
+    (folder / "annotations.xml").write_text(f"<annotations><version>1.1</version>{''.join(images)}</annotations>")
+    return describe(folder / "annotations.xml", folder / "images", "cvat")
+
+
+def _label_studio(folder: Path) -> FieldSetSettings:
+    value = {"points": [[100 * x / WIDTH, 100 * y / HEIGHT] for x, y in POINTS], "polygonlabels": ["cell"]}
+    region = {"type": "polygonlabels", "original_width": WIDTH, "original_height": HEIGHT, "value": value}
+    tasks = [
+        {"id": i, "data": {"image": name}, "annotations": [{"result": result}]}
+        for i, (name, result) in enumerate((("a.png", [region]), ("b.png", [])))
+    ]
+    (folder / "export.json").write_text(json.dumps(tasks))
+    return describe(folder / "export.json", folder / "images", "label_studio")
+
+
+def _yolo(folder: Path) -> FieldSetSettings:
+    (folder / "yolo/labels").mkdir(parents=True)
+    (folder / "yolo/data.yaml").write_text("train: images\nval: images\nnames: [cell]\n")
+    points = " ".join(f"{x / WIDTH} {y / HEIGHT}" for x, y in POINTS)
+    (folder / "yolo/labels/a.txt").write_text(f"0 {points}\n")
+    (folder / "yolo/labels/b.txt").write_text("")
+    return describe(folder / "yolo", folder / "images", "yolo")
+
+
+def _xyc(folder: Path) -> FieldSetSettings:
+    (folder / "xyc").mkdir()
+    (folder / "xyc/a.xyc").write_text("12\t9\n")
+    (folder / "xyc/b.xyc").write_text("")
+    return describe(folder / "xyc", folder / "images", "xyc", ("blast",))
+
+
 def square_mask() -> np.ndarray:
     """The pixels of SQUARE as 0 or 1."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -174,6 +212,10 @@ WRITERS: dict[str, Callable[[Path], FieldSetSettings]] = {
     "via": _via,
     "coco": _coco,
     "labelme": _labelme,
+    "cvat": _cvat,
+    "label_studio": _label_studio,
+    "yolo": _yolo,
+    "xyc": _xyc,
     "label_images": _label_images,
     "mask_folders": _mask_folders,
     "voc": _voc,

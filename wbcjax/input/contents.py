@@ -22,7 +22,8 @@ from wbcjax.input.settings import (
 )
 from wbcjax.input.split import PARTS, read_names
 from wbcjax.smear import synthetic
-from wbcjax.smear.read import FieldSet, read
+from wbcjax.smear.field import AnnotationError
+from wbcjax.smear.read import POINTS_ONLY, FieldSet, read
 from wbcjax.system.progress import shown
 
 FORMAT_VERSION = 5  # raise it whenever the same files would be read into other fields, or records change their layout
@@ -37,7 +38,7 @@ def field_set(dataset: FieldSetSettings) -> FieldSet:
             f"dataset.group_attribute is for {' and '.join(WITH_GROUPS)} files, and dataset.name is {dataset.name!r}: "
             "leave it out, and list the fields in dataset.split to keep a patient's on one side"
         )
-    return read(
+    found = read(
         Path(dataset.annotations),
         Path(dataset.images),
         class_map(dataset),
@@ -50,6 +51,10 @@ def field_set(dataset: FieldSetSettings) -> FieldSet:
         rectangles_as_boxes=dataset.rectangles_as_boxes,
         semantic=dataset.semantic,
     )
+    points = sum(len(field.points) for field in found.fields)
+    if points and not any(field.cells for field in found.fields):
+        raise AnnotationError(f"{dataset.annotations}: its {points} cells are points. {POINTS_ONLY}")
+    return found
 
 
 def fingerprint(dataset: FieldSetSettings, digests: Digests) -> str:

@@ -40,6 +40,16 @@ def class_table(cells: CellTable, classes: Sequence[str]) -> Table:
     return Table("Cells", head, tuple(rows), note)
 
 
+def point_table(fields: Sequence[SmearField], classes: Sequence[str]) -> Table:
+    """Cells of which only a point is known, by class, and the fields that have some."""
+    counts = [Counter(field.point_labels) for field in fields]
+    rows = tuple(
+        (name, f"{sum(count[label] for count in counts)}", f"{sum(count[label] > 0 for count in counts)}")
+        for label, name in enumerate(classes, start=1)
+    )
+    return Table("Points", ("class", "points", "fields"), rows, "Points are counted here alone, and train nothing.")
+
+
 def size_tables(cells: CellTable, classes: Sequence[str]) -> list[Table]:
     """Sizes, areas and shapes of the cells of each class, crowd regions left out."""
     counted = cells.select(~cells.crowd)

@@ -1,7 +1,7 @@
 """A smear field: one microscope image and the cells outlined in it, read from files of any format."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Cell:
 class SmearField:
     """One image of a stained smear and the cells annotated in it; a field without cells is a valid field.
 
-    Raises ValueError unless exactly one of `path` and `pixels` says where the image is.
+    Raises ValueError unless exactly one of `path` and `pixels` says where the image is, and each point has a label.
     """
 
     name: str  # file name relative to the image folder; unique in a set
@@ -85,10 +85,16 @@ class SmearField:
     pixels: UInt8[np.ndarray, "h w 3"] | None = None  # RGB
     group: str | None = None  # such as the patient: a group is never split between training and validation
     max_pixels: int = MAX_PIXELS  # of the image file: a larger one is not decoded
+    # Cells of which only a point is known, (x, y) in pixels: they are counted, and train nothing.
+    points: Float[np.ndarray, "n 2"] = field(default_factory=lambda: np.zeros((0, 2)))
+    point_labels: Sequence[int] = ()  # their classes, 1..C
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.pixels is None):
             raise ValueError(f"{self.name}: a field takes either a path or pixels, not both and not neither")
+        if len(self.points) != len(self.point_labels):
+            counts = f"{len(self.points)} points and {len(self.point_labels)} labels"
+            raise ValueError(f"{self.name}: has {counts} of points; give each its class")
 
     def image(self) -> UInt8[np.ndarray, "h w 3"]:
         """The field's RGB image.

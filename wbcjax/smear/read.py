@@ -18,6 +18,11 @@ from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.problem_list import TABLE, first_of_each_kind
 from wbcjax.smear.whole_set import boxes_of_rectangles, cells_of_crowds, relabelled, suspects_of_set
 
+POINTS_ONLY = (
+    "Cells that are points are counted, and train nothing: draw their outlines or boxes in an annotation tool to train "
+    "on them"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class FieldSet:
@@ -38,6 +43,9 @@ class FieldSet:
             f"left out {_count(count, f'cell of class {name!r}', f'cells of class {name!r}')}, as the class map says"
             for name, count in self.left_out.items()
         ]
+        if points := sum(len(field.points) for field in self.fields):
+            counted = _count(points, "cell that is a point", "cells that are points")
+            told.append(f"left out {counted}: they are counted, and train nothing")
         if self.problems:
             fields, cells = _count(self.refused_fields, "field", "fields"), _count(self.refused_cells, "cell", "cells")
             told.append(f"left out {fields} and {cells} that have problems")

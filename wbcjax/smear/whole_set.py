@@ -27,11 +27,13 @@ def boxes_of_rectangles(fields: Sequence[SmearField]) -> list[SmearField]:
 
 
 def relabelled(fields: Sequence[SmearField], label_of: Mapping[int, int]) -> list[SmearField]:
-    """The fields with the cells of these labels alone, each with its new label."""
+    """The fields with the cells and points of these labels alone, each with its new label."""
     return [
         replace(
             field,
             cells=tuple(replace(cell, label=label_of[cell.label]) for cell in field.cells if cell.label in label_of),
+            points=field.points[[label in label_of for label in field.point_labels]],
+            point_labels=tuple(label_of[label] for label in field.point_labels if label in label_of),
         )
         for field in fields
     ]
@@ -54,7 +56,7 @@ def uncounted(crowd: int) -> str:
 def suspects_of_set(name: str, fields: Sequence[SmearField]) -> Iterator[Problem]:
     """What looks like a mistake of the set of this name as a whole."""
     cells = [(cell, field) for field in fields for cell in field.cells]
-    if not cells:
+    if not cells and not any(len(field.points) for field in fields):
         found = f"it has no cell in {len(fields)} field{'s' * (len(fields) > 1)}"
         yield Problem(name, "", found, "look whether its export holds the annotations")
     if mostly_crowd(fields):

@@ -24,7 +24,7 @@ from wbcjax.smear.field import SmearField
 from wbcjax.smear.formats.checks import Problem
 from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.problem_list import TABLE, first_of_each_kind, kind_of, problem_table
-from wbcjax.smear.read import FieldSet, read, recognise
+from wbcjax.smear.read import POINTS_ONLY, FieldSet, read, recognise
 from wbcjax.smear.whole_set import mostly_crowd
 from wbcjax.system.files import write_atomically, write_png
 from wbcjax.system.places import check_out
@@ -213,6 +213,8 @@ def _tables(inspection: Inspection) -> list[Table]:
         *set_tables.size_tables(cells, classes),
         set_tables.crowding_table(inspection.fields),
     ]
+    if any(len(field.points) for field in inspection.fields):
+        tables.insert(2, set_tables.point_table(inspection.fields, classes))
     return tables if inspection.proposal is None else [*tables, proposed_config.anchor_table(inspection.proposal)]
 
 
@@ -231,7 +233,8 @@ def _summary(inspection: Inspection) -> list[tuple[str, str]]:
 def _config(inspection: Inspection) -> tuple[list[str], list[str]]:
     """Lines of a config, and sentences on them."""
     if inspection.proposal is None:
-        return [], ["There are no cells to propose a config by."]
+        points = "" if not any(len(field.points) for field in inspection.fields) else f" {POINTS_ONLY}."
+        return [], [f"There are no cells to propose a config by.{points}"]
     lines = proposed_config.config_lines(
         inspection.proposal,
         inspection.file_format,

@@ -269,7 +269,8 @@ def _scores(cell: ScoredCell) -> dict[str, Any]:
 
 
 def _recognises(place: Place) -> bool:
-    return isinstance(place.json, dict) and bool(place.json.keys() & KEYS)
+    """Whether it is an object with one of COCO's lists; a task of Label Studio has "annotations", too, and "data"."""
+    return isinstance(place.json, dict) and bool(place.json.keys() & KEYS) and "data" not in place.json
 
 
 FORMAT = Format(

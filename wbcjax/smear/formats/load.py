@@ -2,6 +2,7 @@
 
 import json
 import re
+import xml.etree.ElementTree as ET
 from collections import Counter
 from errno import EFBIG
 from pathlib import Path
@@ -35,6 +36,21 @@ def parse_json(text: str) -> Any:
         except UnicodeEncodeError as error:
             raise ValueError(f"it holds half a character, {error.object[error.start]!r}") from error
     return value
+
+
+def load_xml(path: Path) -> ET.Element:
+    """The root of an XML file. Faults: as `load_bytes`, broken, or a DOCTYPE."""
+    content = load_bytes(path)
+    try:
+        return ET.fromstring(content, ET.XMLParser(target=_WithoutDoctype()))
+    except (ET.ParseError, LookupError, ValueError) as error:  # the others: an encoding that is not known
+        raise Fault(f"broken XML ({error})", "export the annotations again or restore the file") from error
+
+
+class _WithoutDoctype(ET.TreeBuilder):
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        # Entities are declared in it, and a few lines of them expand to gigabytes.
+        raise Fault(f"it has a DOCTYPE ({name})", "delete that declaration")
 
 
 def load_text(path: Path) -> str:

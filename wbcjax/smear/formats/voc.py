@@ -14,7 +14,7 @@ from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.formats import checks, folders
 from wbcjax.smear.formats.checks import Fault, Reading
 from wbcjax.smear.formats.format import Format, Place
-from wbcjax.smear.formats.load import load_bytes
+from wbcjax.smear.formats.load import load_xml
 
 REDRAW = "redraw or delete the object"
 SAVE_EMPTY = "annotate it, or add a file without objects if it shows no cell"
@@ -39,19 +39,9 @@ def fields(reading: Reading) -> list[SmearField]:
     return [field for field in found if field is not None]
 
 
-class _WithoutDoctype(ET.TreeBuilder):
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        # Entities are declared in it, and a few lines of them expand to gigabytes.
-        raise Fault(f"it has a DOCTYPE ({name})", "delete that declaration")
-
-
 def _root(file: Path) -> ET.Element:
     """The <annotation> of a file. Faults: unreadable, broken XML, a DOCTYPE, or something else."""
-    content = load_bytes(file)
-    try:
-        root = ET.fromstring(content, ET.XMLParser(target=_WithoutDoctype()))
-    except (ET.ParseError, LookupError, ValueError) as error:  # the others: an encoding that is not known
-        raise Fault(f"broken XML ({error})", "export the annotations again or restore the file") from error
+    root = load_xml(file)
     if root.tag != "annotation":
         raise Fault(
             f"it holds <{root.tag}> where VOC has <annotation>", "name its format, or give a folder of VOC files alone"
