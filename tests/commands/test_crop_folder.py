@@ -334,3 +334,10 @@ def test_cells_left_out_by_class_are_never_negatives(tmp_path):
     assert [row["rule"] for row in rows] == ["annotated", "background"]
     with pytest.raises(SystemExit, match="no cell is of the class 'L9'; classes are L1, unsure"):
         crop(annotations, images, "--out", tmp_path / "other", "--leave-out", "L9")
+
+
+def test_images_that_are_not_read_are_named(tmp_path, capsys):
+    annotations, images = make_set(tmp_path, {"a.png": ("L1",)})
+    (images / "b.svs").write_bytes(b"?")
+    crop(annotations, images, "--out", tmp_path / "out")
+    assert "1 image beside them not read: b.svs\n" in capsys.readouterr().out

@@ -34,7 +34,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _crop(options: argparse.Namespace) -> None:
     from wbcjax.commands.crop.folder import CropSettings, crop_folder, without_classes
-    from wbcjax.commands.image_folder import left_out
+    from wbcjax.smear.formats.image_files import unread_images
     from wbcjax.smear.problem_list import first_of_each_kind
     from wbcjax.smear.read import read
 
@@ -53,10 +53,12 @@ def _crop(options: argparse.Namespace) -> None:
         *found.omissions(),
         *(f"  {line}" for line in first_of_each_kind(found.problems, "")),
     ]
+    if unread := unread_images(options.images):
+        lines.append(f"{count(len(unread), 'image')} beside them not read: {', '.join(path.name for path in unread)}")
     if outcome.crops:
         lines.append(f"{options.out} has the crops, crops.csv and crops.json")
     sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
-    exit_for_failed([*outcome.failed, *left_out(options.images)])
+    exit_for_failed(outcome.failed)
 
 
 def _crop_lines(outcome: "Outcome") -> list[str]:
