@@ -6,8 +6,9 @@ inference   from RGB crops in host memory (uint8) to logits in host memory.
 train       forward with dropout and stochastic depth, backward, Adam (Suvon et al.), from images in host memory. Keras
             by `train_on_batch` on its JAX backend, compiled as `fit` would have it.
 
-This command times a training step only. `--tune-malloc` tunes malloc as the programs do (wbcjax/system/heap.py), for
-all contestants. `python -m benchmarks --only efficientnet` measures the rest too.
+This command times a training step only, against torchvision's default. `--tune-malloc` tunes malloc as the programs do
+(wbcjax/system/heap.py) on both sides, with torchvision in channels_last. `python -m benchmarks --only efficientnet`
+measures the rest too.
 """
 
 import argparse
@@ -18,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import Result
-from benchmarks.timing import Contestant, Task, apart, contest, median
+from benchmarks.results import Result, summary
+from benchmarks.timing import Contestant, Task, apart, contest
 
 CLASSES = 2
 LEARNING_RATE = 2e-4
@@ -35,14 +36,9 @@ def main() -> None:
     parser.add_argument("--tune-malloc", action="store_true")
     options = parser.parse_args()
     contestants = _contestants("train", options.batch, options.side)
-    del contestants["Keras 3"]
+    del contestants["Keras 3"], contestants["torchvision" if options.tune_malloc else "torchvision, channels_last"]
     records = contest(contestants, options.rounds, tuned=options.tune_malloc, together=False)
-    print(f"{'seconds':28}{'median':>9}{'least':>9}{'CPU':>9}{'to torchvision':>24}")
-    base = median(records["torchvision"].times)
-    for name, record in records.items():
-        middle, least = median(record.times), min(time.wall for time in record.times)
-        ratios = f"{middle.wall / base.wall:16.2f}{middle.cpu / base.cpu:8.2f}"
-        print(f"{name:28}{middle.wall:9.3f}{least:9.3f}{middle.cpu:9.3f}{ratios}")
+    print(summary(records))
 
 
 def results(rounds: int) -> Iterator[Result]:

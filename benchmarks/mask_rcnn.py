@@ -1,5 +1,8 @@
 """Mask R-CNN R50-FPN: inference and training steps, ours and torchvision's `maskrcnn_resnet50_fpn`.
 
+`python -m benchmarks.mask_rcnn train --side 1024 --tune-malloc` measures one row alone: against torchvision's best, in
+channels_last with malloc tuned on both sides. Without `--tune-malloc`, against its default, with malloc as it is.
+
 Both have the same weights, filled by name (tests/parity/fill.py, 3 classes beside the background), the same settings
 (torchvision's: 1000 proposals, 100 detections at most; frozen batch norm, all layers trained) and the same drawn field
 of 20 lymphoblasts. The times include:
@@ -13,6 +16,7 @@ train       forward, five losses, backward, SGD with momentum; the batch lies in
 torchvision's resizing is left out (images have the right size). Both sides normalise.
 """
 
+import argparse
 import dataclasses
 import functools
 from collections.abc import Iterator
@@ -21,7 +25,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from benchmarks.results import Result
+from benchmarks.results import Result, summary
 from benchmarks.timing import Contestant, Task, apart, contest
 from tests.parity import fill
 
@@ -43,6 +47,23 @@ class Field(NamedTuple):
     boxes: np.ndarray  # (c, 4) float32
     labels: np.ndarray  # (c,)
     masks: np.ndarray  # (c, h, w) uint8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", choices=("inference", "train"))
+    parser.add_argument("--side", type=int, default=512, help="of the field, in pixels")
+    parser.add_argument("--batch", type=int, default=1, help="fields at a time")
+    parser.add_argument("--proposals", type=int, default=PROPOSALS, help="of a field in prediction; twice in training")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tune-malloc", action="store_true", help="on both sides, and torchvision in channels_last")
+    chosen = parser.parse_args()
+    options = {"side": chosen.side, "batch": chosen.batch, "proposals": chosen.proposals}
+    if chosen.work == "inference":
+        options["threshold"] = apart(score_threshold, side=chosen.side, cells=CELLS)
+    contestants = pair(chosen.work, **options)
+    del contestants["torchvision" if chosen.tune_malloc else "torchvision, channels_last"]
+    print(summary(contest(contestants, chosen.rounds, tuned=chosen.tune_malloc)))
 
 
 def results(rounds: int) -> Iterator[Result]:
@@ -302,3 +323,7 @@ def count_flops(work: str, **options: Any) -> float:
     with FlopCounterMode(display=False) as counter:
         task()
     return float(counter.get_total_flops())
+
+
+if __name__ == "__main__":
+    main()

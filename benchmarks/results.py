@@ -37,6 +37,17 @@ class Result:
         return next(iter(self.records))
 
 
+def summary(records: Mapping[str, Record]) -> str:
+    """A line for each contestant: seconds, peak memory in MB, and how many times its time ours is, the first's."""
+    ours = median(next(iter(records.values())).times).wall
+    lines = [f"{'seconds':28}{'median':>9}{'least':>9}{'most':>9}{'CPU':>9}{'MB':>9}{'to ours':>9}"]
+    for name, record in records.items():
+        middle, walls = median(record.times), [time.wall for time in record.times]
+        figures = f"{middle.wall:9.3f}{min(walls):9.3f}{max(walls):9.3f}{middle.cpu:9.3f}"
+        lines.append(f"{name:28}{figures}{record.peak_mb:9.0f}{middle.wall / ours:9.2f}")
+    return "\n".join(lines)
+
+
 def save(path: Path, results: Iterable[Result]) -> None:
     """Write the results of a section with their environment, anew after each result: an interrupt loses none."""
     kept = []

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import render, roof
-from benchmarks.results import Result, load, save
+from benchmarks.results import Result, load, save, summary
 from benchmarks.timing import Contestant, Record, Task, Time, apart, contest, in_turns, median, timed
 
 
@@ -47,6 +47,16 @@ def test_a_run_is_timed_on_both_clocks():
 
 def test_the_median_is_taken_of_each_clock_by_itself():
     assert median([Time(1.0, 9.0), Time(2.0, 3.0), Time(7.0, 5.0)]) == Time(2.0, 5.0)
+
+
+def test_a_summary_gives_medians_and_how_many_times_ours_they_are():
+    records = {
+        "ours": Record(9.0, [Time(1.0, 2.0), Time(2.0, 3.0), Time(4.0, 4.0)], 10.0, 120.0),
+        "theirs": Record(9.0, [Time(3.0, 5.0)], 10.0, 80.0),
+    }
+    _, ours, theirs = (line.split() for line in summary(records).splitlines())
+    assert ours == ["ours", "2.000", "1.000", "4.000", "3.000", "120", "1.00"]
+    assert theirs == ["theirs", "3.000", "3.000", "3.000", "5.000", "80", "1.50"]
 
 
 def allocating(megabytes: int) -> Task:

@@ -55,16 +55,34 @@ def test_a_1x1_convolution_as_a_product_equals_xlas(height, width, channels, fea
     )
 
 
-@pytest.mark.parametrize(("n", "height", "width"), [(2, 48, 64), (2, 50, 64), (1, 53, 60), (17, 14, 14)])
-def test_a_3x3_convolution_of_many_pixels_equals_xlas(n, height, width):
-    x, kernel = arrays((n, height, width, 3), (3, 3, 3, 4))
-    assert n * height * width >= MANY_PIXELS
-    assert_same_values_and_gradients(lambda x, k: conv(x, k, 1, False), lambda x, k: plain(x, k, 1, 1), x, kernel)
+@pytest.mark.parametrize("channels", [3, 6])  # an image's, and more
+@pytest.mark.parametrize(
+    ("kernel", "stride", "same", "n", "height", "width"),
+    [
+        (3, 1, False, 2, 48, 64),
+        (3, 1, False, 2, 50, 64),
+        (3, 1, False, 1, 53, 60),  # a prime number of rows: strips of one
+        (3, 1, False, 17, 14, 14),  # a prime number of small images
+        (3, 1, True, 12, 14, 14),  # several small images in a strip
+        (3, 2, False, 1, 97, 130),
+        (3, 2, True, 1, 96, 130),
+        (3, 2, True, 6, 28, 31),
+        (7, 2, False, 1, 96, 128),  # ResNet's stem
+        (5, 1, True, 2, 48, 64),
+    ],
+)
+def test_a_convolution_of_many_pixels_equals_xlas(kernel, stride, same, n, height, width, channels):
+    x, weights = arrays((n, height, width, channels), (kernel, kernel, channels, 4))
+    assert n * -(-height // stride) * -(-width // stride) >= MANY_PIXELS
+    pad = "SAME" if same else kernel // 2
+    assert_same_values_and_gradients(
+        lambda x, k: conv(x, k, stride, same), lambda x, k: plain(x, k, stride, pad), x, weights
+    )
 
 
 @pytest.mark.parametrize("same", [True, False])
 @pytest.mark.parametrize(("height", "width"), [(8, 7), (9, 6), (1, 2)])
-def test_a_3x3_convolution_of_an_image_by_two_equals_xlas(height, width, same):
+def test_a_3x3_convolution_of_few_pixels_by_two_equals_xlas(height, width, same):
     x, kernel = arrays((2, height, width, 3), (3, 3, 3, 4))
     assert_same_values_and_gradients(
         lambda x, k: conv(x, k, 2, same), lambda x, k: plain(x, k, 2, "SAME" if same else 1), x, kernel

@@ -1,4 +1,4 @@
-"""1x1 and 3x3 convolutions whose kernel gradients are written out for CPUs.
+"""Convolutions whose kernel gradients are written out for CPUs.
 
 benchmarks/conv.py times them against XLA's.
 """
@@ -14,8 +14,8 @@ from jaxtyping import Float
 
 from wbcjax.ops.conv import paddings, xla_conv
 
-MANY_PIXELS = 48 * 64  # of a batch of feature maps, from which `_conv3x3_many` is faster
-STRIP_PIXELS = 2048  # of one product in its kernel gradient
+MANY_PIXELS = 32 * 32  # of the outputs for a batch, from which the kernel's gradient is faster written out
+STRIP_PIXELS = 2048  # of one product in it
 FEW_CHANNELS = 4  # as many as an image's
 
 
@@ -23,20 +23,18 @@ def conv(
     x: Float[Array, "n h w c"], kernel: Float[Array, "kh kw c k"], stride: int, same: bool
 ) -> Float[Array, "n h2 w2 k"]:
     """A convolution with an odd kernel, in the form that suits its shapes; `same` as in `wbcjax.ops.conv.padding`."""
-    size = kernel.shape[0]
-    if size == 1:
+    if kernel.shape[0] == 1:
         x = x[:, ::stride, ::stride]
         return _product(x.reshape(-1, x.shape[-1]), kernel[0, 0]).reshape(*x.shape[:-1], -1)
-    if size == 3 and stride == 1 and _many_pixels(x):
-        return _conv3x3_many(x, kernel)
-    if size == 3 and stride > 1 and x.shape[-1] <= FEW_CHANNELS:
-        return _conv3x3_few(x, kernel, stride, same)
+    if _many_pixels(x, stride):
+        return _conv_of_many(x, kernel, stride, same)
     return xla_conv(x, kernel, stride, same)
 
 
-def _many_pixels(x: Float[Array, "n h w c"]) -> bool:
+def _many_pixels(x: Float[Array, "n h w c"], stride: int) -> bool:
     # Only exports have an unknown batch size. They need no gradient, and the forms differ in the gradient alone.
-    return not is_symbolic_dim(x.shape[0]) and math.prod(x.shape[:3]) >= MANY_PIXELS
+    n, h, w, _ = x.shape
+    return not is_symbolic_dim(n) and math.prod((n, -(-h // stride), -(-w // stride))) >= MANY_PIXELS
 
 
 @jax.custom_vjp
@@ -69,71 +67,62 @@ def _over_pixels(x: Float[Array, "p c"], grad: Float[Array, "p k"]) -> Float[Arr
 _product.defvjp(_product_forward, _product_backward)
 
 
-@jax.custom_vjp
-def _conv3x3_many(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c k"]) -> Float[Array, "n h w k"]:
-    """A 3x3 convolution whose kernel gradient is written out."""
-    return xla_conv(x, kernel, 1)
-
-
-def _conv3x3_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return xla_conv(x, kernel, 1), (x, kernel)
-
-
-def _conv3x3_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    # The kernel is flipped here: inside a loop XLA would not copy it, and run at a tenth of the speed.
-    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    return xla_conv(grad, flipped, 1), _kernel_gradient(x, grad)
-
-
-def _kernel_gradient(x: Float[Array, "n h w c"], grad: Float[Array, "n h w k"]) -> Float[Array, "3 3 c k"]:
-    """Nine matrix products of shifted pixels with the output's gradient, strip by strip of rows that stay in cache."""
-    n, h, w, c = x.shape
-    k = grad.shape[-1]
-    rows = max(r for r in range(1, h + 1) if h % r == 0 and (r == 1 or r * w <= STRIP_PIXELS))
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-
-    def add_strip(total: Array, strip: Array) -> tuple[Array, None]:
-        image, row = strip // (h // rows), strip % (h // rows) * rows
-        pixels = jax.lax.dynamic_slice(padded, (image, row, 0, 0), (1, rows + 2, w + 2, c))[0]
-        grads = jax.lax.dynamic_slice(grad, (image, row, 0, 0), (1, rows, w, k)).reshape(-1, k)
-        pixels, grads = jax.lax.optimization_barrier((pixels, grads))  # cut out once, not in each product
-        products = [
-            _over_pixels(pixels[i : i + rows, j : j + w].reshape(-1, c), grads) for i in range(3) for j in range(3)
-        ]
-        return total + jnp.stack(products).reshape(3, 3, c, k), None
-
-    total, _ = jax.lax.scan(add_strip, jnp.zeros((3, 3, c, k), jnp.float32), jnp.arange(n * (h // rows)))
-    return total.astype(x.dtype)
-
-
-_conv3x3_many.defvjp(_conv3x3_forward, _conv3x3_backward)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv3x3_few(
-    x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c k"], stride: int, same: bool
+def _conv_of_many(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "s s c k"], stride: int, same: bool
 ) -> Float[Array, "n h2 w2 k"]:
-    """A 3x3 convolution of few channels whose kernel gradient is written out."""
+    """A convolution whose kernel gradient is written out."""
     return xla_conv(x, kernel, stride, same)
 
 
-def _conv3x3_few_forward(x: Array, kernel: Array, stride: int, same: bool) -> tuple[Array, tuple[Array, Array]]:
+def _conv_forward(x: Array, kernel: Array, stride: int, same: bool) -> tuple[Array, tuple[Array, Array]]:
     return xla_conv(x, kernel, stride, same), (x, kernel)
 
 
-def _conv3x3_few_backward(stride: int, same: bool, saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
-    """The kernel's gradient is one matrix product with the pixels of its nine positions side by side (im2col)."""
+def _conv_backward(stride: int, same: bool, saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    grad_x = jax.vjp(lambda x: xla_conv(x, kernel, stride, same), x)[1](grad)[0]
-    padded = jnp.pad(x, ((0, 0), *paddings(x.shape[1:3], 3, stride, same), (0, 0)))
-    last_row, last_column = ((size - 1) * stride for size in grad.shape[1:3])
-    places = [
-        padded[:, i : i + last_row + 1 : stride, j : j + last_column + 1 : stride] for i in range(3) for j in range(3)
-    ]
-    seen, grad = jax.lax.optimization_barrier((jnp.concatenate(places, -1), grad))  # (n, h2, w2, 9 c)
-    grad_kernel = _over_pixels(seen.reshape(-1, seen.shape[-1]), grad.reshape(-1, grad.shape[-1]))
-    return grad_x, grad_kernel.reshape(kernel.shape).astype(kernel.dtype)
+    if stride == 1:
+        # The kernel is flipped here: inside a loop XLA would not copy it, and run at a tenth of the speed.
+        grad_x = xla_conv(grad, kernel[::-1, ::-1].swapaxes(2, 3), 1)
+    else:
+        grad_x = jax.vjp(lambda x: xla_conv(x, kernel, stride, same), x)[1](grad)[0]
+    return grad_x, _kernel_gradient(x, grad, kernel.shape[0], stride, same).astype(kernel.dtype)
 
 
-_conv3x3_few.defvjp(_conv3x3_few_forward, _conv3x3_few_backward)
+def _kernel_gradient(
+    x: Float[Array, "n h w c"], grad: Float[Array, "n h2 w2 k"], size: int, stride: int, same: bool
+) -> Float[Array, "s s c k"]:
+    """Products of the pixels at each place of the kernel with the output's gradient, in strips that stay in cache.
+
+    A strip is some rows of an image, or some small images.
+    """
+    n, h, w, k = grad.shape
+    c, few = x.shape[-1], x.shape[-1] <= FEW_CHANNELS
+    rows = max(r for r in range(1, h + 1) if h % r == 0 and (r == 1 or r * w <= STRIP_PIXELS))
+    images = max(i for i in range(1, n + 1) if n % i == 0 and (i == 1 or i * h * w <= STRIP_PIXELS))
+    padded = jnp.pad(x, ((0, 0), *paddings(x.shape[1:3], size, stride, same), (0, 0)))
+    last_row, last_column = (rows - 1) * stride, (w - 1) * stride
+
+    def add_strip(total: Array, strip: Array) -> tuple[Array, None]:
+        image, row = strip // (h // rows) * images, strip % (h // rows) * rows
+        pixels = jax.lax.dynamic_slice(
+            padded, (image, row * stride, 0, 0), (images, last_row + size, last_column + size, c)
+        )
+        grads = jax.lax.dynamic_slice(grad, (image, row, 0, 0), (images, rows, w, k)).reshape(-1, k)
+        # Turned where it is the left factor of nine products: they take three quarters of the time.
+        pixels, grads = jax.lax.optimization_barrier((pixels, grads if few else grads.T))  # cut out once for all
+        places = [
+            pixels[:, i : i + last_row + 1 : stride, j : j + last_column + 1 : stride].reshape(-1, c)
+            for i in range(size)
+            for j in range(size)
+        ]
+        if few:  # side by side: products of so few columns would be slow
+            return total + _over_pixels(jax.lax.optimization_barrier(jnp.concatenate(places, -1)), grads), None
+        return total + jnp.stack([jnp.dot(grads, x, preferred_element_type=jnp.float32) for x in places]), None
+
+    total = jnp.zeros((size * size * c, k) if few else (size * size, k, c), jnp.float32)
+    total, _ = jax.lax.scan(add_strip, total, jnp.arange(n // images * (h // rows)))
+    return (total if few else total.swapaxes(1, 2)).reshape(size, size, c, k)
+
+
+_conv_of_many.defvjp(_conv_forward, _conv_backward)
