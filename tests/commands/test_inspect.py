@@ -133,6 +133,13 @@ def test_a_config_for_masks_of_classes_has_the_setting(tmp_path, capsys, semanti
     assert f"config.dataset.class_of = {named}\n" in shown
 
 
+@pytest.mark.parametrize("alike", ["l1", "L1 ", " L1"])
+def test_classes_that_differ_by_case_or_blanks_are_worth_a_look(tmp_path, capsys, alike):
+    cells = [square(5, 5, 30), square(60, 40, 50, alike)]
+    assert run(*make_set(tmp_path, {"a.png": cells})) == 0
+    assert f"classes 'L1', {alike!r} are told apart; make them one name" in capsys.readouterr().out
+
+
 def test_a_set_without_cells_is_worth_a_look(tmp_path, capsys):
     assert run(*make_set(tmp_path, {"a.png": []})) == 0
     shown = capsys.readouterr().out

@@ -70,6 +70,10 @@ OUTLINES = (
     {"segmentation": {"size": [10, 12], "counts": [60, 20, 40]}},
     {"segmentation": {"size": [10, 12], "counts": "l1d0X1"}, "iscrowd": 1},
     {"bbox": [2, 2, 5, 4]},
+    {"segmentation": RING},
+    {"segmentation": [*SQUARE, [2, 2]]},
+    {"segmentation": [[[*point, 0] for point in SQUARE]]},
+    {"segmentation": [[*RING, 2, 2, 4, 4, 4, 5, 6, 5, 6, 4, 4, 4], [3, 3]]},  # a keyhole and a fragment
 )
 COCO = [
     {
@@ -78,6 +82,10 @@ COCO = [
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, **outline}],
     }
     for outline in OUTLINES
+]
+COCO += [
+    COCO[0] | {"annotations": {"1": [OUTLINES[0] | {"category_id": "1"}], "a.png": [OUTLINES[4] | {"category_id": 1}]}},
+    COCO[0] | {"annotations": {"7": COCO[1]["annotations"][0]}, "images": [COCO[0]["images"][0] | {"width": None}]},
 ]
 DRAWN = [
     {"label": "L1", "points": SQUARE, "group_id": None, "shape_type": "polygon"},
@@ -302,6 +310,7 @@ def attempt(place: Path, reader: str, files: Files, choose: Choose, alarm: bool 
     options["group_attribute"] = (None, "patient")[choose(8) == 0 and file_format in ("via", "coco")]
     options["file_format"] = (file_format, None)[choose(4) == 0]
     options["semantic"] = (None, True, False)[choose(3)] if file_format == "label_images" else None
+    options["crowd_as_cells"], options["rectangles_as_boxes"] = choose(4) == 0, choose(4) == 0
     options["max_pixels"] = 2**14  # so that no time goes into images that are large but allowed
     with watch(place, alarm):
         try:

@@ -119,6 +119,16 @@ def test_a_missing_class_is_refused_by_its_region(folder, name):
     assert line == f"{place}: {MISSING_CLASS.get(name, of_via)}"
 
 
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "coco"])
+@pytest.mark.parametrize("blank", ["", "  ", "\t"])
+def test_a_class_of_blanks_is_refused_by_its_region(folder, name, blank):
+    writer, place = FORMATS[name]
+    annotations = writer(folder, [("a.png", [GOOD]), ("b.png", [GOOD, (blank, SQUARE)])])
+    (line,) = problems(annotations, folder / "images", None)
+    assert line.startswith(f"{place}: {'its label is empty' if name == 'labelme' else 'the region attribute'}")
+    assert read(annotations, folder / "images", on_error="skip").classes == ("L1",)
+
+
 def test_another_attribute_than_the_named_one_is_refused_with_those_there_are(folder):
     annotations = via_2(folder, [("a.png", [GOOD])])
     (line,) = problems(annotations, folder / "images", class_attribute="type")

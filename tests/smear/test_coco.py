@@ -166,13 +166,12 @@ def test_a_field_without_its_group_is_refused_lest_it_leaks_between_splits(folde
 
 BAD_ANNOTATIONS = {
     "two points": ([[5, 4, 15, 12]], "the polygon has 2 points; redraw"),
-    "a bad second part": ([SQUARE, [5, 4]], "the polygon has 1 points; redraw"),
     "odd number of coordinates": ([SQUARE[:-1]], "the polygon has 4 x but 3 y coordinates"),
     "NaN": ([[*SQUARE[:-1], float("nan")]], "the point (5, nan) is not finite"),
     "outside": ([[5, 4, 15, -3, 15, 12]], "1 of 3 points lie outside the 40 x 30 image, farthest (15, -3)"),
     "zero area": ([[5, 5, 10, 10, 15, 15]], "the outline has zero area"),
     "no polygon": ([], "it has no outline; outline the cell"),
-    "numbers not in a list": (SQUARE, "found 5 where a polygon [x1, y1, ...] belongs"),
+    "numbers beside a list": ([5, 4, SQUARE], "found 5 where a polygon [x1, y1, ...] belongs"),
     "nothing": (None, '"segmentation" is None; it must be a list'),
     "another size": (runs(BLOB.T), "the mask is for [height, width] [40, 30], the image has [30, 40]"),
     "too few runs": ({"size": [30, 40], "counts": [3, 5]}, "the mask's runs do not add up to its 30 x 40 pixels"),
@@ -221,14 +220,6 @@ BAD_RECORDS = {
         'coco.json, annotation 1: its image 8 is not in "images"; list the image',
     ),
     "unknown crowd flag": (document(annotation(iscrowd=2)), 'a.png, annotation 1: "iscrowd" is 2; make it 0 or 1'),
-    "annotation id twice": (
-        document(annotation(), annotation()),
-        "coco.json, annotation at position 2: the annotation id 1 is given twice; number them anew",
-    ),
-    "image id twice": (
-        document(images=[image(), image("b.png")]),
-        "coco.json, image at position 2: the image id 1 is given twice",
-    ),
     "image name twice": (document(images=[image(), image(image_id=2)]), "a.png: the image is listed twice"),
     "another image size": (
         document(images=[image(width=80, height=60)]),
@@ -237,7 +228,7 @@ BAD_RECORDS = {
     "no such image": (document(images=[image("gone.png")]), "gone.png: there is no such image in "),
     "a name that leads out": (document(images=[image("../z.png")]), "../z.png: the file name '../z.png' leads out"),
     "no name": (document(images=[{"id": 4}]), 'coco.json, image 4: "file_name" is missing'),
-    "no id": (document(images=[{"file_name": "a.png"}]), 'coco.json, image at position 1: "id" is missing'),
+    "no id": (document(images=[{"file_name": "a.png"}]), 'a.png: "id" is missing'),
     "no annotations": ({"images": [image()], "categories": []}, 'coco.json: "annotations" is missing'),
     "a list": ([], "coco.json: found [] where a JSON object belongs"),
 }

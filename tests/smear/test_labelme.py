@@ -180,7 +180,7 @@ def test_cells_to_leave_out_are_counted_once_for_a_group_and_not_checked(images)
 
 BAD_SHAPES = {
     "two points": (shape([[5, 4], [15, 12]]), "the polygon has 2 points; redraw"),
-    "a point of three": (shape([[5, 4, 1], *SQUARE]), "found [5, 4, 1] where a point [x, y] belongs"),
+    "a point of three": (shape([*SQUARE, [5, 4, 1]]), "found [5, 4, 1] where a point [x, y] belongs"),
     "a word": (shape([[5, "4"], *SQUARE]), "the coordinate '4' is not a number"),
     "NaN": (shape([[5, float("nan")], *SQUARE]), "the point (5, nan) is not finite"),
     "outside": (shape([[5, 4], [15, -3], [15, 12]]), "1 of 3 points lie outside the 40 x 30 image, farthest (15, -3)"),
@@ -244,7 +244,7 @@ BAD_FILES = {
         document(shape(), width=80, height=60),
         "a.png: the annotations say 80 x 60 pixels, the image has 40 x 30; use the image that was annotated",
     ),
-    "a size in words": (document(height="30"), "a.png: \"imageHeight\" is '30'; it must be a int"),
+    "a size in words": (document(height="60"), "a.png: the annotations say 40 x 60 pixels, the image has 40 x 30"),
     "the image of another file": (
         document(shape(), image="b.JPG"),
         "a.json: it names the image 'b.JPG', and there is an image 'a.png' of its own name; correct the name in it",

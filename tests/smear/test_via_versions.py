@@ -162,10 +162,6 @@ BAD_CSV = {
     "JSON of another kind": (CSV_2.replace('"{}","{}"', '"[]","{}"'), "via.csv, line 5: found '[]'; it must be a JSON"),
     "a bad region": (CSV_2.replace("[2,2,9,9]", "[2,2,99,9]"), "a.png, region on line 2: 1 of 4 points lie outside"),
     "an endless cell": (CSV_2 + "x" * 200_000, "via.csv: broken CSV (field larger than field limit"),
-    "3, id twice": (
-        CSV_3.replace("1_Gh8uYf1k", "1_qPx7sKa2"),
-        "via.csv, line 8: the metadata id '1_qPx7sKa2' is given",
-    ),
     "3, bad attributes": (CSV_3.replace("# ATTRIBUTE = {", "# ATTRIBUTE = "), "via.csv: found "),
 }
 
@@ -282,3 +278,39 @@ def test_a_csv_with_anything_in_it_is_read_or_refused_as_an_annotation(module_fo
     except AnnotationError:
         return
     assert all(cell.mask(HEIGHT, WIDTH).any() for field in fields for cell in field.cells)
+
+
+def test_rows_of_one_metadata_id_are_read_and_told(folder):
+    text = CSV_3.replace("1_Gh8uYf1k", "1_qPx7sKa2")
+    found = read_set(write(folder, text, "via.csv"), folder / "images", CLASS_OF)
+    whole = read_set(write(folder, CSV_3, "whole.csv"), folder / "images", CLASS_OF)
+    assert [len(field.cells) for field in found.fields] == [len(field.cells) for field in whole.fields]
+    told = "its metadata id is that of another row too; none, as nothing uses it"
+    assert f"via.csv, line 8: {told}" in list(map(str, found.suspects))
+
+
+def test_two_attributes_of_one_name_that_differ_are_used_for_none(folder):
+    text = PROJECT_3.replace('"aname": "patient"', '"aname": "cell"').replace(
+        '"av": {"1": "1"}', '"av": {"1": "1", "2": "L1"}'
+    )
+    lines = problems(folder, text)
+    assert lines == ["a.png, region 1_Lr0vTn5c: two attributes are named 'cell', and it has both; name them apart"]
+    assert len(read(folder, text.replace('"2": "L1"', '"2": "L2"')).fields[0].cells) == 3
+
+
+def test_a_file_attribute_that_is_given_twice_is_refused(folder):
+    (line,) = problems(
+        folder, PROJECT_3.replace('"vid": "2", "flg": 0, "z": [], "xy": []', '"vid": "1", "z": [], "xy": []')
+    )
+    assert line == "a.png, region 1_Ms4iJo6z: the file attribute 'patient' is 'p1', and 'p2' before; give it one value"
+    (line,) = problems(folder, CSV_2.replace('""p1""}",3,1', '""p3""}",3,1'), "via.csv")
+    assert line.startswith(
+        "via.csv, line 3: its file attributes are {'patient': 'p3'}, and {'patient': 'p1'} before; give"
+    )
+
+
+def test_images_of_a_csv_whose_names_and_sizes_join_to_the_same_stay_two(folder):
+    (folder / "images/a.png1").write_bytes((folder / "images/a.png").read_bytes())
+    other = 'a.png1,43,"{}",1,0,"{""name"":""circle"",""cx"":12,""cy"":20,""r"":6}","{""cell"":""L2""}"\n'
+    found = read(folder, CSV_2 + other, "via.csv")
+    assert [(field.name, len(field.cells)) for field in found.fields] == [("a.png", 3), ("b.png", 0), ("a.png1", 1)]

@@ -91,13 +91,16 @@ def test_outlines_that_are_not_read_are_noted(images):
     ]
 
 
-@pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>"])
+@pytest.mark.parametrize(
+    "size", ["", "<size><width>0</width><height>0</height></size>", "<size><width>w</width></size>"]
+)
 def test_a_file_that_does_not_say_its_image_size_is_noted(images, size):
     content = re.sub("<size>.*</size>", size, document(thing()))
     found = read(written(images, a=content) / "a.xml", images, CLASS_OF)
     assert len(found.fields[0].cells) == 1
     assert [str(suspect) for suspect in found.suspects] == [
-        "a.png: the annotations do not say for which image size they are; look whether the boxes fit the cells"
+        "a.png: the annotations do not say for which image size they are; look whether the cells lie where they were "
+        "drawn"
     ]
 
 
@@ -170,7 +173,7 @@ BAD_FILES = {
         document(thing(), size=(80, 60)),
         "a.png: the annotations say 80 x 60 pixels, the image has 40 x 30; use the image that was annotated",
     ),
-    "a size in words": (document(size=("wide", 30)), "a.png: <width> is 'wide'; it must be a number"),
+    "half a size": (document(size=("wide", 60)), "a.png: the annotations say 40 x 60 pixels, the image has 40 x 30"),
     "the image of another file": (
         document(thing(), image="b.JPG"),
         "a.xml: it names the image 'b.JPG', and there is an image 'a.png' of its own name; correct the name in it",

@@ -5,7 +5,7 @@ A reader runs each check inside `with reading.at(file, where)` and goes on to th
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -15,9 +15,9 @@ import numpy as np
 import shapely
 from jaxtyping import Float
 from pycocotools import mask as coco_mask
-from shapely.validation import explain_validity
 
 from wbcjax.smear.field import Cell, SmearField, read_image
+from wbcjax.smear.formats.areas import areas, crossing, shoelace_area
 from wbcjax.smear.formats.fault import Fault, brief
 from wbcjax.smear.formats.image_names import ImageNames
 from wbcjax.smear.image_header import MAX_PIXELS
@@ -43,6 +43,7 @@ class UnknownClass(Fault):
         self.name = name
 
 
+Tell = Callable[[str, str], None]  # notes a suspect by what was found and the remedy
 Kind = Literal["field", "cell", "set"]  # what a problem leaves out; one of the set leaves out what refers to it
 
 
@@ -212,9 +213,9 @@ def need(record: Any, key: str, kind: type | tuple[type, ...]) -> Any:
 
 
 def text(record: Mapping[str, Any], key: str, kind: str) -> str:
-    """A text that a person filled in under `key`, a `kind` such as "region attribute". Faults: missing or no text."""
+    """A text that a person filled in under `key`, a `kind` such as "region attribute". Faults: none, or no text."""
     value = record.get(key, "")
-    if value == "":
+    if value is None or (isinstance(value, str) and not value.strip()):
         others = ", ".join(map(repr, record)) or "none"
         raise Fault(f"the {kind} {key!r} is missing or empty (there are: {others})", "fill it in, or correct its name")
     if not isinstance(value, str):
@@ -261,30 +262,38 @@ def polygon_points(xs: Sequence[Any], ys: Sequence[Any]) -> Float[np.ndarray, "n
 
 
 def outline(
-    parts: Sequence[Float[np.ndarray, "_ 2"]], size: tuple[int, int] | None
+    parts: Sequence[Float[np.ndarray, "_ 2"]], size: tuple[int, int] | None, tell: Tell | None = None
 ) -> tuple[Float[np.ndarray, "_ 2"], ...]:
     """A cell's polygons, (x, y) in pixels, moved to the border where they stick out up to BORDER_TOLERANCE.
 
-    `size` is the image's (height, width), None when the image is not usable: then only the points are checked.
+    `size` is the image's (height, width), None when the image is not usable: then only the points are checked. With
+    `tell`, which notes a suspect by (found, remedy), parts of fewer than 3 points or without area beside a sound one
+    are dropped. A hole that is joined to its outer ring, and drawn the other way round, stays one: see `areas`.
     Faults: a point not finite, fewer than 3 points, a point outside the image, zero area or no pixel covered, a line
     that crosses itself so that its area is unclear; too many parts or crossings, or too long a line.
     """
     if len(parts) > PARTS:
         raise Fault(f"the cell is in {len(parts)} parts, and {PARTS} are read at most", "redraw or delete the region")
+    sound = [points for points in parts if not _is_fragment(points)] if tell and len(parts) > 1 else parts
+    if tell and 0 < len(sound) < len(parts):
+        parts = sound
+        tell("a part of it has fewer than 3 points or no area, and is dropped", "look whether the rest is the cell")
     for points in parts:
         _check_points(points)
     if size is not None:
         parts = [_within(points, size) for points in parts]
         _check_length(parts)
     _check_crossings(parts)
-    # Areas are compared: an outline clipped at the image border runs along it and back, and yet its area is clear.
-    # They are summed over the parts: a fragment too small to see is harmless beside the rest of its cell.
-    area = sum(shoelace_area(points) for points in parts)
-    covered = sum(enclosed_area(points) for points in parts)
+    # Areas are summed over the parts: a fragment too small to see is harmless beside the rest of its cell. An outline
+    # clipped at the image border runs along it and back, and yet its area is clear.
+    each = [areas(points) for points in parts]
+    covered, unclear = sum(part.covered for part in each), sum(part.unclear for part in each)
     if covered < ZERO_AREA or (size is not None and not _pixels(Cell(1, tuple(parts)), size)):
+        area = sum(shoelace_area(points) for points in parts)
         raise Fault(f"the outline has zero area, or covers no pixel (area {area:.3g})", "redraw or delete the region")
-    if abs(area - covered) > max(CROSSING_SHARE * covered, CROSSING_AREA):
-        raise Fault(f"the outline crosses itself at {_crossing(parts)}", "redraw it without loops")
+    if unclear > max(CROSSING_SHARE * covered, CROSSING_AREA):
+        x, y = next(place for place in map(crossing, parts) if place is not None)
+        raise Fault(f"the outline crosses itself at ({x:g}, {y:g})", "redraw it without loops")
     return tuple(parts)
 
 
@@ -299,25 +308,11 @@ def box(x1: float, y1: float, x2: float, y2: float, size: tuple[int, int] | None
     return left, top, right, bottom
 
 
-def shoelace_area(points: Float[np.ndarray, "n 2"]) -> float:
-    """Area enclosed by a polygon, in square pixels; loops of an outline that crosses itself may cancel."""
-    x, y = (points - points[0]).T  # (n,), (n,)
-    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
-
-
-def enclosed_area(points: Float[np.ndarray, "n 2"]) -> float:
-    """Area that a polygon's line encloses, in square pixels; equals `shoelace_area` if it does not cross itself."""
-    polygon = shapely.Polygon(points)
-    if polygon.is_valid:
-        return polygon.area
-    return shapely.unary_union(shapely.polygonize([shapely.node(polygon.exterior)])).area
-
-
-def _crossing(parts: Sequence[Float[np.ndarray, "_ 2"]]) -> str:
-    """The point where an outline crosses itself, as "(x, y)"."""
-    reasons = (explain_validity(shapely.Polygon(points)) for points in parts)
-    place = next(reason for reason in reasons if "[" in reason).partition("[")[2].rstrip("]")  # "12.5 3"
-    return "({:g}, {:g})".format(*map(float, place.split()))
+def _is_fragment(points: Float[np.ndarray, "n 2"]) -> bool:
+    """Whether a part encloses nothing: it has fewer than 3 points, or they lie on a line."""
+    if len(points) < 3:
+        return True
+    return bool(np.isfinite(points).all()) and shapely.MultiPoint(points).convex_hull.area < ZERO_AREA
 
 
 def _check_points(points: Float[np.ndarray, "n 2"]) -> None:

@@ -5,25 +5,28 @@ lengths of the runs of 0 and 1 in turn, down the columns: a list (uncompressed) 
 """
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
 from pycocotools import mask as coco_mask
 
 from wbcjax.smear.field import Cell, SmearField, text_rle
-from wbcjax.smear.formats import checks
-from wbcjax.smear.formats.checks import GROUPS, SCORES, Fault, Reading
+from wbcjax.smear.formats import checks, coco_ids, folders
+from wbcjax.smear.formats.checks import GROUPS, SCORES, Fault, Reading, Tell
+from wbcjax.smear.formats.coco_ids import Id, Records, records
 from wbcjax.smear.formats.format import Format, Place
 from wbcjax.smear.formats.load import load_json
+from wbcjax.smear.formats.points import listed_points
 from wbcjax.smear.formats.write_checks import RUNNER_UP, RUNNER_UP_SCORE, SCORE, Predicted, ScoredCell, check_fields
 from wbcjax.smear.rle import run_lengths
 from wbcjax.system.files import write_atomically
 
-ID = (int, str)  # types of an id in JSON
 KEYS = {"images", "annotations", "categories"}
+REDRAW = "redraw the outline"
 
 
 def fields(reading: Reading) -> list[SmearField]:
@@ -36,63 +39,32 @@ def fields(reading: Reading) -> list[SmearField]:
         raise Fault(
             'it is no COCO file: it has none of "images", "annotations" and "categories"', "correct its path or format"
         )
-    images_listed, annotated, categories = (
-        checks.need(data, key, list) for key in ("images", "annotations", "categories")
-    )
+    images_listed, categories = (checks.need(data, key, list) for key in ("images", "categories"))
+    listed = checks.need(data, "annotations", (list, dict))
     checks.image_folder(reading.images)
-    class_names = _class_names(reading, categories)
-    reading.class_order += class_names.values()
-    image_of = _by_id(reading, images_listed, "image")
-    annotations_of = _annotations_of(reading, annotated, image_of)
+    kinds = records(reading, categories, "category")
+    class_names = coco_ids.class_names(reading, kinds)
+    reading.class_order += dict.fromkeys(class_names.values())
+    images = records(reading, images_listed, "image")
+    annotated: dict[Id, list[tuple[str, Any]]] = {image_id: [] for image_id in images.by_id}
+    for place, annotation in coco_ids.annotations(reading, listed, images):
+        with reading.at(reading.annotations.name, place):
+            annotated[images.find(reading, place, annotation)].append((place, annotation))
     found = []
-    for image_id, image in image_of.items():
-        with reading.at(reading.annotations.name, f"image {image_id}"):
-            found.append(_field(reading, image, annotations_of[image_id], class_names))
+    for image_id, image in images.by_id.items():
+        with reading.at(reading.annotations.name, f"image {image_id}", "field"):
+            found.append(_field(reading, image, annotated[image_id], kinds, class_names))
     return [field for field in found if field is not None]
 
 
-def _by_id(reading: Reading, records: list[Any], kind: str) -> dict[int | str, Any]:
-    by_id = {}
-    for position, record in enumerate(records, start=1):
-        with reading.at(reading.annotations.name, f"{kind} at position {position}"):
-            record_id = checks.need(record, "id", ID)
-            if record_id in by_id:
-                raise Fault(f"the {kind} id {record_id!r} is given twice", "number them anew")
-            by_id[record_id] = record
-    return by_id
-
-
-def _class_names(reading: Reading, categories: list[Any]) -> dict[int | str, str]:
-    """Category names by id."""
-    names = {}
-    for category_id, category in _by_id(reading, categories, "category").items():
-        with reading.at(reading.annotations.name, f"category {category_id}"):
-            names[category_id] = checks.need(category, "name", str)
-    return names
-
-
-def _annotations_of(
-    reading: Reading, annotated: list[Any], image_of: dict[int | str, Any]
-) -> dict[int | str, list[tuple[int | str, Any]]]:
-    """The (id, annotation) pairs of each image id."""
-    annotations_of = {image_id: [] for image_id in image_of}
-    for annotation_id, annotation in _by_id(reading, annotated, "annotation").items():
-        with reading.at(reading.annotations.name, f"annotation {annotation_id}"):
-            image_id = checks.need(annotation, "image_id", ID)
-            if image_id not in annotations_of:
-                raise Fault(f'its image {image_id!r} is not in "images"', "list the image or delete the annotation")
-            annotations_of[image_id].append((annotation_id, annotation))
-    return annotations_of
-
-
 def _field(
-    reading: Reading, image: Any, annotated: list[tuple[int | str, Any]], class_names: dict[int | str, str]
+    reading: Reading, image: Any, annotated: list[tuple[str, Any]], kinds: Records, class_names: dict[Id, str]
 ) -> SmearField | None:
     name = checks.need(image, "file_name", str)
     path, size, group = None, None, None
     with reading.at(name):
         path, decoded = reading.image(name)
-        _check_declared_size(image, decoded)
+        folders.check_declared(reading, name, (image.get("height"), image.get("width")), decoded, path)
         size = decoded
     if reading.group_attribute is None:
         reading.unkept[GROUPS] += "group" in image
@@ -100,57 +72,49 @@ def _field(
         with reading.at(name):
             group = checks.text(image, reading.group_attribute, "image key")
     cells = []
-    for annotation_id, annotation in annotated:
-        at = partial(reading.at, name, f"annotation {annotation_id}")
-        cell = _cell(reading, annotation, class_names, size, at)
-        if cell is not None:
-            cells.append(cell)
+    for place, annotation in annotated:
+        label, outlined = None, {}
+        with reading.at(name, place):
+            label = reading.label(_class_name(reading, place, annotation, kinds, class_names))
+        if label != 0:
+            outlined = _outlined(reading, name, place, annotation, size)
+        if label and outlined:
+            cells.append(Cell(label, **outlined))
     if path is None or size is None or (reading.group_attribute is not None and group is None):
         return None
     return SmearField(name, *size, tuple(cells), path, group=group, max_pixels=reading.max_pixels)
 
 
-def _check_declared_size(image: dict[str, Any], size: tuple[int, int]) -> None:
-    declared = (image.get("height", size[0]), image.get("width", size[1]))
-    if declared != size:
-        raise Fault(
-            f"the annotations say {declared[1]} x {declared[0]} pixels, the image has {size[1]} x {size[0]}",
-            "use the image that was annotated, upright and at the same size",
-        )
+def _class_name(
+    reading: Reading, place: str, annotation: dict[str, Any], kinds: Records, class_names: dict[Id, str]
+) -> str:
+    category_id = kinds.find(reading, place, annotation)
+    if category_id not in class_names:
+        raise Fault(f"its category {category_id} has no name", coco_ids.NAME_IT)
+    return class_names[category_id]
 
 
-def _cell(
-    reading: Reading,
-    annotation: dict[str, Any],
-    class_names: dict[int | str, str],
-    size: tuple[int, int] | None,
-    at: Callable[[], AbstractContextManager[None]],
-) -> Cell | None:
-    label, crowd, outline = None, None, None
-    with at():
-        category_id = checks.need(annotation, "category_id", ID)
-        if category_id not in class_names:
-            raise Fault(f'its category {category_id!r} is not in "categories"', "correct it or list the category")
-        label = reading.label(class_names[category_id])
-        if label == 0:
-            return None
+def _outlined(
+    reading: Reading, name: str, place: str, annotation: dict[str, Any], size: tuple[int, int] | None
+) -> dict[str, Any]:
+    """What a Cell takes beside its label; {} with problems."""
+    crowd, outline = None, None
     reading.unkept[SCORES] += SCORE in annotation
-    with at():
+    with reading.at(name, place):
         crowd = _crowd(annotation)
-    with at():
-        outline = _outline(annotation, size)
-    if label is None or crowd is None or outline is None:
-        return None
-    return Cell(label, **outline, crowd=crowd)
+    with reading.at(name, place):
+        outline = _outline(annotation, size, partial(reading.often, name, place))
+    return {} if crowd is None or outline is None else {**outline, "crowd": crowd}
 
 
-def _outline(annotation: dict[str, Any], size: tuple[int, int] | None) -> dict[str, Any]:
+def _outline(annotation: dict[str, Any], size: tuple[int, int] | None, tell: Tell) -> dict[str, Any]:
     """What a Cell takes: {"rle": ...}, {"polygons": ...}, or {"box": ...} where there is a box and no outline."""
     segmentation = annotation.get("segmentation") or []
     if isinstance(segmentation, dict):
         return {"rle": _rle(segmentation, size)}
     if segmentation or "bbox" not in annotation:
-        return {"polygons": _polygons(checks.need(annotation, "segmentation", list), size)}
+        listed = checks.need(annotation, "segmentation", list)
+        return {"polygons": checks.outline(_parts(listed, tell), size, tell)}
     corner_and_size = checks.need(annotation, "bbox", list)
     if len(corner_and_size) != 4:
         raise Fault(f'"bbox" is {checks.brief(corner_and_size)}', "make it [x, y, width, height]")
@@ -165,13 +129,30 @@ def _crowd(annotation: dict[str, Any]) -> bool:
     return bool(crowd)
 
 
-def _polygons(segmentation: list[Any], size: tuple[int, int] | None) -> tuple:
+def _parts(segmentation: list[Any], tell: Tell) -> list[Float[np.ndarray, "_ 2"]]:
+    """The polygons [x1, y1, ...] of a cell; also one that is not in a list of its own, and points [x, y] or [x, y, z].
+
+    Faults: there is none, or they are none of these.
+    """
     if not segmentation:
         raise Fault("it has no outline", "outline the cell, or delete the annotation")
+    if not any(isinstance(part, list) for part in segmentation):
+        if all(isinstance(part, int | float) for part in segmentation):
+            tell("its segmentation is one flat list of numbers", "look whether its outline fits")
+            segmentation = [segmentation]
+    elif len(segmentation) > 2 and all(isinstance(part, list) and _is_point(part) for part in segmentation):
+        segmentation = [segmentation]
     for part in segmentation:
         if not isinstance(part, list):
-            raise Fault(f"found {checks.brief(part)} where a polygon [x1, y1, ...] belongs", "redraw the outline")
-    return checks.outline([checks.polygon_points(part[0::2], part[1::2]) for part in segmentation], size)
+            raise Fault(f"found {checks.brief(part)} where a polygon [x1, y1, ...] belongs", REDRAW)
+    if any(isinstance(value, list) for part in segmentation for value in part):
+        tell("its segmentation is of points, where COCO has one list of numbers", "look whether its outline fits")
+        return [listed_points(part, REDRAW) for part in segmentation]
+    return [checks.polygon_points(part[0::2], part[1::2]) for part in segmentation]
+
+
+def _is_point(part: list[Any]) -> bool:
+    return len(part) in (2, 3) and all(isinstance(value, int | float) for value in part)
 
 
 def _rle(segmentation: dict[str, Any], size: tuple[int, int] | None) -> dict:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from wbcjax.smear.decode import exif_orientation
 from wbcjax.smear.formats.checks import Fault, Reading, image_folder
@@ -10,6 +11,8 @@ from wbcjax.smear.formats.image_files import image_files, label_stem, masks_besi
 from wbcjax.smear.formats.image_names import OWN_NAME, ImageNames
 
 NUMBERED = re.compile("(?P<image>.+)_[0-9]+")
+DECIMAL = re.compile(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*")
+MOST_PIXELS = 2**32  # of a side that an annotation claims
 WRONG_SIZE = "use the image that was annotated, upright and at the same size"
 
 
@@ -124,7 +127,7 @@ def suspect_images_without(
                 reading.suspect(name, "", "it has no annotations, and is left out", remedy)
 
 
-def check_size(what: str, found: tuple[int, int], image: tuple[int, int], path: Path | None = None) -> None:
+def check_size(what: str, found: tuple[float, float], image: tuple[int, int], path: Path | None = None) -> None:
     """Fault: the (height, width) that an annotation was made for is not that of its image, which lies at `path`."""
     if found == image:
         return
@@ -136,3 +139,26 @@ def check_size(what: str, found: tuple[int, int], image: tuple[int, int], path: 
         f"{told} once its EXIF orientation ({orientation}) has turned it upright",
         "save the image as its pixels lie in the file, without the orientation, or annotate it upright",
     )
+
+
+def check_declared(reading: Reading, name: str, declared: tuple[Any, Any], image: tuple[int, int], path: Path) -> None:
+    """Compare the (height, width) in an image's annotations, as they stand there, with those of its image at `path`.
+
+    A side that is missing, no number above 0, or a text is noted as suspect. Fault: a side is another number, or text
+    of one.
+    """
+    told = [_side(side) for side in declared]
+    if None in told or any(isinstance(side, str) for side in declared):
+        found = "the annotations do not say for which image size they are"
+        reading.often(name, "", found, "look whether the cells lie where they were drawn")
+    height, width = (own if side is None else side for side, own in zip(told, image, strict=True))
+    check_size("the annotations say", (height, width), image, path)
+
+
+def _side(value: Any) -> float | None:
+    """A side in pixels, None where it is not known."""
+    if isinstance(value, str):
+        value = float(value) if DECIMAL.fullmatch(value) else None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < MOST_PIXELS:
+        return None
+    return int(value) if value == int(value) else value

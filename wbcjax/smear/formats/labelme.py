@@ -17,9 +17,10 @@ from pycocotools import mask as coco_mask
 
 from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.formats import checks, folders, mask_files, shapes
-from wbcjax.smear.formats.checks import Fault, Reading
+from wbcjax.smear.formats.checks import Fault, Reading, Tell
 from wbcjax.smear.formats.format import Format, Place
 from wbcjax.smear.formats.load import load_json
+from wbcjax.smear.formats.points import listed_points
 from wbcjax.smear.image_header import MAX_PIXELS, check_pixels
 
 REDRAW = "redraw or delete the shape"
@@ -61,19 +62,13 @@ def _field(reading: Reading, name: str, data: dict[str, Any], file_name: str) ->
     path, size = None, None
     with reading.at(name):
         path, decoded = reading.image(name, file_name)
-        folders.check_size("the annotations say", _declared_size(data) or decoded, decoded, path)
+        folders.check_declared(reading, name, (data.get("imageHeight"), data.get("imageWidth")), decoded, path)
         size = decoded
     cells = [_cell(reading, name, parts, size) for parts in _parts(reading, name, listed)]
     if path is None or size is None:
         return None
     found = tuple(cell for cell in cells if cell is not None)
     return SmearField(name, *size, found, path, max_pixels=reading.max_pixels)
-
-
-def _declared_size(data: dict[str, Any]) -> tuple[int, int] | None:
-    if data.get("imageHeight") is None and data.get("imageWidth") is None:  # LabelMe before 3.3 said none
-        return None
-    return checks.need(data, "imageHeight", int), checks.need(data, "imageWidth", int)
 
 
 def _parts(reading: Reading, name: str, listed: list[Any]) -> list[dict[str, Any]]:
@@ -83,7 +78,7 @@ def _parts(reading: Reading, name: str, listed: list[Any]) -> list[dict[str, Any
         place = f"shape {number}"
         with reading.at(name, place):
             class_name = checks.need(shape, "label", str)
-            if not class_name:
+            if not class_name.strip():
                 raise Fault("its label is empty", "give it one")
             group_id = shape.get("group_id")
             if not isinstance(group_id, int | str | None):
@@ -94,20 +89,21 @@ def _parts(reading: Reading, name: str, listed: list[Any]) -> list[dict[str, Any
 
 
 def _cell(reading: Reading, name: str, parts: dict[str, Any], size: tuple[int, int] | None) -> Cell | None:
-    at = partial(reading.at, name, " + ".join(parts))
+    place = " + ".join(parts)
+    at = partial(reading.at, name, place)
     label, outline = None, None
     with at():
         label = reading.label(next(iter(parts.values()))["label"])
         if label == 0:
             return None
     with at():
-        outline = _outline(list(parts.values()), size)
+        outline = _outline(list(parts.values()), size, partial(reading.often, name, place))
     if label is None or outline is None or size is None:
         return None
     return Cell(label, **outline)
 
 
-def _outline(parts: list[dict[str, Any]], size: tuple[int, int] | None) -> dict[str, Any]:
+def _outline(parts: list[dict[str, Any]], size: tuple[int, int] | None, tell: Tell) -> dict[str, Any]:
     """What a Cell takes: {"polygons": ...}, {"box": ...} for a rectangle, or {"rle": ...} where a part is a mask."""
     kinds = [_kind(part) for part in parts]
     if kinds == ["rectangle"]:
@@ -115,7 +111,7 @@ def _outline(parts: list[dict[str, Any]], size: tuple[int, int] | None) -> dict[
     if "rectangle" in kinds:
         raise Fault("one of several shapes of a group is a rectangle", "outline it, or take it out of the group")
     drawn = [_drawn(part, kind, size) for part, kind in zip(parts, kinds, strict=True) if kind != "mask"]
-    polygons = checks.outline(drawn, size) if drawn else ()
+    polygons = checks.outline(drawn, size, tell) if drawn else ()
     masks = [_mask_rle(part, size) for part, kind in zip(parts, kinds, strict=True) if kind == "mask"]
     if size is None or not masks:
         return {"polygons": polygons}
@@ -140,11 +136,7 @@ def _drawn(shape: dict[str, Any], kind: str, size: tuple[int, int] | None) -> Fl
 
 
 def _points(shape: dict[str, Any]) -> Float[np.ndarray, "n 2"]:
-    listed = checks.need(shape, "points", list)
-    for point in listed:
-        if not isinstance(point, list) or len(point) != 2:
-            raise Fault(f"found {checks.brief(point)} where a point [x, y] belongs", REDRAW)
-    return checks.polygon_points([x for x, _ in listed], [y for _, y in listed])
+    return listed_points(checks.need(shape, "points", list), REDRAW)
 
 
 def _two(points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "2 2"]:

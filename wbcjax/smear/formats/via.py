@@ -27,7 +27,7 @@ from jaxtyping import Float, UInt8
 
 from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.formats import checks, shapes, via3, via_csv
-from wbcjax.smear.formats.checks import GROUPS, SCORES, Fault, Reading
+from wbcjax.smear.formats.checks import GROUPS, SCORES, Fault, Reading, Tell
 from wbcjax.smear.formats.format import Format, Place
 from wbcjax.smear.formats.load import load_json
 from wbcjax.smear.formats.outline import TOLERANCE, outline_mask
@@ -111,7 +111,8 @@ def _cells(reading: Reading, name: str, regions: dict[str, Any], size: tuple[int
 
 
 def _cell(reading: Reading, name: str, parts: dict[str, Any], size: tuple[int, int] | None) -> Cell | None:
-    at = partial(reading.at, name, " + ".join(parts))
+    place = " + ".join(parts)
+    at = partial(reading.at, name, place)
     attributes = [region["region_attributes"] for region in parts.values()]
     label, crowd, outline = None, None, None
     with at():
@@ -122,7 +123,8 @@ def _cell(reading: Reading, name: str, parts: dict[str, Any], size: tuple[int, i
     with at():
         crowd = True in [_crowd(part) for part in attributes]
     with at():
-        outline = _outline([checks.need(region, "shape_attributes", dict) for region in parts.values()], size)
+        drawn = [checks.need(region, "shape_attributes", dict) for region in parts.values()]
+        outline = _outline(drawn, size, partial(reading.often, name, place))
     if label is None or crowd is None or outline is None:
         return None
     return Cell(label, **outline, crowd=crowd)
@@ -145,13 +147,13 @@ def _crowd(attributes: dict[str, Any]) -> bool:
     return value in ("1", 1)
 
 
-def _outline(parts: list[dict[str, Any]], size: tuple[int, int] | None) -> dict[str, Any]:
+def _outline(parts: list[dict[str, Any]], size: tuple[int, int] | None, tell: Tell) -> dict[str, Any]:
     """What a Cell takes: {"polygons": ...}, or {"box": ...} for a rectangle."""
     if len(parts) == 1 and parts[0].get("name") == "rect":
         x, y, width, height = _measures(parts[0], "x", "y", "width", "height")
         left, right, top, bottom = *sorted((x, x + width)), *sorted((y, y + height))
         return {"box": checks.box(left, top, right, bottom, size)}
-    return {"polygons": checks.outline([_points(part, size) for part in parts], size)}
+    return {"polygons": checks.outline([_points(part, size) for part in parts], size, tell)}
 
 
 def _points(shape: dict[str, Any], size: tuple[int, int] | None) -> Float[np.ndarray, "_ 2"]:

@@ -38,7 +38,7 @@ def entries(reading: Reading, project: dict[str, Any]) -> dict[str, Any]:
     )
     found: dict[str, Any] = {}
     for file_id, file in files.items():
-        with reading.at(reading.annotations.name, f"file {file_id}"):
+        with reading.at(reading.annotations.name, f"file {file_id}", "field"):
             found[file_id] = {"filename": checks.need(file, "fname", str), "regions": {}, "file_attributes": {}}
     for item_id, item in metadata.items():
         entry = None
@@ -73,13 +73,23 @@ def _add(entry: dict[str, Any], item_id: str, item: dict[str, Any], attributes: 
         if attribute_id not in attributes:
             raise Fault(f"its attribute {attribute_id!r} is not in the project", "delete it or restore the attribute")
         attribute = checks.need(attributes, attribute_id, dict)
-        name = checks.need(attribute, "aname", str)
-        values[name] = _meaning(attribute, value)
+        name, meaning = checks.need(attribute, "aname", str), _meaning(attribute, value)
+        if values.get(name, meaning) != meaning:
+            raise Fault(f"two attributes are named {checks.brief(name)}, and it has both", "name them apart")
+        values[name] = meaning
     xy = checks.need(item, "xy", list)
     if xy:
         entry["regions"][item_id] = {"shape_attributes": _shape(xy), "region_attributes": values}
     else:
-        entry["file_attributes"] |= values
+        _add_file_attributes(entry["file_attributes"], values)
+
+
+def _add_file_attributes(known: dict[str, Any], values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if known.setdefault(name, value) != value:
+            before = checks.brief(known[name])
+            found = f"the file attribute {checks.brief(name)} is {checks.brief(value)}, and {before} before"
+            raise Fault(found, "give it one value")
 
 
 def _meaning(attribute: dict[str, Any], value: Any) -> Any:

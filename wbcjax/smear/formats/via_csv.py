@@ -75,7 +75,12 @@ def _add(found: dict[str, Any], where: str, row: dict[str, str]) -> None:
         "region_count": row["region_count"].strip(),
         "regions": {},
     }
-    entry = found.setdefault(row["filename"] + size, entry)
+    key = row["filename"] if entry["size"] < 0 else f"{row['filename']} of {entry['size']} bytes"  # of one image alone
+    given = entry["file_attributes"]
+    entry = found.setdefault(key, entry)
+    if given != entry["file_attributes"]:
+        told = f"its file attributes are {checks.brief(given)}, and {checks.brief(entry['file_attributes'])} before"
+        raise Fault(told, "give the image one value of each")
     shape, attributes = _json(row["region_shape_attributes"], dict), _json(row["region_attributes"], dict)
     if shape or attributes:  # a file without regions has a row without both
         entry["regions"][f"on {where}"] = {"shape_attributes": shape, "region_attributes": attributes}
@@ -90,9 +95,12 @@ def _project(reading: Reading, attributes: dict[str, Any], rows: list[tuple[str,
             names = _json(item["file_list"], list)
             files |= {str(name): {"fname": name} for name in names}
             views[item["file_list"]] = {"fid_list": names}
-            if item["metadata_id"] in metadata:
-                raise Fault(f"the metadata id {item['metadata_id']!r} is given twice", "delete one of the rows")
-            metadata[item["metadata_id"]] = {
+            item_id = item["metadata_id"]
+            if item_id in metadata:
+                item_id = f"on {where}"
+                told = "its metadata id is that of another row too"
+                reading.often(reading.annotations.name, where, told, "none, as nothing uses it")
+            metadata[item_id] = {
                 "vid": item["file_list"],
                 "z": _json(item["temporal_coordinates"], list),
                 "xy": _json(item["spatial_coordinates"], list),

@@ -53,7 +53,8 @@ def _field(reading: Reading, name: str, root: ET.Element, file_name: str) -> Sme
     path, size = None, None
     with reading.at(name):
         path, decoded = reading.image(name, file_name)
-        _check_size(reading, name, root, decoded, path)
+        height, width = (_side(root.findtext(f"size/{side}", "")) for side in ("height", "width"))
+        folders.check_declared(reading, name, (height, width), decoded, path)
         size = decoded
     objects = root.findall("object")
     cells = []
@@ -70,14 +71,11 @@ def _field(reading: Reading, name: str, root: ET.Element, file_name: str) -> Sme
     return SmearField(name, *size, tuple(cells), path, max_pixels=reading.max_pixels)
 
 
-def _check_size(reading: Reading, name: str, root: ET.Element, size: tuple[int, int], path: Path) -> None:
-    element = root.find("size")
-    declared = (0, 0) if element is None else (int(_number(element, "height")), int(_number(element, "width")))
-    if declared == (0, 0):  # as some converters write
-        found = "the annotations do not say for which image size they are"
-        reading.suspect(name, "", found, "look whether the boxes fit the cells")
-    else:
-        folders.check_size("the annotations say", declared, size, path)
+def _side(text: str) -> float | None:
+    try:
+        return float(text)  # 0 as some converters write: not known
+    except ValueError:
+        return None
 
 
 def _cell(reading: Reading, name: str, number: int, element: ET.Element, size: tuple[int, int] | None) -> Cell | None:
