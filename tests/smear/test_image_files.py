@@ -53,8 +53,25 @@ def write_voc(folder: Path) -> Path:
     return folder
 
 
+def write_cvat(folder: Path) -> Path:
+    image = f'<image id="0" name="a.jpg" width="{HEIGHT}" height="{WIDTH}"/>'
+    folder.with_suffix(".xml").write_text(f"<annotations><version>1.1</version>{image}</annotations>")
+    return folder.with_suffix(".xml")
+
+
+def write_label_studio(folder: Path) -> Path:
+    value = {"points": [[10, 10], [50, 10], [50, 50]], "polygonlabels": ["L1"]}
+    region = {"type": "polygonlabels", "original_width": HEIGHT, "original_height": WIDTH, "value": value}
+    task = {"data": {"image": "/data/upload/1/a.jpg"}, "annotations": [{"result": [region]}]}
+    folder.with_suffix(".json").write_text(json.dumps([task]))
+    return folder.with_suffix(".json")
+
+
+WRITERS = [write_labels, write_masks, write_labelme, write_voc, write_cvat, write_label_studio]
+
+
 @pytest.mark.parametrize("orientation", [6, 8])
-@pytest.mark.parametrize("write", [write_labels, write_masks, write_labelme, write_voc])
+@pytest.mark.parametrize("write", WRITERS)
 def test_a_size_that_an_orientation_explains_names_it(tmp_path, write, orientation):
     images = turned_image(tmp_path / "images", orientation)
     (line,) = problems(write(tmp_path / "set"), images, None)

@@ -63,7 +63,7 @@ def _field(reading: Reading, image: ET.Element) -> SmearField | None:
     path, size = None, None
     with reading.at(name):
         path, decoded = reading.image(name)
-        _check_size(reading, name, image, decoded)
+        _check_size(reading, name, image, decoded, path)
         size = decoded
     numbered = {f"shape {number}": shape for number, shape in enumerate(image, start=1) if shape.tag != "tag"}
     cells = [_cell(reading, name, of_cell, size) for of_cell in _grouped(reading, name, numbered)]
@@ -79,12 +79,12 @@ def _field(reading: Reading, image: ET.Element) -> SmearField | None:
     return SmearField(name, *size, outlined, path, max_pixels=reading.max_pixels, **parts.of_field(points))
 
 
-def _check_size(reading: Reading, name: str, image: ET.Element, size: Size) -> None:
+def _check_size(reading: Reading, name: str, image: ET.Element, size: Size, path: Path) -> None:
     if image.get("width") is None and image.get("height") is None:
         found = "the annotations do not say for which image size they are"
         reading.suspect(name, "", found, "look whether the outlines fit the cells")
     else:
-        folders.check_size("the annotations say", (_whole(image, "height"), _whole(image, "width")), size)
+        folders.check_size("the annotations say", (_whole(image, "height"), _whole(image, "width")), size, path)
 
 
 def _suspect(reading: Reading, name: str, image: ET.Element) -> None:

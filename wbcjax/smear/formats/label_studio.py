@@ -98,7 +98,7 @@ def _field(reading: Reading, task: Any) -> SmearField | None:
     with reading.at(name):
         path, decoded = reading.image(name)
         for region in regions.values():
-            folders.check_size("the annotations say", _declared_size(region.entry) or decoded, decoded)
+            folders.check_size("the annotations say", _declared_size(region.entry) or decoded, decoded, path)
         size = decoded
     cells, points, turned = [], [], 0
     for place, region in regions.items():
