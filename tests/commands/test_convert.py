@@ -134,6 +134,17 @@ def test_masks_holes_scores_and_groups_that_are_lost_are_told(tmp_path, images, 
     assert "b.png" in str(convert(source, images, tmp_path / "again.json", *options))
 
 
+def test_points_are_lost_and_told(tmp_path, images, capsys):
+    outline = '<polygon label="L1" points="22,40;40,22;58,40;40,58"/>'
+    points = '<points label="L2" points="9,9;50,60"/>'
+    image = f'<image name="a.png" width="{WIDTH}" height="{HEIGHT}">{outline}{points}</image>'
+    (tmp_path / "annotations.xml").write_text(f"<annotations>{image}</annotations>")
+    assert convert(tmp_path / "annotations.xml", images, tmp_path / "coco.json", "--to", "coco") == 0
+    assert "lost: 2 cell(s) of which only a point is known" in capsys.readouterr().out.splitlines()
+    (field,) = read(tmp_path / "coco.json", images).fields
+    assert len(field.cells) == 1
+
+
 def test_nothing_is_said_to_be_lost_where_nothing_is(tmp_path, images, capsys):
     crowd_and_box = Cell(1, (disc(20, 90, 12),), crowd=True), Cell(2, box=(3.5, 2, 20, 18))
     source = written(tmp_path, "via", fields(images, *crowd_and_box))

@@ -118,14 +118,13 @@ def test_parts_that_overlap_are_written_as_the_area_they_cover(images, tmp_path)
 def test_what_yolo_cannot_hold_is_told(images, tmp_path):
     shown = (Cell(1, (TRIANGLE,)), Cell(1, (TRIANGLE,), crowd=True), Cell(3, box=(1.5, 2, 30, 40)))
     fields = [field(images, *shown, group="p1")]
-    fields.append(SmearField("c d.png", HEIGHT, WIDTH, (), images / "c d.png", points=TRIANGLE, point_labels=(1, 1, 2)))
+    fields.append(field(images, name="c d.png"))
     told = write(tmp_path / "out", fields, CLASSES, Predicted([[1, 1, 1], []]))
     assert told == [
-        "crowd regions are left out, as Ultralytics' own converter leaves them out: 1",
-        "cells of which only the box is known make Ultralytics drop the outlines of a set that it trains masks on: 1",
-        "groups, such as patients, are not written",
-        "scores of a model are not written",
-        "cells of which only a point is known are left out: 3",
+        "1 crowd region(s) were left out, as Ultralytics' own converter leaves them out",
+        "1 cell(s) have a box alone: with these Ultralytics drops the outlines of the whole set",
+        "1 group(s), such as patients",
+        "scores",
     ]
     (found, _) = read(tmp_path / "out", images, CLASS_OF).fields
     assert [cell.box for cell in found.cells] == [None, pytest.approx((1.5, 2, 30, 40))]

@@ -35,4 +35,6 @@ def write_as(found: FieldSet, out: Path, file_format: str, leave_out: Sequence[s
         raise ValueError(f"{file_format} is read and not written")
     kept = found.without(leave_out)
     lost = [f"{count} {what}" for what, count in found.unkept.items() if count]
+    if points := sum(len(field.points) for field in kept.fields):
+        lost.append(f"{points} cell(s) of which only a point is known")
     return lost + write(out, kept.fields, kept.classes, None)

@@ -264,15 +264,13 @@ def _losses(fields: Sequence[SmearField], predicted: Predicted | None) -> list[s
     cells = [cell for field in fields for cell in field.cells]
     crowds = sum(cell.crowd for cell in cells)
     boxes = sum(not cell.outlined and not cell.crowd for cell in cells)
+    groups = sum(field.group is not None for field in fields)
     told = {
-        f"crowd regions are left out, as Ultralytics' own converter leaves them out: {crowds}": crowds,
-        "cells of which only the box is known make Ultralytics drop the outlines of a set that it trains masks on: "
-        f"{boxes}": boxes and any(cell.outlined for cell in cells),
-        "groups, such as patients, are not written": any(field.group is not None for field in fields),
-        "scores of a model are not written": predicted is not None and predicted.scores is not None,
-        f"cells of which only a point is known are left out: {sum(len(field.points) for field in fields)}": any(
-            len(field.points) for field in fields
-        ),
+        f"{crowds} crowd region(s) were left out, as Ultralytics' own converter leaves them out": crowds,
+        f"{boxes} cell(s) have a box alone: with these Ultralytics drops the outlines of the whole set": boxes
+        and any(cell.outlined for cell in cells),
+        f"{groups} group(s), such as patients": groups,
+        "scores": predicted is not None and predicted.scores is not None,
     }
     return [sentence for sentence, is_so in told.items() if is_so]
 
