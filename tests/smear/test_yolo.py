@@ -133,6 +133,18 @@ def test_parts_that_are_joined_by_a_line_are_taken_apart(make):
     np.testing.assert_array_equal(cell.mask(HEIGHT, WIDTH), discs.mask(P1, P2))
 
 
+def test_a_hole_that_is_joined_to_its_rim_stays_a_hole(make):
+    """As converters write masks with holes: the inner line runs the other way."""
+    inner = (40, 40) + 0.5 * (P1 - np.array([40, 40]))
+    keyhole = [*P1, P1[0], *inner[:1], *inner[:0:-1], inner[0]]
+    root = make({"labels/a.txt": line(0, keyhole)})
+    (cell,) = cells_of(read(root, root / "images"))
+    expected = discs.mask(P1) & ~discs.mask(inner)
+    mask = cell.mask(HEIGHT, WIDTH)
+    assert mask[40, 40] == 0
+    assert (mask != expected).sum() <= 9  # along the line from rim to rim
+
+
 REFUSED = {
     "a class without a name": (
         line(2, P1),
