@@ -67,7 +67,14 @@ def write_label_studio(folder: Path) -> Path:
     return folder.with_suffix(".json")
 
 
-WRITERS = [write_labels, write_masks, write_labelme, write_voc, write_cvat, write_label_studio]
+def write_coco(folder: Path) -> Path:
+    images = [{"id": 1, "file_name": "a.jpg", "width": HEIGHT, "height": WIDTH}]
+    content = {"images": images, "categories": [{"id": 1, "name": "L1"}], "annotations": []}
+    folder.with_suffix(".json").write_text(json.dumps(content))
+    return folder.with_suffix(".json")
+
+
+WRITERS = [write_coco, write_labels, write_masks, write_labelme, write_voc, write_cvat, write_label_studio]
 
 
 @pytest.mark.parametrize("orientation", [6, 8])
