@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from roifile import ROI_OPTIONS, ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
 from wbcjax.smear.colours import colour_of
@@ -190,11 +190,12 @@ def _outline(roi: ImagejRoi, size: Size | None, tell: Tell) -> dict[str, Any]:
     if roi.subtype in (ROI_SUBTYPE.TEXT, ROI_SUBTYPE.IMAGE, ROI_SUBTYPE.ARROW):
         raise Fault(f"a ROI of the kind {roi.subtype.name.lower()!r} encloses nothing", REDRAW)
     if roi.multi_coordinates is not None:
-        return holes.cell_of_nested(_rings(roi.multi_coordinates.tolist()), size, tell)
+        return holes.cell_of_nested(_rings(_decimals(roi.multi_coordinates).tolist()), size, tell)
     if roi.roitype in (ROI_TYPE.RECT, ROI_TYPE.OVAL):
         bounds: tuple[float, ...] = (roi.left, roi.top, roi.right, roi.bottom)
         if roi.subpixelrect:
-            bounds = (roi.xd, roi.yd, roi.xd + roi.widthd, roi.yd + roi.heightd)
+            x, y, width, height = _decimals(np.array([roi.xd, roi.yd, roi.widthd, roi.heightd], np.float32)).tolist()
+            bounds = (x, y, x + width, y + height)
         x1, y1, x2, y2 = map(float, bounds)
         if roi.roitype == ROI_TYPE.RECT:
             return {"box": checks.box(x1, y1, x2, y2, size)}
@@ -203,8 +204,16 @@ def _outline(roi: ImagejRoi, size: Size | None, tell: Tell) -> dict[str, Any]:
     if roi.roitype not in (ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED):
         kind = roi.roitype.name.lower()
         raise Fault(f"a ROI of the kind {kind!r} encloses nothing", "outline the cell in ImageJ, or delete it")
-    points = np.asarray(roi.coordinates(), np.float64)
+    points = _decimals(np.asarray(roi.coordinates()))
     return holes.cell_of_parts([holes.Part(holes.opened(points))], size, tell)
+
+
+def _decimals(numbers: Shaped[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Numbers of 32 bits as the shortest decimals that they stand for: 0.3, and not 0.30000001.
+
+    Outlines have such numbers, and pycocotools' drawing turns at some of them, such as 0.1 and 0.3.
+    """
+    return (numbers.astype(str) if numbers.dtype.kind == "f" else numbers).astype(np.float64)
 
 
 def _rings(path: list[float]) -> list[Ring]:
