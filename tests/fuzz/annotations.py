@@ -149,11 +149,13 @@ OBJECTS = [
 ]
 OBJECTS[0] |= {"nucleusGeometry": PARTS}
 OBJECTS[2]["properties"] |= {"childObjects": OBJECTS[:1], "metadata": {"box": "1"}, "measurements": {"a": 1}}
+OBJECTS.append(OBJECTS[0] | {"geometry": {"type": "MultiPoint", "coordinates": [[1, 2], [3.5, 4]]}})
 GEOJSON: list[Any] = [{"type": "FeatureCollection", "features": OBJECTS}, OBJECTS, OBJECTS[2], POLYGON]
 PATH = np.array([0, 2, 2, 1, 8, 2, 3, 8, 4, 6, 7, 2, 7, 4, 0, 4, 3, 1, 5, 3, 2, 5, 5, 4, 5, 4], np.float32)
 ROIS = [
     ImagejRoi.frompoints(SQUARE, name="L1-1"),
     ImagejRoi.frompoints(np.array(SQUARE) + 0.25, name="L1"),
+    ImagejRoi(roitype=ROI_TYPE.POINT, n_coordinates=4, integer_coordinates=np.array(SQUARE), name="L1-4"),
     ImagejRoi(roitype=ROI_TYPE.RECT, left=2, top=2, right=8, bottom=7, name="L1-2"),
     ImagejRoi(roitype=ROI_TYPE.OVAL, left=2, top=2, right=8, bottom=7, group=1),
     ImagejRoi(roitype=ROI_TYPE.RECT, name="L1-3", shape_roi_size=len(PATH), multi_coordinates=PATH, props="a: 1"),

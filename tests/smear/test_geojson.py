@@ -215,14 +215,23 @@ def test_a_part_that_is_dropped_is_told(tmp_path, images):
     assert [(s.file, s.where) for s in found.suspects if "fewer than 3 points" in s.found] == [("a.png", "object 1")]
 
 
+def test_points_are_counted_and_no_cells(tmp_path, images):
+    """QuPath's counting tool makes MultiPoints, one for a class."""
+    counted = {"type": "MultiPoint", "coordinates": [[5, 6], [7.5, 8]]}
+    document = collection(feature(), feature(counted, "L2"), feature({"type": "Point", "coordinates": [1, 2]}))
+    (field,) = read(put(tmp_path / "a.geojson", document), images).fields
+    assert (len(field.cells), field.points.tolist()) == (1, [[5, 6], [7.5, 8], [1, 2]])
+    assert list(field.point_labels) == [2, 2, 1]
+
+
 def test_an_outline_on_the_border_is_moved_to_it(cell_of):
     found = cell_of(feature(polygon([[-0.5, 4], [WIDTH + 0.9, 4], [15, 12], [-0.5, 4]])))
     assert found.polygons[0].tolist() == [[0, 4], [WIDTH, 4], [15, 12]]
 
 
 GEOMETRIES = {
-    "a point": ({"type": "Point", "coordinates": [5, 5]}, "it is a 'Point', which encloses nothing"),
-    "points": ({"type": "MultiPoint", "coordinates": [[5, 5]]}, "it is a 'MultiPoint', which encloses nothing"),
+    "a point outside": ({"type": "Point", "coordinates": [5, 50]}, "the point (5, 50) lies outside the 40 x 30 image"),
+    "no point": ({"type": "MultiPoint", "coordinates": [5, 5]}, "found 5 where a point [x, y] belongs"),
     "a line": ({"type": "LineString", "coordinates": SQUARE}, "it is a 'LineString', which encloses nothing"),
     "outside": (polygon([[5, 5], [90, 5], [9, 9]]), "1 of 3 points lie outside the 40 x 30 image, farthest (90, 5)"),
     "no area": (polygon([[5, 5], [9, 9], [5, 5]]), "points"),

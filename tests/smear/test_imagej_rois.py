@@ -193,7 +193,7 @@ def test_an_empty_file_is_a_field_without_cells(tmp_path, images):
 
 
 ROIS = {
-    "a point": (polygon(kind=ROI_TYPE.POINT), "a ROI of the kind 'point' encloses nothing"),
+    "a point outside": (polygon(SQUARE * 4, kind=ROI_TYPE.POINT), "the point (60, 16) lies outside the 40 x 30 image"),
     "a line": (bounded(ROI_TYPE.LINE, 1, 1, 5, 5), "a ROI of the kind 'line' encloses nothing"),
     "a polyline": (polygon(kind=ROI_TYPE.POLYLINE), "a ROI of the kind 'polyline' encloses nothing"),
     "an angle": (polygon(kind=ROI_TYPE.ANGLE), "a ROI of the kind 'angle' encloses nothing"),
@@ -220,6 +220,12 @@ def test_a_roi_that_cannot_be_used_is_named(tmp_path, images, roi, expected):
     (line,) = problems(path, images)
     assert line.startswith("a.png, ROI 'L1-1.roi': ")
     assert expected in line
+
+
+def test_points_are_counted_and_no_cells(tmp_path, images):
+    (field,) = read(zipped(tmp_path / "a.zip", polygon(), polygon(name="L2-1", kind=ROI_TYPE.POINT)), images).fields
+    assert (len(field.cells), field.points.tolist()) == (1, SQUARE.tolist())
+    assert list(field.point_labels) == [2] * 4
 
 
 def test_a_spline_is_told_and_read_by_its_points(tmp_path, images):
@@ -282,4 +288,4 @@ def test_two_files_for_one_image_are_used_for_none(tmp_path, images):
 def test_zip_files_are_told_apart_by_what_they_hold(tmp_path, images):
     assert recognise(zipped(tmp_path / "a.zip", polygon()), images) == "imagej_rois"
     (line,) = problems(zipped(tmp_path / "b.zip", **{"notes.txt": b"a"}), images)
-    assert "no known format" in line
+    assert "it is a ZIP file; unpack it" in line

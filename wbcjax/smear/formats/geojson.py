@@ -2,7 +2,7 @@
 
 A file holds a FeatureCollection, a list of Features, or one of them (RFC 7946), in pixels of the full-resolution image.
 What QuPath adds was looked up in its source, of qupath-core in qupath/lib/io (github.com/qupath/qupath), as it is from
-version 0.4 on: QuPathTypeAdapters, ROITypeAdapters and GsonTools. It publishes no schema of it.
+version 0.4 on: QuPathTypeAdapters, ROITypeAdapters and GsonTools. A schema was looked for, and none was found.
 
 - A Feature has "type", "id" (a UUID), "geometry", of a cell also "nucleusGeometry", and "properties": "objectType",
   "name", "color", "classification", "isLocked", "measurements", "childObjects", "metadata" (texts; from 0.5 on).
@@ -20,16 +20,18 @@ from typing import Any
 
 import numpy as np
 import shapely
+from jaxtyping import Float
 from shapely import Polygon
 from shapely.geometry.polygon import orient
 
 from wbcjax.smear.colours import colour_of
 from wbcjax.smear.field import Cell, SmearField
-from wbcjax.smear.formats import checks, folders, holes, shapes
+from wbcjax.smear.formats import checks, folders, holes, parts, shapes
 from wbcjax.smear.formats.checks import Fault, Reading
 from wbcjax.smear.formats.format import Format, Place
 from wbcjax.smear.formats.holes import Part, Ring, Size, Tell
 from wbcjax.smear.formats.named_after import base_of, below, files_below, image_of
+from wbcjax.smear.formats.parts import Point
 from wbcjax.smear.formats.qupath_objects import AGAIN, QuPathObject, is_geojson, objects_of
 from wbcjax.smear.formats.write_checks import (
     RUNNER_UP,
@@ -44,6 +46,7 @@ from wbcjax.smear.formats.zipped import suffixes_in
 from wbcjax.system.files import write_folder
 
 SUFFIXES = (".geojson", ".geojson.gz", ".json", ".json.gz", ".zip")
+POINTS = ("Point", "MultiPoint")
 NO_CELLS = ("tile", "tmaCore", "tma_core")
 DETECTED = ("detection", "cell")  # objects that QuPath finds, within an annotation that a person drew
 CLASS_NAME = "cell"  # of every object where none has a class
@@ -58,9 +61,9 @@ EMPTY = "annotate it, or export it from QuPath without objects if it shows no ce
 def fields(reading: Reading) -> list[SmearField]:
     """The fields of a GeoJSON file, or of those in a folder and below it, by name; those without objects too.
 
-    Annotations, detections and cells are cells. Where no object of the set has a class, all are of class "cell". Noted
-    as suspect: that, images without a file, and what is no cell: tiles, TMA cores, the nuclei of QuPath's cells, and
-    annotations without a class in which QuPath found cells.
+    Annotations, detections and cells are cells; points are counted only. Where nothing has a class, all is "cell".
+    Noted as suspect: that, images without a file, and what is no cell: tiles, TMA cores, the nuclei of QuPath's cells,
+    and annotations without a class in which QuPath found cells.
     """
     names_of = folders.images_by_stem(reading.images)
     files = files_below(reading.annotations, SUFFIXES)
@@ -73,7 +76,7 @@ def fields(reading: Reading) -> list[SmearField]:
             found.append(_field(reading, name, objects_of(file), None if classed else CLASS_NAME, file.name))
     folders.suspect_images_without(reading, names_of, annotated, set(), EMPTY)
     made = [field for field in found if field is not None]
-    cells = sum(len(field.cells) for field in made)
+    cells = sum(len(field.cells) + len(field.points) for field in made)
     if cells and not classed:
         told = f"no object has a class: all {cells} are of class {CLASS_NAME!r}"
         reading.suspect(reading.annotations.name, "", told, "give them classes in QuPath if they differ")
@@ -98,11 +101,19 @@ def _field(
     with reading.at(name):
         path, size = reading.image(name, file_name)
     detected = any(one.kind in DETECTED for one in objects)
-    cells = [_cell(reading, name, one, size, default) for one in objects if _is_cell(reading, name, one, detected)]
+    cells: list[Cell] = []
+    points: list[Point] = []
+    for one in objects:
+        label = _label(reading, name, one, default) if _is_cell(reading, name, one, detected) else None
+        if label is not None:
+            with reading.at(name, one.place):
+                if (geometry := checks.need(one.feature, "geometry", dict)).get("type") in POINTS:
+                    points += _points(geometry, label, size)
+                elif (cell := _cell(reading, name, one, label, size)) is not None:
+                    cells.append(cell)
     if path is None or size is None:
         return None
-    found = tuple(cell for cell in cells if cell is not None)
-    return SmearField(name, *size, found, path, max_pixels=reading.max_pixels)
+    return SmearField(name, *size, tuple(cells), path, max_pixels=reading.max_pixels, **parts.of_field(points))
 
 
 def _is_cell(reading: Reading, name: str, one: QuPathObject, detected: bool) -> bool:
@@ -125,22 +136,30 @@ def _is_cell(reading: Reading, name: str, one: QuPathObject, detected: bool) -> 
     return True
 
 
-def _cell(reading: Reading, name: str, one: QuPathObject, size: Size | None, default: str | None) -> Cell | None:
-    label, outline, at = None, None, partial(reading.at, name, one.place)
-    with at():
+def _label(reading: Reading, name: str, one: QuPathObject, default: str | None) -> int | None:
+    """The class of an object, None for one to leave out; `default` is the name of one that has none."""
+    with reading.at(name, one.place):
         class_name = _class_name(one.properties) or default
         if class_name is None:
             raise Fault("it has no class", CLASSIFY)
-        label = reading.label(class_name)
-        if label == 0:
-            return None
-    with at():
-        outline = _outline(one, size, partial(reading.often, name, one.place))
-    if label is None or outline is None or size is None:
+        return reading.label(class_name) or None
+    return None
+
+
+def _cell(reading: Reading, name: str, one: QuPathObject, label: int, size: Size | None) -> Cell | None:
+    outline = _outline(one, size, partial(reading.often, name, one.place))
+    if size is None:
         return None
     if "nucleusGeometry" in one.feature:
         reading.often(name, one.place, "the outline of a cell's nucleus is not read", NUCLEUS)
     return Cell(label, **outline, crowd=_metadata(one, CROWD))
+
+
+def _points(geometry: dict[str, Any], label: int, size: Size | None) -> list[Point]:
+    """The points of a geometry, each a cell of which no more is known."""
+    listed = checks.need(geometry, "coordinates", list)
+    places = _positions([listed] if geometry["type"] == "Point" else listed)
+    return [parts.point(label, x, y, size) for x, y in places.tolist()]
 
 
 def _class_name(properties: dict[str, Any]) -> str | None:
@@ -179,15 +198,15 @@ def _outline(one: QuPathObject, size: Size | None, tell: Tell) -> dict[str, Any]
     if isinstance(plane, dict) and (plane.get("z") or plane.get("t")):
         found = f"it lies on another plane of a stack ({checks.brief(plane)})"
         raise Fault(found, "save the plane as an image of its own, and export its objects alone")
-    parts = _parts(geometry)
-    bounds = shapely.MultiPoint(np.concatenate([part.outer for part in parts])).bounds
+    polygons = _parts(geometry)
+    bounds = shapely.MultiPoint(np.concatenate([part.outer for part in polygons])).bounds
     if geometry.get("isEllipse") is True:
         (x1, y1, x2, y2) = bounds
         round_ = shapes.ellipse((x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) / 2, (y2 - y1) / 2)
         return {"polygons": checks.outline([shapes.cut(round_, size)], size)}
-    if _metadata(one, BOX) and len(parts) == 1 and _fills(parts[0], bounds):
+    if _metadata(one, BOX) and len(polygons) == 1 and _fills(polygons[0], bounds):
         return {"box": checks.box(*bounds, size)}
-    return holes.cell_of_parts(parts, size, tell)
+    return holes.cell_of_parts(polygons, size, tell)
 
 
 def _parts(geometry: dict[str, Any]) -> list[Part]:
@@ -199,11 +218,10 @@ def _parts(geometry: dict[str, Any]) -> list[Part]:
     if kind not in ("Polygon", "MultiPolygon"):
         raise Fault(f"it is a {checks.brief(kind)}, which encloses nothing", "outline it in QuPath, or delete it")
     coordinates = checks.need(geometry, "coordinates", list)
-    polygons = [coordinates] if kind == "Polygon" else coordinates
-    parts = [_part(polygon) for polygon in polygons]
-    if not parts:
+    found = [_part(polygon) for polygon in ([coordinates] if kind == "Polygon" else coordinates)]
+    if not found:
         raise Fault("it has no polygon", REDRAW)
-    return parts
+    return found
 
 
 def _part(polygon: Any) -> Part:
@@ -215,12 +233,16 @@ def _part(polygon: Any) -> Part:
 
 
 def _ring(ring: Any) -> Ring:
-    """The points of a ring, without the first again at its end. A third coordinate, of height, is left out."""
-    points = ring if isinstance(ring, list) else [ring]
-    for point in points:
+    """The points of a ring, without the first again at its end."""
+    return holes.opened(_positions(ring if isinstance(ring, list) else [ring]))
+
+
+def _positions(listed: list[Any]) -> Float[np.ndarray, "n 2"]:
+    """Points (x, y); a third coordinate, of height, is left out. Fault: one is none."""
+    for point in listed:
         if not isinstance(point, list) or not 2 <= len(point) <= 4:
             raise Fault(f"found {checks.brief(point)} where a point [x, y] belongs", REDRAW)
-    return holes.opened(checks.polygon_points([point[0] for point in points], [point[1] for point in points]))
+    return checks.polygon_points([point[0] for point in listed], [point[1] for point in listed])
 
 
 def _fills(part: Part, bounds: tuple[float, float, float, float]) -> bool:
@@ -323,7 +345,7 @@ def _holds_features(data: Any) -> bool:
 FORMAT = Format(
     name="geojson",
     tools="[QuPath](https://qupath.github.io)",
-    content="GeoJSON, one file named after each image; polygons with holes, ellipses; annotations, detections, cells",
+    content="GeoJSON, one file named after each image; polygons with holes, ellipses; points, counted only",
     recognises=_recognises,
     fields=fields,
     write=write,

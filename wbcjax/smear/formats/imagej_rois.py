@@ -26,12 +26,13 @@ from roifile import ROI_OPTIONS, ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
 from wbcjax.smear.colours import colour_of
 from wbcjax.smear.field import Cell, SmearField
-from wbcjax.smear.formats import checks, folders, holes, shapes
+from wbcjax.smear.formats import checks, folders, holes, parts, shapes
 from wbcjax.smear.formats.checks import Fault, Reading
 from wbcjax.smear.formats.format import Format, Place
 from wbcjax.smear.formats.holes import Drawn, Ring, Size, Tell
 from wbcjax.smear.formats.load import load_bytes
 from wbcjax.smear.formats.named_after import base_of, below, files_below, image_of
+from wbcjax.smear.formats.parts import Point
 from wbcjax.smear.formats.write_checks import (
     RUNNER_UP,
     RUNNER_UP_SCORE,
@@ -56,6 +57,10 @@ TAKES: dict[float, int] = {MOVE: 2, LINE: 2, QUADRATIC: 4, CUBIC: 6, CLOSE: 0}  
 LONGEST_NAME = 1000  # characters, and
 LARGEST_ROI = 2**24  # bytes, of a ROI that is read
 REDRAW = "redraw or delete it in ImageJ"
+SPLINE = (
+    "an outline was drawn as a spline, and its points are joined by straight lines",
+    "look whether it fits, or interpolate it in ImageJ (Edit > Selection)",
+)
 EMPTY = "save its ROIs from the ROI Manager, or an empty ZIP file if it shows no cell"
 
 logging.getLogger("roifile").setLevel(logging.ERROR)  # it warns of what is refused here
@@ -73,7 +78,8 @@ def fields(reading: Reading) -> list[SmearField]:
     """The fields of a ZIP or a *.roi file, or of those in a folder and below it; those with an empty ZIP file too.
 
     A file is named after its image, as "a.zip", "a_RoiSet.zip" or "a.roi", or lies in a folder that is named after it.
-    A rectangle is a cell of which only the box is known. Where no ROI of the set says a class, all are of class "cell".
+    A rectangle is a cell of which only the box is known; points are counted only. Where no ROI says a class, all is
+    "cell".
     Noted as suspect: that, names of which each is another class, outlines that were drawn as splines, and images
     without a file.
     """
@@ -156,37 +162,46 @@ def _field(reading: Reading, name: str, rois: Sequence[_Roi], default: str | Non
     path, size = None, None
     with reading.at(name):
         path, size = reading.image(name)
-    cells = [_cell(reading, name, one, size, default) for one in rois]
+    cells: list[Cell] = []
+    points: list[Point] = []
+    for one in rois:
+        label = _label(reading, name, one, default)
+        if label is not None:
+            with reading.at(name, one.place):
+                _check_slice(one.roi)
+                if one.roi.roitype == ROI_TYPE.POINT:
+                    places = np.asarray(one.roi.coordinates(), np.float64).tolist()
+                    points += [parts.point(label, x, y, size) for x, y in places]
+                    continue
+                outline = _outline(one.roi, size, partial(reading.often, name, one.place))
+                if size is not None:
+                    cells.append(Cell(label, **outline, crowd=one.roi.properties.get(CROWD) == 1))
     if path is None or size is None:
         return None
-    found = tuple(cell for cell in cells if cell is not None)
-    return SmearField(name, *size, found, path, max_pixels=reading.max_pixels)
+    return SmearField(name, *size, tuple(cells), path, max_pixels=reading.max_pixels, **parts.of_field(points))
 
 
-def _cell(reading: Reading, name: str, one: _Roi, size: Size | None, default: str | None) -> Cell | None:
-    label, outline, at = None, None, partial(reading.at, name, one.place)
-    with at():
+def _label(reading: Reading, name: str, one: _Roi, default: str | None) -> int | None:
+    """The class of a ROI, None for one to leave out; `default` is the name of one that has none."""
+    with reading.at(name, one.place):
         class_name = _class_name(one) or default
         if class_name is None:
             raise Fault("neither a group nor its name says its class", "name it <class>-<number>, or give it a group")
-        label = reading.label(class_name)
-        if label == 0:
-            return None
-    with at():
-        outline = _outline(one.roi, size, partial(reading.often, name, one.place))
-    if label is None or outline is None or size is None:
-        return None
-    if one.roi.options & ROI_OPTIONS.SPLINE_FIT:
-        found = "an outline was drawn as a spline, and its points are joined by straight lines"
-        reading.often(name, one.place, found, "look whether it fits, or interpolate it in ImageJ (Edit > Selection)")
-    return Cell(label, **outline, crowd=one.roi.properties.get(CROWD) == 1)
+        return reading.label(class_name) or None
+    return None
+
+
+def _check_slice(roi: ImagejRoi) -> None:
+    """Fault: it lies on a slice of a stack that is not the first."""
+    page = max(roi.position, roi.z_position, roi.t_position)
+    if page > 1:
+        raise Fault(f"it lies on slice {page} of a stack", "save the slice as an image of its own, and its ROIs alone")
 
 
 def _outline(roi: ImagejRoi, size: Size | None, tell: Tell) -> dict[str, Any]:
     """What a Cell takes: {"polygons": ...}, {"box": ...} of a rectangle, or {"rle": ...} of a path with holes."""
-    page = max(roi.position, roi.z_position, roi.t_position)
-    if page > 1:
-        raise Fault(f"it lies on slice {page} of a stack", "save the slice as an image of its own, and its ROIs alone")
+    if roi.options & ROI_OPTIONS.SPLINE_FIT:
+        tell(*SPLINE)
     if roi.subtype in (ROI_SUBTYPE.TEXT, ROI_SUBTYPE.IMAGE, ROI_SUBTYPE.ARROW):
         raise Fault(f"a ROI of the kind {roi.subtype.name.lower()!r} encloses nothing", REDRAW)
     if roi.multi_coordinates is not None:
@@ -330,7 +345,7 @@ FORMAT = Format(
     name="imagej_rois",
     tools="[ImageJ, Fiji](https://fiji.sc), cellpose",
     content="ZIP files of the ROI Manager and `.roi` files, named after their images; polygon, freehand, traced, oval, "
-    "composite; `rectangle` as a box; the group or the name as class",
+    "composite; `rectangle` as a box; points, counted only",
     recognises=_recognises,
     fields=fields,
     write=write,
