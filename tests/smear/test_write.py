@@ -21,6 +21,7 @@ from wbcjax.smear.formats.outline import MIN_IOU, SPECKS, TOLERANCE, outline_mas
 from wbcjax.smear.formats.via import write_via
 from wbcjax.smear.formats.write_checks import Predicted
 from wbcjax.smear.read import read
+from wbcjax.smear.whole_set import suspects_of_set
 
 REAL = (Path(__file__).parents[2] / "../shared/data/segpc2021_train").resolve()
 HEIGHT, WIDTH = 60, 80
@@ -126,7 +127,7 @@ def test_what_is_written_is_read_again_the_same(images, tmp_path_factory, listed
     write_via(folder / "via.json", written, CLASSES, predicted=Predicted(scores), tolerance=0)
     found = read(folder / "via.json", images, CLASS_OF, file_format="via", group_attribute=group_attribute)
     assert_same(found.fields, written)
-    assert not found.suspects
+    assert found.suspects == list(suspects_of_set("via.json", written))  # and of no single region
 
     write_coco(folder / "coco.json", written, CLASSES, Predicted(scores))
     found = read(folder / "coco.json", images, CLASS_OF, file_format="coco", group_attribute=group_attribute)
