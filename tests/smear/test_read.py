@@ -10,6 +10,7 @@ import pytest
 from tests.smear.make import CLASS_OF, HEIGHT, WIDTH, entry, image_folder, problems, region
 from wbcjax.smear.field import AnnotationError
 from wbcjax.smear.formats.known import FORMATS
+from wbcjax.smear.formats.via_csv import COLUMNS
 from wbcjax.smear.read import read, recognise
 
 
@@ -32,7 +33,7 @@ FILES = {
     "via of no image": ("a.json", "{}", "via"),
     "via 2 project": ("a.json", json.dumps({"_via_img_metadata": {}, "_via_attributes": {}}), "via"),
     "via 3": ("a.json", json.dumps(VIA_3), "via"),
-    "via csv": ("a.csv", "filename,file_size", "via"),
+    "via csv": ("a.csv", ",".join(COLUMNS), "via"),
     "coco": ("a.json", json.dumps(COCO), "coco"),
     "coco by another name": ("a.txt", "\ufeff" + json.dumps(COCO), "coco"),
     "coco without annotations": ("a.json", json.dumps({"images": [], "categories": []}), "coco"),

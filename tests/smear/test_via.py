@@ -67,6 +67,12 @@ def test_a_field_without_its_group_is_refused_lest_it_leaks_between_splits(folde
     assert [(field.name, field.group) for field in fields] == [("b.png", "p1")]
 
 
+@pytest.mark.parametrize("attributes", [None, 1.5, [], "group"])
+def test_file_attributes_that_are_none_are_passed_over_without_a_group(folder, attributes):
+    (field,) = read(folder, entry("a.png", region()) | {"file_attributes": attributes})
+    assert (field.group, len(field.cells)) == (None, 1)
+
+
 def test_an_image_file_of_other_bytes_is_suspect_and_read(folder):
     size = (folder / "images/a.png").stat().st_size
     annotations = write(

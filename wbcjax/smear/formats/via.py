@@ -81,7 +81,8 @@ def _field(reading: Reading, entry: Any) -> SmearField | None:
         path, size = reading.image(name)
         _compare_bytes(reading, name, entry.get("size"), path)
     if reading.group_attribute is None:
-        reading.unkept[GROUPS] += GROUP in (entry.get("file_attributes") or ())
+        attributes = entry.get("file_attributes")
+        reading.unkept[GROUPS] += isinstance(attributes, dict) and GROUP in attributes
     else:
         with reading.at(name):
             group = _text(checks.need(entry, "file_attributes", dict), reading.group_attribute, "file attribute")
