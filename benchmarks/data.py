@@ -88,7 +88,7 @@ def their_evaluation() -> Task:
         path = Path(folder) / "detections.json"
         save(path, CLASSES, *found_cells())
         truth: Any = COCO(path)
-        found = truth.loadRes(json.loads(path.read_text())["detections"])
+        found = truth.loadRes(json.loads(path.read_text(encoding="utf-8"))["detections"])
 
     def run() -> list[float]:
         return [average(kind) for kind in ("bbox", "segm")]

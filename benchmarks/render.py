@@ -27,7 +27,7 @@ def write_docs(out: Path, docs: Path) -> None:
     if not measured:
         raise FileNotFoundError(f"{out} holds no results: run `python -m benchmarks --out {out}` first")
     page = docs / "performance.md"
-    text = page.read_text() if page.exists() else _blank()
+    text = page.read_text(encoding="utf-8") if page.exists() else _blank()
     peak = roof.peak(measured["roof"][1]) if "roof" in measured else None
     for name, (environment, results) in measured.items():
         told = "; ".join(environment.values())

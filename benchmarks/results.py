@@ -60,7 +60,7 @@ def save(path: Path, results: Iterable[Result]) -> None:
 def load(path: Path) -> tuple[dict[str, str], list[Result]]:
     """The environment and the results of a section. Raises ValueError, naming the file, when it is no such file."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         return content["environment"], [_result(entry) for entry in content["results"]]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} holds no results ({error!r}); run its section again") from error
@@ -86,8 +86,12 @@ def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return platform.processor() or platform.machine()
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    wide = " with AVX-512" if "avx512f" in info.read_text() else ""
+    names = [
+        line.split(":")[1].strip()
+        for line in info.read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
+    wide = " with AVX-512" if "avx512f" in info.read_text(encoding="utf-8") else ""
     return (names[0] if names else platform.machine()) + wide
 
 

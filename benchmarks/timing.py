@@ -122,7 +122,7 @@ def megabytes(name: str) -> float:
     status = Path("/proc/self/status")
     if not status.exists():
         return float("nan")
-    return int(status.read_text().split(f"{name}:")[1].split()[0]) * 1024 / 1e6
+    return int(status.read_text(encoding="utf-8").split(f"{name}:")[1].split()[0]) * 1024 / 1e6
 
 
 def forget_peak() -> None:
@@ -130,7 +130,7 @@ def forget_peak() -> None:
     reset = Path("/proc/self/clear_refs")
     if reset.exists():
         ctypes.CDLL(None).malloc_trim(0)
-        reset.write_text("5")
+        reset.write_text("5", encoding="utf-8")
 
 
 def _joined(records: Sequence[Record]) -> Record:

@@ -4,7 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1] / "wbcjax"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "wbcjax"
 MOST_PARAMETERS, MOST_LINES = 6, 400
 # Each of these has one independent choice after another, by keyword, or is an equation with so many symbols.
 LONGER = {
@@ -23,6 +24,25 @@ def long_signatures(path: Path) -> Iterator[str]:
             given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             if len([one for one in given if one.arg not in ("self", "cls")]) > MOST_PARAMETERS:
                 yield f"{path.relative_to(PACKAGE).as_posix()}:{node.name}"
+
+
+def texts_without_encoding(path: Path) -> Iterator[str]:
+    """Each call that reads or writes a file as text in the encoding of the machine, which on Windows is not UTF-8."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name)):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+        texts = [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+        as_text = name == "open" and not any("b" in one and set(one) <= set("rwxab+") for one in texts)
+        is_method = isinstance(node.func, ast.Attribute) and name in ("read_text", "write_text")
+        if (as_text or is_method) and not any(one.arg == "encoding" for one in node.keywords):
+            yield f"{path.relative_to(ROOT).as_posix()}:{node.lineno}: {ast.unparse(node.func)}"
+
+
+def test_text_files_are_read_and_written_as_utf_8():
+    paths = [*PACKAGE.rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py"), *ROOT.glob("*.py")]
+    found = [place for path in paths for place in texts_without_encoding(path)]
+    assert [place for place in found if not place.endswith((": os.open", ": Image.open"))] == []
 
 
 def test_functions_take_six_parameters_at_most():

@@ -5,6 +5,7 @@ The modules of a command are imported when it runs: `inspect` and `--help` need 
 
 import argparse
 import difflib
+import io
 import re
 import sys
 from importlib import import_module
@@ -15,6 +16,8 @@ from wbcjax.commands.ending import ending
 
 def main(arguments: list[str] | None = None, program: str = "wbcjax") -> None:
     """Run the command line given, or the process's own. Messages begin with the name of the program."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a Windows console, or a pipe, may lack letters that names have
+        sys.stdout.reconfigure(errors="backslashreplace")
     with ending(program):
         options = _parsed(sys.argv[1:] if arguments is None else arguments, program)
         if not options.stopping_saves:

@@ -54,12 +54,12 @@ def _same(found: Any, wanted: Any, tolerance: float) -> bool:
 
 
 def _score(checkpoint: Path) -> float:
-    return json.loads((checkpoint / "metrics/metrics").read_text())["score"]
+    return json.loads((checkpoint / "metrics/metrics").read_text(encoding="utf-8"))["score"]
 
 
 def _place(checkpoint: Path) -> Any:
     file = checkpoint / "data/metadata"
-    return json.loads(file.read_text())
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 @dataclass
@@ -79,7 +79,7 @@ def told(file: Path) -> Told:
     """Read a metrics.jsonl."""
     log, last = Told(), 0
     skips: set[int] = set()
-    for line in file.read_text().splitlines():
+    for line in file.read_text(encoding="utf-8").splitlines():
         try:
             record = json.loads(line)
         except ValueError:

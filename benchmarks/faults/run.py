@@ -85,7 +85,9 @@ class Run:
 
     def said(self) -> str:
         """All that its processes have written on the terminal."""
-        return "".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("said_*.txt")))
+        return "".join(
+            path.read_text(encoding="utf-8", errors="replace") for path in sorted(self.folder.glob("said_*.txt"))
+        )
 
     def steps(self) -> list[int]:
         """The steps of its checkpoints."""

@@ -103,7 +103,7 @@ def read(number: int) -> Points:
     time.sleep(READ_SECONDS)
     points = _point(number)
     bad = Path(os.environ[BAD]) if BAD in os.environ else None
-    if bad and bad.exists() and str(number) in bad.read_text().split():
+    if bad and bad.exists() and str(number) in bad.read_text(encoding="utf-8").split():
         return points._replace(target=np.full_like(points.target, np.nan))
     return points
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from wbcjax import cli
+from wbcjax.commands.config_file import NAMED as NAMED_FILE
 from wbcjax.commands.config_file import load_config_file, shipped
 from wbcjax.settings.checked import ConfigError
 from wbcjax.settings.comments import comments
@@ -83,3 +84,19 @@ def test_comments_beside_and_above_a_field_are_its_own():
     assert found["max_minutes"] == "stop, evaluate and save after so long in this process; 0: never"
     assert found["optimizer"].endswith("and the schedule multiplies them.")  # without what is for the linter
     assert "warmup_steps" not in {name for name, text in found.items() if text}
+
+
+@pytest.mark.parametrize(
+    ("file", "path", "variant"),
+    [
+        ("C:\\mine\\a.py", "C:\\mine\\a.py", None),
+        ("C:\\mine\\a.py:r18", "C:\\mine\\a.py", "r18"),
+        ("d:/mine.py.d/a.py:r18", "d:/mine.py.d/a.py", "r18"),
+        ("C:\\mine\\a", "C:\\mine\\a", None),
+        ("smear_demo:r18", "smear_demo", "r18"),
+    ],
+)
+def test_the_colon_of_a_windows_drive_begins_no_variant(file, path, variant):
+    named = NAMED_FILE.fullmatch(file)
+    assert named
+    assert (named["path"], named["variant"]) == (path, variant)

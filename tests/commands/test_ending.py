@@ -101,3 +101,11 @@ def test_a_full_disk_under_the_output_is_told_in_one_line():
     with Path("/dev/full").open("w") as full:
         done = run(full.fileno(), "1")
     assert (done.returncode, done.stderr) == (1, "program: its output cannot be written: No space left on device\n")
+
+
+def test_letters_that_the_terminal_lacks_are_spelled_and_end_nothing():
+    """A console of Windows in code page 1252 has no Cyrillic letters."""
+    code = "import sys; from wbcjax.cli import main\ntry: main(['--version'])\nexcept SystemExit: print('\u043a.png')"
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+    assert done.stdout.splitlines()[-1] == b"\\u043a.png"

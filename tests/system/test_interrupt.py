@@ -206,3 +206,17 @@ def test_work_outside_a_run_can_be_broken_off_too():
     assert signal.getsignal(signal.SIGINT) is before
     with breakable():
         pass
+
+
+def test_without_an_alarm_as_on_windows_work_is_broken_off_too(monkeypatch, capfd):
+    monkeypatch.delattr(signal, "setitimer")
+    monkeypatch.setattr(interrupt, "_HAS_ALARM", False)
+    before = signal.getsignal(signal.SIGALRM)
+    went_on = []
+    with pytest.raises(Interrupted, match="SIGINT"), breakable():
+        went_on.append(os.kill(os.getpid(), signal.SIGINT))
+    assert not went_on
+    with pytest.raises(Interrupted, match="SIGTERM"), breakable(), contextlib.suppress(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert "stopping when nothing will be lost" in capfd.readouterr().err

@@ -144,3 +144,16 @@ def test_places_of_one_name_have_names_of_their_own(tmp_path):
     assert name_of(str(tmp_path / "crops.v1")) != name_of(str(tmp_path / "crops.v2"))
     assert len(name_of("/")) == 8
     assert len(name_of(f"/{'x' * 250}/{'y' * 250}")) < 140
+
+
+def test_where_users_have_no_numbers_the_temporary_cache_is_a_new_folder(monkeypatch, temporary):
+    """Windows does not say whose a folder is."""
+    homeless(monkeypatch)
+    monkeypatch.delattr(os, "getuid")
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert cache_folder().parent == temporary
+    assert cache_folder().stat().st_mode & 0o777 == 0o700
+
+
+def no_home(_: Path) -> Path:
+    raise RuntimeError("Could not determine home directory.")

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import orbax.checkpoint as ocp
@@ -13,7 +13,7 @@ from tests.train.saved import assert_whole, contents, place, state
 from wbcjax.train.checkpoint import Checkpoints, NotSaved, checkpoint_directory, load_variables
 from wbcjax.train.checkpoint_digests import write_digests
 from wbcjax.train.misfit import find_alteration
-from wbcjax.train.plain_name import plain_name
+from wbcjax.train.plain_name import is_plain, plain_name
 
 NAMES = [
     "exp [1]",
@@ -133,3 +133,18 @@ def test_one_flipped_bit_is_an_alteration():
     assert find_alteration({**saved, "a": np.array([np.nan, 0.0], np.float32)}, saved) == "a"
     assert find_alteration({**saved, "b": {**saved["b"], "c": np.zeros((), np.uint32)}}, saved) == "b/c"
     assert find_alteration({**saved, "b": {**saved["b"], "d": np.zeros((2, 0))}}, saved) == "b/d"
+
+
+@pytest.mark.parametrize(
+    ("path", "plain"),
+    [
+        (PureWindowsPath("C:\\Users\\me\\runs\\x y"), True),
+        (PureWindowsPath("\\\\server\\share\\runs"), True),
+        (PureWindowsPath("C:\\runs\\[1]"), False),
+        (PurePosixPath("/runs/C:x"), False),
+        (PurePosixPath("/runs/a\\b"), False),
+        (PurePosixPath("/runs/a_b"), True),
+    ],
+)
+def test_drives_and_backslashes_between_folders_of_windows_need_no_link(path, plain):
+    assert is_plain(path) == plain

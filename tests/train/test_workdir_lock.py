@@ -25,8 +25,8 @@ HOLD = """
 import fcntl, os, socket, sys, time
 file = open(sys.argv[1], "w")
 fcntl.flock(file, fcntl.LOCK_EX)
-file.write(f"{os.getpid()}\\n{socket.gethostname()}\\n")
-file.flush()
+with open(f"{sys.argv[1]}.holder", "w") as holder:
+    holder.write(f"{os.getpid()}\\n{socket.gethostname()}\\n")
 print("held", flush=True)
 time.sleep(600)
 """
@@ -88,12 +88,12 @@ def test_a_lock_ends_with_its_process_however_that_ends(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     with lock_workdir(tmp_path):
-        assert (tmp_path / "train.lock").read_text() == f"{os.getpid()}\n{HOST}\n"
-    assert (tmp_path / "train.lock").read_text() == ""
+        assert (tmp_path / "train.lock.holder").read_text() == f"{os.getpid()}\n{HOST}\n"
+    assert (tmp_path / "train.lock.holder").read_text() == ""
 
 
 def test_a_training_that_was_cut_short_on_another_host_is_told_of(tmp_path, caplog):
-    (tmp_path / "train.lock").write_text("12\nnode7\n")
+    (tmp_path / "train.lock.holder").write_text("12\nnode7\n")
     with lock_workdir(tmp_path):
         pass
     assert f"process 12 on host node7 trained in {tmp_path} and did not end properly" in caplog.text

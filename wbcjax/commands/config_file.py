@@ -21,7 +21,8 @@ from wbcjax.tasks.checks import check_config, listed
 from wbcjax.tasks.choose import experiment_class
 from wbcjax.tasks.experiment import ExperimentSettings
 
-NAMED = re.compile(r"(?P<path>.*?\.py|[^:]*)(?::(?P<variant>.*))?", re.DOTALL)  # a colon is in Windows' paths too
+_DRIVE = r"(?:[A-Za-z]:[\\/])?"  # a colon is in Windows' paths too
+NAMED = re.compile(rf"(?P<path>.*?\.py|{_DRIVE}[^:]*)(?::(?P<variant>.*))?", re.DOTALL)
 
 
 def load_config_file(file: str, overrides: Sequence[str] = ()) -> ConfigDict:

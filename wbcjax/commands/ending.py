@@ -1,12 +1,16 @@
 """The end of a program that is stopped from outside: one line at most, and the exit code that shells expect."""
 
 import contextlib
+import errno
 import os
 import signal
 import sys
 from collections.abc import Iterator
 
 from wbcjax.system.interrupt import Interrupted, breakable
+
+_NOT_READ = 141  # 128 + SIGPIPE, which Windows has not
+_PIPE_WITHOUT_READER = errno.EINVAL if os.name == "nt" else errno.EPIPE
 
 
 @contextlib.contextmanager
@@ -29,7 +33,7 @@ def ending(program: str) -> Iterator[None]:
     finally:
         read = _written(program) and read
     if not read:
-        sys.exit(128 + signal.SIGPIPE)
+        sys.exit(_NOT_READ)
 
 
 @contextlib.contextmanager
@@ -50,7 +54,7 @@ def _written(program: str) -> bool:
     except OSError as error:
         # The rest is discarded: at its end Python would try to flush again, and report the failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
+        if error.errno not in (errno.EPIPE, _PIPE_WITHOUT_READER):
             sys.exit(f"{program}: its output cannot be written: {error.strerror}")
         return False
     return True

@@ -1,8 +1,8 @@
 """Common to sets of fields and of crops: their folders, their image files, and TFDS without its output."""
 
 import contextlib
-import fcntl
 import hashlib
+import importlib.util
 import io
 import json
 import logging
@@ -15,12 +15,13 @@ import cv2
 import grain
 import numpy as np
 import tensorflow_datasets as tfds
+from filelock import FileLock, Timeout
 from jaxtyping import UInt8
 
 from wbcjax.enhance import METHODS
 from wbcjax.input.digest import Digests
 from wbcjax.smear.image_header import image_bytes
-from wbcjax.system.places import cache_folder
+from wbcjax.system.places import NO_LOCKS, cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +53,9 @@ class Rows(Sequence[Mapping[str, Any]]):
 
 
 def cache_root(cache_dir: str | Path | None) -> Path:
-    """The folder of sets: the one given, else `cache_folder()`."""
-    return Path(cache_dir).expanduser() if cache_dir else cache_folder()
+    """The folder of sets: the one given, else `cache_folder()`; in it `parquet`, where that is the format of sets."""
+    root = Path(cache_dir).expanduser() if cache_dir else cache_folder()
+    return root if record_format() == "array_record" else root / record_format()
 
 
 def digests_of(root: Path, places: Sequence[str]) -> Digests:
@@ -72,6 +74,14 @@ def image_files(pictures: Sequence[Picture], enhance: str) -> Iterator[bytes]:
         yield from iterator
 
 
+def record_format() -> str:
+    """The format, of those of TFDS with random access, that sets are kept in: ArrayRecord, which Windows has not.
+
+    There it is Parquet. The records are the same, but those of an open set are all in memory.
+    """
+    return "array_record" if importlib.util.find_spec("array_record") else "parquet"
+
+
 @contextlib.contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """While entered, other processes wait to build the set of this folder; also on other machines that share it.
@@ -79,13 +89,16 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     On file systems without locks they do not wait, and the first one to finish wins, see `prepare`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), fallback_to_soft=False)
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held.enter_context(lock.acquire(timeout=0))
+        except Timeout:
             log.info("waiting for another process that builds %s", folder)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            held.enter_context(lock)
         except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
             log.info("%s cannot be locked (%s): other processes may build the same set", folder, error.strerror)
         yield
 

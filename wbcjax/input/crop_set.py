@@ -14,7 +14,15 @@ import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
 from wbcjax.enhance import ENHANCE_VERSION
-from wbcjax.input.array_records import Rows, cache_root, digests_of, image_files, one_at_a_time, prepare
+from wbcjax.input.array_records import (
+    Rows,
+    cache_root,
+    digests_of,
+    image_files,
+    one_at_a_time,
+    prepare,
+    record_format,
+)
 from wbcjax.input.crop_contents import Crop, check_classes, crop_sides, cut_settings
 from wbcjax.input.digest import Digests, Item, pixels_digest
 from wbcjax.input.settings import CropSetSettings
@@ -138,7 +146,7 @@ class CellCrops(tfds.core.GeneratorBasedBuilder):
         self._sides = sides or {}
         self._images = images or {}  # `pixels_digest` of each crop
         self._enhance = enhance  # one of METHODS
-        super().__init__(file_format="array_record", data_dir=data_dir)
+        super().__init__(file_format=record_format(), data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(

@@ -73,7 +73,7 @@ class Digests:
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
             files = sorted(name for name in names if not name.startswith("."))
             contents = [(name, self.file(Path(parent, name))) for name in files]
-            digest.update(json.dumps([os.path.relpath(parent, folder), subfolders, contents]).encode())
+            digest.update(json.dumps([Path(parent).relative_to(folder).as_posix(), subfolders, contents]).encode())
         return digest.hexdigest()
 
     def remember(self) -> None:

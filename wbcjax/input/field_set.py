@@ -14,7 +14,15 @@ import numpy as np
 import tensorflow_datasets as tfds
 from pycocotools import mask as coco_mask
 
-from wbcjax.input.array_records import Rows, cache_root, digests_of, image_files, one_at_a_time, prepare
+from wbcjax.input.array_records import (
+    Rows,
+    cache_root,
+    digests_of,
+    image_files,
+    one_at_a_time,
+    prepare,
+    record_format,
+)
 from wbcjax.input.contents import FORMAT_VERSION, field_set, fingerprint, image_digest
 from wbcjax.input.digest import Digests, Item, json_digest, pixels_digest
 from wbcjax.input.settings import FieldSetSettings
@@ -181,7 +189,7 @@ class SmearFields(tfds.core.GeneratorBasedBuilder):
         self._found = found  # what `splits` are taken from
         self._enhance = enhance  # one of METHODS
         self._digest = digest  # see `image_digest`
-        super().__init__(file_format="array_record", data_dir=data_dir)
+        super().__init__(file_format=record_format(), data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
         cell = {

@@ -43,7 +43,7 @@ def _config_of(place: str | Path) -> ConfigDict:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give the workdir of a training run, or an exported model")
     try:
-        return ConfigDict(upgrade(dict(json.loads(path.read_text()))))
+        return ConfigDict(upgrade(dict(json.loads(path.read_text(encoding="utf-8")))))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: broken JSON ({error}); restore the file, or give another run") from error
 
@@ -56,7 +56,7 @@ def load_facts(place: str | Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: no notes ({error!r}); restore the file, or delete it to do without") from error
 

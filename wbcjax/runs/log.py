@@ -14,7 +14,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     it holds no record at all.
     """
     records: list[dict[str, Any]] = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             record = json.loads(line)
         except ValueError:

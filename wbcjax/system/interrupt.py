@@ -13,6 +13,7 @@ from types import FrameType
 log = logging.getLogger(__name__)
 
 AGAIN = 0.5  # seconds after which Interrupted is raised once more where it was swallowed
+_HAS_ALARM = hasattr(signal, "setitimer")  # Windows has none
 
 
 class Interrupted(BaseException):
@@ -53,6 +54,7 @@ class StopRequest:
         Python drops an exception of a signal's handler within a `__del__` or a callback of the garbage collector (JAX
         has one). So Interrupted is raised again and again until the work is left, and at the latest when it is done.
         The import of an extension module is finished first: an exception while jaxlib starts is a segmentation fault.
+        Windows has no alarm: there Interrupted is raised once, and for certain when the work is done.
         """
         with _alarm(self._again) if self._before else contextlib.nullcontext():
             try:
@@ -71,7 +73,8 @@ class StopRequest:
         with contextlib.suppress(OSError):  # the terminal is gone
             os.write(2, line.encode() if self._announced else b"")
         if self._at_once:
-            signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
+            if _HAS_ALARM:
+                signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
             self._again(number, frame)
 
     def _again(self, _number: int, frame: FrameType | None) -> None:
@@ -103,6 +106,9 @@ def breakable(*, announced: bool = True) -> Iterator[None]:
 @contextlib.contextmanager
 def _alarm(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """While entered, `handler` is called by a timer that is set inside; the timer is off afterwards."""
+    if not _HAS_ALARM:
+        yield
+        return
     before = signal.signal(signal.SIGALRM, handler)
     try:
         yield

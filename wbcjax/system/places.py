@@ -13,6 +13,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 CACHE = "WBCJAX_CACHE"  # the environment variable
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # errors of file systems without locks: some Lustre, NFS
 _REMEDIES = {
     errno.ENOENT: "check the name",
     errno.ENOTDIR: "a file is where a folder should be; give another place",
@@ -108,11 +109,14 @@ def name_of(*places: str) -> str:
 
 @functools.cache  # so that there is one warning
 def _temporary_cache(reason: str) -> Path:
-    folder = Path(tempfile.gettempdir(), f"wbcjax-{os.getuid()}")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        folder = Path(tempfile.mkdtemp(prefix="wbcjax-"))  # programs that others can write must not be run
+    if hasattr(os, "getuid"):
+        folder = Path(tempfile.gettempdir(), f"wbcjax-{os.getuid()}")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+            folder = Path(tempfile.mkdtemp(prefix="wbcjax-"))  # programs that others can write must not be run
+    else:  # Windows does not say whose a folder is
+        folder = Path(tempfile.mkdtemp(prefix="wbcjax-"))
     log.warning("%s: sets and compiled programs are kept in %s; %s can name another folder", reason, folder, CACHE)
     return folder
 

@@ -4,7 +4,8 @@ config.json                     the config that it is trained with
 data.json                       notes on its data
 metrics.jsonl                   a record a line, of training, evaluations and stops
 events.out.tfevents.*           the same for TensorBoard
-train.lock, train.lock.soft     the process that trains here
+train.lock, train.lock.soft     held by the process that trains here
+train.lock.holder               and its number and host; empty when it has ended properly
 checkpoints/STEP/               weights and state of the training, and digests.json of these files
 nonfinite.json                  the step that ended a run whose losses were not finite
 nonfinite_batch_0.npz           and its batch, as process 0 had it
@@ -20,7 +21,7 @@ CONFIG = "config.json"
 DATA = "data.json"
 METRICS = "metrics.jsonl"
 EVENTS = "events"  # the start of the names of TensorBoard's files
-LOCK, SOFT_LOCK = "train.lock", "train.lock.soft"
+LOCK, LOCK_HOLDER, SOFT_LOCK = "train.lock", "train.lock.holder", "train.lock.soft"
 CHECKPOINTS = "checkpoints"
 DIGESTS = "digests.json"
 NONFINITE = "nonfinite.json"

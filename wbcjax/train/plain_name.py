@@ -4,17 +4,17 @@ import contextlib
 import re
 import tempfile
 from collections.abc import Generator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 # orbax 0.12 finds the parts of a checkpoint by a pattern that begins with its path: with "[1]" or "*" in it, it finds
 # none, or those of another folder. tensorstore 0.1.86 takes a backslash for a slash, etils 1.15 "gs:/" for cloud
-# storage.
+# storage. On Windows both a drive and the backslashes between folders are what they seem.
 _PLAIN = re.compile(r"[\w/ .,+=@~-]*")
 
 
-def is_plain(path: Path) -> bool:
+def is_plain(path: PurePath) -> bool:
     """Whether no character of a path is taken for a pattern, an escape or a scheme."""
-    return _PLAIN.fullmatch(str(path)) is not None
+    return _PLAIN.fullmatch(path.as_posix().removeprefix(PurePath(path.drive).as_posix())) is not None
 
 
 @contextlib.contextmanager

@@ -77,7 +77,7 @@ def settle_config(kept: KeptConfig, workdir: Path, *, started: bool, write: bool
     if write and (changes or not started or not path.exists()):
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f"{CONFIG}.new")
-        unfinished.write_text(config_json(kept.values) + "\n")
+        unfinished.write_text(config_json(kept.values) + "\n", encoding="utf-8")
         unfinished.replace(path)
     return changes
 
@@ -111,7 +111,7 @@ def _plain(value: Any) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ConfigChanged(f"{path} is not JSON ({error}): restore it, or give another --workdir") from error
 

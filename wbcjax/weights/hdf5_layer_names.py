@@ -7,7 +7,6 @@ safe to read once their sizes are checked. Text is not: it is read where a crash
 import contextlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -29,7 +28,9 @@ def layer_names(path: Path) -> dict[str, str]:
     command = [sys.executable, "-I", __file__, str(path.absolute()), *filter(os.path.isabs, sys.path)]
     one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # each would reserve memory
     try:
-        reading = subprocess.run(command, capture_output=True, timeout=_SECONDS, env=one_thread)
+        reading = subprocess.run(
+            command, capture_output=True, timeout=_SECONDS, env=one_thread, encoding="utf-8", errors="replace"
+        )
     except OSError as error:
         raise ValueError(f"its layers' names are read by a process that cannot be started: {error}") from error
     except subprocess.TimeoutExpired as error:
@@ -37,7 +38,7 @@ def layer_names(path: Path) -> dict[str, str]:
             f"its layers' names could not be read in {_SECONDS} s: if the machine was not busy, the HDF5 file is "
             "damaged; fetch it again"
         ) from error
-    ready, _, names = reading.stdout.decode(errors="replace").partition("\n")
+    ready, _, names = reading.stdout.partition("\n")
     if ready != _READY:
         raise ValueError(
             f"its layers' names are read by a process that failed before it opened the file ({_failure(reading)}); "
@@ -48,16 +49,24 @@ def layer_names(path: Path) -> dict[str, str]:
     return json.loads(names)
 
 
-def _failure(reading: subprocess.CompletedProcess[bytes]) -> str:
+def _failure(reading: subprocess.CompletedProcess[str]) -> str:
     """How the process ended: its last line, as that of a traceback, or the signal that ended it."""
     if reading.returncode < 0:
         return signal.Signals(-reading.returncode).name
-    lines = reading.stderr.decode(errors="replace").split("\n")
+    lines = reading.stderr.split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {reading.returncode}")
 
 
 def _limit_memory() -> None:
-    """Take at most _MEMORY, or what was allowed if that is less; without a limit where the system has none (macOS)."""
+    """Take at most _MEMORY, or what was allowed if that is less, and leave no core file.
+
+    Without a limit where the system has none: macOS, and Windows, whose Python has no module `resource`.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     memory = _MEMORY if most == resource.RLIM_INFINITY else min(_MEMORY, most)
     with contextlib.suppress(ValueError, OSError):
@@ -67,7 +76,6 @@ def _limit_memory() -> None:
 def _print_names(path: str, places: list[str]) -> None:
     sys.path[:] = places
     _limit_memory()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     import h5py
 
     bytearray(_ROOM)

@@ -56,4 +56,5 @@ def _contrast(options: argparse.Namespace) -> None:
         sys.exit(f"wbcjax: {error}")
     if stopped_by:
         sys.exit(exit_code(stopped_by))
-    sys.stdout.write(f"{tables_path(options.workdir).read_text()}\n{options.workdir} has tables.txt, results.json\n")
+    tables = tables_path(options.workdir).read_text(encoding="utf-8")
+    sys.stdout.write(f"{tables}\n{options.workdir} has tables.txt, results.json\n")

@@ -225,7 +225,7 @@ def _scores(run: Path, part: str) -> Path:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: broken JSON ({error}); restore the file, or give another --workdir") from error
 

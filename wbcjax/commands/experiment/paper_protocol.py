@@ -47,7 +47,7 @@ def on_paper_set(config: ConfigDict, folder: Path) -> ConfigDict:
 
     Augmentation by flips and rotations is off, as it would undo the flips.
     """
-    names = [image["file_name"] for image in json.loads((folder / ANNOTATIONS).read_text())["images"]]
+    names = [image["file_name"] for image in json.loads((folder / ANNOTATIONS).read_text(encoding="utf-8"))["images"]]
     changed = config.copy_and_resolve_references()
     dataset = changed.dataset
     dataset.drawn = dataset.drawn or dataset.name == SYNTHETIC

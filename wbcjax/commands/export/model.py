@@ -100,7 +100,7 @@ def _evaluation(workdir: Path, which: str) -> Evaluation | None:
     path = paths[parts[0]]
     day = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%d")
     try:
-        return Evaluation(dict(json.loads(path.read_text())), day, parts[0])
+        return Evaluation(dict(json.loads(path.read_text(encoding="utf-8"))), day, parts[0])
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: no scores ({error!r}); evaluate the run again, or delete the file") from error
 
