@@ -8,12 +8,14 @@ import math
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from tests.commands.told_folder import HEIGHT, ONE, WIDTH, Teller, image_folder, labels_in, search, table_in
-from tests.oracle import CLASSES
+from tests.oracle import CLASSES, oracle, paint
 from wbcjax import cli
 from wbcjax.commands.predict.folder import ImageSettings, predict_folder
 from wbcjax.evaluate.detections import FieldDetections
+from wbcjax.input.cell_sizes import CellSides
 from wbcjax.predict import detector as predict
 from wbcjax.predict.classifier import CropClassifier
 from wbcjax.smear.field import read_image
@@ -83,6 +85,23 @@ def test_micrometres_stand_where_the_pixel_size_is_known(tmp_path):
     assert float(cell["perimeter_um"]) == pytest.approx(float(cell["perimeter"]) / 2, rel=1e-5)
 
 
+def test_each_image_is_scaled_and_measured_by_the_pixel_size_that_its_file_states(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name, dpi in (("a.png", 101600), ("b.png", 72)):
+        Image.fromarray(paint(60, 80, {(10, 10, 30, 40): 2})).save(tmp_path / "images" / name, dpi=(dpi, dpi))
+    model = oracle((64, 96), (1.0, 1.0))
+    model.pixel_size = 0.5
+    outcome = predict_folder(
+        model, tmp_path / "images", tmp_path / "out", 0.5, ImageSettings(else_pixel_size=model.pixel_size)
+    )
+    assert [image.layout.scale for image in outcome.searched] == [pytest.approx(0.5, rel=1e-4), 1.0]
+    assert [row["area_um2"] for row in table_in(tmp_path / "out")] == ["37.5", "150"]
+    predict_folder(model, tmp_path / "images", tmp_path / "given", 0.5, ImageSettings(pixel_size=0.25))
+    assert [row["area_um2"] for row in table_in(tmp_path / "given")] == ["37.5", "37.5"]
+    outcome = predict_folder(model, tmp_path / "images", tmp_path / "unknown", 0.5)
+    assert [row["area_um2"] for row in table_in(tmp_path / "unknown")] == ["37.5", ""]
+
+
 def test_the_stain_is_that_of_the_image_as_it_was_taken(tmp_path):
     (tmp_path / "images").mkdir()
     image = np.full((HEIGHT, WIDTH, 3), 199, np.uint8)
@@ -102,6 +121,53 @@ def test_an_impossible_pixel_size_is_refused_before_any_work(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("noted", "options", "area"), [(0.5, [], "37.5"), (0.0, [], "150"), (0.0, ["--scale=1"], None)]
+)
+def test_files_are_not_believed_where_the_run_does_not_know_that_they_are_right(
+    tmp_path, monkeypatch, noted, options, area
+):
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(tmp_path / "images/a.png", dpi=(101600, 101600))
+    model = Teller({"a.png": [ONE]})
+    model.pixel_size = noted
+    command_loads(model, monkeypatch, pixel_size=0.5)
+    cli.main(["predict", str(tmp_path), str(tmp_path / "images"), f"--out={tmp_path / 'out'}", *options])
+    assert [row.get("area_um2") for row in table_in(tmp_path / "out")] == [area]
+
+
+def command_loads(model: Teller, monkeypatch: pytest.MonkeyPatch, **dataset: float) -> None:
+    """`wbcjax predict` finds this model in any workdir, of a run with these settings."""
+    config = ConfigDict({"dataset": {"class_attribute": "cell"} | dataset, "evaluate": {"score_threshold": 0.5}})
+    monkeypatch.setattr(heap, "tune_malloc", lambda: None)
+    monkeypatch.setattr(runtime, "use_compilation_cache", lambda: None)
+    monkeypatch.setattr("wbcjax.runs.folder.load_config", lambda workdir, trusted: config)
+    monkeypatch.setattr(predict, "load", lambda workdir, checkpoint, trusted: model)
+
+
+def test_the_command_says_when_cells_look_larger_than_in_training(tmp_path, monkeypatch, capsys):
+    model = Teller({"a.png": [((10, 3 * i, 40, 3 * i + 2), 1, 0.9) for i in range(20)]})
+    model.cell_sides = CellSides(8.0, 10.0, 12.0)  # on the canvas, where these have 32
+    command_loads(model, monkeypatch)
+    images = image_folder(tmp_path / "images", "a.png")
+    cli.main(["predict", str(tmp_path), str(images), f"--out={tmp_path / 'out'}"])
+    assert "\ncells look 3.2 x larger than in training; try --scale 0.33\n" in capsys.readouterr().out
+
+
+def test_the_command_says_by_which_pixel_size_images_were_scaled(tmp_path, monkeypatch, capsys):
+    model = Teller({"a.png": [ONE]})
+    model.pixel_size = 0.5
+    command_loads(model, monkeypatch)
+    images = image_folder(tmp_path / "images", "a.png")
+    said = "1 image scaled by pixels of 0.25 micrometres; the training's have 0.5\n"
+    for number, (options, told) in enumerate(
+        [(["--pixel-size=0.25"], True), ([], False), (["--pixel-size=0.25", "--scale=1"], False)]
+    ):
+        model.pixel_size = 0.5
+        cli.main(["predict", str(tmp_path), str(images), f"--out={tmp_path / str(number)}", *options])
+        assert (said in capsys.readouterr().out) == told
+
+
+@pytest.mark.parametrize(
     ("of_run", "options", "expected"),
     [
         ({"pixel_size": 0.2}, [], 0.2),
@@ -114,11 +180,7 @@ def test_an_impossible_pixel_size_is_refused_before_any_work(tmp_path):
 )
 def test_the_pixel_size_is_the_commands_or_the_runs(tmp_path, monkeypatch, capsys, of_run, options, expected):
     """The pixel size is the commands or the runs for images of its magnification."""
-    config = ConfigDict({"dataset": {"class_attribute": "cell"} | of_run, "evaluate": {"score_threshold": 0.5}})
-    monkeypatch.setattr(heap, "tune_malloc", lambda: None)
-    monkeypatch.setattr(runtime, "use_compilation_cache", lambda: None)
-    monkeypatch.setattr("wbcjax.runs.folder.load_config", lambda workdir, trusted: config)
-    monkeypatch.setattr(predict, "load", lambda workdir, checkpoint, trusted: Teller({"a.png": [ONE]}))
+    command_loads(Teller({"a.png": [ONE]}), monkeypatch, **of_run)
     images = image_folder(tmp_path / "images", "a.png")
     cli.main(["predict", str(tmp_path), str(images), f"--out={tmp_path / 'out'}", *options])
     (cell,) = table_in(tmp_path / "out")

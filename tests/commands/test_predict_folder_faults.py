@@ -94,7 +94,7 @@ def test_grey_transparent_and_16_bit_images_are_shown_as_rgb(tmp_path):
 
 def test_what_was_found_before_an_interruption_is_written(tmp_path):
     class Interrupted(Teller):
-        def detect(self, image: np.ndarray, name: str = "image") -> FieldDetections:
+        def detect(self, image: np.ndarray, name: str = "image", pixel_size: float = 0.0) -> FieldDetections:
             if name == "b.png":
                 raise KeyboardInterrupt
             return super().detect(image, name)

@@ -31,10 +31,10 @@ class Teller(Predictor):
         self.shown: dict[str, np.ndarray] = {}
 
     def detect_each(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[FieldDetections]:
-        for name, image in images:
+        for name, image, *_ in images:
             yield self.detect(image, name)
 
-    def detect(self, image: np.ndarray, name: str = "image") -> FieldDetections:
+    def detect(self, image: np.ndarray, name: str = "image", pixel_size: float = 0.0) -> FieldDetections:
         self.shown[name] = image
         height, width = image.shape[:2]
         rles = []

@@ -67,8 +67,8 @@ def test_a_window_is_the_least_that_holds_the_largest_cell(longest, augment, exp
 def test_crowd_regions_and_boxes_need_no_window():
     field = squares(40, [(3, 4)], crowd=True)
     boxed = replace(field, cells=(*field.cells, Cell(label=1, box=(0.0, 0.0, 200.0, 200.0))))
-    assert measures(boxed) == Measures(256, 256, 2, 0)
-    assert measures(squares(40, [(3, 4), (210, 216)])) == Measures(256, 256, 2, 40)
+    assert measures(boxed) == Measures(256, 256, 2, 0, [200.0])
+    assert measures(squares(40, [(3, 4), (210, 216)])) == Measures(256, 256, 2, 40, [40.0, 40.0])
 
 
 @given(st.tuples(*[st.tuples(st.integers(0, 90), st.integers(1, 40))] * 2), st.sampled_from([32, 48]))

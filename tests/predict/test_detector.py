@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.input.painted import source_of
 from tests.oracle import as_set, oracle, paint
 from wbcjax.enhance import METHODS
 from wbcjax.predict import detector as predict
+from wbcjax.predict.detector import Picture
 from wbcjax.runs.folder import load_config, load_facts
 from wbcjax.smear.field import SmearField
 
@@ -84,6 +86,44 @@ def test_an_image_is_shown_at_the_scale_that_fits_within_those_of_training():
     assert len(model.layout(256, 384).tiles) == 9
 
 
+def test_an_image_is_scaled_by_its_pixel_size_over_the_trainings():
+    model = oracle(CANVAS, (0.5, 0.75))
+    assert model.layout(128, 192, 0.1) == model.layout(128, 192)  # the training's is not known
+    model.pixel_size = 0.2
+    assert model.layout(128, 192) == model.layout(128, 192, 0.2) == (0.5, [(0, 0)])
+    assert model.layout(256, 384, 0.1) == (0.25, [(0, 0)])  # twice as many pixels of half the size
+    assert model.layout(64, 96, 0.4) == (1.0, [(0, 0)])
+    assert model.layout(1000, 1000, 0.1).scale == 0.25
+    assert model.layout(10, 10, 0.1).scale == 0.375
+
+
+def test_cells_of_another_magnification_are_found_where_they_are():
+    cells = {(16, 24, 80, 64): 1, (100, 40, 140, 120): 2}
+    image = paint(128, 192, cells)
+    model = oracle(CANVAS, (1.0, 1.0))
+    model.pixel_size = 0.5
+    for found in (
+        model.detect(image, "a.png", 0.25),
+        *model.detect_each([Picture("a.png", image, 0.25)]),
+        model.predict(image, pixel_size=0.25).detections,
+    ):
+        assert found.labels.tolist() == list(cells.values())
+        np.testing.assert_allclose(found.boxes, np.array(list(cells), float), atol=1.01 / 0.5)
+    assert model.layout(128, 192, 0.25).tiles == [(0, 0)]
+    assert len(model.layout(128, 192).tiles) > 1
+
+
+def test_predict_takes_the_pixel_size_that_a_file_states(tmp_path, monkeypatch):
+    Image.fromarray(paint(128, 192, {(16, 24, 80, 64): 1})).save(tmp_path / "a.png", dpi=(101600, 101600))
+    model = oracle(CANVAS, (1.0, 1.0))
+    model.pixel_size, seen = 0.5, []
+    layout = model.layout
+    monkeypatch.setattr(model, "layout", lambda *of: seen.append(of[2]) or layout(*of))
+    model.predict(tmp_path / "a.png")
+    model.predict(tmp_path / "a.png", pixel_size=0.4)
+    assert seen == [pytest.approx(0.25), 0.4]
+
+
 def test_without_noted_scales_images_fit_the_canvas():
     """A run that has not noted its scales fits every image to the canvas."""
     model = oracle(CANVAS)
@@ -95,7 +135,7 @@ def test_without_noted_scales_images_fit_the_canvas():
 def test_every_pixel_told_to_the_network_as_field_is_drawn(scale):
     rows, columns = np.arange(CANVAS[0])[:, None], np.arange(CANVAS[1])
     for height, width in [(101, 149), (63, 97), (5, 7), (250, 301)]:
-        for piece in oracle(CANVAS, (scale, scale))._pieces("a", np.full((height, width, 3), 255, np.uint8)):
+        for piece in oracle(CANVAS, (scale, scale))._pieces(Picture("a", np.full((height, width, 3), 255, np.uint8))):
             inside = (rows < piece.size[0]) & (columns < piece.size[1])  # as MaskRCNN.features has it
             np.testing.assert_array_equal(piece.drawn.min(axis=2), np.where(inside, 255, 0))
 

@@ -52,7 +52,8 @@ def test_each_cell_has_class_score_box_mask_and_polygon(found):
         np.testing.assert_array_equal(cell.mask, expected)
         assert len(polygons) == 1
         np.testing.assert_array_equal(cell.polygons[0], polygons[0])
-        drawn = coco_mask.decode(coco_mask.frPyObjects([polygons[0].ravel().tolist()], 64, 96))[..., 0]
+        outline: Any = [polygons[0].ravel().tolist()]
+        drawn = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(outline, 64, 96)))
         assert (drawn & expected).sum() / (drawn | expected).sum() >= 0.97
 
 
@@ -62,7 +63,7 @@ def test_a_cell_found_twice_is_reported_once_with_its_runner_up(model):
     twice.labels[:], twice.scores[:] = (1, 2), (0.9, 0.6)
 
     class Twice(Predictor):
-        def detect(self, image: np.ndarray, name: str = "image"):
+        def detect(self, image: np.ndarray, name: str = "image", pixel_size: float = 0.0):
             return twice
 
     again = Twice(model.network, model.canvas, model.classes, "detectron2", model.scales)

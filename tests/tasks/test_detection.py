@@ -126,6 +126,14 @@ def test_a_run_notes_at_which_scale_it_saw_its_fields_and_prediction_keeps_to_it
     assert wbcjax.load(run, "latest").scales == (1.0, 1.0)
 
 
+def test_a_run_notes_how_large_its_cells_are_and_no_pixel_size_where_none_is_known(run):
+    facts, model = load_facts(run), wbcjax.load(run, "latest")
+    train = sources(FieldSetSettings.from_config(load_config(run).dataset))["train"]
+    sides = [side for i in range(len(train)) for side in train.measures[i].sides]
+    assert facts["cell_sides"] == pytest.approx(np.percentile(sides, (5, 50, 95)).tolist())
+    assert (facts["pixel_size"], model.pixel_size, model.cell_sides) == (0.0, 0.0, tuple(facts["cell_sides"]))
+
+
 def test_all_training_steps_run_one_compilation(run):
     assert len(TRACES) == 1
 

@@ -26,7 +26,7 @@ from wbcjax.smear.field import AnnotationError
 from wbcjax.smear.read import POINTS_ONLY, FieldSet, read
 from wbcjax.system.progress import shown
 
-FORMAT_VERSION = 6  # raise it whenever the same files would be read into other fields, or records change their layout
+FORMAT_VERSION = 7  # raise it whenever the same files would be read into other fields, or records change their layout
 
 
 def field_set(dataset: FieldSetSettings) -> FieldSet:

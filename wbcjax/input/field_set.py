@@ -29,6 +29,7 @@ from wbcjax.input.settings import FieldSetSettings
 from wbcjax.input.split import PARTS, split_fields
 from wbcjax.smear.field import Cell, SmearField, decode_image, read_image
 from wbcjax.smear.image_header import claimed_size
+from wbcjax.smear.pixel_size import stated_pixel_size
 from wbcjax.smear.problem_list import first_of_each_kind
 from wbcjax.smear.read import FieldSet
 from wbcjax.smear.whole_set import AS_CELLS, uncounted
@@ -46,6 +47,8 @@ class Measures(NamedTuple):
     width: int
     cells: int  # crowd regions among them
     longest: int  # pixels: the longest side of an outlined cell's bounds, crowd regions apart; 0 without any
+    sides: Sequence[float] = ()  # pixels: the longer side of the box of each cell, crowd regions apart
+    pixel_size: float = 0.0  # micrometres, as the image's file states it; 0: it does not
 
 
 class Source:
@@ -260,8 +263,16 @@ def _cell_record(cell: Cell, height: int, width: int) -> dict[str, Any]:
 def measures(field: SmearField) -> Measures:
     """The measures of a field, for the metadata of a built set."""
     outlined: Any = [cell.to_rle(field.height, field.width) for cell in field.cells if cell.outlined and not cell.crowd]
-    longest = int(coco_mask.toBbox(outlined)[:, 2:].max()) if outlined else 0
-    return Measures(field.height, field.width, len(field.cells), longest)
+    sides = coco_mask.toBbox(outlined)[:, 2:].max(axis=1).tolist() if outlined else []
+    boxes = [cell.box for cell in field.cells if cell.box is not None and not cell.crowd]
+    return Measures(
+        field.height,
+        field.width,
+        cells=len(field.cells),
+        longest=int(max(sides, default=0)),
+        sides=[*sides, *(max(x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes)],
+        pixel_size=stated_pixel_size(field.path) if field.path is not None else 0.0,
+    )
 
 
 def _open(folder: Path) -> Any:

@@ -21,6 +21,7 @@ from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.input.augment import drawn_size, fit_scale
+from wbcjax.input.cell_sizes import CellSides, noted_sizes
 from wbcjax.input.field_set import Source
 from wbcjax.input.pipeline import fit
 from wbcjax.input.settings import FieldSetSettings, InputSettings
@@ -39,6 +40,7 @@ from wbcjax.settings.parts import Trust
 from wbcjax.smear.field import as_rgb, read_image
 from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.paste import Library, paste
+from wbcjax.smear.pixel_size import stated_pixel_size
 from wbcjax.system import run_files
 from wbcjax.train.checkpoint import load_variables
 
@@ -58,6 +60,14 @@ Item = TypeVar("Item")
 # (variables, canvases (n, h, w, 3), uint8, height and width of the image on each (n, 2)) -> the cells found on each:
 # `MaskRCNN.predict`
 Network = Callable[[Any, Any, Any], Detections]
+
+
+class Picture(NamedTuple):
+    """An image to search. A pair of name and image will do in its place."""
+
+    name: str
+    image: UInt8[np.ndarray, "_ _ 3"]  # RGB
+    pixel_size: float = 0.0  # micrometres; 0: not known, and taken to be the training's
 
 
 class Layout(NamedTuple):
@@ -82,6 +92,9 @@ class Predictor:
     limits: those of `wbcjax.models.limits`, by name. Images that fill one are logged.
     min_score: of a cell, where `predict` is not told another.
     max_pixels: of an image file; a larger one is refused before it is decoded.
+    pixel_size: of the fields it was trained on, in micrometres; 0: not known. An image whose own is known too gets a
+        scale at which its cells have the size that they had in training: `scales` times its pixel size over this one.
+    cell_sides: of the cells it was trained on, see `wbcjax.input.cell_sizes.cell_sides`; None: not known.
     """
 
     network: OnLocalDevices
@@ -93,17 +106,25 @@ class Predictor:
     limits: Mapping[str, int] = field(default_factory=dict)
     min_score: float = 0.5
     max_pixels: int = MAX_PIXELS
+    pixel_size: float = 0.0
+    cell_sides: CellSides | None = None
 
     def with_variables(self, variables: Any) -> "Predictor":
         """The same with other variables, without compiling again. They leave the devices when it is deleted."""
         return replace(self, network=OnLocalDevices(self.network.compiled, variables))
 
     def predict(
-        self, image: UInt8[np.ndarray, "h w 3"] | str | Path, *, min_score: float | None = None, name: str = ""
+        self,
+        image: UInt8[np.ndarray, "h w 3"] | str | Path,
+        *,
+        min_score: float | None = None,
+        name: str = "",
+        pixel_size: float = 0.0,
     ) -> FoundCells:
         """The cells of an RGB image, or of an image file of any kind, each once; `FoundCells` has what is made of them.
 
-        min_score: of a cell, 0 to 1; by default the run's. name: by default the file's, or "image".
+        min_score: of a cell, 0 to 1; by default the run's. name: by default the file's, or "image". pixel_size: in
+        micrometres; by default as the file states it, if it does: see the class.
 
         Raises ValueError for any other array or file, or score; OSError for a file that cannot be read.
         """
@@ -111,22 +132,27 @@ class Predictor:
         if not 0 <= least <= 1:
             raise ValueError(f"min_score is {min_score}: give a number from 0 to 1")
         if isinstance(image, str | Path):
-            image, name = _read(Path(image), self.max_pixels), name or Path(image).name
-        found = self.detect(image, name or "image")
+            path = Path(image)
+            image, name = _read(path, self.max_pixels), name or path.name
+            pixel_size = pixel_size or stated_pixel_size(path)
+        found = self.detect(image, name or "image", pixel_size)
         return FoundCells(image, self.classes, least, reported_cells(found, least, self.classes), found)
 
-    def detect(self, image: UInt8[np.ndarray, "h w 3"], name: str = "image") -> FieldDetections:
+    def detect(
+        self, image: UInt8[np.ndarray, "h w 3"], name: str = "image", pixel_size: float = 0.0
+    ) -> FieldDetections:
         """All detections in an RGB image, of any score, with boxes and masks in its own pixels; `predict` gives cells.
 
         Raises ValueError for anything else.
         """
-        (found,) = self._find([self._as_trained_on((name, image))])
+        (found,) = self._find([self._as_trained_on((name, image, pixel_size))])
         return found
 
     def detect_each(
-        self, images: Iterable[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]
+        self,
+        images: Iterable[Picture | tuple[str, UInt8[np.ndarray, "_ _ 3"]]],
     ) -> Generator[FieldDetections, None, None]:
-        """All detections in each of many RGB images, given with their names; in their order.
+        """All detections in each of many RGB images, given as `Picture` has them; in their order.
 
         Images are taken from `images`, and enhanced, ahead in a thread. The devices process one image while the caller
         works on the detections of the one before. Raises ValueError, naming it, for an image of another format.
@@ -142,13 +168,14 @@ class Predictor:
         chosen = grain.MapDataset.source(range(len(source)) if numbers is None else numbers)
         fields = iter(chosen.map(source.field).to_iter_dataset(InputSettings().read_options()))
         with contextlib.closing(fields):
-            yield from self._find((field.name, field.image()) for field in fields)
+            yield from self._find(Picture(field.name, field.image()) for field in fields)
 
-    def layout(self, height: int, width: int) -> Layout:
+    def layout(self, height: int, width: int, pixel_size: float = 0.0) -> Layout:
         """The layout of an image of this size. Raises ValueError when it is too large at its scale."""
         scale = fit_scale(height, width, self.canvas)
         if self.scales is not None:
-            scale = min(max(scale, self.scales[0]), self.scales[1])
+            times = pixel_size / self.pixel_size if pixel_size and self.pixel_size else 1.0
+            scale = min(max(scale, times * self.scales[0]), times * self.scales[1])
         drawn_height, drawn_width = drawn_size(height, width, scale)
         if max(drawn_height, drawn_width) > LARGEST_SIDE:
             raise ValueError(
@@ -158,16 +185,16 @@ class Predictor:
         overlap = math.ceil(OVERLAP * min(self.canvas))
         return Layout(scale, tiles(drawn_height, drawn_width, self.canvas, overlap))
 
-    def _as_trained_on(self, named: tuple[str, UInt8[np.ndarray, "h w 3"]]) -> tuple[str, np.ndarray]:
-        """A name and its image, enhanced as those of the training were."""
-        if not (isinstance(named, tuple) and len(named) == 2):
+    def _as_trained_on(self, named: tuple) -> Picture:
+        """A picture, enhanced as those of the training were."""
+        if not (isinstance(named, tuple) and len(named) in (2, 3)):
             raise ValueError(f"detect_each needs pairs of a name and an image, got {type(named).__name__}")
-        name, image = named
-        return name, METHODS[self.enhance](as_rgb(image, name))
+        picture = Picture(*named)
+        return picture._replace(image=METHODS[self.enhance](as_rgb(picture.image, picture.name)))
 
-    def _find(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[FieldDetections]:
+    def _find(self, pictures: Iterable[Picture]) -> Iterator[FieldDetections]:
         """Cells of each image; batches of the network may span images."""
-        pieces = (piece for name, image in images for piece in self._pieces(name, image))
+        pieces = (piece for picture in pictures for piece in self._pieces(picture))
         filled = FilledLimits(self.limits)
         found: list[FieldDetections] = []  # in the pieces of the image under way
         views: list[View] = []
@@ -183,9 +210,10 @@ class Predictor:
         finally:  # also where an image fails
             filled.tell()
 
-    def _pieces(self, name: str, image: np.ndarray) -> Iterator["_Piece"]:
+    def _pieces(self, picture: Picture) -> Iterator["_Piece"]:
+        name, image, pixel_size = picture
         height, width = image.shape[:2]
-        scale, corners = self.layout(height, width)
+        scale, corners = self.layout(height, width, pixel_size)
         drawn_height, drawn_width = drawn_size(height, width, scale)
         rows, columns = self.canvas
         # The image is scaled once and then cut: tiles have exactly the pixels of the whole scaled image.
@@ -285,14 +313,22 @@ def load(place: str | Path, which: str = "best", trust_parts: Trust = False) -> 
     check_kind(config, DETECTION, place)
     model = from_dict(MaskRCNNSettings, config.model.to_dict())
     dataset = FieldSetSettings.from_config(config.dataset)
-    scales = _scales(load_facts(place), place)
+    facts = load_facts(place)
+    scales = _scales(facts, place)
     if Path(place).is_file():
         exported, weights = load_network(Path(place))
         found = predictor(model, dataset, weights, scales, partial(_find_exported, exported))
     else:
         variables, _ = load_variables(Path(place), which)
         found = predictor(model, dataset, variables, scales)
-    return replace(found, min_score=config.evaluate.score_threshold, max_pixels=dataset.max_pixels)
+    pixel_size, sides = noted_sizes(facts, place)
+    return replace(
+        found,
+        min_score=config.evaluate.score_threshold,
+        max_pixels=dataset.max_pixels,
+        pixel_size=pixel_size,
+        cell_sides=sides,
+    )
 
 
 def predictor(

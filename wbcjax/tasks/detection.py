@@ -23,6 +23,7 @@ from wbcjax.evaluate.scores import Scores, detection_scores, table, write_json
 from wbcjax.evaluate.terminal import wrapped
 from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.input.augment import fit_scale
+from wbcjax.input.cell_sizes import CELL_SIDES, PIXEL_SIZE, cell_sides, training_pixel_size
 from wbcjax.input.field_set import Source, part_of, source, sources
 from wbcjax.input.pipeline import Stream, train_batches
 from wbcjax.input.settings import SYNTHETIC, FieldSetSettings, dataset_problems
@@ -137,7 +138,12 @@ def detection_task(settings: DetectionConfig, workdir: Path | None = None) -> Ta
         found = detection_scores(annotated, detections, dataset.classes, settings.evaluate.score_threshold)
         return _summary(found, best_score)
 
-    facts = {"scale": scales, NOTE: note.plain()}
+    facts = {
+        "scale": scales,
+        PIXEL_SIZE: training_pixel_size(train.measures, dataset.pixel_size),
+        CELL_SIDES: cell_sides(train.measures, dataset.canvas),
+        NOTE: note.plain(),
+    }
     return Task(
         images=len(train),
         init_variables=lambda seed: jax.device_get(mask_rcnn.init(model, seed)),
@@ -239,7 +245,7 @@ def evaluate_run(experiment: Detection, workdir: Path, checkpoint: str, asked: S
     sheet = contact_sheet(_images(fields), annotated, detections, fields.classes, min_score)
     write_png(out / run_files.CONTACT_SHEET, sheet)
     run = reported_run(workdir, experiment.title, experiment.values, dataset, scored, splits)
-    rows = _rows(shown, originals, dataset.pixel_size)
+    rows = _rows(shown, originals, dataset.pixel_size or model.pixel_size)
     write_report(report_path(Path(workdir), out), run, shown, found, rows)
     return found
 

@@ -29,13 +29,15 @@ def add(commands: argparse._SubParsersAction) -> None:
     predict.add_argument(
         "--scale",
         type=scale,
-        help="canvas pixels per image pixel, for images of another magnification (default: as the run was trained)",
+        help="canvas pixels per image pixel, for images of another magnification (default: as the run was trained, or "
+        "by the pixel size of the image over that of the training)",
     )
     predict.add_argument(
         "--pixel-size",
         type=pixel_size,
-        help="micrometres per pixel of the images, for sizes in micrometres too (default: the run's, unless --scale "
-        "says that the magnification is another)",
+        help="micrometres per pixel of the images: they are scaled to the training's where the run knows its own, and "
+        "sizes are in micrometres too (default: as each file states it, else the run's, unless --scale says that the "
+        "magnification is another)",
     )
     add_max_pixels(predict, default=None)
     add_trust(predict)
@@ -62,26 +64,34 @@ def _predict_share(options: argparse.Namespace) -> None:
     from wbcjax.input.settings import FieldSetSettings
     from wbcjax.predict.classifier import load_classifier
     from wbcjax.predict.detector import load
+    from wbcjax.predict.magnification import magnified
     from wbcjax.runs.folder import load_config
     from wbcjax.system import processes
 
     config = load_config(options.workdir, options.trust_parts)
     model = load(options.workdir, options.checkpoint, options.trust_parts)
     dataset = FieldSetSettings.from_config(config.dataset)
+    # Files are not believed where they contradicted the config, nor by older runs, which did not ask them.
+    by_files = bool(model.pixel_size) or not dataset.pixel_size
     if options.scale is not None:
-        model.scales = (options.scale, options.scale)
+        model.scales, model.pixel_size = (options.scale, options.scale), 0.0
     min_score = model.min_score if options.min_score is None else options.min_score
     classifier = None
     if options.classifier:
         classifier = load_classifier(options.classifier, options.checkpoint, options.trust_parts)
     settings = ImageSettings(
         class_attribute=dataset.class_attribute,
-        pixel_size=_pixel_size_of(options, dataset.pixel_size),
+        pixel_size=options.pixel_size or 0.0,
+        else_pixel_size=0.0 if options.scale is not None else dataset.pixel_size or model.pixel_size,
+        by_files=by_files,
         max_pixels=options.max_pixels or dataset.max_pixels,
     )
     outcome = predict_folder(model, options.images, options.out, min_score, settings, classifier)
     if outcome.searched and processes.is_first():
-        lines = [_summary(outcome), *_counts(outcome, model.classes)]
+        sizes = [(image.cells, image.layout.scale) for image in outcome.searched]
+        hint = magnified(sizes, model.cell_sides)
+        lines = [_summary(outcome), *_scaled(outcome, model.pixel_size), *([str(hint)] if hint else [])]
+        lines += _counts(outcome, model.classes)
         if classifier:
             lines += ["Named by their crops:", *_counts(outcome, classifier.classes, named=True)]
         lines.append(f"{options.out} has pictures, label images, tables and annotations")
@@ -89,11 +99,16 @@ def _predict_share(options: argparse.Namespace) -> None:
     exit_for_failed(outcome.failed)
 
 
-def _pixel_size_of(options: argparse.Namespace, of_run: float) -> float:
-    """Micrometres per pixel of the images to be searched; 0: not known."""
-    if options.pixel_size is not None:
-        return options.pixel_size
-    return 0.0 if options.scale is not None else of_run
+def _scaled(outcome: "Outcome", of_training: float) -> list[str]:
+    """A line on the images that were scaled by their pixel size, if there are any."""
+    sizes = [image.pixel_size for image in outcome.searched if image.pixel_size]
+    if not sizes or not of_training:
+        return []
+    low, high = (f"{size:.3g}" for size in (min(sizes), max(sizes)))
+    return [
+        f"{count(len(sizes), 'image')} scaled by pixels of {low if low == high else f'{low} to {high}'} micrometres; "
+        f"the training's have {of_training:.3g}"
+    ]
 
 
 def _counts(outcome: "Outcome", classes: Sequence[str], named: bool = False) -> list[str]:

@@ -18,7 +18,7 @@ from wbcjax.evaluate.detections import FieldDetections, write_results
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.reported_cells import ReportedCells, reported_cells
 from wbcjax.predict.classifier import CropClassifier
-from wbcjax.predict.detector import Layout, Predictor
+from wbcjax.predict.detector import Layout, Picture, Predictor
 from wbcjax.report.overlay import colour_splash, draw_detections
 from wbcjax.smear.field import Cell, SmearField, read_image
 from wbcjax.smear.formats.coco import write as write_coco
@@ -26,6 +26,7 @@ from wbcjax.smear.formats.geojson import write as write_geojson
 from wbcjax.smear.formats.via import write_via
 from wbcjax.smear.formats.write_checks import Predicted
 from wbcjax.smear.image_header import MAX_PIXELS
+from wbcjax.smear.pixel_size import stated_pixel_size
 from wbcjax.smear.rle import cut_out
 from wbcjax.system.files import write_atomically, write_png
 from wbcjax.system.places import check_out
@@ -38,13 +39,17 @@ class ImageSettings:
     """Settings of the images. Raises ValueError for an impossible `pixel_size`."""
 
     class_attribute: str = "cell"  # in VIA files, the region attribute of a cell's class
-    pixel_size: float = 0.0  # micrometres per pixel; 0 where it is not known, and all is in pixels
+    pixel_size: float = 0.0  # micrometres per pixel of all images; 0: as each file states it
+    # Of images whose file does not state it, for measures of cells; 0: not known, and all is in pixels
+    else_pixel_size: float = 0.0
+    by_files: bool = True  # whether what files state is believed
     max_pixels: int = MAX_PIXELS  # of an image; larger ones are left out
 
     def __post_init__(self) -> None:
-        if not 0 <= self.pixel_size < math.inf:
+        if not all(0 <= size < math.inf for size in (self.pixel_size, self.else_pixel_size)):
             raise ValueError(
-                f"the pixel size is {self.pixel_size}; give micrometres per pixel, or 0 where it is not known"
+                f"the pixel size is {self.pixel_size or self.else_pixel_size}; give micrometres per pixel, or 0 where "
+                "it is not known"
             )
 
 
@@ -53,6 +58,7 @@ class _Shown(NamedTuple):
 
     path: Path
     image: UInt8[np.ndarray, "h w 3"]
+    pixel_size: float  # micrometres; 0: not known
     layout: Layout
 
 
@@ -60,6 +66,7 @@ class Searched(NamedTuple):
     """An image in which cells were looked for."""
 
     path: Path
+    pixel_size: float  # micrometres per pixel, by which it was scaled; 0: not known
     layout: Layout  # of the image for the network
     found: FieldDetections  # of any score
     cells: ReportedCells
@@ -125,7 +132,10 @@ def predict_folder(
         for path in paths:
             try:
                 image = read_image(path, settings.max_pixels)
-                yield _Shown(path, image, model.layout(*image.shape[:2]))
+                stated = stated_pixel_size(path) if settings.by_files else 0.0
+                pixel_size = settings.pixel_size or stated
+                height, width = image.shape[:2]
+                yield _Shown(path, image, pixel_size, model.layout(height, width, pixel_size))
             except Exception as error:  # any error leaves out this image only
                 leave_out(path, error)
 
@@ -135,7 +145,7 @@ def predict_folder(
                 try:
                     if isinstance(found, Exception):
                         raise found
-                    searched, pictures = _describe(model, classifier, shown, found, min_score, settings.pixel_size)
+                    searched, pictures = _describe(model, classifier, shown, found, min_score, settings.else_pixel_size)
                 except Exception as error:
                     leave_out(shown.path, error)
                     continue
@@ -159,14 +169,14 @@ def _find_each(
     """The model's detections in each image, or the error that it raises; in their order."""
     waiting: deque[_Shown] = deque()  # images given to the model, without a result so far
 
-    def named() -> Iterator[tuple[str, np.ndarray]]:
+    def pictures() -> Iterator[Picture]:
         for shown in images:
             waiting.append(shown)
-            yield shown.path.name, shown.image
+            yield Picture(shown.path.name, shown.image, shown.pixel_size)
 
     while True:
         try:
-            with contextlib.closing(model.detect_each(named())) as each:
+            with contextlib.closing(model.detect_each(pictures())) as each:
                 for found in each:
                     yield waiting.popleft(), found
             return
@@ -176,7 +186,7 @@ def _find_each(
         while waiting:  # one of them raised the error: each is tried alone
             shown = waiting.popleft()
             try:
-                alone: FieldDetections | Exception = model.detect(shown.image, shown.path.name)
+                alone: FieldDetections | Exception = model.detect(shown.image, shown.path.name, shown.pixel_size)
             except Exception as error:
                 alone = error
             yield shown, alone
@@ -188,14 +198,14 @@ def _describe(
     shown: _Shown,
     found: FieldDetections,
     min_score: float,
-    pixel_size: float,
+    else_pixel_size: float,
 ) -> tuple[Searched, dict[str, UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w"]]]:
     """The results of an image, and its pictures by the names of their folders."""
-    path, image, layout = shown
+    path, image, stated, layout = shown
     cells = reported_cells(found, min_score, model.classes)
     labels = _label_image(cells, nucleus_label(model.classes))
     pictures = {"outlines": draw_detections(image, cells, model.classes), "splash": colour_splash(image, cells)}
-    rows = cell_rows(image, cells, model.classes, pixel_size)
+    rows = cell_rows(image, cells, model.classes, stated or else_pixel_size)
     add_runners_up(rows, cells.runners_up(model.classes))
     named = None
     if classifier:
@@ -203,7 +213,7 @@ def _describe(
         named = classifier.name(image, cells.select(whole))
         pictures["named"] = draw_detections(image, named, classifier.classes)
         add_names([rows[row] for row in whole], named, classifier.classes)
-    return Searched(path, layout, found, cells, rows, named), {**pictures, "labels": labels}
+    return Searched(path, stated, layout, found, cells, rows, named), {**pictures, "labels": labels}
 
 
 def _label_image(cells: FieldDetections, nucleus: int) -> UInt16[np.ndarray, "h w"]:
@@ -225,7 +235,8 @@ def _write_lists(out: Path, searched: Sequence[Searched], classes: Sequence[str]
     write_results(out / "predictions.json", classes, [image.found for image in searched])
     rows = [row for image in searched for row in image.rows]
     named = any(image.named for image in searched)
-    write_atomically(out / "cells.csv", cells_csv(rows, classes, settings.pixel_size, named, searched[0].found.said))
+    known = settings.else_pixel_size or max(image.pixel_size for image in searched)
+    write_atomically(out / "cells.csv", cells_csv(rows, classes, known, named, searched[0].found.said))
     fields = [_as_field(image.cells, image.path) for image in searched]
     predicted = Predicted(
         scores=[image.cells.scores.tolist() for image in searched],
