@@ -1,4 +1,4 @@
-"""The examples of the README work as printed."""
+"""The examples of the README and of the pages for users work as printed."""
 
 import re
 import shutil
@@ -21,12 +21,14 @@ from wbcjax.predict.detector import predictor
 from wbcjax.smear.formats.known import FORMATS
 from wbcjax.system.files import write_png
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = "".join((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("data", "quickstart", "configs"))
 
 
 def block(containing: str) -> str:
     """The Python example that holds a text."""
-    return next(code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if containing in code)
+    return next(code for code in re.findall(r"```python\n(.*?)```", README + PAGES, re.DOTALL) if containing in code)
 
 
 def plain_net(config, folder: Path, monkeypatch) -> None:
@@ -76,7 +78,7 @@ def test_the_readmes_prediction_from_python_works_as_printed(tmp_path, monkeypat
 
 
 def test_every_config_the_readme_lists_is_there():
-    listed = set(re.findall(r"^\| `(configs/\w+\.py)`", README, re.MULTILINE))
+    listed = set(re.findall(r"^\| `(configs/\w+\.py)`", PAGES, re.MULTILINE))
     present = {f"configs/{path.name}" for path in (Path(__file__).parents[1] / "configs").glob("*.py")}
     assert listed == present - {"configs/__init__.py", "configs/base.py"}
 
