@@ -31,7 +31,7 @@ def canvas_for(field: tuple[int, int], cell: float) -> tuple[int, int]:
 
 
 def lines_for(proposal, class_of, file_format="via", group=None) -> list[str]:
-    return config_lines(proposal, file_format, "a/via.json", "a/images", class_of, "cell", group, ())
+    return config_lines(proposal, file_format, "a/via.json", "a/images", class_of, "cell", group, {})
 
 
 @pytest.mark.parametrize(

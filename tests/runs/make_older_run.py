@@ -94,7 +94,7 @@ def _make_detector(run: Path) -> None:
     model = wbcjax.load(run)
     for name, (height, width, seed) in IMAGES.items():
         image = render(SyntheticSmear(height=height, width=width), seed).image()
-        found = model.predict(image, name)
+        found = model.detect(image, name)
         write_png(OLDER / "images" / name, image)
         expected[f"{name}/boxes"], expected[f"{name}/labels"] = found.boxes, found.labels
         expected[f"{name}/scores"] = found.scores

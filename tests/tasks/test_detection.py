@@ -368,8 +368,11 @@ def test_a_workdir_without_a_run_is_named(tmp_path):
 def test_the_best_checkpoint_is_chosen_by_boxes_where_nothing_is_outlined(tmp_path, monkeypatch, name, best_score):
     monkeypatch.setenv("WBCJAX_CACHE", str(tmp_path / "cache"))
     config = toy_config()
-    config.dataset.update(dataclasses.asdict(write_format(tmp_path, name)))
-    config.dataset.split.val_names = ("a.png",)  # the field with a cell
+    dataset = write_format(tmp_path, name)
+    for file in Path(dataset.annotations).glob("a.*"):  # the field with a cell: the other one gets the same
+        file.with_stem("b").write_bytes(file.read_bytes().replace(b"a.png", b"b.png"))
+    config.dataset.update(dataclasses.asdict(dataset))
+    config.dataset.split.val_names = ("a.png",)
     assert make_task(config).best_score == best_score
 
 
