@@ -285,7 +285,8 @@ def test_every_crop_that_cannot_be_read_is_named_and_nothing_is_built(tmp_path):
     assert told[0] == "3 of 8 crops cannot be read:"
     assert sorted(told[1:]) == [
         f"  {tmp_path}/crops/myeloma/1.png: not an image that OpenCV can decode; replace the file or leave it out",
-        f"  {tmp_path}/crops/other/2.png: not an image that OpenCV can decode; replace the file or leave it out",
+        f"  {tmp_path}/crops/other/2.png: not an image that OpenCV can decode; replace the file or leave it out "
+        "(it is cut short)",
         f"  {tmp_path}/crops/other/gone.png: No such file or directory",
     ]
     assert not list((tmp_path / "cache").rglob("*.array_record*"))

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from tests.smear.make import HEIGHT, WIDTH, image_folder, problems
 from wbcjax.smear.formats.checks import Fault
+from wbcjax.smear.formats.via_csv import COLUMNS
 from wbcjax.smear.read import read, recognise
 
 LABELS = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -299,7 +300,7 @@ def test_each_layout_is_told_from_the_others(tmp_path, images):
     ("name", "content", "expected"),
     [
         ("a.xml", "<annotation/>", "voc"),
-        ("a.csv", "filename", "via"),
+        ("a.csv", ",".join(COLUMNS), "via"),
         ("a.json", '{"shapes": []}', "labelme"),
         ("a.json", '{"images": []}', "coco"),
         ("a.json", "{}", "via"),
@@ -339,8 +340,9 @@ def test_a_folder_that_could_be_of_two_formats_is_refused(tmp_path, images):
 def test_the_folder_of_a_via_or_coco_file_is_refused_with_its_name(tmp_path, images):
     (images / "via_project.json").write_text("{}")
     assert refusal(images, images) == (
-        "the folder holds *.json files, and none is of LabelMe (the first: via_project.json); "
-        "name the file itself if it is of VIA or COCO"
+        "the folder holds *.json files, and none is of LabelMe (the first: via_project.json); it is JSON of no known "
+        "format; name the file itself if it is of VIA or COCO; else export the annotations from their tool as COCO, "
+        "which keeps outlines and classes"
     )
 
 
