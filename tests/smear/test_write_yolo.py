@@ -46,8 +46,10 @@ def test_what_is_written_is_read_again_the_same(images, tmp_path_factory, listed
             assert (cell.label, cell.outlined) == (was.label, was.outlined)
             if was.box is not None:
                 assert cell.box == pytest.approx(was.box, rel=0, abs=1e-6)
+            elif len(was.polygons) == 1:
+                np.testing.assert_allclose(cell.polygons[0], was.polygons[0], rtol=0, atol=1e-4)
             else:  # a side that moves by a millionth of a pixel may pass over the middles of pixels
-                assert iou(cell.mask(HEIGHT, WIDTH), was.mask(HEIGHT, WIDTH)) > 0.97
+                assert iou(cell.mask(HEIGHT, WIDTH), was.mask(HEIGHT, WIDTH)) > 0.9
             if was.rle is not None:
                 np.testing.assert_array_equal(cell.mask(HEIGHT, WIDTH), was.mask(HEIGHT, WIDTH))
 
