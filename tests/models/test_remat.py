@@ -25,7 +25,7 @@ OPTIONS = {
 
 
 def resnet(remat: bool) -> ResNet:
-    return ResNet(depth=18, width=8, norm="bn", remat=remat, cpu=True)
+    return ResNet(depth=18, width=8, norm="bn", remat=remat)
 
 
 def efficient_net(remat: bool) -> EfficientNet:
