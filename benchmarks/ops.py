@@ -64,7 +64,7 @@ def our_align(levels: tuple[int, ...], backward: bool = True) -> Task:
     import jax
 
     from wbcjax.ops.cpu import on_cpu
-    from wbcjax.ops.roi_align import fpn_level, roi_align
+    from wbcjax.ops.roi_align import feature_table, fpn_level, roi_align
 
     rois = jax.device_put(boxes(ROIS))
     grad = jax.device_put(cotangent())
@@ -74,9 +74,11 @@ def our_align(levels: tuple[int, ...], backward: bool = True) -> Task:
     @jax.jit
     def work(features: Any, rois: Any, grad: Any) -> Any:
         level = jax.numpy.minimum(fpn_level(rois, LEVELS, CANONICAL, False), last)
-        pooled, back = jax.vjp(
-            lambda features: roi_align(features, rois, level, (SIDE, SIDE), BINS, 2, "legacy", on_cpu()), features
-        )
+
+        def pool(features: Any) -> Any:
+            return roi_align(feature_table(features), rois, level, (SIDE, SIDE), BINS, 2, "legacy", on_cpu())
+
+        pooled, back = jax.vjp(pool, features)
         return (pooled, *back(grad)) if backward else pooled
 
     return lambda: jax.block_until_ready(work(features, rois, grad))

@@ -44,13 +44,13 @@ def our_stage(stage: str, side: int, threshold: float) -> Task:
         return m.box_head.detect(lambda boxes, bins: pooled, boxes, jax.numpy.isfinite(scores), size)
 
     def masks(m: Any, features: Any, found: Any) -> Any:
-        return m.mask_head.detect(lambda rois, bins: m.pool(features, rois, canvas, bins), found)
+        return m.mask_head.detect(m.pooler(features, canvas), found)
 
     methods: dict[str, Callable] = {
         "backbone and FPN": lambda m, image: m.features(image, size),
         "RPN's convolutions": lambda m, features: m.rpn(features),
         "proposals and NMS": lambda m, predicted: m.proposals(predicted, canvas, size, train=False),
-        "RoIAlign of proposals": lambda m, features, boxes: m.pool(features, boxes, canvas, s.box_head.bins),
+        "RoIAlign of proposals": lambda m, features, boxes: m.pooler(features, canvas)(boxes, s.box_head.bins),
         "box head and detections": heads,
         "masks": masks,
     }

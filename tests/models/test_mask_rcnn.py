@@ -17,7 +17,7 @@ from tests.models import small
 from wbcjax.input.augment import Augment
 from wbcjax.input.field_set import source
 from wbcjax.input.pipeline import Stream, train_batches
-from wbcjax.models import mask_rcnn
+from wbcjax.models import mask_head, mask_rcnn
 from wbcjax.models import settings as s
 from wbcjax.models.backbone import everything_trains, nothing_trains
 from wbcjax.models.box_head import BoxHead
@@ -147,9 +147,10 @@ def test_an_image_is_found_the_same_alone_and_in_a_batch(network):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_masks_made_a_few_at_a_time_are_those_made_all_at_once(network, share):
+def test_masks_made_a_few_at_a_time_are_those_made_all_at_once(network, share, monkeypatch):
+    monkeypatch.setattr(mask_head, "SAMPLES_AT_ONCE", 6)  # three of each image, of which 8 is no multiple
     model, variables = network
-    canvas, places, at_once = (64, 64), 8, 6  # three of each image, of which 8 is no multiple
+    canvas, places = (64, 64), 8
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.integers(0, 256, (2, *canvas, 3), dtype=np.uint8))
     corner = rng.uniform(0, 40, (2, places, 2)).astype(np.float32)
@@ -159,12 +160,8 @@ def test_masks_made_a_few_at_a_time_are_those_made_all_at_once(network, share):
 
     def loss(params, model):
         def masks(model):
-            features = model.features(image, jnp.full((2, 2), 64.0))
-
-            def pool(rois, bins):
-                return model.pool(features, rois, canvas, bins)
-
-            return model.mask_head.logits(pool, rois, labels, at_once)
+            pool = model.pooler(model.features(image, jnp.full((2, 2), 64.0)), canvas)
+            return model.mask_head.sample_logits(pool(rois, model.mask_head.bins), labels)
 
         logits = model.apply({**variables, "params": params}, method=masks)
         own = jnp.where(jnp.asarray(cell)[..., None, None], logits, 0.0)

@@ -1,15 +1,21 @@
 """RoIAlign and level assignment against torchvision, or plain loops for TensorFlow's convention."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.ops.reference import case
-from wbcjax.ops.roi_align import ROIS_AT_ONCE, fpn_level, roi_align
+from wbcjax.ops.roi_align import ROIS_AT_ONCE, feature_table, fpn_level, roi_align
 
 CANVAS = (128, 192)
-align = jax.jit(roi_align, static_argnums=(3, 4, 5, 6, 7))
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5, 6, 7))
+def align(features, *given):
+    return roi_align(feature_table(features), *given)
 
 
 @pytest.mark.parametrize("convention", ["legacy", "aligned"])
@@ -54,9 +60,12 @@ def test_gradients_of_bfloat16_features_are_summed_in_float32():
     @jax.jit
     def gradient(feature):
         level = jnp.zeros(len(boxes), jnp.int32)
-        return jax.grad(lambda f: roi_align((f,), boxes, level, (32, 32), 2, 2, "aligned").astype(jnp.float32).sum())(
-            feature
-        )
+
+        def loss(feature):
+            pooled = roi_align(feature_table((feature,)), boxes, level, (32, 32), 2, 2, "aligned")
+            return pooled.astype(jnp.float32).sum()
+
+        return jax.grad(loss)(feature)
 
     exact = np.asarray(gradient(feature.astype(jnp.float32)))
     rounded = gradient(feature)

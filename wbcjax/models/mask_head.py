@@ -1,5 +1,6 @@
 """Mask head: the outline of the cell in each RoI, per class (Mask R-CNN paper, figure 4, right)."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import flax.linen as nn
@@ -21,7 +22,7 @@ from wbcjax.ops.losses import Mean
 from wbcjax.ops.mask_targets import crop_masks
 from wbcjax.settings.checked import Count, NotNegative
 
-SAMPLES_AT_ONCE = 32  # RoIs of a batch whose masks are computed together on a CPU in training: most are cells
+SAMPLES_AT_ONCE = 16  # RoIs of a batch whose masks are computed together on a CPU in training: most are cells
 FOUND_AT_ONCE = 4  # the same of detections, of which most images have few
 
 
@@ -68,31 +69,41 @@ class MaskHead(nn.Module):
         )
         if self.roi.convention == "crop_and_resize":  # Matterport rounds; torchvision trains on the averages
             targets = jnp.round(targets)
-        logits = self.logits(pool, rois.boxes, rois.label, SAMPLES_AT_ONCE)
+        logits = self.sample_logits(pool(rois.boxes, self.bins), rois.label)
         self.sow("samples", "masks", (logits, targets))
         per_mask = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, targets), axis=(2, 3))
         return {"mask": mean(per_mask, (rois.label > 0) & of_samples(batch.outlined, rois.cell))}
 
     def detect(self, pool: Pool, found: Found) -> Float[Array, "n d s s"]:
         """Mask probabilities inside the box of each cell that was found."""
-        return nn.sigmoid(self.logits(pool, found.boxes, found.labels, FOUND_AT_ONCE))
-
-    def logits(
-        self, pool: Pool, rois: Float[Array, "n r 4"], labels: Int[Array, "n r"], at_once: int
-    ) -> Float[Array, "n r s s"]:
-        """Mask logits of each RoI for its own class; those of RoIs of class 0, which come last, have no meaning.
-
-        With `cpu`, about `at_once` RoIs of a batch at a time, without parts that hold no cell: images have far fewer
-        cells than the padded number, and masks for all of that would take as long as the backbone.
-        """
         if not self.cpu or self.is_initializing():
-            return self.own_logits(pool(rois, self.bins), labels)
-        head, variables = self.unbind()  # flax lets no bound module into JAX's loops
+            return nn.sigmoid(self.own_logits(pool(found.boxes, self.bins), found.labels))
+        own_logits = self._in_loops()
 
         def some(rois: Array, labels: Array) -> Array:
-            return head.apply(variables, pool(rois, self.bins), labels, method="own_logits")  # type: ignore[return-value]
+            return own_logits(pool(rois, self.bins), labels)
 
-        return in_parts(some, labels > 0, at_once, rois, labels)
+        return nn.sigmoid(in_parts(some, found.labels > 0, FOUND_AT_ONCE, found.boxes, found.labels))
+
+    def sample_logits(
+        self, pooled: Float[Array, "n r bins bins c"], labels: Int[Array, "n r"]
+    ) -> Float[Array, "n r s s"]:
+        """Mask logits of pooled RoIs for their own classes; those of RoIs of class 0, which come last, mean nothing.
+
+        All are pooled at once: inside a part that may be left out, JAX fills in a gradient of zeros for all features.
+        """
+        if not self.cpu or self.is_initializing():
+            return self.own_logits(pooled, labels)
+        return in_parts(self._in_loops(), labels > 0, SAMPLES_AT_ONCE, pooled, labels)
+
+    def _in_loops(self) -> Callable[[Array, Array], Array]:
+        """`own_logits` for JAX's loops, into which flax lets no bound module.
+
+        On a CPU a few RoIs at a time, without parts that hold no cell: images have far fewer cells than the padded
+        number, and masks for all of that would take as long as the backbone.
+        """
+        head, variables = self.unbind()
+        return lambda pooled, labels: head.apply(variables, pooled, labels, method="own_logits")  # type: ignore[return-value]
 
     def own_logits(self, pooled: Float[Array, "n r bins bins c"], labels: Int[Array, "n r"]) -> Float[Array, "n r s s"]:
         """Mask logits of pooled RoIs for their own classes, all at once."""

@@ -16,7 +16,7 @@ from wbcjax.models.settings import MaskRCNNSettings
 from wbcjax.models.variables import Variables
 from wbcjax.ops.cpu import on_cpu
 from wbcjax.ops.losses import mean_over_devices
-from wbcjax.ops.roi_align import fpn_level, roi_align
+from wbcjax.ops.roi_align import FeatureTable, feature_table, fpn_level, roi_align
 
 
 class Detections(NamedTuple):
@@ -63,10 +63,7 @@ class MaskRCNN(nn.Module):
         features = self.features(image, size)
         outputs = self.rpn(features)
         proposals, scores = self.proposals(outputs, canvas, size, train=False)
-
-        def pool(rois: Array, bins: int) -> Array:
-            return self.pool(features, rois, canvas, bins)
-
+        pool = self.pooler(features, canvas)
         found = self.box_head.detect(pool, proposals, jnp.isfinite(scores), size + self._frame()[2])
         return Detections(
             boxes=(found.boxes - self._frame()) * found.valid[..., None],
@@ -99,10 +96,7 @@ class MaskRCNN(nn.Module):
         rois = jax.lax.stop_gradient(self.box_head.sample(roi_keys, proposals, jnp.isfinite(scores), cells))
         self.sow("samples", "anchors", anchors)
         self.sow("samples", "rois", rois)
-
-        def pool(rois: Array, bins: int) -> Array:
-            return self.pool(features, rois, canvas, bins)
-
+        pool = self.pooler(features, canvas)
         mean = mean_over_devices(axis_name)
         losses = self.rpn.losses(outputs, anchors, mean) | self.box_head.losses(pool, rois, cells, mean)
         positives = rois.positives(self.settings.roi.positive_fraction)
@@ -138,22 +132,23 @@ class MaskRCNN(nn.Module):
             size = jnp.broadcast_to(jnp.array(canvas, jnp.float32) - 1.0, size.shape)
         return self.rpn.propose(jax.lax.stop_gradient(outputs), self.anchors(canvas), size, train)
 
-    def pool(
-        self, features: dict[int, Array], rois: Float[Array, "n r 4"], canvas: tuple[int, int], bins: int
-    ) -> Float[Array, "n r bins bins c"]:
-        """RoIAlign of each RoI from the FPN level that fits its size."""
+    def pooler(self, features: dict[int, Float[Array, "n _ _ c"]], canvas: tuple[int, int]) -> Pool:
+        """RoIAlign of RoIs from the FPN level that fits their sizes."""
         s = self.settings.roi
-        used = tuple(features[k] for k in s.levels)
         canonical = s.canonical_size
         if self.settings.normalized_boxes:  # sizes as a share of (h - 1, w - 1), against 224 / sqrt(h w)
             h, w = canvas
             canonical *= ((h - 1) * (w - 1) / (h * w)) ** 0.5
+        tables = jax.vmap(feature_table)(tuple(features[k] for k in s.levels))
 
-        def pool_image(used: tuple[Array, ...], rois: Array) -> Array:
-            level = fpn_level(rois, s.levels, canonical, s.rounded_level)
-            return roi_align(used, rois, level, canvas, bins, s.sampling_ratio, s.convention, self.cpu)
+        def pool(rois: Float[Array, "n r 4"], bins: int) -> Float[Array, "n r bins bins c"]:
+            def of_image(table: FeatureTable, rois: Array) -> Array:
+                level = fpn_level(rois, s.levels, canonical, s.rounded_level)
+                return roi_align(table, rois, level, canvas, bins, s.sampling_ratio, s.convention, self.cpu)
 
-        return jax.vmap(pool_image)(used, rois)
+            return jax.vmap(of_image)(tables, rois)
+
+        return pool
 
     def _head_output(self, name: str, pool: Pool, found: Found) -> Float[Array, "n d *k"]:
         """The output of a further head for each cell. Raises ValueError for another shape."""

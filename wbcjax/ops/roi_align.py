@@ -7,6 +7,7 @@ Three conventions of where the samples lie, by name:
 """
 
 import math
+from dataclasses import dataclass, field
 from typing import Literal
 
 import jax
@@ -32,8 +33,26 @@ def fpn_level(
     return jnp.clip(k, levels[0], levels[-1]).astype(jnp.int32) - levels[0]
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FeatureTable:
+    """Feature maps of an image, or of n, in one table, so that one gather serves boxes of every level."""
+
+    # Level after level, row after row. In float32: the gradient of a pixel is a sum over hundreds of RoIs, of which
+    # bfloat16 would lose most.
+    pixels: Float[Array, "*n p c"]
+    shapes: tuple[tuple[int, int], ...] = field(metadata={"static": True})  # (height, width) of each level
+    dtype: jnp.dtype = field(metadata={"static": True})  # of the maps, and of what is pooled from them
+
+
+def feature_table(features: tuple[Float[Array, "_ _ c"], ...]) -> FeatureTable:
+    """The table of an image's feature maps, of one for each level."""
+    pixels = jnp.concatenate([f.reshape(-1, f.shape[-1]) for f in features]).astype(jnp.float32)
+    return FeatureTable(pixels, tuple((f.shape[0], f.shape[1]) for f in features), features[0].dtype)
+
+
 def roi_align(
-    features: tuple[Float[Array, "_ _ c"], ...],
+    table: FeatureTable,
     boxes: Float[Array, "r 4"],
     level: Int[Array, " r"],
     image_shape: tuple[int, int],
@@ -45,13 +64,9 @@ def roi_align(
     """Features of each box, from the feature map that `level` points at, averaged in `bins` x `bins` cells.
 
     `image_shape` is the canvas (height, width) that boxes refer to. Each bin averages `sampling_ratio` squared bilinear
-    samples. All levels lie in one table: one gather serves boxes of every level. `cpu` gathers for fewer boxes at a
-    time.
+    samples. `cpu` gathers for fewer boxes at a time.
     """
-    channels = features[0].shape[-1]
-    # In float32: the gradient of a pixel is a sum over hundreds of RoIs, of which bfloat16 would lose most.
-    table = jnp.concatenate([f.reshape(-1, channels) for f in features]).astype(jnp.float32)  # (sum of h * w, c)
-    shapes = [(f.shape[0], f.shape[1]) for f in features]
+    shapes = table.shapes
     heights, widths = (jnp.array(s, jnp.int32) for s in zip(*shapes, strict=True))
     offsets = jnp.array([0, *(math.prod(s) for s in shapes[:-1])]).cumsum()
     scales = jnp.array([_scale(s, image_shape, convention) for s in shapes], jnp.float32)  # (levels, 2)
@@ -65,9 +80,9 @@ def roi_align(
         columns, column_weights = _corners(x, widths[k], convention)
         index = offsets[k] + rows[:, None, :, None] * widths[k] + columns[None, :, None, :]  # (p, p, 2, 2)
         weight = row_weights[:, None, :, None] * column_weights[None, :, None, :] / samples**2
-        corners = table[index.reshape(bins, samples, bins, samples, 4)]  # (bins, s, bins, s, 4, c)
+        corners = table.pixels[index.reshape(bins, samples, bins, samples, 4)]  # (bins, s, bins, s, 4, c)
         weight = weight.reshape(bins, samples, bins, samples, 4, 1)
-        return jnp.sum(corners * weight, axis=(1, 3, 4)).astype(features[0].dtype)
+        return jnp.sum(corners * weight, axis=(1, 3, 4)).astype(table.dtype)
 
     at_once = ROIS_AT_ONCE if cpu else ROIS_AT_ONCE_ON_ACCELERATORS
     return jax.lax.map(pool_one, (boxes, level), batch_size=min(at_once, boxes.shape[0]))
