@@ -184,6 +184,15 @@ COMBINED = [
         [DEMO, "--config.dataset.split.val_names=('a',)", "--config.dataset.split.test_fraction=0.2"],
         "config.dataset.split.test_fraction is 0.2, and there are lists of names: list those of test too",
     ),
+    ([DEMO, "--config.dataset.split.folds=1"], "config.dataset.split.folds is 1 and fold 0: give 2 folds or more"),
+    (
+        [DEMO, "--config.dataset.split.folds=3", "--config.dataset.split.test_fraction=0.2"],
+        "config.dataset.split.folds is 3, and there is a test_fraction or a list of names: leave out one or the other",
+    ),
+    (
+        [CROPS, "--config.dataset.test_crops=data/t", "--config.dataset.split.folds=3"],
+        "config.dataset.test_crops is 'data/t', and dataset.split takes crops to test on too",
+    ),
     (
         [CROPS, "--config.dataset.test_crops=data/t", "--config.dataset.split.test_fraction=0.2"],
         "config.dataset.test_crops is 'data/t', and dataset.split takes crops to test on too",

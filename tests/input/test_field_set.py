@@ -56,6 +56,31 @@ def test_fields_keep_the_order_of_the_annotations(tmp_path):
     assert len(names) == 6
 
 
+def test_few_training_fields_are_taken_of_one_built_set_and_the_others_stay_as_they_are(tmp_path):
+    config = write_via_set(tmp_path, cells=[1] * 12)
+    whole = field_set.sources(config, tmp_path / "cache")
+    known: set[str] = set()
+    for count in (2, 4, 6):
+        few = field_set.sources(replace(config, train_fields=count, train_fields_seed=5), tmp_path / "cache")
+        assert len(few["train"].names) == count
+        assert known <= set(few["train"].names) <= set(whole["train"].names)
+        known = set(few["train"].names)
+        assert few["val"].names == whole["val"].names
+    assert len(list((tmp_path / "cache").glob("via-*/"))) == 1
+    with pytest.raises(ValueError, match="train_fields is 7, and 6 fields train"):
+        field_set.sources(replace(config, train_fields=7), tmp_path / "cache")
+
+
+def test_the_folds_of_a_built_set_test_every_field_once(tmp_path):
+    config = write_via_set(tmp_path, cells=[1] * 6)
+    tested = []
+    for fold in range(3):
+        parts = field_set.sources(changed(config, folds=3, fold=fold), tmp_path / "cache")
+        assert not set(parts["test"].names) & {*parts["train"].names, *parts["val"].names}
+        tested += parts["test"].names
+    assert sorted(tested) == [f"{i}.png" for i in range(6)]
+
+
 def test_an_image_that_its_exif_turns_upright_fits_its_outlines(tmp_path):
     config = write_via_set(tmp_path, cells=[1, 1])
     image = np.zeros((32, 24, 3), np.uint8)  # stored lying; upright it is 24 high and 32 wide
@@ -161,8 +186,7 @@ def test_a_build_that_is_killed_leaves_nothing_to_be_read(tmp_path):
         import os
         from wbcjax.input import field_set
         from wbcjax.input.settings import FieldSetSettings, InputSettings, SyntheticSettings
-        from wbcjax.input.split import SplitSettings
-        record, seen = field_set._cell_record, []
+                record, seen = field_set._cell_record, []
         def killed(*cell):
             seen.append(cell)
             return record(*cell) if len(seen) < 5 else os._exit(9)

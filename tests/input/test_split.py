@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbcjax.input.split import SplitSettings, read_names, split_fields
+from wbcjax.input.split import SplitSettings, first_by_hash, read_names, split_fields
 from wbcjax.smear.field import SmearField
 
 
@@ -186,3 +186,79 @@ def test_a_test_part_divides_no_group():
         )
     with pytest.raises(ValueError, match=r"group 'p' has fields on both sides, in (train|val) and in test"):
         split_fields(fields_of(["p", "p", None]), SplitSettings(seed=0, train_fraction=0.5, test_names=("0.png",)))
+
+
+GROUPS = st.lists(st.sampled_from([None, "p1", "p2", "p3", "p4", "p5"]), min_size=1, max_size=30)
+
+
+@given(groups=GROUPS, seed=st.integers(0, 1000), folds=st.integers(2, 5))
+def test_every_field_tests_in_one_fold_and_no_group_trains_what_it_tests(groups, seed, folds):
+    fields = fields_of(groups)
+    units = [{f.name for f in fields if f.group == group} for group in {*groups} - {None}]
+    units += [{f.name} for f in fields if f.group is None]
+    if len(units) < folds:
+        with pytest.raises(ValueError, match=f"folds is {folds}, and there are {len(units)} groups"):
+            split_fields(fields, SplitSettings(seed=seed, folds=folds))
+        return
+    tested = []
+    for fold in range(folds):
+        sides = {
+            side: set(names(of))
+            for side, of in split_fields(fields, SplitSettings(seed=seed, folds=folds, fold=fold)).items()
+        }
+        assert sides["test"], "a fold is empty"
+        assert sorted(set.union(*sides.values())) == sorted(names(fields))
+        assert sum(map(len, sides.values())) == len(fields)
+        assert all(sum(bool(unit & side) for side in sides.values()) == 1 for unit in units)
+        tested += sorted(sides["test"])
+    assert sorted(tested) == sorted(names(fields))
+
+
+def test_folds_of_single_fields_are_alike_in_size_and_the_same_whatever_the_order():
+    fields = fields_of([None] * 23)
+    sizes = []
+    for fold in range(5):
+        test = names(split_fields(fields, SplitSettings(seed=3, folds=5, fold=fold))["test"])
+        again = names(split_fields(fields[::-1], SplitSettings(seed=3, folds=5, fold=fold))["test"])
+        assert sorted(test) == sorted(again)
+        sizes.append(len(test))
+    assert sorted(sizes) == [4, 4, 5, 5, 5]
+
+
+def test_the_fields_that_do_not_test_are_cut_by_the_fraction_as_without_folds():
+    sides = split_fields(fields_of([None] * 40), SplitSettings(seed=0, train_fraction=0.75, folds=4, fold=1))
+    assert {side: len(fields) for side, fields in sides.items()} == {"train": 22, "val": 8, "test": 10}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"folds": 1}, "folds is 1 and fold 0: give 2 folds or more"),
+        ({"folds": 3, "fold": 3}, "folds is 3 and fold 3"),
+        ({"fold": 1}, "folds is 0 and fold 1"),
+        ({"folds": 3, "test_fraction": 0.2}, "a test_fraction or a list of names: leave out one or the other"),
+        ({"folds": 3, "val_names": ("0.png",)}, "a test_fraction or a list of names"),
+    ],
+)
+def test_folds_that_contradict_the_split_are_refused(given, told):
+    with pytest.raises(ValueError, match=told):
+        split_fields(fields_of([None] * 6), SplitSettings(**given))
+
+
+@given(count=st.integers(1, 40), seed=st.integers(0, 100), data=st.data())
+def test_of_one_seed_the_fewer_training_fields_lie_among_the_more(count, seed, data):
+    rows = [f"{i}.png" for i in range(count)]
+    more = data.draw(st.integers(0, count))
+    fewer = data.draw(st.integers(0, more))
+    few, many = ([rows[row] for row in first_by_hash(rows, number, seed)] for number in (fewer, more))
+    assert (len(few), len(many)) == (fewer, more)
+    assert set(few) <= set(many)
+    shuffled = [rows[::-1][row] for row in first_by_hash(rows[::-1], fewer, seed)]
+    assert sorted(shuffled) == sorted(few), "the order of the annotations decides"
+
+
+def test_more_training_fields_than_there_are_is_an_error_and_seeds_differ():
+    rows = [f"{i}.png" for i in range(30)]
+    with pytest.raises(ValueError, match="train_fields is 31, and 30 fields train"):
+        first_by_hash(rows, 31, 0)
+    assert first_by_hash(rows, 10, 0) != first_by_hash(rows, 10, 1)

@@ -83,6 +83,12 @@ def test_the_data_are_those_of_the_config():
     assert "| Split | val by name |" in data
     config.dataset.split.val_names = ()
     assert "| Split | 80 % to train on, chosen by seed 4 |" in section(card(config), "Data")
+    config.dataset.split.update({"folds": 5, "fold": 2})
+    config.dataset.update({"train_fields": 30, "train_fields_seed": 7})
+    by_fold = (
+        "fold 2 of 5 to test on, counted from 0, of the others 80 % to train on, chosen by seed 4; of these 30, by"
+    )
+    assert f"| Split | {by_fold} seed 7 |" in section(card(config), "Data")
 
 
 def test_crops_of_a_folder_of_their_own_to_test_on_are_named():

@@ -60,10 +60,13 @@ def field_set(dataset: FieldSetSettings) -> FieldSet:
 def fingerprint(dataset: FieldSetSettings, digests: Digests) -> str:
     """A hash of the annotations and of all settings that determine the fields and cells in the set."""
     names = {f"{part}_names": read_names(getattr(dataset.split, f"{part}_names")) for part in PARTS}
+    split = {**asdict(dataset.split), **names}
+    if not dataset.split.folds:  # so that a set from before there were folds is still the same
+        del split["folds"], split["fold"]
     settings: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "classes": dataset.classes,
-        "split": {**asdict(dataset.split), **names},
+        "split": split,
         "enhance": (dataset.enhance, ENHANCE_VERSION),
     }
     if dataset.name == SYNTHETIC:

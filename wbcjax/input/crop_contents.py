@@ -80,7 +80,7 @@ def crop_sides(dataset: CropSetSettings) -> dict[str, list[Crop]]:
     if len(set(classes)) < 2 or len(set(classes)) < len(classes):
         raise ValueError(f"dataset.classes is {classes}; give the names of two class folders or more, each once")
     split, test_crops = dataset.split, dataset.test_crops
-    tests = bool(split.test_fraction) or bool(read_names(split.test_names))
+    tests = bool(split.test_fraction or split.folds) or bool(read_names(split.test_names))
     if test_crops and tests:
         raise ValueError(
             f"dataset.test_crops is {test_crops!r}, and dataset.split takes crops to test on too: leave out one or the "

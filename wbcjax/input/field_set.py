@@ -26,7 +26,7 @@ from wbcjax.input.array_records import (
 from wbcjax.input.contents import FORMAT_VERSION, field_set, fingerprint, image_digest
 from wbcjax.input.digest import Digests, Item, json_digest, pixels_digest
 from wbcjax.input.settings import FieldSetSettings
-from wbcjax.input.split import PARTS, split_fields
+from wbcjax.input.split import PARTS, first_by_hash, split_fields
 from wbcjax.smear.field import Cell, SmearField, decode_image, read_image
 from wbcjax.smear.image_header import claimed_size
 from wbcjax.smear.pixel_size import stated_pixel_size
@@ -140,6 +140,8 @@ def sources(dataset: FieldSetSettings, cache_dir: str | Path | None = None) -> d
     annotations and settings. One whose images (or whose renderer) have changed since is built anew. Annotated cells
     that are left out are counted in the log whenever the set is opened, and listed there when it is built.
 
+    One set serves every number of `train_fields`: they are taken from its part "train" here.
+
     Raises AnnotationError for annotations that cannot be used; ValueError for settings that contradict each other and
     for images that cannot be read.
     """
@@ -160,7 +162,7 @@ def sources(dataset: FieldSetSettings, cache_dir: str | Path | None = None) -> d
         log.info("%s: %s worth a look; `wbcjax inspect` lists them", dataset.annotations, places)
     # Images stay encoded here: TFDS does not decode as `decode_image` does, upright and with 8 bits a channel.
     decoders = {"image": tfds.decode.SkipDecoding()}
-    return {
+    parts = {
         part: Source(
             built.as_data_source(part, decoders=decoders),
             list(starmap(Item, items)),
@@ -170,6 +172,10 @@ def sources(dataset: FieldSetSettings, cache_dir: str | Path | None = None) -> d
         for part, items in metadata["items"].items()
         if items
     }
+    if dataset.train_fields and "train" in parts:
+        rows = first_by_hash(parts["train"].names, dataset.train_fields, dataset.train_fields_seed)
+        parts["train"] = parts["train"].select(rows)
+    return parts
 
 
 class SmearFields(tfds.core.GeneratorBasedBuilder):

@@ -88,6 +88,8 @@ class FieldSetSettings:
     enhance: Method = "none"  # the contrast of the images, those that are predicted on too
     synthetic: SyntheticSettings = field(default_factory=SyntheticSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
+    train_fields: Number = 0  # of the part train, only so many train, chosen by a hash; 0: all
+    train_fields_seed: Number = 0  # of that hash; of one seed the fewer fields lie among the more
     pixel_size: NotNegative = 0.0  # micrometres per pixel of the images, for measures of cells; 0: not known
     canvas: tuple[Count, Count] = (512, 512)  # height, width in pixels; multiples of 32
     max_cells: Count = 64  # in one field; more cells need more places in the model, too: wbcjax/models/limits.py
@@ -220,12 +222,12 @@ def _crop_problems(dataset: CropSetSettings) -> Iterator[str]:
     split = dataset.split
     if len(dataset.classes) < 2:
         yield f"config.dataset.classes is {dataset.classes}: give the names of two class folders or more"
-    if dataset.test_crops and (split.test_fraction or split.test_names):
+    if dataset.test_crops and split.tests:
         yield (
             f"config.dataset.test_crops is {dataset.test_crops!r}, and dataset.split takes crops to test on too: leave "
             "out one or the other"
         )
-    if dataset.val_crops and (split.train_names or split.val_names or split.test_names or split.test_fraction):
+    if dataset.val_crops and (split.train_names or split.val_names or split.tests):
         yield (
             f"config.dataset.val_crops is {dataset.val_crops!r}, so that nothing is split, and dataset.split lists "
             "names or takes a part to test on: leave out one or the other, or set dataset.test_crops"
@@ -250,6 +252,8 @@ def _split_problems(dataset: DatasetSettings) -> Iterator[str]:
             yield f"{where}: {name!r} is in both {one}_names and {other}_names; leave it in one"
     if split.test_fraction and any(lists.values()):
         yield f"{where}.test_fraction is {split.test_fraction:g}, and there are lists of names: list those of test too"
+    if problem := split.fold_problem():
+        yield f"{where}.{problem}"
     if split.test_fraction == 1:
         yield f"{where}.test_fraction is 1, which leaves nothing to train on: give a number from 0 to below 1"
     by_fraction = not lists["train"] and not lists["val"] and not getattr(dataset, "val_crops", "")

@@ -83,6 +83,10 @@ def _data(config: Mapping[str, Any]) -> Rows:
     by_seed = f"{100 * split['train_fraction']:.3g} % to train on, chosen by seed {split['seed']}"
     if split.get("test_fraction"):
         by_seed = f"{100 * split['test_fraction']:.3g} % to test on, of the others {by_seed}"
+    if split.get("folds"):
+        by_seed = f"fold {split['fold']} of {split['folds']} to test on, counted from 0, of the others {by_seed}"
+    if dataset.get("train_fields"):
+        by_seed += f"; of these {dataset['train_fields']}, by seed {dataset['train_fields_seed']}"
     return [
         *rows,
         ("Classes", ", ".join(dataset["classes"])),

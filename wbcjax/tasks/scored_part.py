@@ -33,7 +33,7 @@ def own_part(parts: Mapping[str, P], part: str, note: Note | None, workdir: Path
     if part not in parts:
         raise ValueError(
             f"the data of {workdir} have no part {part!r}; they have {', '.join(parts)}. A part to test on is asked "
-            "for by config.dataset.split.test_fraction or test_names, before training"
+            "for by config.dataset.split.test_fraction, test_names or folds, before training"
         )
     if note is None:
         log.info("%s is of an earlier version and notes no data: what has changed since cannot be told", workdir)

@@ -54,7 +54,7 @@ def on_paper_set(config: ConfigDict, folder: Path) -> ConfigDict:
     dataset.name, dataset.on_error = "coco", "raise"
     dataset.annotations, dataset.images = str(folder / ANNOTATIONS), str(folder / IMAGES)
     dataset.class_of, dataset.group_attribute = (), None
-    dataset.split.test_fraction = 0.0
+    dataset.split.test_fraction, dataset.split.folds, dataset.split.fold = 0.0, 0, 0
     parts = {part: tuple(name for name in names if name.startswith(f"{FLIPPED}/{part}/")) for part in ("train", "val")}
     dataset.split.train_names, dataset.split.val_names = parts["train"], parts["val"]
     dataset.split.test_names = tuple(name for name in names if name not in {*parts["train"], *parts["val"]})
