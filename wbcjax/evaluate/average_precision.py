@@ -60,8 +60,10 @@ def average_precision(
     ignored_cells = [field.crowd.copy() for field in annotations]
     if ignore is not None:
         ignored_cells = [crowd | more for crowd, more in zip(ignored_cells, ignore, strict=True)]
-    fields = list(zip(annotations, detections, overlaps, ignored_cells, strict=True))
-    curves = np.stack([_precision_of_class(fields, label, most) for label in range(1, classes + 1)])  # (C, 10, 101)
+    found = [
+        match_class(annotations, detections, overlaps, ignored_cells, label, most) for label in range(1, classes + 1)
+    ]
+    curves = np.stack([_precision_of_class(of_class) for of_class in found])  # (C, 10, 101)
     per_class = curves.mean(axis=(1, 2))  # (C,)
     counted = ~np.isnan(per_class)
     if not counted.any():
@@ -114,28 +116,56 @@ def interpolated_precision(matched: Bool[np.ndarray, " d"], cells: int) -> Float
     return np.append(envelope, 0.0)[first]
 
 
-def _precision_of_class(
-    fields: list[tuple[FieldAnnotations, FieldDetections, np.ndarray, np.ndarray]], label: int, most: int
-) -> Float[np.ndarray, "t 101"]:
-    """Interpolated precision of one class at each IoU threshold; NaN without a cell to find."""
-    cells = 0
-    scores, matched, ignored = [], [], []
-    for annotation, detection, overlap, ignore in fields:
+@dataclass(frozen=True, eq=False)
+class ClassMatches:
+    """All detections of one class in a set of fields, best score first, after matching."""
+
+    field: Int[np.ndarray, " d"]  # of each detection, as a row of the set
+    matched: Bool[np.ndarray, "t d"]  # at each of `IOU_THRESHOLDS`
+    ignored: Bool[np.ndarray, "t d"]  # of these, those matched with an ignored cell
+    cells: Int[np.ndarray, " f"]  # of each field, the cells to be found
+
+
+def match_class(
+    annotations: Sequence[FieldAnnotations],
+    detections: Sequence[FieldDetections],
+    overlaps: Sequence[Float[np.ndarray, "_ _"]],
+    ignore: Sequence[Bool[np.ndarray, " _"]],
+    label: int,
+    most: int,
+) -> ClassMatches:
+    """The detections of class `label`, matched field by field, as `average_precision` counts them.
+
+    `ignore`: of each field, (c,), the cells that need not be found, crowd regions among them.
+    """
+    nothing = np.zeros((len(IOU_THRESHOLDS), 0), bool)  # so that there may be no fields
+    cells, rows, scores, matched, ignored = [], [np.zeros(0, np.int64)], [np.zeros(0, np.float32)], [nothing], [nothing]
+    fields = zip(annotations, detections, overlaps, ignore, strict=True)
+    for row, (annotation, detection, overlap, need_not) in enumerate(fields):
         of_class = np.flatnonzero(annotation.labels == label)
-        cells += int((~ignore[of_class]).sum())
+        cells.append(int((~need_not[of_class]).sum()))
         best_first = _best_first(detection, label)[:most]
-        hits = match(overlap[np.ix_(best_first, of_class)], annotation.crowd[of_class], ignore[of_class])
+        hits = match(overlap[np.ix_(best_first, of_class)], annotation.crowd[of_class], need_not[of_class])
+        rows.append(np.full(len(best_first), row))
         scores.append(detection.scores[best_first])
         matched.append(hits[0])
         ignored.append(hits[1])
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    return ClassMatches(
+        field=np.concatenate(rows)[order],
+        matched=np.concatenate(matched, axis=1)[:, order],
+        ignored=np.concatenate(ignored, axis=1)[:, order],
+        cells=np.array(cells, np.int64),
+    )
+
+
+def _precision_of_class(found: ClassMatches) -> Float[np.ndarray, "t 101"]:
+    """Interpolated precision of one class at each IoU threshold; NaN without a cell to find."""
+    cells = int(found.cells.sum())
     if cells == 0:
         return np.full((len(IOU_THRESHOLDS), len(RECALL_POINTS)), np.nan)
-    order = np.argsort(-np.concatenate(scores), kind="stable")
-    all_matched = np.concatenate(matched, axis=1)[:, order]  # (t, all d)
-    all_counted = ~np.concatenate(ignored, axis=1)[:, order]
-    return np.stack(
-        [interpolated_precision(hit[kept], cells) for hit, kept in zip(all_matched, all_counted, strict=True)]
-    )
+    pairs = zip(found.matched, ~found.ignored, strict=True)
+    return np.stack([interpolated_precision(hit[counted], cells) for hit, counted in pairs])
 
 
 def _best_first(detection: FieldDetections, label: int) -> Int[np.ndarray, " d"]:
