@@ -72,6 +72,12 @@ VALUES = [
     ("--config.augment.scale=(1,2,3)", "config.augment.scale is (1, 2, 3): give a tuple of 2"),
     ("--config.augment.scale=(2,1)", "config.augment.scale is (2, 1); give (lowest, highest)"),
     ("--config.augment.brightness=2", "config.augment.brightness is 2.0; give a number from 0 to 1"),
+    ("--config.augment.turn=181", "config.augment.turn is 181.0; give a number from 0 to 180"),
+    (
+        "--config.augment.elastic.strength=40",
+        "config.augment.elastic.strength is 40.0; give at most 0.48 of",
+    ),
+    ("--config.augment.paste.cells=-1", "config.augment.paste.cells is -1: give a whole number of at least 0"),
     ("--config.augment.rotate=often", "config.augment.rotate is 'often': give True or False"),
     ("--config.evaluate.score_threshold=5", "config.evaluate.score_threshold is 5.0: give a number from 0 to 1"),
     ("--config.model.detection.score_threshold=5", "config.model.detection.score_threshold is 5.0"),
@@ -210,6 +216,10 @@ COMBINED = [
         "config.loss.label_smoothing is 1.0: give a number of at least 0 and",
     ),
     ([CROPS, "--config.mix.mixup=-1"], "config.mix.mixup is -1.0; give a number above 0"),
+    (
+        [CROPS, "--config.augment.paste.cells=3"],
+        "config.augment.paste.cells is 3: cells are pasted into fields, and a crop shows one: give 0",
+    ),
     ([CROPS, "--config.evaluate.bootstrap=-1"], "config.evaluate.bootstrap is -1: give a whole number of at least 0"),
     ([CROPS, "--config.model.dropout=1"], "config.model.dropout is 1.0: give a number of at least 0 and below 1"),
     ([CROPS, "--config.model.width=0"], "config.model.width is 0.0: give a number above 0"),

@@ -11,8 +11,10 @@ from pycocotools import mask as coco_mask
 from tests.input.painted import boxed_field, on_canvas, open_batches, painted_field, source_of
 from tests.input.painted import settings as config_of
 from wbcjax.batch import Batch
-from wbcjax.input.augment import Augment, random_colour, random_matrix, warp
-from wbcjax.input.pipeline import fit
+from wbcjax.input.appearance import random_colour
+from wbcjax.input.augment import Augment, random_matrix
+from wbcjax.input.draw import fit
+from wbcjax.input.warp import Warp, draw
 from wbcjax.smear.field import Cell, SmearField, text_rle
 
 LUMA = np.array([0.299, 0.587, 0.114])  # of Rec. 601, as in NTSC
@@ -139,10 +141,10 @@ def test_at_scale_one_a_flip_or_turn_moves_pixels_and_never_mixes_them(seed, shi
     field.image()[:] = rng.integers(0, 256, (48, 48, 3))
     augment = Augment(flip_horizontal=True, flip_vertical=True, rotate=True, shift=shift)
     matrix = random_matrix(augment, 48, 48, (48, 48), rng)
-    drawn, place = warp(field.image(), matrix, (48, 48))
+    drawn, place = draw(field.image(), Warp(matrix, (48, 48)))
     assert place == (0, 0, 48, 48)
     assert any(np.array_equal(drawn, turned) for turned in dihedral(field.image()))
-    back, _ = warp(drawn, np.linalg.inv(matrix), (48, 48))
+    back, _ = draw(drawn, Warp(np.linalg.inv(matrix), (48, 48)))
     np.testing.assert_array_equal(back, field.image())
 
 
@@ -153,7 +155,7 @@ def test_all_eight_orientations_occur_and_only_those_asked_for():
     def seen(**augment) -> set[int]:
         rng = np.random.default_rng(1)
         matrices = [random_matrix(Augment(**augment), 16, 16, (16, 16), rng) for _ in range(80)]
-        return {eight.index(warp(image, m, (16, 16))[0].tobytes()) for m in matrices}
+        return {eight.index(draw(image, Warp(m, (16, 16)))[0].tobytes()) for m in matrices}
 
     assert seen(flip_horizontal=True, flip_vertical=True, rotate=True) == set(range(8))
     assert seen() == {0}

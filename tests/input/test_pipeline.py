@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from tests.input.painted import on_canvas, open_batches, painted_field, settings, source_of
 from wbcjax.batch import Batch
-from wbcjax.input import pipeline
+from wbcjax.input.draw import fit
 from wbcjax.input.field_set import Source
 from wbcjax.input.kept import Kept
 from wbcjax.input.settings import InputSettings
@@ -168,7 +168,7 @@ def test_the_index_of_a_row_leads_to_its_field():
     for row, index in enumerate(batch.index.tolist()):
         field = source.field(index)
         assert field.name == source.names[index] == f"{index}.png"
-        expected, _ = pipeline.fit(field.image(), CANVAS)
+        expected, _ = fit(field.image(), CANVAS)
         np.testing.assert_array_equal(batch.image[row], expected)
 
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wbcjax.input.augment import fit_scale
 from wbcjax.input.field_set import Measures
+from wbcjax.input.warp import fit_scale
 from wbcjax.system import run_files
 
 log = logging.getLogger(__name__)

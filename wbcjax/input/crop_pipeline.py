@@ -1,20 +1,23 @@
 """Training batches of crops, balanced or not, augmented, sharded and resumable; and crops on a canvas."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import grain
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from wbcjax.batch import CropBatch
-from wbcjax.input.augment import Augment, extent, fit_scale, random_matrix, recolour, warp
+from wbcjax.input.appearance import change_appearance
+from wbcjax.input.augment import Augment, random_warp
 from wbcjax.input.crop_set import CropSource
 from wbcjax.input.kept import Kept
 from wbcjax.input.mix import Mix, mix_crops
 from wbcjax.input.pipeline import Stream, batched
 from wbcjax.input.sample import augment_image
 from wbcjax.input.settings import CropSetSettings
+from wbcjax.input.warp import Warp, draw, draw_in, extent, fit_scale
 
 
 def crop_batches(
@@ -39,8 +42,8 @@ def crop_batches(
     def draw_augmented(index: int, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
         image = images[index]
         height, width = image.shape[:2]
-        matrix = _centred(random_matrix(augment, height, width, canvas, rng), image, canvas)
-        return augment_image(recolour(_draw(image, matrix, canvas), augment, rng), augment.more, rng)
+        warp = _centred(random_warp(augment, height, width, canvas, rng), image)
+        return augment_image(change_appearance(_draw(image, warp), augment, rng), augment.more, rng)
 
     def sample(index: int, rng: np.random.Generator) -> CropBatch:
         image, target = draw_augmented(index, rng), targets[index]
@@ -65,7 +68,7 @@ def fit_crop(image: UInt8[np.ndarray, "h w 3"], canvas: tuple[int, int]) -> UInt
     Evaluation and prediction give a classifier this; so does training without augmentation.
     """
     scale = fit_scale(image.shape[0], image.shape[1], canvas)
-    return _draw(image, _centred(np.diag([scale, scale, 1.0]), image, canvas), canvas)
+    return _draw(image, _centred(Warp(np.diag([scale, scale, 1.0]), canvas), image))
 
 
 def _balanced(source: CropSource, seed: int) -> Callable[[int], int]:
@@ -88,26 +91,25 @@ def _balanced(source: CropSource, seed: int) -> Callable[[int], int]:
     return draw
 
 
-def _centred(
-    matrix: Float[np.ndarray, "3 3"], image: UInt8[np.ndarray, "h w 3"], canvas: tuple[int, int]
-) -> Float[np.ndarray, "3 3"]:
-    """A map of `random_matrix` that puts crops smaller than the canvas in its middle and not at its upper left."""
-    left, top, right, bottom = extent(matrix, (0, 0, image.shape[1], image.shape[0]))
-    moved = matrix.copy()
-    moved[0, 2] += max(int(canvas[1] - (right - left)) // 2, 0)
-    moved[1, 2] += max(int(canvas[0] - (bottom - top)) // 2, 0)
-    return moved
+def _centred(warp: Warp, image: UInt8[np.ndarray, "h w 3"]) -> Warp:
+    """A map of `random_warp` that puts crops smaller than the canvas in its middle and not at its upper left."""
+    left, top, right, bottom = extent(warp.matrix, (0, 0, image.shape[1], image.shape[0]))
+    moved = warp.matrix.copy()
+    moved[0, 2] += max(int(warp.canvas[1] - (right - left)) // 2, 0)
+    moved[1, 2] += max(int(warp.canvas[0] - (bottom - top)) // 2, 0)
+    return replace(warp, matrix=moved)
 
 
-def _draw(
-    image: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "3 3"], canvas: tuple[int, int]
-) -> UInt8[np.ndarray, "ch cw 3"]:
+def _draw(image: UInt8[np.ndarray, "h w 3"], warp: Warp) -> UInt8[np.ndarray, "ch cw 3"]:
     """The image on the canvas; beyond its edges it is reflected, again and again, about its outermost pixels.
 
     Black there would give away the crop's shape and scale. A crop too thin to cover a pixel gives its mean colour.
     """
-    patch, (left, top, right, bottom) = warp(image, matrix, canvas)
+    height, width = warp.canvas
+    if not warp.upright:
+        return draw_in((0, 0, width, height), image, warp, border=cv2.BORDER_REFLECT_101)
+    patch, (left, top, right, bottom) = draw(image, warp)
     if not patch.size:
-        return np.full((*canvas, 3), np.rint(image.mean(axis=(0, 1))), np.uint8)
-    around = top, canvas[0] - bottom, left, canvas[1] - right
+        return np.full((height, width, 3), np.rint(image.mean(axis=(0, 1))), np.uint8)
+    around = top, height - bottom, left, width - right
     return cv2.copyMakeBorder(patch, *around, cv2.BORDER_REFLECT_101)

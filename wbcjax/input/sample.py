@@ -91,10 +91,22 @@ def _moved(
     drawn: DrawnCell, before: Bool[np.ndarray, "h w"], after: Bool[np.ndarray, "h w"], min_visible: float
 ) -> DrawnCell | None:
     """A cell whose mask has changed; None where nothing is left of it."""
-    left = int(np.count_nonzero(after))
-    if not left:
+    moved = part_left(drawn, after, (0, 0), int(np.count_nonzero(before)), min_visible)
+    return moved._replace(mask=None) if moved is not None and drawn.mask is None else moved
+
+
+def part_left(
+    drawn: DrawnCell, left: Bool[np.ndarray, "h w"], corner: tuple[int, int], whole: int, min_visible: float
+) -> DrawnCell | None:
+    """A cell of which the pixels `left` are left, from the canvas's pixel `corner` (x, y) on; None where none is.
+
+    It is ignored where they are fewer than MIN_AREA, or than the share `min_visible` of `whole`, its pixels before.
+    """
+    count = int(np.count_nonzero(left))
+    if not count:
         return None
-    x, y, width, height = cv2.boundingRect(after.astype(np.uint8))
-    few = left < max(MIN_AREA, min_visible * np.count_nonzero(before))
-    mask = None if drawn.mask is None else after[y : y + height, x : x + width].astype(np.uint8)
+    x, y, width, height = cv2.boundingRect(left.astype(np.uint8))
+    mask = left[y : y + height, x : x + width].astype(np.uint8)
+    x, y = x + corner[0], y + corner[1]
+    few = count < max(MIN_AREA, min_visible * whole)
     return DrawnCell(drawn.cell, (x, y, x + width, y + height), mask, drawn.ignored or bool(few))

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterable
 
-from wbcjax.input.augment import Augment, fit_scale
+from wbcjax.input.augment import Augment
 from wbcjax.input.field_set import Measures
+from wbcjax.input.warp import fit_scale
 
 GRAIN = 16  # pixels: a window's sides are multiples of it
 MARGIN = 3  # pixels beside the largest cell: one before it, and two by which drawing in whole pixels may lengthen it
@@ -15,10 +16,13 @@ Size = tuple[int, int]  # height, width in pixels
 def window_size(fields: Iterable[Measures], canvas: Size, augment: Augment) -> Size:
     """The size of a window that holds any outlined cell of these fields as they are drawn on the canvas.
 
-    A rotation by a right angle swaps height and width: both sides fit the longest side, within the canvas.
+    A rotation by a right angle swaps height and width: both sides fit the longest side, within the canvas. Turned by
+    another angle, a cell's box may be as long as its diagonal.
     """
     drawn = (field.longest * fit_scale(field.height, field.width, canvas) for field in fields)
-    longest = max(drawn, default=0.0) * augment.scale[1] + (augment.room if augment.more else 0)
+    angle = math.radians(min(augment.turn, 45))
+    longest = max(drawn, default=0.0) * augment.scale[1] * (math.cos(angle) + math.sin(angle))
+    longest += 2 * augment.elastic.strength + (augment.room if augment.more else 0)
     side = GRAIN * math.ceil((longest + MARGIN) / GRAIN)
     return min(side, canvas[0]), min(side, canvas[1])
 

@@ -20,11 +20,11 @@ from wbcjax.enhance import METHODS
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.reported_cells import reported_cells
-from wbcjax.input.augment import drawn_size, fit_scale
 from wbcjax.input.cell_sizes import CellSides, noted_sizes
+from wbcjax.input.draw import fit
 from wbcjax.input.field_set import Source
-from wbcjax.input.pipeline import fit
 from wbcjax.input.settings import FieldSetSettings, InputSettings
+from wbcjax.input.warp import drawn_size, fit_scale
 from wbcjax.models import mask_rcnn
 from wbcjax.models.fpn import CANVAS_UNIT
 from wbcjax.models.limits import LIMITS, FilledLimits

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Int, UInt8
 from pycocotools import mask as coco_mask
 
 from wbcjax.smear.field import Cell, SmearField
-from wbcjax.smear.nuclei import boxes_of, find_nuclei
+from wbcjax.smear.nuclei import boxes_of, find_nuclei, free_nuclei
 
 ANNOTATED, NUCLEUS, BACKGROUND = RULES = ("annotated", "nucleus", "background")
 TABLE, SETTINGS = "crops.csv", "crops.json"  # in a folder of crops: where each is from, and how they were cut
@@ -144,11 +144,11 @@ def other_crops(
     """
     if not annotated:
         return []
-    taken = _taken(field)  # (h, w)
+    taken = annotated_pixels(field)  # (h, w)
     labels = find_nuclei(image, cell_size)  # (h, w)
     boxes = boxes_of(labels)
-    free = np.setdiff1d(np.arange(len(boxes)), labels[taken] - 1)
-    nuclei = ((boxes[:, :2] + boxes[:, 2:]) / 2)[rng.permutation(free)].tolist()  # centres (x, y)
+    free = free_nuclei(labels, taken)
+    nuclei = ((boxes[:, :2] + boxes[:, 2:]) / 2)[rng.permutation(free) - 1].tolist()  # centres (x, y)
     crops, unmatched = [], []
     for model in (annotated[row] for row in rng.permutation(len(annotated)).tolist()):
         if nuclei:
@@ -175,7 +175,7 @@ def _reflected(at: Int[np.ndarray, " n"], length: int) -> Int[np.ndarray, " n"]:
     return np.minimum(at % period, period - at % period)
 
 
-def _taken(field: SmearField) -> Bool[np.ndarray, "h w"]:
+def annotated_pixels(field: SmearField) -> Bool[np.ndarray, "h w"]:
     """The pixels of annotated cells and crowd regions."""
     taken = np.zeros((field.height, field.width), bool)
     for cell in field.cells:

@@ -71,6 +71,11 @@ class Classification(Experiment):
     def problems(self) -> Iterator[str]:
         yield from dataset_problems(self.settings.dataset)
         yield from loss_problems(self.settings.train, LOSSES)
+        if cells := self.settings.augment.paste.cells:
+            yield (
+                f"config.augment.paste.cells is {cells}: cells are pasted into fields, and a crop shows one: give 0; "
+                "config.mix mixes crops"
+            )
 
     def missing(self) -> Iterator[str]:
         yield from missing_weights(self.settings.init_from)

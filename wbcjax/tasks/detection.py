@@ -22,12 +22,12 @@ from wbcjax.evaluate.image_table import image_table
 from wbcjax.evaluate.scores import Scores, detection_scores, table, write_json
 from wbcjax.evaluate.terminal import wrapped
 from wbcjax.evaluate.vote import SUBTYPES
-from wbcjax.input.augment import fit_scale
 from wbcjax.input.cell_sizes import CELL_SIDES, PIXEL_SIZE, cell_sides, training_pixel_size
 from wbcjax.input.field_set import Source, part_of, source, sources
 from wbcjax.input.pipeline import Stream, train_batches
 from wbcjax.input.settings import SYNTHETIC, FieldSetSettings, dataset_problems
 from wbcjax.input.split import SplitSettings
+from wbcjax.input.warp import fit_scale
 from wbcjax.models import mask_rcnn
 from wbcjax.models.backbone import Trains
 from wbcjax.models.limits import check_room

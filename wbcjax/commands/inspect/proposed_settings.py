@@ -8,7 +8,7 @@ from itertools import count
 import numpy as np
 from jaxtyping import Float, Int
 
-from wbcjax.input.augment import fit_scale
+from wbcjax.input.warp import fit_scale
 from wbcjax.ops.anchors import pyramid_anchors
 
 UNIT = 32  # pixels, of a canvas's sides: the stride of the coarsest feature map of a ResNet
