@@ -1,5 +1,6 @@
 """The contrast experiment: what it trains in which order, where it goes on, and one real run of a toy."""
 
+import csv
 import json
 import os
 import re
@@ -12,15 +13,18 @@ from typing import Any
 import pytest
 from ml_collections import ConfigDict
 
+from tests.commands.stub_runs import save_detections
 from tests.tasks.test_detection import toy_config, write_via
 from wbcjax import cli
 from wbcjax.commands.config_file import load_config_file
-from wbcjax.commands.experiment import contrast as contrast_experiment
-from wbcjax.commands.experiment import paper_protocol
+from wbcjax.commands.experiment import paper_protocol, running
 from wbcjax.commands.experiment.contrast import PAPER_METHODS, contrast
+from wbcjax.commands.experiment.running import RunsFailed
 from wbcjax.configs import smear_demo
 from wbcjax.evaluate.detections import load
 from wbcjax.evaluate.image_scores import from_confusion
+from wbcjax.report import experiment_page
+from wbcjax.runs.folder import evaluation_folder
 from wbcjax.system import heap, runtime
 from wbcjax.system.interrupt import Interrupted
 from wbcjax.tasks.experiment import Scored
@@ -53,13 +57,15 @@ class Trainer:
             log.write(json.dumps({"kind": "stop", "step": 20, "reason": reason}) + "\n")
         return signal.SIGTERM if stopped else None
 
-    def evaluate_run(self, experiment: Any, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> None:
+    def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, *, trust_parts: bool = True) -> None:
         assert checkpoint == "latest"
+        assert trust_parts
         self.evaluated.append(workdir.name)
         right = PAPER_METHODS.index(workdir.name) if workdir.name in PAPER_METHODS else 9
         images = from_confusion([[right, 0, 0], [0, 10, 0], [0, 0, 10]], [10 - right, 0, 0], bootstrap=20)
         scores = {"paper": {"mAP": right / 10, "score_threshold": 0.9}, "images": {"rules": {"pathologists": images}}}
-        out.mkdir(parents=True, exist_ok=True)
+        out = evaluation_folder(workdir, scored.split, checkpoint)
+        save_detections(out / "detections.json", right / 10)
         (out / "scores.json").write_text(json.dumps(scores))
 
 
@@ -67,9 +73,10 @@ class Trainer:
 def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     trainer = Trainer()
     monkeypatch.setenv("WBCJAX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(contrast_experiment, "make_task", lambda config, run: config)
-    monkeypatch.setattr(contrast_experiment, "train", trainer.train)
-    monkeypatch.setattr(contrast_experiment, "evaluate_run", trainer.evaluate_run)
+    monkeypatch.setattr(running, "make_task", lambda config, run: config)
+    monkeypatch.setattr(running, "train", trainer.train)
+    monkeypatch.setattr(running, "evaluate", trainer.evaluate)
+    monkeypatch.setattr(experiment_page, "figure_uri", lambda figure: f"data:,{type(figure).__name__}")  # takes long
     return trainer
 
 
@@ -108,6 +115,29 @@ def test_the_tables_hold_each_runs_own_scores(trainer, config, tmp_path):
     assert row["subtypes"]["undetected"] == 7
 
 
+def test_the_page_compares_every_method_with_none(trainer, config, tmp_path):
+    contrast(config, tmp_path, ("none", "he", "eff_minmax"))
+    page = (tmp_path / "experiment.html").read_text()
+    assert "Tested on fields that were held out of the training." in page
+    rows = list(csv.DictReader((tmp_path / "experiment.csv").read_text().splitlines()))
+    assert [row["dataset.enhance"] for row in rows] == ["none", "he", "eff_minmax"]
+    assert [row["compared with"] for row in rows] == ["", "enhance none", "enhance none"]
+    assert [float(row["mask AP"]) for row in rows] == sorted(float(row["mask AP"]) for row in rows)
+
+
+def test_a_method_that_fails_is_told_and_the_others_go_on(trainer, config, tmp_path, monkeypatch):
+    def diverged_at_he(config: ConfigDict, task: ConfigDict, workdir: Path) -> signal.Signals | None:
+        if workdir.name == "he":
+            raise NonFiniteLoss("step 3: loss nan")
+        return trainer.train(config, task, workdir)
+
+    monkeypatch.setattr(running, "train", diverged_at_he)
+    with pytest.raises(RunsFailed, match="1 of 3 runs failed, the others are done:\n  he: step 3: loss nan"):
+        contrast(config, tmp_path, ("none", "he", "dhe"))
+    assert methods_in(tmp_path) == ["none", "dhe"]
+    assert "he failed: step 3: loss nan" in (tmp_path / "experiment.html").read_text()
+
+
 def test_a_stopped_experiment_goes_on_where_it_stopped_and_does_nothing_twice(trainer, config, tmp_path):
     trainer.stop_at = "he"
     assert contrast(config, tmp_path, ("none", "he", "dhe")) == signal.SIGTERM
@@ -134,29 +164,29 @@ def test_a_run_whose_evaluation_broke_is_evaluated_and_not_trained_again(trainer
     def broken(*_, **__):
         raise OSError("no space left")
 
-    monkeypatch.setattr(contrast_experiment, "evaluate_run", broken)
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr(running, "evaluate", broken)
+    with pytest.raises(RunsFailed, match="1 of 1 runs failed, the others are done:\n  none: no space left"):
         contrast(config, tmp_path, ("none",))
-    monkeypatch.setattr(contrast_experiment, "evaluate_run", trainer.evaluate_run)
+    monkeypatch.setattr(running, "evaluate", trainer.evaluate)
     contrast(config, tmp_path, ("none",))
     assert (trainer.trained, trainer.evaluated) == (["none"], ["none"])
     assert "max_minutes ended before its last step the training of: none." in (tmp_path / "tables.txt").read_text()
 
 
-@pytest.mark.parametrize("where", ["make_task", "evaluate_run"])
+@pytest.mark.parametrize("where", ["make_task", "evaluate"])
 def test_a_signal_beside_the_training_stops_the_experiment_and_nothing_is_done_twice(
     trainer, config, tmp_path, monkeypatch, where
 ):
-    undisturbed = getattr(contrast_experiment, where)
+    undisturbed = getattr(running, where)
 
     def asked(*_, **__):
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the work went on")
 
-    monkeypatch.setattr(contrast_experiment, where, asked)
+    monkeypatch.setattr(running, where, asked)
     assert contrast(config, tmp_path, ("none", "he")) == signal.SIGTERM
     assert methods_in(tmp_path) == []
-    monkeypatch.setattr(contrast_experiment, where, undisturbed)
+    monkeypatch.setattr(running, where, undisturbed)
     contrast(config, tmp_path, ("none", "he"))
     assert (trainer.trained, trainer.evaluated) == (["none", "he"], ["none", "he"])
 
@@ -170,11 +200,11 @@ def test_an_evaluation_that_drops_the_request_to_stop_is_not_followed_by_the_nex
 
     def asked(*arguments, **named):
         Deleted()
-        trainer.evaluate_run(*arguments, **named)
+        trainer.evaluate(*arguments, **named)
 
     dropped = []
     monkeypatch.setattr(sys, "unraisablehook", lambda report: dropped.append(report.exc_type))
-    monkeypatch.setattr(contrast_experiment, "evaluate_run", asked)
+    monkeypatch.setattr(running, "evaluate", asked)
     assert contrast(config, tmp_path, ("none", "he")) == signal.SIGINT
     assert dropped == [Interrupted]
     assert trainer.trained == ["none"]
@@ -192,7 +222,7 @@ def test_a_run_that_is_cut_short_is_trained_on(trainer, config, tmp_path, lines)
 def test_scores_of_a_run_on_its_way_are_not_taken_for_those_of_its_end(trainer, config, tmp_path):
     trainer.stop_at = "none"
     contrast(config, tmp_path, ("none",))
-    trainer.evaluate_run(None, tmp_path / "none", "latest", Scored("val"), tmp_path / "none/evaluation/val")  # by hand
+    trainer.evaluate(tmp_path / "none", "latest", Scored("val"))  # by hand
     trainer.stop_at, trainer.evaluated = None, []
     contrast(config, tmp_path, ("none",))
     assert trainer.evaluated == ["none"]
@@ -200,7 +230,7 @@ def test_scores_of_a_run_on_its_way_are_not_taken_for_those_of_its_end(trainer, 
 
 def test_a_run_that_was_taken_away_leaves_the_tables_at_once(trainer, config, tmp_path):
     contrast(config, tmp_path, ("none", "he"))
-    (tmp_path / "he/evaluation/val/scores.json").unlink()
+    (tmp_path / "he/evaluation/val_latest/scores.json").unlink()
     (tmp_path / "he/metrics.jsonl").unlink()
     trainer.stop_at = "he"
     contrast(config, tmp_path, ("none", "he"))
@@ -235,10 +265,10 @@ def test_before_anything_is_trained_the_config_can_be_corrected(trainer, config,
     def unusable(*_):
         raise ValueError("dataset.max_cells is 4; set it to 8 or more")
 
-    monkeypatch.setattr(contrast_experiment, "make_task", unusable)
-    with pytest.raises(ValueError, match="max_cells"):
+    monkeypatch.setattr(running, "make_task", unusable)
+    with pytest.raises(RunsFailed, match="max_cells"):
         contrast(config, tmp_path, ("none",))
-    monkeypatch.setattr(contrast_experiment, "make_task", lambda config, run: config)
+    monkeypatch.setattr(running, "make_task", lambda config, run: config)
     config.dataset.max_cells = 32
     contrast(config, tmp_path, ("none",))
     assert trainer.configs["none"].dataset.max_cells == 32
@@ -258,7 +288,7 @@ def test_runs_that_are_not_the_experiments_are_not_taken_into_its_tables(trainer
         contrast(config, tmp_path, ("he",))
 
 
-@pytest.mark.parametrize("name", ["experiment.json", "results.json"])
+@pytest.mark.parametrize("name", ["experiment.json", "none/evaluation/val_latest/scores.json"])
 def test_a_broken_file_of_the_experiment_is_named(trainer, config, tmp_path, name):
     contrast(config, tmp_path, ("none",))
     (tmp_path / name).write_text("{")
@@ -291,7 +321,7 @@ def test_the_papers_protocol_warns_and_writes_its_images_once(trainer, config, t
     assert trainer.configs["none"].dataset.split == trainer.configs["he"].dataset.split
     split = trainer.configs["he"].dataset.split
     assert [len(split[f"{part}_names"]) for part in ("train", "val", "test")] == [2, 1, 12]
-    assert (tmp_path / "he/evaluation/test/scores.json").is_file()
+    assert (tmp_path / "he/evaluation/test_latest/scores.json").is_file()
 
 
 def test_a_lost_set_of_the_papers_protocol_is_named_once_there_are_runs_on_it(trainer, config, tmp_path, monkeypatch):
@@ -343,9 +373,10 @@ def test_the_command_exits_as_its_training_did(trainer, tmp_path, monkeypatch, c
     def diverged(*_):
         raise NonFiniteLoss("step 3: loss nan")
 
-    monkeypatch.setattr(contrast_experiment, "train", diverged)
-    with pytest.raises(SystemExit, match="wbcjax: step 3: loss nan"):
+    monkeypatch.setattr(running, "train", diverged)
+    with pytest.raises(SystemExit, match="wbcjax: 5 of 5 runs failed") as failed:
         cli.main(command(tmp_path))
+    assert str(failed.value.code).splitlines()[1:] == [f"  {method}: step 3: loss nan" for method in PAPER_METHODS]
     assert capsys.readouterr().out == ""
 
 
@@ -384,7 +415,7 @@ def test_a_toy_goes_the_whole_way_by_the_papers_protocol(tmp_path, monkeypatch):
     config = toy_config()
     config.dataset.synthetic.update({"count": 6, "subtypes": (2, 2, 2)})
     assert contrast(config, tmp_path / "runs", ("he",), "paper") is None
-    _, annotations, _ = load(tmp_path / "runs/he/evaluation/test/detections.json")
+    _, annotations, _ = load(tmp_path / "runs/he/evaluation/test_latest/detections.json")
     assert len(annotations) == 6
     assert not any("flipped" in field.name for field in annotations)
     row = json.loads((tmp_path / "runs/results.json").read_text())["methods"]["he"]
@@ -395,15 +426,15 @@ def test_a_toy_goes_the_whole_way_by_the_papers_protocol(tmp_path, monkeypatch):
 def test_fields_held_out_to_test_are_what_a_split_that_has_some_is_evaluated_on(trainer, config, tmp_path, monkeypatch):
     parts = []
 
-    def noted(experiment: Any, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> None:
+    def noted(workdir: Path, checkpoint: str, scored: Scored, **_: Any) -> None:
         parts.append(scored.split)
-        trainer.evaluate_run(experiment, workdir, checkpoint, scored, out)
+        trainer.evaluate(workdir, checkpoint, scored)
 
-    monkeypatch.setattr(contrast_experiment, "evaluate_run", noted)
+    monkeypatch.setattr(running, "evaluate", noted)
     config.dataset.split.test_fraction = 0.25
     contrast(config, tmp_path, ("none",))
     assert parts == ["test"]
-    assert (tmp_path / "none/evaluation/test/scores.json").is_file()
+    assert (tmp_path / "none/evaluation/test_latest/scores.json").is_file()
 
 
 def test_a_run_that_goes_on_knows_of_its_folder_and_so_of_what_trained_it(trainer, config, tmp_path, monkeypatch):
@@ -413,6 +444,6 @@ def test_a_run_that_goes_on_knows_of_its_folder_and_so_of_what_trained_it(traine
         folders.append(run)
         return config
 
-    monkeypatch.setattr(contrast_experiment, "make_task", noted)
+    monkeypatch.setattr(running, "make_task", noted)
     contrast(config, tmp_path, ("none", "he"))
     assert folders == [tmp_path / "none", tmp_path / "he"]

@@ -12,7 +12,7 @@ from wbcjax.report.set_page import HEAD, STYLE
 from wbcjax.report.tables import Table, printable
 from wbcjax.smear.colours import colour_of
 
-FIGURE = re.compile(r"[-+]?[\d.]+( \([\d.]+ to [\d.]+\))?|n/a|")  # an entry that is set to the right
+FIGURE = re.compile(r"[-+]?[\d.]+( \([-+]?[\d.]+ to [-+]?[\d.]+\))?|n/a|")  # an entry that is set to the right
 
 
 @dataclass(frozen=True)

@@ -55,14 +55,10 @@ def settle_config(kept: KeptConfig, workdir: Path, *, started: bool, write: bool
     Returns the changes, empty for a new run. Raises ConfigChanged with all differing keys unless `allow_change`, which
     replaces config.json; and in any case for changes of the weights' meaning, see `OF_WEIGHTS`.
     """
-    path, complete = Path(workdir) / CONFIG, kept.complete
-    now = json.loads(config_json(kept.values))
+    path = Path(workdir) / CONFIG
     changes = {}
     if started and path.exists():
-        before, now = upgrade(_read(path)), _plain_json(complete(upgrade(now)))
-        if set(outside(before).values()) <= set(outside(now).values()):  # else unnamed code would run
-            before = _plain_json(complete(before))
-        changes = _differences(before, now)
+        changes = config_changes(kept, workdir)
         if changes and not kept.allow_change:
             raise ConfigChanged(
                 f"{path} is of another config:\n{listed(changes)}\n"
@@ -80,6 +76,15 @@ def settle_config(kept: KeptConfig, workdir: Path, *, started: bool, write: bool
         unfinished.write_text(config_json(kept.values) + "\n", encoding="utf-8")
         unfinished.replace(path)
     return changes
+
+
+def config_changes(kept: KeptConfig, workdir: Path) -> Changes:
+    """The differences of the config from that of the run in `workdir`. Raises ConfigChanged where that is no JSON."""
+    complete = kept.complete
+    before, now = upgrade(_read(workdir / CONFIG)), _plain_json(complete(upgrade(json.loads(config_json(kept.values)))))
+    if set(outside(before).values()) <= set(outside(now).values()):  # else unnamed code would run
+        before = _plain_json(complete(before))
+    return _differences(before, now)
 
 
 def listed(changes: Changes) -> str:

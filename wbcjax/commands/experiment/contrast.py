@@ -1,11 +1,10 @@
-"""Tables 1 and 2 of Revanda et al.: a training and an evaluation for each enhancement of the images, all else equal."""
+"""Tables 1 and 2 of Revanda et al.: an experiment whose setting is the enhancement of the images, all else equal."""
 
 import dataclasses
 import json
 import logging
 import signal
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,8 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from wbcjax.commands.experiment.paper_protocol import ANNOTATIONS, on_paper_set, write_paper_set
+from wbcjax.commands.experiment.results import Results
+from wbcjax.commands.experiment.running import Failures, Run, run_all
 from wbcjax.enhance import METHODS
 from wbcjax.evaluate.contrast_table import PROTOCOLS, contrast_tables
 from wbcjax.evaluate.image_table import RULE_SHOWN
@@ -20,24 +21,20 @@ from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.input.array_records import cache_root, digests_of
 from wbcjax.input.contents import fingerprint
 from wbcjax.input.settings import FieldSetSettings
-from wbcjax.runs.folder import load_config
-from wbcjax.runs.log import read_log
 from wbcjax.settings.parts import completed
 from wbcjax.system import run_files
 from wbcjax.system.files import write_atomically
-from wbcjax.system.interrupt import Interrupted, breakable
-from wbcjax.tasks.choose import experiment_class, experiment_of, make_task, train
-from wbcjax.tasks.detection import Detection, evaluate_run
-from wbcjax.tasks.experiment import Scored
+from wbcjax.tasks.choose import experiment_class
+from wbcjax.tasks.detection import Detection
 from wbcjax.tasks.settings import DetectionConfig
-from wbcjax.train.workdir import KeptConfig, config_json, settle_config
+from wbcjax.train.workdir import config_json
 
 log = logging.getLogger(__name__)
 
 PAPER_METHODS = ("none", "he", "dhe", "clahe", "eff_minmax")  # "eff" leaves most smears as they are: docs/enhance.md
+AXIS = "dataset.enhance"
 # Not "best": without a test part it would be chosen by its scores on the tested fields.
 CHECKPOINT = "latest"
-ENDED = ("finished", "max_minutes")  # reasons in a run's "stop" record after which it does not go on
 
 
 def contrast(
@@ -50,32 +47,32 @@ def contrast(
     fields, also on those that the flips are of. The weights at the end of the training are evaluated, on the fields
     that test, or on those that validate where the config has no test part.
 
-    After each method tables.txt and results.json are written anew, with all finished methods in `workdir`, also those
-    of earlier calls. experiment.json there keeps the settings. Returns None at the end, or the signal that stopped a
-    training or an evaluation: the same call then goes on.
+    After each method tables.txt and results.json are written anew, and the page and tables of `Results`, with all
+    finished methods in `workdir`, also those of earlier calls. experiment.json there keeps the settings. Returns None
+    at the end, or the signal that stopped a training or an evaluation: the same call then goes on.
 
-    Raises ValueError for settings that cannot be used, for a `workdir` of another experiment (ConfigChanged for a run
-    of another config in it), and as `train` and `evaluate_run` do.
+    Raises ValueError for settings that cannot be used and for a `workdir` of another experiment, and as `run_all` does.
     """
     _check(config, methods, protocol)
     if protocol == "paper":
         log.warning(PROTOCOLS[protocol])
     config = _settle(config, workdir, protocol)
-    part = _tested(config)
-    rows, of_fields = (
-        _finished(workdir, part),
-        {"protocol": protocol, "drawn": FieldSetSettings.from_config(config.dataset).is_drawn},
-    )
-    _write_results(workdir, of_fields, rows)
-    try:
-        for method in methods:
-            if method not in rows:
-                _train(config, method, workdir / method, part)
-                rows[method] = _evaluate(method, workdir / method, part)
-                _write_results(workdir, of_fields, rows)
-    except Interrupted as interrupted:
-        return interrupted.signal
-    return None
+    of_fields = {"protocol": protocol, "drawn": FieldSetSettings.from_config(config.dataset).is_drawn}
+    every = {method: _run(config, method, workdir) for method in METHODS}
+    shown = [run for method, run in every.items() if method in methods or run.finished]
+    results = Results(workdir, (AXIS,), shown, (" ".join(PROTOCOLS[protocol].split()),))
+
+    def after(failures: Failures) -> None:
+        _write_tables(workdir, of_fields, every)
+        results.write(failures)
+
+    return run_all([every[method] for method in methods], after)
+
+
+def _run(config: ConfigDict, method: str, workdir: Path) -> Run:
+    settings = config.copy_and_resolve_references()
+    settings.dataset.enhance = method
+    return Run(workdir / method, settings, _tested(config), CHECKPOINT, values=(method,), seed=config.seed)
 
 
 def _check(config: ConfigDict, methods: Sequence[str], protocol: str) -> None:
@@ -148,42 +145,10 @@ def _tested(config: ConfigDict) -> Literal["val", "test"]:
     return "test" if FieldSetSettings.from_config(config.dataset).tests else "val"
 
 
-def _finished(workdir: Path, part: str) -> dict[str, dict[str, Any]]:
-    """The rows of results.json, by method, whose run is still there, trained to its end and evaluated."""
-    path = workdir / "results.json"
-    rows = _read_json(path)["methods"] if path.is_file() else {}
-    return {
-        method: row
-        for method, row in rows.items()
-        if _stop(workdir / method) and _scores(workdir / method, part).is_file()
-    }
-
-
-def _train(config: ConfigDict, method: str, run: Path, part: str) -> None:
-    """Train to the end, unless it is trained already. Raises Interrupted when a signal stopped it."""
-    settings = config.copy_and_resolve_references()
-    settings.dataset.enhance = method
-    if _stop(run):
-        kept = KeptConfig(settings.to_dict(), partial(completed, DetectionConfig))
-        settle_config(kept, run, started=True, write=False)
-        return
-    _scores(run, part).unlink(missing_ok=True)  # of weights before the end
-    log.info("%s: training in %s", method, run)
-    with breakable():
-        task = make_task(settings, run)
-    if stopped_by := train(settings, task, run):
-        raise Interrupted(stopped_by)
-
-
-def _evaluate(method: str, run: Path, part: str) -> dict[str, Any]:
-    """The row of a trained run for `contrast_tables`. Raises Interrupted when a signal stopped the evaluation."""
-    log.info("%s: evaluating %s", method, run)
-    with breakable():
-        experiment = experiment_of(load_config(run, trust_parts=True))
-        assert isinstance(experiment, Detection)  # see `_check`
-        evaluate_run(experiment, run, CHECKPOINT, Scored(part), _scores(run, part).parent)
-    scores, stop = _read_json(_scores(run, part)), _stop(run)
-    assert stop is not None
+def _table_row(run: Run) -> dict[str, Any]:
+    """The row of a finished run for `contrast_tables`."""
+    scores, stop = _read_json(run.scores / run_files.SCORES), run.stop
+    assert stop is not None  # it is finished
     return {
         "mAP": scores["paper"]["mAP"],
         "score_threshold": scores["paper"]["score_threshold"],
@@ -193,19 +158,9 @@ def _evaluate(method: str, run: Path, part: str) -> dict[str, Any]:
     }
 
 
-def _stop(run: Path) -> dict[str, Any] | None:
-    """The record of a training's end; None where it has not ended."""
-    try:
-        records = read_log(_log(run))
-    except (FileNotFoundError, ValueError):  # not begun, or no record written yet
-        return None
-    last = [record for record in records if record["kind"] in ("stop", "resume")][-1:]
-    return last[0] if last and last[0].get("reason") in ENDED else None
-
-
-def _write_results(workdir: Path, of_fields: Mapping[str, Any], rows: Mapping[str, dict[str, Any]]) -> None:
-    in_order = {method: rows[method] for method in METHODS if method in rows}
-    results = {**of_fields, "remark": PROTOCOLS[of_fields["protocol"]], "methods": in_order}
+def _write_tables(workdir: Path, of_fields: Mapping[str, Any], every: Mapping[str, Run]) -> None:
+    rows = {method: _table_row(run) for method, run in every.items() if run.finished}
+    results = {**of_fields, "remark": PROTOCOLS[of_fields["protocol"]], "methods": rows}
     _write_json(workdir / "results.json", results)
     write_atomically(tables_path(workdir), (contrast_tables(results) + "\n").encode())
 
@@ -217,10 +172,6 @@ def tables_path(workdir: Path) -> Path:
 
 def _log(run: Path) -> Path:
     return run / run_files.METRICS
-
-
-def _scores(run: Path, part: str) -> Path:
-    return run / run_files.EVALUATION / part / run_files.SCORES
 
 
 def _read_json(path: Path) -> dict[str, Any]:
