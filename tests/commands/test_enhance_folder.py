@@ -1,12 +1,16 @@
 """`wbcjax enhance`: its files, and its messages for images that it could not or did not change."""
 
+import shlex
+
 import cv2
 import numpy as np
 import pytest
 
 from wbcjax import cli
 from wbcjax.commands.enhance.folder import enhance_folder, read_unscaled
-from wbcjax.enhance import METHODS
+from wbcjax.enhance import METHODS, Enhancement, Stain, fit_stain, macenko
+from wbcjax.settings.checked import read_text
+from wbcjax.smear.synthetic import SyntheticSmear, render
 
 RNG = np.random.default_rng(0)
 DARK = RNG.integers(10, 90, (24, 32, 3)).astype(np.uint8)  # RGB
@@ -67,6 +71,36 @@ def test_a_comparison_has_a_sheet_of_each_image(tmp_path):
     assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 1000, "pictures, not blank paper"
 
 
+def test_a_stain_is_that_of_the_reference_and_told_as_flags_of_a_training(tmp_path, capsys):
+    """The flags, given to a training, make a config that brings images to the same stain."""
+    reference, smear = (render(SyntheticSmear(), seed).image() for seed in (1, 2))
+    save(tmp_path / "reference.png", reference)
+    save(tmp_path / "images/a.png", smear)
+    flags = ["--method", "macenko", "--out", str(tmp_path / "out"), "--reference", str(tmp_path / "reference.png")]
+    cli.main(["enhance", str(tmp_path / "images"), *flags])
+    stain = fit_stain(reference)
+    np.testing.assert_array_equal(read_unscaled(tmp_path / "out/a.png"), macenko(smear, stain=stain))
+    told = shlex.split(capsys.readouterr().out.partition(": \\\n")[2].replace("\\\n", ""))
+    values = {flag.partition("=")[0].rpartition(".")[2]: flag.partition("=")[2] for flag in told}
+    assert Stain(**{name: read_text(tuple, value) for name, value in values.items()}) == stain
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--method", "macenko"], r"grey\.png: the image has no two dyes that can be told apart: give a stained field"),
+        (["--method", "he"], r"--reference is for --method reinhard and macenko, and for --compare: leave it out"),
+    ],
+)
+def test_a_reference_that_cannot_serve_is_refused_before_anything_is_written(tmp_path, flags, message):
+    save(tmp_path / "grey.png", DARK[..., 0])
+    save(tmp_path / "images/a.png", DARK)
+    places = ["--out", str(tmp_path / "out"), "--reference", str(tmp_path / "grey.png")]
+    with pytest.raises(SystemExit, match=message):
+        cli.main(["enhance", str(tmp_path / "images"), *flags, *places])
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unreadable_image_stops_no_other_and_fails_the_command(tmp_path):
     save(tmp_path / "images/a.png", DARK)
     (tmp_path / "images/broken.png").write_bytes(b"no image")
@@ -101,7 +135,7 @@ def test_an_error_that_nobody_foresaw_leaves_out_its_image_and_no_other(tmp_path
         monkeypatch.setitem(METHODS, "he", break_b)
     else:
         monkeypatch.setattr("wbcjax.commands.enhance.folder.comparison_sheet", break_b)
-    outcome = enhance_folder(tmp_path / "images", "he", tmp_path / "out", compare=step == "sheet")
+    outcome = enhance_folder(tmp_path / "images", Enhancement("he"), tmp_path / "out", compare=step == "sheet")
     assert outcome.failed == [f"{tmp_path}/images/b.png: MemoryError: "]
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["a.png", "c.png"]
     assert outcome.enhanced == 2
@@ -124,4 +158,4 @@ def test_images_that_are_not_read_are_counted_and_named(tmp_path, capsys):
 def test_a_folder_of_images_that_are_not_read_names_them(tmp_path):
     (tmp_path / "b.svs").write_bytes(b"?")
     with pytest.raises(FileNotFoundError, match=r"no image there.*\n.*b\.svs: \.svs files are not read; export"):
-        enhance_folder(tmp_path, "he", tmp_path / "out")
+        enhance_folder(tmp_path, Enhancement("he"), tmp_path / "out")

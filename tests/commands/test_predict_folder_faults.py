@@ -13,6 +13,7 @@ import pytest
 from tests.commands.told_folder import ONE, Teller, image_folder, labels_in, search, table_in
 from tests.oracle import oracle, paint
 from wbcjax.commands.predict.folder import predict_folder
+from wbcjax.enhance import METHODS
 from wbcjax.evaluate.cells_csv import cell_rows
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.predict import detector as predict
@@ -125,7 +126,7 @@ def test_an_error_that_nobody_foresaw_leaves_out_its_image_and_no_other(tmp_path
         return run
 
     if step == "enhance":
-        monkeypatch.setitem(predict.METHODS, "none", breaking(lambda image: image))
+        monkeypatch.setitem(METHODS, "none", breaking(lambda image: image))
     elif step == "network":
         monkeypatch.setattr(predict, "fit", breaking(predict.fit))
     else:

@@ -15,6 +15,7 @@ from wbcjax.commands.crop.folder import crop_folder
 from wbcjax.commands.enhance.folder import enhance_folder
 from wbcjax.commands.image_folder import find_images
 from wbcjax.commands.inspect.annotated_set import inspect, write_inspection
+from wbcjax.enhance import Enhancement
 from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.formats.coco import write as write_coco
 from wbcjax.smear.formats.via import write_via
@@ -99,10 +100,10 @@ def test_a_link_in_the_folder_of_results_leads_nothing_elsewhere(place):
     (place / "elsewhere").mkdir()
     (place / "out/compare").symlink_to(place / "elsewhere")
     with pytest.raises(FileExistsError, match=r"out, which is not empty"):
-        enhance_folder(place / "images/a.png", "he", place / "out", compare=True)
+        enhance_folder(place / "images/a.png", Enhancement("he"), place / "out", compare=True)
     assert not list((place / "elsewhere").iterdir())
     (place / "linked").symlink_to(place / "elsewhere")  # the whole of it may be where one likes
-    enhance_folder(place / "images/a.png", "he", place / "linked")
+    enhance_folder(place / "images/a.png", Enhancement("he"), place / "linked")
     assert [path.name for path in (place / "elsewhere").iterdir()] == ["a.png"]
 
 
@@ -136,6 +137,6 @@ def test_an_impossible_limit_of_pixels_is_refused(place, capsys, text):
 def test_a_pipe_among_the_images_is_told_and_the_others_are_done(place):
     os.mkfifo(place / "images/b.png")
     with watch(place / "out"):
-        outcome = enhance_folder(place / "images", "he", place / "out")
+        outcome = enhance_folder(place / "images", Enhancement("he"), place / "out")
     assert [line for line in outcome.failed if "b.png" in line and "no regular file" in line]
     assert outcome.enhanced == 4

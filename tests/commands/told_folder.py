@@ -10,6 +10,7 @@ from pycocotools import mask as coco_mask
 
 from tests.oracle import CLASSES
 from wbcjax.commands.predict.folder import Outcome, predict_folder
+from wbcjax.enhance import Enhancement
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.models.mask_rcnn import Detections
 from wbcjax.predict.detector import Predictor
@@ -26,7 +27,7 @@ class Teller(Predictor):
 
     def __init__(self, told: dict[str, list[Found]], classes: tuple[str, ...] = CLASSES, enhance: str = "none") -> None:
         local = OnLocalDevices(CompiledNetwork(no_network, 1), {})
-        super().__init__(local, (64, 96), classes, "detectron2", enhance=enhance)
+        super().__init__(local, (64, 96), classes, "detectron2", enhance=Enhancement(enhance))
         self.told = told
         self.shown: dict[str, np.ndarray] = {}
 

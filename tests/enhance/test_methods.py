@@ -14,7 +14,7 @@ methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys()
 
 
 def test_all_methods_of_the_paper_are_there_and_eff_in_both_normalisations():
-    assert list(METHODS) == ["none", "he", "dhe", "clahe", "eff", "eff_minmax"]
+    assert list(METHODS) == ["none", "he", "dhe", "clahe", "eff", "eff_minmax", "reinhard", "macenko"]
 
 
 @methods

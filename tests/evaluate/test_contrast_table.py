@@ -41,6 +41,14 @@ def test_every_method_stands_beside_the_figures_that_the_paper_has_of_it():
     assert accuracies == ["80.07", "77.08", "74.09", "74.09", "83.72", "83.72"]
 
 
+def test_a_method_that_the_paper_has_not_stands_beside_dashes():
+    text = tables({"he": row(), "reinhard": row(mAP=0.5), "macenko": row(mAP=0.25)})
+    assert line(text, "Reinhard (reinhard)") == ["50.00", "-"]
+    assert line(text, "Macenko (macenko)") == ["25.00", "-"]
+    assert line(text, "Macenko (macenko)", 1)[-4:] == ["301", "-", "-", "-"]
+    assert line(text, "HE (he)", 1)[-3] == "77.08"
+
+
 def test_the_papers_figures_never_stand_beside_those_of_drawn_fields():
     text = tables({"eff_minmax": row(mAP=0.5)}, drawn=True)
     assert line(text, "enhancement") == ["here"]

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from tests.input.sets import SPLIT, both_sides, changed, write_via, write_via_set
-from wbcjax.enhance import METHODS
+from wbcjax.enhance import DRAWN, METHODS, reinhard
 from wbcjax.input import field_set
+from wbcjax.input.contents import fingerprint
+from wbcjax.input.digest import Digests
 from wbcjax.input.field_set import source
 from wbcjax.input.settings import FieldSetSettings, SyntheticSettings
 from wbcjax.smear import synthetic
@@ -150,6 +152,19 @@ def test_a_set_holds_its_images_enhanced_and_another_enhancement_is_another_set(
         assert (enhanced[name].image() != field.image()).any()
     config = changed(config, enhance="none")
     assert (both_sides(config, tmp_path / "cache")["0.png"].image() == plain["0.png"].image()).all()
+
+
+def test_a_set_is_brought_to_its_stain_and_another_stain_is_another_set(tmp_path):
+    config = write_via_set(tmp_path, cells=[1, 1])
+    plain = both_sides(config, tmp_path / "cache")
+    for mean in ((60.0, 20.0, -10.0), (75.0, 10.0, 0.0)):
+        stain = replace(DRAWN, mean=mean)
+        config = changed(config, enhance="reinhard", stain=stain)
+        for name, field in both_sides(config, tmp_path / "cache").items():
+            np.testing.assert_array_equal(field.image(), reinhard(plain[name].image(), stain=stain))
+            assert (field.image() != plain[name].image()).any()
+    config, digests = changed(config, enhance="he"), Digests(tmp_path / "digests.json")
+    assert fingerprint(config, digests) == fingerprint(changed(config, stain=DRAWN), digests)
 
 
 def test_an_image_that_goes_missing_is_reported_and_the_built_set_kept(tmp_path, no_building):

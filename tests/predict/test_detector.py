@@ -1,6 +1,7 @@
 """At which scale, and in how many pieces, an image is shown to the network, and that the pieces tell the same."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from PIL import Image
 
 from tests.input.painted import source_of
 from tests.oracle import as_set, oracle, paint
-from wbcjax.enhance import METHODS
+from wbcjax.enhance import DRAWN, METHODS, Enhancement
+from wbcjax.input.settings import FieldSetSettings
+from wbcjax.models.settings import TORCHVISION
 from wbcjax.predict import detector as predict
-from wbcjax.predict.detector import Picture
+from wbcjax.predict.detector import Picture, predictor
 from wbcjax.runs.folder import load_config, load_facts
 from wbcjax.smear.field import SmearField
 
@@ -58,11 +61,17 @@ def test_images_are_enhanced_once_as_in_training(monkeypatch):
     image = paint(60, 90, {(10, 10, 30, 30): 1})
     monkeypatch.setitem(METHODS, "he", lambda image: image[:, ::-1])
     model = oracle(CANVAS, (1.0, 1.0))
-    model.enhance = "he"
+    model.enhance = Enhancement("he")
     assert model.detect(image).boxes.tolist() == [[60, 10, 80, 30]]
     field = SmearField("a.png", 60, 90, (), pixels=image)
     (found,) = model.detect_source(source_of([field]))
     assert found.boxes.tolist() == [[10, 10, 30, 30]]
+
+
+def test_a_model_brings_images_to_the_stain_that_its_fields_were_brought_to():
+    stain = replace(DRAWN, mean=(60.0, 20.0, -10.0))
+    dataset = FieldSetSettings(enhance="reinhard", stain=stain, canvas=CANVAS)
+    assert predictor(TORCHVISION, dataset).enhance == Enhancement("reinhard", stain)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.8, 1.0])

@@ -8,15 +8,16 @@ from wbcjax.report.contact_sheet import MARGIN
 from wbcjax.report.enhance_sheet import CHANNEL_COLOURS, COLUMNS, HISTOGRAM_HEIGHT, PANEL_WIDTH, comparison_sheet
 
 IMAGE = dim_smear(192, 256)
+ROWS = -(-len(METHODS) // COLUMNS)
 PICTURE_HEIGHT = PANEL_WIDTH * 192 // 256
 
 
 def panels(sheet: np.ndarray) -> list[np.ndarray]:
     """The sheet's panels, row by row."""
-    height, width = (sheet.shape[0] - MARGIN) // 2, (sheet.shape[1] - MARGIN) // COLUMNS
+    height, width = (sheet.shape[0] - MARGIN) // ROWS, (sheet.shape[1] - MARGIN) // COLUMNS
     return [
         sheet[MARGIN + row * height : (row + 1) * height, MARGIN + column * width : (column + 1) * width]
-        for row in range(2)
+        for row in range(ROWS)
         for column in range(COLUMNS)
     ]
 
@@ -34,7 +35,7 @@ def enlarged(image: np.ndarray) -> np.ndarray:
 def test_every_method_is_shown_in_order():
     expected = [method(IMAGE) for method in METHODS.values()]
     shown = panels(comparison_sheet(IMAGE))
-    for panel, image in zip(shown, expected, strict=True):
+    for panel, image in zip(shown[: len(expected)], expected, strict=True):
         np.testing.assert_array_equal(picture(panel), enlarged(image))
 
 

@@ -8,7 +8,16 @@ from wbcjax.evaluate.paper_tables import REVANDA_MAP, REVANDA_SUBTYPES
 Rows = Mapping[str, Mapping[str, Any]]
 
 SCORES = ("accuracy", "precision", "sensitivity")
-PAPER_NAMES = {"none": "without", "he": "HE", "dhe": "DHE", "clahe": "CLAHE", "eff": "EFF", "eff_minmax": "EFF"}
+NAMES = {
+    "none": "without",
+    "he": "HE",
+    "dhe": "DHE",
+    "clahe": "CLAHE",
+    "eff": "EFF",
+    "eff_minmax": "EFF",
+    "reinhard": "Reinhard",
+    "macenko": "Macenko",
+}
 PAPER_ROWS = {"eff_minmax": "eff"}  # methods that the paper has under another name: it has one EFF
 GAP = "  "
 
@@ -42,7 +51,7 @@ def _map_lines(rows: Rows, drawn: bool) -> Iterator[str]:
     yield f"Table 1: mAP of cells, % (IoU 0.5, score {' or '.join(f'{value:g}' for value in thresholds)})"
     entries = [["enhancement", "here", *([] if drawn else ["paper"])]]
     for method, row in rows.items():
-        paper = [] if drawn else [f"{REVANDA_MAP[_of_paper(method)]:.2f}"]
+        paper = [] if drawn else [f"{REVANDA_MAP[of]:.2f}" if (of := _of_paper(method)) in REVANDA_MAP else "-"]
         entries.append([_name(method), _percent(row["mAP"]), *paper])
     yield from _aligned(entries)
 
@@ -59,9 +68,15 @@ def _subtype_lines(rows: Rows, drawn: bool) -> Iterator[str]:
         accuracy, precision, sensitivity = (_percent(subtypes[score]["value"]) for score in SCORES)
         interval = "-".join(_percent(subtypes["accuracy"][end]) for end in ("low", "high"))
         undetected = f"{subtypes['undetected']} of {subtypes['images']}"
-        paper = [] if drawn else [f"{figure:.2f}" for figure in REVANDA_SUBTYPES[_of_paper(method)]]
+        paper = [] if drawn else _paper_subtypes(method)
         entries.append([_name(method), accuracy, interval, precision, sensitivity, undetected, *paper])
     yield from _aligned(entries)
+
+
+def _paper_subtypes(method: str) -> list[str]:
+    """The paper's accuracy, precision and sensitivity; a dash for each of a method that the paper has not."""
+    figures = REVANDA_SUBTYPES.get(_of_paper(method))
+    return ["-"] * 3 if figures is None else [f"{figure:.2f}" for figure in figures]
 
 
 def _remarks(rows: Rows, protocol: str, drawn: bool) -> Iterator[str]:
@@ -82,7 +97,7 @@ def _remarks(rows: Rows, protocol: str, drawn: bool) -> Iterator[str]:
 
 
 def _name(method: str) -> str:
-    return f"{PAPER_NAMES[method]} ({method})"
+    return f"{NAMES[method]} ({method})"
 
 
 def _of_paper(method: str) -> str:

@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from filelock import FileLock, Timeout
 from jaxtyping import UInt8
 
-from wbcjax.enhance import METHODS
+from wbcjax.enhance import Enhancement
 from wbcjax.input.digest import Digests
 from wbcjax.smear.image_header import image_bytes
 from wbcjax.system.places import NO_LOCKS, cache_folder
@@ -65,8 +65,8 @@ def digests_of(root: Path, places: Sequence[str]) -> Digests:
     return Digests(root / "digests" / f"{memory}.json")
 
 
-def image_files(pictures: Sequence[Picture], enhance: str) -> Iterator[bytes]:
-    """The bytes of an image file of each picture, in their order, enhanced by one of METHODS; made on all cores."""
+def image_files(pictures: Sequence[Picture], enhance: Enhancement) -> Iterator[bytes]:
+    """The bytes of an image file of each picture, in their order, enhanced; made on all cores."""
     cores = os.cpu_count() or 1
     read = grain.ReadOptions(num_threads=cores, prefetch_buffer_size=2 * cores)
     images = grain.MapDataset.range(len(pictures)).map(lambda index: _encoded(pictures[index], enhance))
@@ -118,8 +118,8 @@ def prepare(builder: tfds.core.DatasetBuilder, is_current: Callable[[], bool]) -
             raise
 
 
-def _encoded(picture: Picture, enhance: str) -> bytes:
+def _encoded(picture: Picture, enhance: Enhancement) -> bytes:
     """An image file with the picture's pixels, enhanced; without enhancement its own file, where it has one."""
-    if enhance == "none" and picture.path is not None:
+    if enhance.method == "none" and picture.path is not None:
         return image_bytes(picture.path, picture.max_pixels)
-    return cv2.imencode(".png", cv2.cvtColor(METHODS[enhance](picture.image()), cv2.COLOR_RGB2BGR))[1].tobytes()
+    return cv2.imencode(".png", cv2.cvtColor(enhance(picture.image()), cv2.COLOR_RGB2BGR))[1].tobytes()

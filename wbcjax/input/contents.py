@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wbcjax.enhance import ENHANCE_VERSION
 from wbcjax.input.digest import Digests
 from wbcjax.input.settings import (
     SYNTHETIC,
@@ -67,7 +66,7 @@ def fingerprint(dataset: FieldSetSettings, digests: Digests) -> str:
         "format": FORMAT_VERSION,
         "classes": dataset.classes,
         "split": split,
-        "enhance": (dataset.enhance, ENHANCE_VERSION),
+        "enhance": dataset.enhancement.identity,
     }
     if dataset.name == SYNTHETIC:
         check_drawn(dataset)

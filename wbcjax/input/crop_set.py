@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
-from wbcjax.enhance import ENHANCE_VERSION
+from wbcjax.enhance import AS_THEY_ARE, Enhancement
 from wbcjax.input.array_records import (
     Rows,
     cache_root,
@@ -97,7 +97,7 @@ def crop_sources(dataset: CropSetSettings, cache_dir: str | Path | None = None) 
     check_classes(sides, dataset.classes)
     cut = cut_settings(dataset)
 
-    root, enhance = cache_root(cache_dir), dataset.enhance
+    root, enhance = cache_root(cache_dir), dataset.enhancement
     digests = digests_of(root, [dataset.crops, dataset.val_crops, dataset.test_crops])
     folder = root / f"{dataset.name}-{_fingerprint(sides, enhance, digests)}"
     if not _is_built(folder):
@@ -141,11 +141,11 @@ class CellCrops(tfds.core.GeneratorBasedBuilder):
         data_dir: Path,
         sides: Mapping[str, Sequence[Crop]] | None = None,
         images: Mapping[str, Sequence[str]] | None = None,
-        enhance: str = "none",
+        enhance: Enhancement = AS_THEY_ARE,
     ) -> None:
         self._sides = sides or {}
         self._images = images or {}  # `pixels_digest` of each crop
-        self._enhance = enhance  # one of METHODS
+        self._enhance = enhance
         super().__init__(file_format=record_format(), data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -183,14 +183,14 @@ def _is_built(folder: Path) -> bool:
     return _open(folder).data_path.exists()
 
 
-def _fingerprint(sides: Mapping[str, Sequence[Crop]], enhance: str, digests: Digests) -> str:
+def _fingerprint(sides: Mapping[str, Sequence[Crop]], enhance: Enhancement, digests: Digests) -> str:
     """A hash of all in a set: each part's crops in their order, and the contents of their files."""
     rows = {side: [(c.name, c.group, c.label, digests.file(c.path)) for c in crops] for side, crops in sides.items()}
-    contents = {"format": FORMAT_VERSION, "enhance": (enhance, ENHANCE_VERSION), "sides": rows}
+    contents = {"format": FORMAT_VERSION, "enhance": enhance.identity, "sides": rows}
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _build(folder: Path, sides: Mapping[str, Sequence[Crop]], enhance: str) -> None:
+def _build(folder: Path, sides: Mapping[str, Sequence[Crop]], enhance: Enhancement) -> None:
     crops = [crop for side in sides.values() for crop in side]
     with ThreadPoolExecutor() as pool:
         found = list(shown(pool.map(_look, crops), "look at crops", "crop", len(crops)))

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from pycocotools import mask as coco_mask
 
+from wbcjax.enhance import AS_THEY_ARE, Enhancement
 from wbcjax.input.array_records import (
     Rows,
     cache_root,
@@ -190,13 +191,13 @@ class SmearFields(tfds.core.GeneratorBasedBuilder):
         splits: Mapping[str, Sequence[SmearField]] | None = None,
         items: Mapping[str, Sequence[Item]] | None = None,
         found: FieldSet | None = None,
-        enhance: str = "none",
+        enhance: Enhancement = AS_THEY_ARE,
         digest: str = "",
     ) -> None:
         self._splits = splits or {}
         self._items = items or {}  # of the fields of each split
         self._found = found  # what `splits` are taken from
-        self._enhance = enhance  # one of METHODS
+        self._enhance = enhance
         self._digest = digest  # see `image_digest`
         super().__init__(file_format=record_format(), data_dir=data_dir)
 
@@ -307,7 +308,7 @@ def _build(folder: Path, dataset: FieldSetSettings, digests: Digests) -> None:
         shutil.rmtree(outdated)
     items = {side: _items(fields, len(dataset.classes)) for side, fields in splits.items()}
     builder = SmearFields(
-        data_dir=folder, splits=splits, items=items, found=found, enhance=dataset.enhance, digest=digest
+        data_dir=folder, splits=splits, items=items, found=found, enhance=dataset.enhancement, digest=digest
     )
     prepare(builder, lambda: _is_current(folder, dataset, digests))
     if not folder.name.endswith(fingerprint(dataset, digests)) or not _is_current(folder, dataset, digests):

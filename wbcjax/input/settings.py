@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import grain
 from ml_collections import ConfigDict
 
-from wbcjax.enhance import METHODS
+from wbcjax.enhance import METHODS, Enhancement, Stain
 from wbcjax.input.split import PARTS, SplitSettings, read_names
 from wbcjax.settings.checked import ConfigError, Count, Name, NotEmpty, NotNegative, Number, OneOf, checked
 from wbcjax.settings.parts import imported
@@ -85,7 +85,8 @@ class FieldSetSettings:
     semantic: bool | None = None
     # VIA: a file attribute; COCO: a key of an image's entry. Fields of one value, such as a patient, stay in one split
     group_attribute: str | None = None
-    enhance: Method = "none"  # the contrast of the images, those that are predicted on too
+    enhance: Method = "none"  # the contrast or stain of the images, those that are predicted on too
+    stain: Stain = field(default_factory=Stain)  # what "reinhard" and "macenko" bring the images to
     synthetic: SyntheticSettings = field(default_factory=SyntheticSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     train_fields: Number = 0  # of the part train, only so many train, chosen by a hash; 0: all
@@ -107,6 +108,11 @@ class FieldSetSettings:
         return self.drawn or self.name == SYNTHETIC
 
     @property
+    def enhancement(self) -> Enhancement:
+        """Of the images."""
+        return Enhancement(self.enhance, self.stain)
+
+    @property
     def tests(self) -> bool:
         """Whether there is a part to test on."""
         return self.split.tests
@@ -123,7 +129,8 @@ class CropSetSettings:
     test_crops: str = ""  # another one to test on, which neither trains nor chooses the checkpoint
     classes: Classes = ()  # the folders' names; class 0, 1, ...
     balance: bool = False  # draw every class equally often in training
-    enhance: Method = "none"  # the contrast of the crops, those that are predicted on too
+    enhance: Method = "none"  # the contrast or stain of the crops, those that are predicted on too
+    stain: Stain = field(default_factory=Stain)  # what "reinhard" and "macenko" bring the crops to
     split: SplitSettings = field(default_factory=lambda: SplitSettings(train_fraction=0.8))
     canvas: tuple[Count, Count] = (300, 300)  # height, width in pixels, that crops are drawn on
     input: InputSettings = field(default_factory=InputSettings)
@@ -132,6 +139,11 @@ class CropSetSettings:
     def from_config(cls, dataset: ConfigDict) -> "CropSetSettings":
         """Of `config.dataset`. Raises ConfigError with all that is wrong."""
         return checked(cls, dataset, "config.dataset")
+
+    @property
+    def enhancement(self) -> Enhancement:
+        """Of the crops."""
+        return Enhancement(self.enhance, self.stain)
 
     @property
     def tests(self) -> bool:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from wbcjax.enhance import METHODS
+from wbcjax.enhance import AS_THEY_ARE, Enhancement
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.input.crop_pipeline import fit_crop
 from wbcjax.input.settings import CropSetSettings
@@ -39,14 +39,14 @@ class CropClassifier:
     network: a `Network` with its variables.
     classes: names of label 0, 1, ...
     cut: how the crops it was trained on were cut out of fields, as `wbcjax crop` notes it; None where not known.
-    enhance: the contrast enhancement of these crops, one of `wbcjax.enhance.METHODS`.
+    enhance: the enhancement of these crops.
     """
 
     network: OnLocalDevices
     canvas: tuple[int, int]
     classes: tuple[str, ...]
     cut: dict[str, Any] | None = None
-    enhance: str = "none"
+    enhance: Enhancement = AS_THEY_ARE
 
     def with_variables(self, variables: Any) -> "CropClassifier":
         """The same with other variables, without compiling again. They leave the devices when it is deleted."""
@@ -60,7 +60,7 @@ class CropClassifier:
         if not isinstance(crops, Iterable) or isinstance(crops, (str, bytes)) or getattr(crops, "ndim", 4) == 3:
             raise ValueError(f"needs crops one after the other, as in a list, got one {type(crops).__name__}")
         rgb = (as_rgb(crop, f"crop {number}") for number, crop in enumerate(crops))
-        return self.probabilities_of_enhanced(METHODS[self.enhance](crop) for crop in rgb)
+        return self.probabilities_of_enhanced(self.enhance(crop) for crop in rgb)
 
     def probabilities_of_enhanced(self, crops: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> Float[np.ndarray, "n c"]:
         """The same for crops that are enhanced already, as those of a built set are."""
@@ -108,7 +108,7 @@ def crop_classifier(
 ) -> CropClassifier:
     """A CropClassifier of a network that is trained on crops of these settings."""
     local = OnLocalDevices(CompiledNetwork(network, BATCH), variables)
-    return CropClassifier(local, dataset.canvas, dataset.classes, cut, dataset.enhance)
+    return CropClassifier(local, dataset.canvas, dataset.classes, cut, dataset.enhancement)
 
 
 def live_network(model: EfficientNetSettings, classes: Sequence[str], cpu: bool | None = None) -> Network:

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from wbcjax.enhance import METHODS
+from wbcjax.enhance import AS_THEY_ARE, Enhancement
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.reported_cells import reported_cells
@@ -88,7 +88,7 @@ class Predictor:
         gets the scale at which it fits the canvas, or the nearest within this range: so cells have sizes as in
         training. An image that is then larger than the canvas is divided into overlapping tiles. None: images are
         fitted to the canvas whatever their size.
-    enhance: the contrast enhancement of the images it was trained on, one of `wbcjax.enhance.METHODS`.
+    enhance: the enhancement of the images it was trained on.
     limits: those of `wbcjax.models.limits`, by name. Images that fill one are logged.
     min_score: of a cell, where `predict` is not told another.
     max_pixels: of an image file; a larger one is refused before it is decoded.
@@ -102,7 +102,7 @@ class Predictor:
     classes: tuple[str, ...]
     library: Library
     scales: tuple[float, float] | None = None
-    enhance: str = "none"
+    enhance: Enhancement = AS_THEY_ARE
     limits: Mapping[str, int] = field(default_factory=dict)
     min_score: float = 0.5
     max_pixels: int = MAX_PIXELS
@@ -190,7 +190,7 @@ class Predictor:
         if not (isinstance(named, tuple) and len(named) in (2, 3)):
             raise ValueError(f"detect_each needs pairs of a name and an image, got {type(named).__name__}")
         picture = Picture(*named)
-        return picture._replace(image=METHODS[self.enhance](as_rgb(picture.image, picture.name)))
+        return picture._replace(image=self.enhance(as_rgb(picture.image, picture.name)))
 
     def _find(self, pictures: Iterable[Picture]) -> Iterator[FieldDetections]:
         """Cells of each image; batches of the network may span images."""
@@ -353,7 +353,7 @@ def predictor(
         classes=classes,
         library=PASTED_AS[model.roi.convention],
         scales=scales,
-        enhance=dataset.enhance,
+        enhance=dataset.enhancement,
         limits={name: model.limits[name] for name in LIMITS},
     )
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from wbcjax.enhance import METHODS
+from wbcjax.enhance import DRAWN, METHODS, Enhancement, Stain
 from wbcjax.enhance.pixels import split
 from wbcjax.report.contact_sheet import GAP, INK, MARGIN, PAPER, TEXT
 from wbcjax.report.draw import text_size, write
@@ -16,16 +16,19 @@ HISTOGRAM_HEIGHT = 96  # pixels
 CHANNEL_COLOURS: tuple[Colour, ...] = ((200, 40, 40), (30, 140, 50), (40, 70, 200))  # red, green, blue, for paper
 
 
-def comparison_sheet(image: Shaped[np.ndarray, "*image"], max_value: float | None = None) -> UInt8[np.ndarray, "_ _ 3"]:
+def comparison_sheet(
+    image: Shaped[np.ndarray, "*image"], max_value: float | None = None, stain: Stain = DRAWN
+) -> UInt8[np.ndarray, "_ _ 3"]:
     """An RGB picture of the image as it is and under each of the methods, every panel above its colours' histograms.
 
     EFF is shown in both its normalisations: with its authors' own, bright images stay as they are. Histograms show the
     square roots of their counts, scaled to the highest, so that few dark pixels show beside a bright ground.
 
-    `image` and `max_value` are what the methods take (`wbcjax.enhance.pixels.split`), which raise ValueError.
+    `stain` is what the normalisations of stain bring it to. `image` and `max_value` are what the methods take
+    (`wbcjax.enhance.pixels.split`), which raise ValueError.
     """
     white = split(image, max_value).white
-    results = {name: method(image, max_value=max_value) for name, method in METHODS.items()}
+    results = {name: Enhancement(name, stain)(image, max_value=max_value) for name in METHODS}
     shown = {name: _shown(result, white) for name, result in results.items()}
     panels = [_panel(name, picture, shown["none"]) for name, picture in shown.items()]
     height, width = panels[0].shape[:2]
