@@ -151,6 +151,14 @@ def test_no_cell_is_pasted_on_an_unannotated_nucleus_crowd_or_box(seed, touching
     assert len(after.cells) >= 3
 
 
+def test_an_unannotated_nucleus_that_an_annotated_cell_touches_is_still_one():
+    field = smear([0], others=[1])
+    reaching = cell_of(disc(115, 72, 17))  # over the lower edge of the nucleus at PLACES[1]
+    ground = open_ground(replace(field, cells=(*field.cells, reaching)), 40.0)
+    assert not ground[disc(*PLACES[1], 13) > 0].any()
+    assert ground[disc(*PLACES[0], 13) > 0].all(), "an annotated one"
+
+
 def test_without_unannotated_cells_the_same_place_is_used():
     """What the test above forbids happens where the nucleus is annotated: the ground is what decides."""
     augment = replace(PASTE, paste=CopyPaste(6, 1.0))

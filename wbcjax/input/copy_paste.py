@@ -14,7 +14,7 @@ from wbcjax.input.sample import MIN_AREA, DrawnCell, part_left
 from wbcjax.input.warp import Warp, area_scale, draw_in, extent, fit_scale
 from wbcjax.smear.crops import annotated_pixels
 from wbcjax.smear.field import Cell, SmearField
-from wbcjax.smear.nuclei import find_nuclei, free_nuclei
+from wbcjax.smear.nuclei import find_nuclei
 from wbcjax.smear.rle import CutOut
 
 TRIES = 20  # places that are tried for a cell before it is left out
@@ -42,11 +42,15 @@ class Sticker(NamedTuple):
 def open_ground(field: SmearField, cell_size: float) -> UInt8[np.ndarray, "h w"]:
     """255 where a cell may be pasted into a field, 0 on cells that are there and have no outline.
 
-    Those are crowd regions, cells known by their boxes alone, and nuclei that nobody annotated, as `wbcjax crop` finds
-    them for its negatives. `cell_size`: see `find_nuclei`.
+    Those are crowd regions, cells known by their boxes alone, and nuclei that nobody annotated: found as `wbcjax crop`
+    finds them, and less than half annotated. `cell_size`: see `find_nuclei`.
     """
     nuclei = find_nuclei(field.image(), cell_size)
-    closed = np.isin(nuclei, free_nuclei(nuclei, annotated_pixels(field)))
+    areas = np.bincount(nuclei.ravel())
+    annotated = np.bincount(nuclei[annotated_pixels(field)], minlength=len(areas))
+    unknown = 2 * annotated < areas
+    unknown[0] = False  # no nucleus
+    closed = unknown[nuclei]
     for cell in field.cells:
         if cell.crowd or not cell.outlined:
             closed |= cell.mask(field.height, field.width) > 0

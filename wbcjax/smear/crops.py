@@ -21,7 +21,7 @@ from jaxtyping import Bool, Int, UInt8
 from pycocotools import mask as coco_mask
 
 from wbcjax.smear.field import Cell, SmearField
-from wbcjax.smear.nuclei import boxes_of, find_nuclei, free_nuclei
+from wbcjax.smear.nuclei import boxes_of, find_nuclei
 
 ANNOTATED, NUCLEUS, BACKGROUND = RULES = ("annotated", "nucleus", "background")
 TABLE, SETTINGS = "crops.csv", "crops.json"  # in a folder of crops: where each is from, and how they were cut
@@ -147,8 +147,8 @@ def other_crops(
     taken = annotated_pixels(field)  # (h, w)
     labels = find_nuclei(image, cell_size)  # (h, w)
     boxes = boxes_of(labels)
-    free = free_nuclei(labels, taken)
-    nuclei = ((boxes[:, :2] + boxes[:, 2:]) / 2)[rng.permutation(free) - 1].tolist()  # centres (x, y)
+    free = np.setdiff1d(np.arange(len(boxes)), labels[taken] - 1)
+    nuclei = ((boxes[:, :2] + boxes[:, 2:]) / 2)[rng.permutation(free)].tolist()  # centres (x, y)
     crops, unmatched = [], []
     for model in (annotated[row] for row in rng.permutation(len(annotated)).tolist()):
         if nuclei:

@@ -49,11 +49,6 @@ def boxes_of(labels: Int[np.ndarray, "h w"]) -> Float[np.ndarray, "n 4"]:
     return boxes
 
 
-def free_nuclei(labels: Int[np.ndarray, "h w"], taken: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, " n"]:
-    """The numbers of the nuclei of `find_nuclei` that share no pixel with what is taken: nobody annotated them."""
-    return np.setdiff1d(np.arange(1, labels.max(initial=0) + 1), labels[taken])
-
-
 def nuclear_dye(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
     """How much a pixel lacks green rather than blue, 0 (none) to 1: 1 - green / blue, each as a share of the ground's.
 
