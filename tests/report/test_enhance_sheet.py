@@ -75,7 +75,7 @@ def test_deep_images_are_shown_as_8_bits():
 
 def test_the_longer_side_is_fitted_to_the_panel():
     upright = comparison_sheet(np.ascontiguousarray(IMAGE.swapaxes(0, 1)))
-    assert upright.shape[0] - comparison_sheet(IMAGE).shape[0] == 2 * (PANEL_WIDTH - PICTURE_HEIGHT)
+    assert upright.shape[0] - comparison_sheet(IMAGE).shape[0] == ROWS * (PANEL_WIDTH - PICTURE_HEIGHT)
 
 
 def test_a_large_image_is_shrunk_to_its_panel():
