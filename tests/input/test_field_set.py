@@ -200,8 +200,10 @@ def test_a_build_that_is_killed_leaves_nothing_to_be_read(tmp_path):
     script = f"""
         import os
         from wbcjax.input import field_set
+        from wbcjax.enhance import Stain
         from wbcjax.input.settings import FieldSetSettings, InputSettings, SyntheticSettings
-                record, seen = field_set._cell_record, []
+        from wbcjax.input.split import SplitSettings
+        record, seen = field_set._cell_record, []
         def killed(*cell):
             seen.append(cell)
             return record(*cell) if len(seen) < 5 else os._exit(9)
