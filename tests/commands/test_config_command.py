@@ -1,6 +1,5 @@
 """`wbcjax config`: the shipped configs by name, and one of them written with all its settings."""
 
-import re
 import sys
 from pathlib import Path
 
@@ -48,9 +47,10 @@ def test_a_config_is_written_over_no_other_file(tmp_path):
 def test_the_shipped_configs_are_listed_with_what_they_train(capsys):
     cli.main(["config"])
     text = capsys.readouterr().out
-    assert re.findall(r"^  (\w+)$", text, re.MULTILINE) == list(shipped())
+    lines = text.splitlines()
+    assert lines[0] == "Shipped configs, for --config"
+    assert [row.split()[0] for row in lines[2:-2]] == list(shipped())
     assert "Mask R-CNN of Suvon et al." in text
-    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_a_shipped_config_is_found_by_name_anywhere(tmp_path, monkeypatch):

@@ -163,7 +163,7 @@ def test_problems_end_the_conversion_unless_they_are_skipped(tmp_path, images, c
     source = written(tmp_path, "via", fields(images))
     (images / "b.png").unlink()
     status = convert(source, images, tmp_path / "out.json", "--to", "coco")
-    assert str(status).startswith(f"wbcjax: {source}: 1 problem\n  b.png: there is no such image")
+    assert str(status).startswith(f"wbcjax: {source}: b.png: there is no such image")
     assert not (tmp_path / "out.json").exists()
     assert convert(source, images, tmp_path / "out.json", "--to", "coco", "--on-error", "skip") == 0
     assert "left out 1 field and 0 cells that have problems\n  b.png: there is no such" in capsys.readouterr().out

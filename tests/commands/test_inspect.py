@@ -14,9 +14,10 @@ import pytest
 from tests.smear.discs import folder_of, labels
 from wbcjax import cli
 from wbcjax.commands.inspect import annotated_set as inspect_set
-from wbcjax.commands.inspect.annotated_set import PAGE, SHEET, inspect, inspection_text, write_inspection
+from wbcjax.commands.inspect.annotated_set import PAGE, SHEET, inspect, inspection_blocks, write_inspection
 from wbcjax.smear.field import read_image
 from wbcjax.smear.problem_list import LISTED, TABLE
+from wbcjax.system.terminal import plain
 
 DATA = (Path(__file__).parents[2] / "../shared/data").resolve()
 SEGPC, BCCD = DATA / "segpc2021_train", DATA / "bccd"
@@ -76,7 +77,7 @@ def test_a_good_set_is_shown_and_succeeds(tmp_path: Path, capsys: pytest.Capture
         r"L1 +10 \(50 %\) +10 +0 \(0 %\) +0 \(0 %\) +0 +0",
         r"all +20 \(100 %\) +10 +0 \(0 %\) +0 \(0 %\) +0 +0",
         r"L2 +50 +50 +50 +50 +50",
-        r"min  5 %  median  95 %  max\n  0    1       2     2    2",  # cells per field
+        r"min  5 %  median  95 %  max\n  0    1       2     2    2\n",  # cells per field
         r"2  10  #{40}",
         "Worth a look: 0\n---------------\nnothing",
         r'config\.dataset\.name = "via"',
@@ -297,7 +298,7 @@ def test_the_page_and_the_sheet_are_written_and_the_page_stands_alone(tmp_path: 
     assert page.count("<figure>") == 3 + 11  # cells per field, sizes of two classes; all fields
     assert "http" not in page.replace("http-equiv", "")
     assert "2 cells (L1 1, L2 1)" in page
-    assert inspection_text(found) == inspection_text(inspect(found.annotations, found.images))
+    assert plain(*inspection_blocks(found)) == plain(*inspection_blocks(inspect(found.annotations, found.images)))
 
 
 def test_the_pages_are_not_put_among_the_images(tmp_path: Path):

@@ -21,12 +21,13 @@ from tests.train import toy
 from tests.weights import named
 from tests.weights.pickled import legacy_torch, write_torch
 from wbcjax import cli
-from wbcjax.commands.weights.files import convert_weights, show
+from wbcjax.commands.weights.files import contents, convert_weights
 from wbcjax.configs import base
 from wbcjax.models import efficientnet, mask_rcnn
 from wbcjax.models.settings import EFFICIENTNET_KERAS, MATTERPORT, TORCHVISION, RoiSettings
 from wbcjax.runs.initial_weights import start_from
 from wbcjax.settings.checked import checked
+from wbcjax.system.terminal import plain
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory
 from wbcjax.train.layers import Layers
 from wbcjax.train.optimizer import make_optimizer
@@ -92,14 +93,14 @@ def pickled_h5() -> bytes:
 )
 def test_the_kind_of_a_file_is_told_by_its_content(tmp_path, content, kind):
     (tmp_path / "a.pth").write_bytes(content)
-    assert show(tmp_path / "a.pth").startswith(f"{tmp_path / 'a.pth'}: {kind}, 0.00")
+    assert plain(*contents(tmp_path / "a.pth")).startswith(f"{tmp_path / 'a.pth'}: {kind}, 0.00")
 
 
 def test_a_weights_file_is_described_by_notes_and_arrays(tmp_path):
     """The description of a file has its notes, its use and its first arrays."""
     arrays = named.random(named.torchvision_mask_rcnn())
     path = write_torch(tmp_path / "a.pth", arrays, epoch=26, optimizer=[1], note="x" * 200)
-    text = show(path)
+    text = plain(*contents(path))
     lines = text.splitlines()
     count = sum(array.size for array in arrays.values())
     assert lines[0].startswith(f"{path}: a file of torch, ")
@@ -116,7 +117,7 @@ def test_a_weights_file_is_described_by_notes_and_arrays(tmp_path):
     assert all(name in text for name in names[:20])
     assert names[20] not in text
     assert lines[-1] == f"and {len(arrays) - 20} more: --all"
-    all_of_it = show(path, every=True)
+    all_of_it = plain(*contents(path, every=True))
     assert all(name in all_of_it for name in names)
     assert "backbone.body.conv1.weight" in text
     assert "8 x 3 x 7 x 7" in text
@@ -124,7 +125,7 @@ def test_a_weights_file_is_described_by_notes_and_arrays(tmp_path):
 
 def test_types_are_counted_and_a_scalar_is_one_number(tmp_path):
     arrays = TWO | {"b": TWO["conv.weight"]}
-    lines = show(write_torch(tmp_path / "a.pth", arrays)).splitlines()
+    lines = plain(*contents(write_torch(tmp_path / "a.pth", arrays))).splitlines()
     assert lines[1] == "3 arrays with 13 parameters, 2 of float32, 1 of int64"
     assert [line.split() for line in lines][-3:-1] == [
         ["conv.weight", "2", "x", "3", "float32"],
@@ -133,25 +134,25 @@ def test_types_are_counted_and_a_scalar_is_one_number(tmp_path):
 
 
 def test_weights_of_no_use_are_shown_with_the_reason(tmp_path):
-    text = show(write_torch(tmp_path / "a.pth", TWO))
+    text = plain(*contents(write_torch(tmp_path / "a.pth", TWO)))
     assert "of no use here: no weights that are known here: 2 arrays, conv.weight, count" in text
     assert "2 x 3" in text
     arrays = named.random(named.torchvision_mask_rcnn())
     del arrays["rpn.head.bbox_pred.bias"]
-    assert "missing: params/rpn/deltas/bias (12,)" in show(write_torch(tmp_path / "b.pth", arrays))
+    assert "missing: params/rpn/deltas/bias (12,)" in plain(*contents(write_torch(tmp_path / "b.pth", arrays)))
 
 
 def test_signs_that_steer_a_terminal_are_spelt_out(tmp_path):
     steering = {"\x1b[31mred": np.zeros(2, np.float32)}
     (tmp_path / "a.safetensors").write_bytes(save(steering, {"\x1b[2J": "\x1b[0m\n"}))
-    text = show(tmp_path / "a.safetensors")
+    text = plain(*contents(tmp_path / "a.safetensors"))
     assert "\x1b" not in text
     assert r"\x1b[31mred" in text
 
 
 def test_a_folder_is_not_shown(tmp_path):
     with pytest.raises(ValueError, match="is a folder; give a weights file"):
-        show(tmp_path)
+        contents(tmp_path)
 
 
 @pytest.mark.parametrize("kind", DIALECTS)
@@ -162,12 +163,12 @@ def test_a_model_starts_from_a_converted_file_as_from_the_weights_themselves(con
     jax.tree.map(np.testing.assert_array_equal, found.variables, expected.variables)
     assert set(found.report.loaded) == set(expected.report.loaded.values())
     assert found.report.left_out == {}
-    assert expected.report.source in told
+    assert expected.report.source in plain(told)
     assert read_weights(ours).metadata["origin"] == f"weights of {expected.report.source}, from theirs.pth"
 
 
 def test_a_file_of_ours_is_recognised_as_such(converted):
-    text = show(converted(RESNET).ours)
+    text = plain(*contents(converted(RESNET).ours))
     assert "265 of 265 arrays loaded, of a Mask R-CNN of this package" in text
     assert "origin: weights of torchvision's ResNet-18" in text
     assert TRAINED_WITH not in text
@@ -277,7 +278,9 @@ def test_what_cannot_be_converted_is_named_once_and_nothing_is_written(tmp_path)
 @pytest.mark.parametrize("note", ["{", "[]", '{"kind": "MaskRCNNSettings", "settings": {"depth": 3}}', '{"kind": "x"}'])
 def test_a_broken_note_of_settings_is_shown_and_not_converted(tmp_path, note):
     (tmp_path / "a.safetensors").write_bytes(save({"params/a": TWO["conv.weight"]}, {TRAINED_WITH: note}))
-    assert f"of no use here: the file's note {TRAINED_WITH!r} is not whole" in show(tmp_path / "a.safetensors")
+    assert f"of no use here: the file's note {TRAINED_WITH!r} is not whole" in plain(
+        *contents(tmp_path / "a.safetensors")
+    )
     with pytest.raises(ValueError, match=r"a\.safetensors: the file's note 'trained_with' is not whole"):
         convert_weights(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
 
@@ -287,7 +290,7 @@ def test_the_command_line_shows_and_converts(converted, tmp_path, capsys):
     ours = tmp_path / "ours.safetensors"
     cli.main(["weights", "convert", str(theirs), str(ours), "--dtype=bfloat16"])
     *lines, last = capsys.readouterr().out.splitlines()
-    assert lines == told.splitlines()[:-1]
+    assert lines == told[:-1]
     assert last.startswith(f"{ours}: 265 arrays with ")
     assert read_weights(ours).arrays["params/backbone/conv1/kernel"].dtype == ml_dtypes.bfloat16
     path = write_torch(tmp_path / "a.pth", {f"array{i}": TWO["count"] for i in range(30)})

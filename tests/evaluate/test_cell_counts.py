@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from wbcjax.evaluate.cell_counts import ALL, COLUMNS, count_cells, counts_csv, counts_text, shares, wilson
+from wbcjax.evaluate.cell_counts import ALL, COLUMNS, count_cells, counts_csv, counts_table, shares, wilson
+from wbcjax.system.terminal import plain
 
 PUBLISHED = [  # count, n, interval by method 3 of table I of Newcombe, Statistics in Medicine 17, 1998
     (81, 263, 0.2553, 0.3662),
@@ -59,7 +60,7 @@ def test_without_a_cell_there_is_no_share():
         ("a", "0", "0", "", "", ""),
         ("b", "0", "0", "", "", ""),
     ]
-    assert counts_text(np.zeros(0, np.int32), ("a", "b")) == ["a: 0", "b: 0"]
+    assert counts_table("", np.zeros(0, np.int32), ("a", "b")).rows == (("a", "0"), ("b", "0"))
 
 
 def test_all_of_one_class_has_an_interval_to_one():
@@ -69,7 +70,7 @@ def test_all_of_one_class_has_an_interval_to_one():
 
 
 def test_a_model_of_one_class_gives_counts_without_shares():
-    assert counts_text(np.ones(10, np.int32), ("cell",)) == ["cell: 10"]
+    assert counts_table("", np.ones(10, np.int32), ("cell",)).rows == (("cell", "10"),)
     assert table([("1.png", [1, 1])], ("cell",))[0]["share"] == ""
 
 
@@ -79,19 +80,25 @@ def test_nuclei_are_counted_but_are_no_share_of_cells():
     assert shares(labels, classes).keys() == {"blast", "other"}
     assert shares(labels, classes)["blast"].share == 0.75
     assert [row["n"] for row in table([("1.png", labels)], classes)] == ["4"] * 6
-    assert counts_text(labels, classes)[1] == "nucleus: 2"
+    assert counts_table("", labels, classes).rows[1] == ("nucleus", "2", "", "")
 
 
 def test_the_terminal_says_share_interval_and_number_of_cells():
     labels = np.repeat([1, 2], [170, 330]).astype(np.int32)
-    assert counts_text(labels, ("blast", "other")) == [
-        "blast: 170, 34 % (95 % 30 to 38), n = 500",
-        "other: 330, 66 % (95 % 62 to 70), n = 500",
+    told = counts_table("Cells found", labels, ("blast", "other"))
+    assert plain(told).splitlines() == [
+        "Cells found",
+        "-----------",
+        "class  cells  share, %  95 % interval, %",
+        "blast    170        34          30 to 38",
+        "other    330        66          62 to 70",
+        "Shares of 500 cells. The intervals are of counting alone, not of the model's",
+        "errors.",
     ]
-    assert counts_text(np.repeat([1, 2], [498, 2]), ("blast", "other")) == [
-        "blast: 498, 99.6 % (95 % 98.6 to 99.9), n = 500",
-        "other: 2, 0.4 % (95 % 0.1 to 1.4), n = 500",
-    ]
+    assert counts_table("", np.repeat([1, 2], [498, 2]), ("blast", "other")).rows == (
+        ("blast", "498", "99.6", "98.6 to 99.9"),
+        ("other", "2", "0.4", "0.1 to 1.4"),
+    )
 
 
 def test_the_table_reads_back_as_numbers():

@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tests.evaluate.dense import CLASSES, SCORES, build, drawn_fields, once, outcome
+from tests.evaluate.dense import CLASSES, SCORES, build, cover, drawn_fields, once, outcome
 from tests.evaluate.make import annotated, detected, random_set
 from wbcjax.evaluate.average_precision import RECALL_POINTS, average_precision
 from wbcjax.evaluate.cell_scores import cell_scores
 from wbcjax.evaluate.cell_table import cell_table
-from wbcjax.evaluate.detections import FieldAnnotations, load, save
+from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, load, save
 from wbcjax.evaluate.overlap import box_overlaps, mask_overlaps
 from wbcjax.evaluate.scores import detection_scores, write_json
+from wbcjax.system.terminal import plain
 
 CELLS_AND_NUCLEI = ("myeloma", "nucleus")
 FOUR = ("a", "b", "c", "never annotated")
@@ -46,7 +47,7 @@ def test_scores_worked_by_hand():
         # An L1 each found as L1 and L2; an L2 found as L1, an L2 missed; false alarms of each class.
         "counts": [[1, 1, 0], [1, 0, 1], [1, 1, 0]],
     }
-    assert result["misses"] == [{"field": "a.png", "cell": 2, "class": "L2"}]
+    assert result["misses"] == [{"field": "a.png", "cell": 2, "class": "L2", "best_score": 0.25}]
     assert result["false_alarms"] == [
         {"field": "c.png", "detection": 0, "class": "L2", "score": 0.875},
         {"field": "b.png", "detection": 1, "class": "L1", "score": 0.5},
@@ -103,7 +104,7 @@ def test_a_cell_goes_once_to_the_better_score():
     assert [alarm["detection"] for alarm in result["false_alarms"]] == [2]
     assert (result["counts"]["detections"], result["counts"]["repeated"]) == (2, 1)
     assert result["count_error"]["per_field"] == [{"name": "field.png", "annotated": 1, "found": 2}]
-    assert "1 more detections of that score repeat a cell under another class" in cell_table(result)
+    assert "1 more detections of that score repeat a cell under another class" in plain(*cell_table(result))
     assert result["pr_curves"]["a"]["recall"][-1] == 1, "COCO's curves are of all detections"
 
 
@@ -126,7 +127,7 @@ def test_a_filling_nucleus_is_not_counted_as_a_cell():
     found = [detected([((0, 0, 10, 6), 2, 0.9), ((20, 0, 30, 10), 1, 0.9), ((21, 0, 30, 6), 2, 0.9)])]
     result = cell_scores(cells, found, CELLS_AND_NUCLEI, 0.5)
     assert result["confusion"]["counts"] == [[1, 0, 1], [0, 1, 0], [0, 1, 0]]
-    assert result["misses"] == [{"field": "field.png", "cell": 0, "class": "myeloma"}]
+    assert result["misses"] == [{"field": "field.png", "cell": 0, "class": "myeloma", "best_score": 0.0}]
     assert [alarm["class"] for alarm in result["false_alarms"]] == ["nucleus"]
     assert result["count_error"]["per_field"] == [{"name": "field.png", "annotated": 2, "found": 1}]
     assert (result["counts"]["cells"], result["counts"]["detections"]) == (3, 3)
@@ -216,17 +217,37 @@ def test_matches_equal_those_from_counted_pixels(drawn, min_score):
         expected.update((cells.labels[cell], found.labels[row]) for cell, row in pairs)
         expected.update((cells.labels[cell], 4) for cell in missed)
         expected.update((4, found.labels[row]) for row in false)
-        misses += [(cells.name, cell) for cell in missed]
+        misses += [(best_score(cells, cell, found), -area(cells, cell), cells.name, cell) for cell in missed]
         false_alarms += [(found.name, row) for row in false]
         errors.append(len(pairs) + len(false) - (~cells.crowd).sum())
     counts = result["confusion"]["counts"]
     assert {(i, j): n for i, row in enumerate(counts, 1) for j, n in enumerate(row, 1) if n} == expected
-    assert [(miss["field"], miss["cell"]) for miss in result["misses"]] == misses
+    told = [(miss["best_score"], miss["field"], miss["cell"]) for miss in result["misses"]]
+    assert told == [(best, name, cell) for best, _, name, cell in sorted(misses)]
     assert sorted((alarm["field"], alarm["detection"]) for alarm in result["false_alarms"]) == sorted(false_alarms)
     assert [field["found"] - field["annotated"] for field in result["count_error"]["per_field"]] == errors
     if errors:
         assert result["count_error"]["mean"] == pytest.approx(np.mean(errors))
         assert result["count_error"]["mean_absolute"] == pytest.approx(np.mean(np.abs(errors)))
+
+
+def best_score(cells: FieldAnnotations, cell: int, found: FieldDetections) -> float:
+    """The best score of a detection that shares half of its pixels or more with a cell."""
+    covers = [cover(cells, cell, found, row) for row in range(len(found.scores))]
+    return max((float(found.scores[row]) for row, (shared, both) in enumerate(covers) if 2 * shared >= both), default=0)
+
+
+def area(cells: FieldAnnotations, cell: int) -> float:
+    x1, y1, x2, y2 = cells.boxes[cell].tolist()
+    return (x2 - x1) * (y2 - y1)
+
+
+def test_misses_begin_with_the_large_cells_of_which_nothing_was_suspected():
+    small, large, weak, strong = (0, 0, 8, 8), (20, 0, 40, 20), (0, 20, 20, 40), (45, 25, 55, 40)
+    cells = [annotated([(weak, 1), (small, 1), (strong, 1), (large, 1)])]
+    found = [detected([(weak, 1, 0.25), (strong, 1, 0.375)])]
+    misses = cell_scores(cells, found, ("L1",), 0.5)["misses"]
+    assert [(miss["cell"], miss["best_score"]) for miss in misses] == [(3, 0.0), (1, 0.0), (0, 0.25), (2, 0.375)]
 
 
 @settings(max_examples=40)

@@ -4,6 +4,7 @@ from tests.evaluate.papers import revanda_scores
 from wbcjax.evaluate.contrast_table import contrast_tables
 from wbcjax.evaluate.image_scores import from_confusion
 from wbcjax.evaluate.paper_tables import REVANDA_MAP
+from wbcjax.system.terminal import plain
 
 
 def row(**changes) -> dict:
@@ -12,7 +13,7 @@ def row(**changes) -> dict:
 
 
 def tables(rows: dict, protocol: str = "default", drawn: bool = False) -> str:
-    return contrast_tables({"protocol": protocol, "drawn": drawn, "methods": rows})
+    return plain(*contrast_tables({"protocol": protocol, "drawn": drawn, "methods": rows}))
 
 
 def line(text: str, start: str, number: int = 0) -> list[str]:
@@ -28,7 +29,8 @@ def test_the_papers_own_matrix_stands_beside_the_papers_own_figures():
     assert found[0] == "83.72"
     low, high = map(float, found[1].split("-"))
     assert low < 83.72 < high
-    assert found[2:] == ["85.17", "81.61", "12", "of", "301", "83.72", "85.17", "81.61"]
+    assert found[2:] == ["85.17", "81.61", "12", "of", "301"]
+    assert line(text, "EFF (eff_minmax)", 2) == ["83.72", "85.17", "81.61"]
 
 
 def test_every_method_stands_beside_the_figures_that_the_paper_has_of_it():
@@ -37,7 +39,7 @@ def test_every_method_stands_beside_the_figures_that_the_paper_has_of_it():
     names = ("without (none)", "HE (he)", "DHE (dhe)", "CLAHE (clahe)", "EFF (eff)", "EFF (eff_minmax)")
     papers = [*REVANDA_MAP.values(), 83.65]
     assert [line(text, name) for name in names] == [["50.00", f"{paper:.2f}"] for paper in papers]
-    accuracies = [line(text, name, 1)[-3] for name in names]
+    accuracies = [line(text, name, 2)[0] for name in names]
     assert accuracies == ["80.07", "77.08", "74.09", "74.09", "83.72", "83.72"]
 
 
@@ -70,7 +72,7 @@ def test_columns_stay_below_their_headings():
     for head in (line for line in lines if line.startswith("enhancement ")):
         position = lines.index(head)
         assert {len(line) for line in lines[position : position + 3]} == {len(head)}
-        assert len(head) <= 120
+        assert len(head) <= 80
 
 
 def test_a_score_that_is_not_defined_is_said_to_be_so():
@@ -79,7 +81,7 @@ def test_a_score_that_is_not_defined_is_said_to_be_so():
     nothing["accuracy"] = {"value": 0.0, "low": None, "high": None}
     text = tables({"none": row(mAP=None, subtypes=nothing)})
     assert line(text, "without (none)") == ["n/a", "81.96"]
-    assert line(text, "without (none)", 1)[:7] == ["0.00", "n/a-n/a", "n/a", "n/a", "4", "of", "4"]
+    assert line(text, "without (none)", 1)[:7] == ["0.00", "n/a", "n/a", "n/a", "4", "of", "4"]
 
 
 def test_the_papers_protocol_warns_that_it_tests_on_the_cells_it_trained_on_and_the_default_does_not():

@@ -12,12 +12,13 @@ from wbcjax.report.experiment_page import (
     Experiment,
     RunRow,
     Setting,
+    experiment_blocks,
     experiment_page,
-    experiment_text,
     named,
     runs_csv,
     settings_csv,
 )
+from wbcjax.system.terminal import plain
 
 NAN = math.nan
 
@@ -58,7 +59,7 @@ def small(**changes) -> Experiment:
 
 
 def test_the_tables_for_a_terminal_have_each_figure_in_its_place():
-    lines = experiment_text(small()).splitlines()
+    lines = plain(*experiment_blocks(small())).splitlines()
     assert lines[:2] == ["Scores", "------"]
     none, eff, missing = (lines[row].split() for row in (3, 4, 5))
     assert none[:5] == ["none", "10", "2", "of", "2"]
@@ -72,10 +73,10 @@ def test_the_tables_for_a_terminal_have_each_figure_in_its_place():
 
 
 def test_one_comparison_is_not_corrected_and_several_are():
-    assert "Holm" not in experiment_text(small())
+    assert "Holm" not in plain(*experiment_blocks(small()))
     settings = small().settings
     assert "p (Holm) is corrected for the 2 comparisons" in " ".join(
-        experiment_text(small(settings=(*settings, settings[1]))).split()
+        plain(*experiment_blocks(small(settings=(*settings, settings[1])))).split()
     )
 
 

@@ -102,17 +102,18 @@ def test_sections_come_in_the_order_of_reading_and_links_lead_to_them(page):
     parsed = Page(page)
     sections = [section["id"] for section in parsed.all("section")]
     assert sections == [
+        "in-short",
+        "worst-mistakes",
         "scores",
-        "configuration",
+        "average-precision",
+        "fields",
+        "cells",
+        "cell-counts",
+        "subtype-of-images",
         "data",
         "training",
-        "average-precision",
-        "cells",
-        "subtype-of-images",
-        "fields",
-        "misses-and-false-alarms",
-        "cell-counts",
         "morphology",
+        "configuration",
         "environment-and-timings",
     ]
     assert [link["href"][1:] for link in parsed.all("a")] == sections
@@ -127,8 +128,10 @@ def test_the_scores_are_those_of_the_evaluation(page, found):
         averages = [f'<td class="figure">{100 * found[kind][key]:.1f}</td>' for key in ("AP", "AP50", "AP75")]
         assert "".join(averages) in page
     counts = np.array(found["cells"]["confusion"]["counts"])
-    assert f"Cells found {counts[:-1, :-1].sum()} of {counts[:-1].sum()}" in text
-    assert f"Missed: {counts[:-1, -1].sum()}. Drawn where none is annotated: {counts[-1].sum()}." in text
+    assert f"Found {counts[:-1, :-1].sum()} of {counts[:-1].sum()} cells" in text
+    assert "At the run's threshold: a score of 0.3 or more." in text
+    assert f'<span class="bad">Missed {counts[:-1, -1].sum()} (' in page
+    assert f'<span class="bad">Made up {counts[-1].sum()} of ' in page
     error = found["cells"]["count_error"]
     assert f"Mean error {error['mean_absolute']:.2f} cells, bias {error['mean']:+.2f}." in text
     accuracy = found["images"]["rules"]["pathologists"]["accuracy"]
@@ -147,7 +150,7 @@ def test_the_page_names_the_rules_of_matching_and_writes_abbreviations_out(page)
         "recognition quality (RQ)",
         "FN, false negatives: images of the class that were taken for another.",
         "FP, false positives: images of another that were taken for it.",
-        "Voted by the rule l3_count: the pathologists' rule, L3 only where 25% or more",
+        "l3_count: the pathologists' rule, L3 only where 25% or more",
     ):
         assert told in text
 
@@ -171,6 +174,45 @@ def test_settings_splits_versions_and_timings_are_on_the_page(page, fields):
     assert "<td>stops and resumptions</td><td>stop at step 2 (finished)</td>" in page
 
 
+def test_a_curve_of_a_few_points_is_a_table(page):
+    training = page.partition('id="training"')[2].partition("</section>")[0]
+    assert "<img" not in training
+    rows = re.findall(
+        r'<td>([^<]+)</td><td>(\w+)</td><td class="figure">([\d.]+)</td><td class="figure">([\d.]+)', training
+    )
+    assert rows == [
+        ("loss", "training", "0.5", "3"),
+        ("mask", "training", "0.5", "1"),
+        ("mask/AP", "validation", "0.5", "0.25"),
+    ]
+
+
+def test_a_curve_is_drawn_from_three_points_on(tmp_path):
+    records = [{"kind": "train", "step": k, "epoch": k / 2, "loss": 3.0 - k} for k in range(1, 4)]
+    records.append({"kind": "eval", "step": 3, "epoch": 1.5, "mask/AP": 0.25})
+    html = write(tmp_path, [annotated([(CELL, 1)])], [detected([(CELL, 1, 0.9)])], ("cell",), records=records)
+    training = html.partition('id="training"')[2].partition("</section>")[0]
+    assert re.findall(r'alt="(.+?)"', training) == ["loss"]
+    assert "<td>mask/AP</td><td>validation</td>" in training
+    assert "<td>loss</td>" not in training
+
+
+def test_one_matrix_of_votes_is_seen_and_those_of_other_rules_at_a_click(page):
+    votes = page.partition('id="subtype-of-images"')[2].partition("</section>")[0]
+    seen, folded, _ = votes.partition("<summary>The same by the other rules: weighted, l3_count</summary>")
+    assert re.findall(r'<img [^>]*alt="(.+?)"', seen) == ["Confusion of images by the rule pathologists"]
+    matrices = re.findall(r'<img [^>]*alt="(.+?)"', votes[len(seen) :])
+    assert folded
+    assert matrices == [f"Confusion of images by the rule {rule}" for rule in ("weighted", "l3_count")]
+
+
+def test_where_no_image_was_voted_on_there_is_no_matrix(tmp_path):
+    html = write(tmp_path, [annotated([(CELL, 1)])], [detected([(CELL, 1, 0.1)])], records=())
+    votes = html.partition('id="subtype-of-images"')[2].partition("</section>")[0]
+    assert "<img" not in votes
+    assert '<td>pathologists</td><td class="figure">0.0</td>' in votes
+
+
 def test_the_title_of_the_model_is_the_callers(tmp_path):
     arguments = ([annotated([(CELL, 1)])], [detected([(CELL, 1, 0.9)])], ("cell",))
     html = write(tmp_path, *arguments, name="night", model="Mask R-CNN on ConvNeXt")
@@ -188,14 +230,26 @@ def test_every_image_has_its_vote_and_its_counts(page, found):
 
 
 def test_every_miss_and_false_alarm_is_shown_with_its_image_class_and_score(page, found):
-    misses = [f"<b>{miss['field']}</b><br>missed: {miss['class']}" for miss in found["cells"]["misses"]]
+    misses = [
+        f"<b>{miss['field']}</b><br>missed: {miss['class']}<br>"
+        + (f"best score there {miss['best_score']:.2f}" if miss["best_score"] else "no detection there")
+        for miss in found["cells"]["misses"]
+    ]
     assert cards(page, "Missed cells") == misses
     alarms = [
         f"<b>{alarm['field']}</b><br>false: {alarm['class']}, score {alarm['score']:.2f}"
         for alarm in found["cells"]["false_alarms"]
     ]
     assert cards(page, "False alarms") == alarms
-    assert len(alarms) > 3
+    assert len(alarms) > run_pictures.WORST
+
+
+def test_the_worst_mistakes_are_seen_at_once_and_the_others_at_a_click(page, found):
+    for title, kind in (("Missed cells", "misses"), ("False alarms", "false_alarms")):
+        others = len(found["cells"][kind]) - run_pictures.WORST
+        seen, _, folded = page.partition(f"<summary>{title}: the other {others}</summary>")
+        assert seen.rpartition(f"<h3>{title}</h3>")[2].count("<figcaption>") == run_pictures.WORST
+        assert folded.partition("</details>")[0].count("<figcaption>") == others > 0
 
 
 def test_a_cap_on_a_gallery_says_how_many_it_leaves_out(tmp_path, fields, found, monkeypatch):
@@ -242,23 +296,25 @@ def test_what_is_missing_is_left_out_and_said(tmp_path):
     html = write(tmp_path, annotations, detections, ("cell",), single_cells=False, records=())
     reasons = left_out(html)
     assert list(reasons) == [
-        "Training",
+        "In short",
+        "Worst mistakes",
         "Cells",
-        "Subtype of images",
-        "Misses and false alarms",
         "Cell counts",
+        "Subtype of images",
+        "Training",
         "Morphology",
         "Environment and timings",
     ]
     assert "metrics.jsonl" in reasons["Training"]
     assert reasons["Subtype of images"] == "no vote was taken."
     sections = [section["id"] for section in Page(html).all("section")]
-    assert sections == ["scores", "configuration", "data", "average-precision", "fields", "left-out"]
+    assert sections == ["scores", "average-precision", "fields", "data", "configuration", "left-out"]
 
 
 def test_one_cell_and_no_cell_at_all_have_a_page(tmp_path):
     one = write(tmp_path, [annotated([(CELL, 1)])], [detected([(CELL, 1, 0.9)])], ("cell",), records=())
-    assert "1 of 1" in Page(one).text
+    assert "Found 1 of 1 cells (100.0 %)" in Page(one).text
+    assert left_out(one)["Worst mistakes"] == "no cell was missed and none was made up."
     assert "1 cell<" in one
     none = write(tmp_path, [annotated([])], [detected([])], records=())
     assert "n/a" in Page(none).text
@@ -317,17 +373,19 @@ def test_a_classifier_has_its_own_sections(tmp_path):
     )
     sections = [section["id"] for section in Page(html).all("section")]
     assert sections == [
+        "in-short",
+        "worst-mistakes",
         "scores",
-        "configuration",
-        "data",
-        "training",
         "classification-report",
         "curves-and-confusion",
         "groups",
-        "mistakes",
+        "data",
+        "training",
+        "configuration",
         "environment-and-timings",
     ]
     text = re.sub(r"\s+", " ", Page(html).text)
+    assert "Took 4 of 6 crops for what they are (66.7 %). Mistook 2 for another class." in text
     assert "Crops taken for what they are 66.7 % 4 of 6 crops" in text
     figures = "".join(f'<td class="figure">{figure}</td>' for figure in ("0.67", "0.67", "0.67", "3"))
     assert f"<td>myeloma</td>{figures}" in html
@@ -345,7 +403,7 @@ def test_a_classifier_without_mistakes_or_groups_says_so(tmp_path):
     html = write_crops(tmp_path, predictions(groups=(), probabilities=rows))
     assert left_out(html) == {
         "Groups": "no group (field, slide, patient) of the crops is known.",
-        "Mistakes": "every crop was taken for what it is.",
+        "Worst mistakes": "every crop was taken for what it is.",
     }
 
 

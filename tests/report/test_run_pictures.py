@@ -8,6 +8,7 @@ import pytest
 
 from tests.evaluate.make import HEIGHT, WIDTH, annotated, detected
 from wbcjax.report import run_pictures
+from wbcjax.report.run_page import Gallery
 
 RED, PINK = (220, 30, 30), (225, 200, 215)
 
@@ -27,7 +28,9 @@ def test_a_mistake_is_shown_with_the_field_around_it(cell):
     annotations = annotated([(cell, 1)])
     fields = run_pictures.Fields(lambda _: image, None, [annotations], [detected([])], ("cell",), 0.5)
     mistakes = [run_pictures.Mistake(0, 0, ("missed: cell",))]
-    gallery = run_pictures.mistake_gallery(fields, "Missed", mistakes, lambda _: annotations.boxes)
+    (gallery,) = run_pictures.mistake_blocks(fields, "Missed", "Worst first.", mistakes, lambda _: annotations.boxes)
+    assert isinstance(gallery, Gallery)
+    assert gallery.note.startswith("1 in all. Worst first.")
     (card,) = gallery.cards
     (_, left), (_, right) = card.pictures
     annotated_picture, found_picture = picture(left), picture(right)

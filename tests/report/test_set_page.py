@@ -10,10 +10,11 @@ import numpy as np
 
 from wbcjax.evaluate.suspects import Suspect
 from wbcjax.report.field_sheet import Picture
+from wbcjax.report.histogram import histogram
 from wbcjax.report.histogram_svg import histogram_svg
 from wbcjax.report.set_page import SetReport, jpeg_uri, set_page
-from wbcjax.report.tables import Table, histogram
 from wbcjax.smear.formats.checks import Problem
+from wbcjax.system.terminal import Table
 
 HOSTILE = '</title></pre><script>alert(1)</script><img src=x onerror=alert(2)> " onload="x \' & \ud800 \x1b[31m'
 IMAGE = np.full((8, 12, 3), (200, 100, 150), np.uint8)

@@ -36,6 +36,7 @@ from wbcjax.settings.parts import part
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import read_image
 from wbcjax.system.files import write_png
+from wbcjax.system.terminal import plain
 from wbcjax.tasks import choose as tasks
 from wbcjax.tasks.choose import make_task, train
 from wbcjax.tasks.detection import all_scores, all_tables
@@ -146,9 +147,10 @@ def test_an_evaluation_can_be_scored_again_without_the_model(run, tmp_path):
     }
     write_json(tmp_path / "again.json", again)
     assert json.loads((tmp_path / "again.json").read_text()) == json.loads((tmp_path / "scores.json").read_text())
-    assert all_tables(again) == all_tables(found)
-    assert "subtype of images by the vote of their cells" in all_tables(found)
-    assert "Revanda et al., EFF, on their images" in all_tables(found)
+    text = plain(*all_tables(found))
+    assert plain(*all_tables(again)) == text
+    assert "Subtype of images by the vote of their cells" in text
+    assert "Revanda et al., EFF, on their images" in text
     assert found["counts"]["fields"] == 3  # a quarter of twelve
     assert (tmp_path / "report.html").is_file()  # of no evaluation of the run's own folder
     assert read_image(tmp_path / "contact_sheet.png").std() > 0, "something is drawn"
@@ -182,7 +184,7 @@ def test_drawn_images_vote_only_where_they_are_of_patients_and_never_beside_the_
     config = load_config(drawn_run(run, tmp_path / "drawn", subtypes=subtypes))
     fields = [annotated([((0, 0, 10, 10), 1)])], [detected([((0, 0, 10, 10), 1, 0.99)])]
     found = all_scores(*fields, FieldSetSettings.from_config(config.dataset), 0.5)
-    text = " ".join(all_tables(found).split())
+    text = " ".join(plain(*all_tables(found)).split())
     assert ("images" in found) == ("by the vote of their cells" in text) == voted
     assert ("no subtype of images: these drawn fields mix cells of every subtype by chance" in text) != voted
     assert "Revanda" not in text
@@ -192,7 +194,14 @@ def test_a_set_without_subtypes_says_that_no_cell_votes(run):
     config = load_config(run)
     config.dataset.classes = ("myeloma", "nucleus")
     found = all_scores([annotated([])], [detected([])], FieldSetSettings.from_config(config.dataset), 0.5)
-    assert "no subtype of images: no class is one of L1, L2, L3, so that no cell votes" in all_tables(found)
+    assert "no subtype of images: no class is one of L1, L2, L3, so that no cell votes" in plain(*all_tables(found))
+
+
+def test_one_subtype_alone_is_not_voted_on(run):
+    config = load_config(run)
+    config.dataset.classes = ("L2", "other")
+    found = all_scores([annotated([])], [detected([])], FieldSetSettings.from_config(config.dataset), 0.5)
+    assert found["without_votes"] == "of L1, L2, L3 there is L2 alone, for which every cell would vote"
 
 
 def test_a_run_is_scored_on_annotated_fields_that_it_never_saw(run, tmp_path):
@@ -225,7 +234,9 @@ def test_fields_that_a_run_was_trained_on_are_not_scored_under_another_name_or_i
 
 def test_a_run_says_what_it_scored_and_has_no_test_part_that_nobody_asked_for(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
-    assert tasks.evaluate(copy, "latest").startswith("Scored: the 3 fields of val, which neither trained")
+    in_words, scored, *_ = tasks.evaluate(copy, "latest")
+    assert in_words[0].startswith("Found ")
+    assert str(scored).startswith("Scored: the 3 fields of val, which neither trained")
     with pytest.raises(ValueError, match="have no part 'test'; they have train, val"):
         tasks.evaluate(copy, "latest", Scored("test"))
 

@@ -3,8 +3,8 @@
 import sys
 from typing import NoReturn
 
-from wbcjax.report.tables import printable
 from wbcjax.system.places import error_text
+from wbcjax.system.terminal import printable
 
 
 def exit_for_failed(failed: list[str]) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Int
 
 from wbcjax.evaluate.nuclei_of_cells import cell_labels
+from wbcjax.system.terminal import Table
 
 ALL = "all images"  # no image's name, since these have suffixes
 COLUMNS = ("image", "class", "cells", "n", "share", "low_95", "high_95")
@@ -79,14 +80,18 @@ def counts_csv(images: Sequence[tuple[str, Int[np.ndarray, " _"]]], classes: Seq
     return table.getvalue().encode()
 
 
-def counts_text(labels: Int[np.ndarray, " c"], classes: Sequence[str]) -> list[str]:
-    """The same of one set of cells as lines for a terminal, such as "blast: 170, 34 % (95 % 30 to 38), n = 500"."""
+def counts_table(title: str, labels: Int[np.ndarray, " c"], classes: Sequence[str]) -> Table:
+    """The same of one set of cells as a table, without shares where there are none."""
     of_class, n = shares(labels, classes), count_cells(labels, classes)
-    lines = []
-    for name, count in count_classes(labels, classes).items():
-        share, low, high = (_percent(part) for part in of_class.get(name, (0, 0, 0)))
-        lines.append(f"{name}: {count}" + (f", {share} % (95 % {low} to {high}), n = {n}" if name in of_class else ""))
-    return lines
+    counts = count_classes(labels, classes)
+    if not of_class:
+        return Table(title, ("class", "cells"), tuple((name, f"{count}") for name, count in counts.items()))
+    rows = []
+    for name, count in counts.items():
+        share, low, high = (_percent(part) for part in of_class[name]) if name in of_class else ("", "", "")
+        rows.append((name, f"{count}", share, f"{low} to {high}" if low else ""))
+    note = f"Shares of {n} cells. The intervals are of counting alone, not of the model's errors."
+    return Table(title, ("class", "cells", "share, %", "95 % interval, %"), tuple(rows), note)
 
 
 def all_labels(images: Sequence[Int[np.ndarray, " _"]]) -> Int[np.ndarray, " c"]:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from wbcjax.evaluate.average_precision import interpolated_precision, match, max_detections
 from wbcjax.evaluate.cell_matching import match_cells
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_labels, check_pairs
-from wbcjax.evaluate.field_precision import FieldMatch
+from wbcjax.evaluate.field_precision import IOU_THRESHOLD, FieldMatch
 from wbcjax.evaluate.nuclei_of_cells import cell_labels, nucleus_label
 from wbcjax.evaluate.overlap import mask_overlaps
 from wbcjax.evaluate.reported_cells import reported_cells
@@ -50,7 +50,9 @@ def cell_scores(
         count_error: detections less annotated cells of a field: mean_absolute, mean (over 0 where too many are found),
             and per_field name, annotated, found. Crowd regions and detections in them are left out, and nuclei too
             unless the set has nothing else.
-        misses: cells without detection, in the fields' order: field, cell (its position in the field), class.
+        misses: cells without detection: field, cell (its position in the field), class, and best_score, of the
+            detections of any score that overlap it by an IoU of 0.5 or more, nuclei apart from cells; 0 where there is
+            none. The lowest best_score first, and of equal ones the largest cell: what the model suspects least.
         false_alarms: detections without cell, the best score first: field, detection (its position in the field),
             class, score.
         counts: fields; cells, annotated, nuclei among them; not_outlined, of these; detections that score `min_score`;
@@ -74,7 +76,7 @@ def cell_scores(
         "pr_curves": {name: _curve(fields, label, most) for label, name in enumerate(classes, start=1)},
         "segmentation": segmentation_quality(annotations, detections, classes, min_score),
         "count_error": _count_error(pairs, cell_labels(classes)),
-        "misses": list(_misses(pairs, classes)),
+        "misses": _misses(fields, matches, classes),
         "false_alarms": sorted(_false_alarms(pairs, classes), key=lambda alarm: -alarm["score"]),
         "counts": {
             "fields": len(annotations),
@@ -89,6 +91,7 @@ def cell_scores(
 
 
 Matched = tuple[FieldAnnotations, FieldDetections, FieldMatch]
+Overlapping = tuple[FieldAnnotations, FieldDetections, Float[np.ndarray, "_ _"]]
 
 
 def _confusion(pairs: Sequence[Matched], classes: int) -> Int[np.ndarray, "n n"]:
@@ -101,9 +104,7 @@ def _confusion(pairs: Sequence[Matched], classes: int) -> Int[np.ndarray, "n n"]
     return np.roll(counts, -1, axis=(0, 1))  # background, 0, goes last
 
 
-def _curve(
-    fields: Sequence[tuple[FieldAnnotations, FieldDetections, Float[np.ndarray, "_ _"]]], label: int, most: int
-) -> dict[str, Any]:
+def _curve(fields: Sequence[Overlapping], label: int, most: int) -> dict[str, Any]:
     """One class's entry of `pr_curves`; what COCOeval accumulates at its first threshold, an IoU of 0.5."""
     cells = sum(int((field.labels[~field.crowd] == label).sum()) for field, _, _ in fields)
     if cells == 0:
@@ -152,10 +153,19 @@ def _count_error(pairs: Sequence[Matched], labels: Sequence[int]) -> dict[str, A
     }
 
 
-def _misses(pairs: Sequence[Matched], classes: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for cells, _, became in pairs:
+def _misses(
+    fields: Sequence[Overlapping], matches: Sequence[FieldMatch], classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    missed, nucleus = [], nucleus_label(classes)
+    for (cells, found, overlaps), became in zip(fields, matches, strict=True):
         for cell in became.missed.tolist():
-            yield {"field": cells.name, "cell": cell, "class": classes[int(cells.labels[cell]) - 1]}
+            label = int(cells.labels[cell])
+            alike = (found.labels == nucleus) == (label == nucleus)
+            best = float(found.scores[alike & (overlaps[:, cell] >= IOU_THRESHOLD)].max(initial=0.0))
+            size = float(np.prod(cells.boxes[cell, 2:] - cells.boxes[cell, :2]))
+            entry = {"field": cells.name, "cell": cell, "class": classes[label - 1], "best_score": best}
+            missed.append((best, -size, entry))
+    return [entry for _, _, entry in sorted(missed, key=lambda miss: miss[:2])]
 
 
 def _false_alarms(pairs: Sequence[Matched], classes: Sequence[str]) -> Iterator[dict[str, Any]]:

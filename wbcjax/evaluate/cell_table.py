@@ -1,47 +1,72 @@
-"""The scores of single cells as text for a terminal."""
+"""The scores of single cells as tables and sentences."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 
 from wbcjax.evaluate.cell_matching import rule
 from wbcjax.evaluate.cell_scores import CellScores
-from wbcjax.evaluate.classification_table import confusion_lines
-from wbcjax.evaluate.terminal import percent, wrapped
+from wbcjax.evaluate.classification_table import confusion_table
+from wbcjax.evaluate.figures import percent
+from wbcjax.system.terminal import Attention, Block, Table
 
 QUALITIES = {"PQ": "pq", "SQ": "sq", "RQ": "rq", "SegPC mIoU": "segpc_miou"}
+MEANINGS = (
+    "PQ, panoptic quality, is SQ x RQ. SQ, segmentation quality: the mean IoU of the pairs. RQ, recognition quality: "
+    "pairs over pairs + (cells and detections without one) / 2. Kirillov et al.'s pairs: of a cell and a detection of "
+    "its class, with an IoU over 0.5. SegPC mIoU: of each cell the best IoU with any detection, as the challenge "
+    "SegPC-2021 has it; false alarms cost nothing. AP50: COCO's, over all scores."
+)
+WORST = 5  # fields listed
 
 
-def cell_table(scores: CellScores) -> str:
-    """The scores of `cell_scores` as text for a terminal, percentages where they are fractions."""
-    blocks = [_match_lines(scores), confusion_lines(scores["confusion"]), _quality_lines(scores), _remarks(scores)]
-    return "\n\n".join("\n".join(lines) for lines in blocks)
-
-
-def in_words(scores: CellScores) -> str:
-    """What came of the cells in two sentences: found, missed, made up."""
+def in_words(scores: CellScores) -> list[str]:
+    """What came of the cells: found, missed, made up, and at which threshold. Mistakes call for attention."""
     counts, table = scores["counts"], np.array(scores["confusion"]["counts"])
     matched = table[:-1, :-1]
-    found, alarms = int(matched.sum()), len(scores["false_alarms"])
-    other = f", {found - np.trace(matched)} of them as another class" if len(matched) > 1 and found else ""
-    cells, reported, missed = counts["cells"], counts["detections"], len(scores["misses"])
-    return (
-        f"Found {found} of {cells} cells{_share(found, cells)}{other}; missed {missed}.\n"
-        f"Made up {alarms} of the {reported} reported{_share(alarms, reported)}: no cell is there."
-    )
+    found, missed, made_up = int(matched.sum()), len(scores["misses"]), len(scores["false_alarms"])
+    cells, reported = counts["cells"], counts["detections"]
+    mistaken = int(found - np.trace(matched))
+    other = f", {mistaken} of them as another class" if len(matched) > 1 and found else ""
+    return [
+        f"Found {found} of {cells} cells{_share(found, cells)}{other}.",
+        _mistake(missed, f"Missed {missed}{_share(missed, cells)}."),
+        _mistake(made_up, f"Made up {made_up} of {reported} reported{_share(made_up, reported)}: no cell is there."),
+        f"At the run's threshold: a score of {scores['min_score']:g} or more.",
+    ]
+
+
+def worst_fields(scores: CellScores) -> list[Block]:
+    """The fields with the most cells missed and made up, most first; nothing where there are none."""
+    missed = Counter(miss["field"] for miss in scores["misses"])
+    made_up = Counter(alarm["field"] for alarm in scores["false_alarms"])
+    worst = (missed + made_up).most_common()
+    rows = tuple((name, f"{missed[name]}", f"{made_up[name]}") for name, _ in worst[:WORST])
+    title = f"Fields with the most mistakes: {len(rows)} of {len(worst)} that have any"
+    return [Table(title, ("field", "missed", "made up"), rows)] * bool(rows)
+
+
+def cell_table(scores: CellScores) -> list[Block]:
+    """The scores of `cell_scores` as tables and lines, percentages where they are fractions."""
+    confusion = confusion_table("Confusion of cells", scores["confusion"], rule(scores["min_score"]))
+    return [confusion, list(_left_out(scores)), _quality_table(scores), list(_remarks(scores))]
 
 
 def _share(part: int, whole: int) -> str:
     return f" ({percent(part / whole)} %)" if whole else ""
 
 
-def _match_lines(scores: CellScores) -> Iterator[str]:
-    """The matching rule, and what it leaves out."""
+def _mistake(count: int, sentence: str) -> str:
+    return Attention(sentence) if count else sentence
+
+
+def _left_out(scores: CellScores) -> Iterator[str]:
+    """Detections that the matching rule leaves out."""
     counts = scores["counts"]
-    yield from wrapped(rule(scores["min_score"]))
     if counts["repeated"]:
-        yield from wrapped(
+        yield (
             f"{counts['repeated']} more detections of that score repeat a cell under another class, or have no pixel: "
             "they count for COCO's and the papers' scores alone"
         )
@@ -49,32 +74,18 @@ def _match_lines(scores: CellScores) -> Iterator[str]:
         yield f"{counts['in_crowds']} detections lie in crowd regions and are neither right nor wrong"
 
 
-def _quality_lines(scores: CellScores) -> Iterator[str]:
-    """A line for all classes, then one for each."""
-    segmentation, title = scores["segmentation"], "cells, %"
-    width = max(len(title), len("  all classes"), *(len(name) + 2 for name in segmentation["per_class"]))
-
-    def line(name: str, *entries: str) -> str:
-        return f"{name:<{width}}" + "".join(f"{entry:>12}" for entry in entries)
-
-    yield line(title, *QUALITIES, "AP50")
-    yield line("  all classes", *(percent(segmentation[key]) for key in QUALITIES.values()))
+def _quality_table(scores: CellScores) -> Table:
+    """A row for all classes, then one for each."""
+    segmentation = scores["segmentation"]
+    rows = [("all classes", *(percent(segmentation[key]) for key in QUALITIES.values()), "")]
     for name, of_class in segmentation["per_class"].items():
         qualities = [of_class[key] for key in QUALITIES.values()]
-        yield line(f"  {name}", *map(percent, [*qualities, scores["pr_curves"][name]["AP50"]]))
+        rows.append((name, *map(percent, [*qualities, scores["pr_curves"][name]["AP50"]])))
+    return Table("Outlines of cells, %", ("", *QUALITIES, "AP50"), tuple(rows), MEANINGS)
 
 
 def _remarks(scores: CellScores) -> Iterator[str]:
     counts, error = scores["counts"], scores["count_error"]
-    yield from wrapped(
-        "PQ, panoptic quality, is SQ x RQ. SQ, segmentation quality: the mean IoU of the pairs. RQ, recognition "
-        "quality: pairs over pairs + (cells and detections without one) / 2. Kirillov et al.'s pairs: of a cell and a "
-        "detection of its class, with an IoU over 0.5."
-    )
-    yield from wrapped(
-        "SegPC mIoU: of each cell the best IoU with any detection, as the challenge SegPC-2021 has it; false alarms "
-        "cost nothing. AP50: COCO's, over all scores."
-    )
     yield f"aggregated Jaccard index (AJI) of a field, mean, %: {percent(scores['segmentation']['aji'])}"
     if not math.isnan(error["mean"]):
         yield (

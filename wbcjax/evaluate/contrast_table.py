@@ -1,9 +1,11 @@
-"""Tables 1 and 2 of Revanda et al. as text, from runs that differ only in the enhancement of their images."""
+"""Tables 1 and 2 of Revanda et al., from runs that differ only in the enhancement of their images."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from wbcjax.evaluate.figures import percent
 from wbcjax.evaluate.paper_tables import REVANDA_MAP, REVANDA_SUBTYPES
+from wbcjax.system.terminal import Block, Table, warned
 
 Rows = Mapping[str, Mapping[str, Any]]
 
@@ -19,18 +21,17 @@ NAMES = {
     "macenko": "Macenko",
 }
 PAPER_ROWS = {"eff_minmax": "eff"}  # methods that the paper has under another name: it has one EFF
-GAP = "  "
 
 # What is tested on, by protocol.
 PROTOCOLS = {
     "default": "Tested on fields that were held out of the training.",
     "paper": "WARNING: as in the paper, the fields tested on show the very cells that were trained on: training fields "
-    "are\nflips of tested ones. These scores say nothing about fields of other cells; --protocol default keeps them "
+    "are flips of tested ones. These scores say nothing about fields of other cells; --protocol default keeps them "
     "apart.",
 }
 
 
-def contrast_tables(results: Mapping[str, Any]) -> str:
+def contrast_tables(results: Mapping[str, Any]) -> list[Block]:
     """Both tables, and remarks that a comparison of their rows needs; the paper's figures beside those of real images.
 
     Args:
@@ -41,36 +42,38 @@ def contrast_tables(results: Mapping[str, Any]) -> str:
     """
     rows, protocol, drawn = results["methods"], results["protocol"], results["drawn"]
     if not rows:
-        return f"no run is finished yet\n\n{PROTOCOLS[protocol]}"
-    blocks = [_map_lines(rows, drawn), _subtype_lines(rows, drawn), _remarks(rows, protocol, drawn)]
-    return "\n\n".join("\n".join(lines) for lines in blocks)
+        return ["no run is finished yet", warned(PROTOCOLS[protocol])]
+    remarks = [warned(remark) for remark in _remarks(rows, protocol, drawn)]
+    return [_map_table(rows, drawn), *_subtype_tables(rows, drawn), remarks]
 
 
-def _map_lines(rows: Rows, drawn: bool) -> Iterator[str]:
+def _map_table(rows: Rows, drawn: bool) -> Table:
     thresholds = sorted({row["score_threshold"] for row in rows.values()})
-    yield f"Table 1: mAP of cells, % (IoU 0.5, score {' or '.join(f'{value:g}' for value in thresholds)})"
-    entries = [["enhancement", "here", *([] if drawn else ["paper"])]]
+    title = f"Table 1: mAP of cells, % (IoU 0.5, score {' or '.join(f'{value:g}' for value in thresholds)})"
+    entries = []
     for method, row in rows.items():
-        paper = [] if drawn else [f"{REVANDA_MAP[of]:.2f}" if (of := _of_paper(method)) in REVANDA_MAP else "-"]
-        entries.append([_name(method), _percent(row["mAP"]), *paper])
-    yield from _aligned(entries)
+        paper = () if drawn else (f"{REVANDA_MAP[of]:.2f}" if (of := _of_paper(method)) in REVANDA_MAP else "-",)
+        entries.append((_name(method), percent(row["mAP"], 2), *paper))
+    return Table(title, ("enhancement", "here", *(() if drawn else ("paper",))), tuple(entries))
 
 
-def _subtype_lines(rows: Rows, drawn: bool) -> Iterator[str]:
+def _subtype_tables(rows: Rows, drawn: bool) -> Iterator[Block]:
     if any(row["subtypes"] is None for row in rows.values()):
         yield "Table 2 is left out: the images have no subtype as their patients do, so that no votes were taken."
         return
-    yield "Table 2: subtype of images by the pathologists' vote, %"
-    head = ["accuracy", "95 % interval", "precision", "sensitivity", "undetected"]
-    entries = [["enhancement", *head, *([] if drawn else ["paper: accuracy", "precision", "sensitivity"])]]
+    here = []
     for method, row in rows.items():
         subtypes = row["subtypes"]
-        accuracy, precision, sensitivity = (_percent(subtypes[score]["value"]) for score in SCORES)
-        interval = "-".join(_percent(subtypes["accuracy"][end]) for end in ("low", "high"))
+        accuracy, precision, sensitivity = (percent(subtypes[score]["value"], 2) for score in SCORES)
+        low, high = (percent(subtypes["accuracy"][end], 2) for end in ("low", "high"))
+        interval = low if low == "n/a" else f"{low}-{high}"
         undetected = f"{subtypes['undetected']} of {subtypes['images']}"
-        paper = [] if drawn else _paper_subtypes(method)
-        entries.append([_name(method), accuracy, interval, precision, sensitivity, undetected, *paper])
-    yield from _aligned(entries)
+        here.append((_name(method), accuracy, interval, precision, sensitivity, undetected))
+    head = ("enhancement", "accuracy", "95 % interval", "precision", "sensitivity", "undetected")
+    yield Table("Table 2: subtype of images by the pathologists' vote, %", head, tuple(here))
+    if not drawn:
+        paper = tuple((_name(method), *_paper_subtypes(method)) for method in rows)
+        yield Table("Table 2 as the paper has it, %", ("enhancement", *SCORES), paper)
 
 
 def _paper_subtypes(method: str) -> list[str]:
@@ -102,15 +105,3 @@ def _name(method: str) -> str:
 
 def _of_paper(method: str) -> str:
     return PAPER_ROWS.get(method, method)
-
-
-def _percent(fraction: float | None) -> str:
-    return "n/a" if fraction is None else f"{100 * fraction:.2f}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines of a table whose first column is of names, the others of figures."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for name, *figures in rows:
-        right = (figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True))
-        yield GAP.join([name.ljust(widths[0]), *right])

@@ -1,96 +1,82 @@
-"""The scores of votes on images as text for a terminal."""
+"""The scores of votes on images as tables and sentences."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
+from wbcjax.evaluate.figures import percent
 from wbcjax.evaluate.image_scores import ImageScores
 from wbcjax.evaluate.paper_tables import REVANDA_SUBTYPES
-from wbcjax.evaluate.terminal import percent, wrapped
 from wbcjax.evaluate.vote import MEANINGS
+from wbcjax.system.terminal import Block, Table
 
 COLUMNS = ("accuracy", "precision", "sensitivity")
-RULE_SHOWN = "pathologists"  # whose confusion matrix is shown
-PAPER = "Revanda et al., EFF"
-COLUMN = 21  # characters: "100.00 (98.00-100.00)"
+RULE_SHOWN = "pathologists"  # whose confusion matrix is shown: the rule of Revanda et al.
+MARGINS = (
+    "FN, false negatives: images of the class that were taken for another; FP, false positives: images of another "
+    "that were taken for it"
+)
 
 
-def image_table(scores: dict[str, Any], beside_paper: bool = True) -> str:
-    """The scores of `subtype_scores` as text for a terminal, laid out as Tables 2 and 3 of Revanda et al.
+def image_table(scores: dict[str, Any], beside_paper: bool = True) -> list[Block]:
+    """The scores of `subtype_scores` as tables and lines, laid out as Tables 2 and 3 of Revanda et al.
 
     Table 2 has a row for each rule, and below it the paper's figures, which are of other images of patients. With
     `beside_paper` False, for drawn images, they are left out. Table 3 is of the pathologists' rule; it has a column for
-    undetected images, which the paper's has not.
+    undetected images, which the paper's has not. It is left out where no image was taken for a subtype.
     """
     rules, shown = scores["rules"], scores["rules"][RULE_SHOWN]
-    blocks = [_rule_lines(rules, beside_paper), _confusion_lines(shown), _remarks(scores, shown)]
-    return "\n\n".join("\n".join(lines) for lines in blocks)
+    confusion = [_confusion_table(shown)] if voted(shown) else []
+    return [_rule_table(rules, beside_paper), *confusion, list(_remarks(scores, shown))]
 
 
-def _rule_lines(rules: dict[str, ImageScores], beside_paper: bool) -> Iterator[str]:
-    width = max(len("by rule"), *map(len, rules))
-
-    def line(name: str, entries: Sequence[str]) -> str:
-        return f"{name:<{width}}" + "".join(f" {entry:<{COLUMN}}" for entry in entries).rstrip()
-
-    yield "subtype of images by the vote of their cells, %"
-    yield line("by rule", COLUMNS)
-    for rule, of_rule in rules.items():
-        yield line(rule, [_with_interval(of_rule[column]) for column in COLUMNS])
-    if beside_paper:
-        figures = zip(COLUMNS, REVANDA_SUBTYPES["eff"], strict=True)
-        listed = ", ".join(f"{name} {figure:.2f}" for name, figure in figures)
-        yield from wrapped(f"{PAPER}, on their images: {listed}")
-    for rule in rules:
-        yield from wrapped(f"{rule}: {MEANINGS[rule]}")
+def voted(scores: ImageScores) -> bool:
+    """Whether any image was taken for a class, so that a confusion matrix has something to show."""
+    return scores["images"] > scores["undetected"]
 
 
-def _confusion_lines(scores: ImageScores) -> Iterator[str]:
+def _rule_table(rules: dict[str, ImageScores], beside_paper: bool) -> Table:
+    rows = tuple((rule, *(_with_interval(of_rule[column]) for column in COLUMNS)) for rule, of_rule in rules.items())
+    figures = ", ".join(f"{name} {figure:.2f}" for name, figure in zip(COLUMNS, REVANDA_SUBTYPES["eff"], strict=True))
+    paper = f"Revanda et al., EFF, on their images: {figures}. " if beside_paper else ""
+    meanings = ". ".join(f"{rule}: {MEANINGS[rule]}" for rule in rules)
+    return Table("Subtype of images by the vote of their cells, %", ("rule", *COLUMNS), rows, f"{paper}{meanings}.")
+
+
+def _confusion_table(scores: ImageScores) -> Table:
     """Table 3: rows are true classes, columns predicted ones."""
     confusion = scores["confusion"]
-    classes = confusion["classes"]
+    classes, columns = confusion["classes"], (confusion[key] for key in ("counts", "FN", "undetected"))
     rows = [
-        ["is / taken for", *classes, "FN", "undetected"],
-        *(
-            [name, *counts, missed, undetected]
-            for name, counts, missed, undetected in zip(
-                classes, confusion["counts"], confusion["FN"], confusion["undetected"], strict=True
-            )
-        ),
-        ["FP", *confusion["FP"], "", ""],
+        (name, *map(str, counts), f"{missed}", f"{undetected}")
+        for name, counts, missed, undetected in zip(classes, *columns, strict=True)
     ]
-    widths = [max(len(str(entry)) for entry in column) for column in zip(*rows, strict=True)]
-    yield f"rule: {RULE_SHOWN}"
-    for name, *entries in rows:
-        figures = "".join(f"  {entry:>{width}}" for entry, width in zip(entries, widths[1:], strict=True))
-        yield f"{name:<{widths[0]}}{figures}".rstrip()
+    rows.append(("FP", *map(str, confusion["FP"]), "", ""))
+    head = ("is / taken for", *classes, "FN", "undetected")
+    return Table(f"Images by the rule {RULE_SHOWN}", head, tuple(rows), f"{MARGINS}.")
 
 
 def _remarks(scores: dict[str, Any], shown: ImageScores) -> Iterator[str]:
     per_class, drawn = shown["per_class"], shown["bootstrap"]
-    yield from wrapped(
-        "FN, false negatives: images of the class that were taken for another; FP, false positives: images of another "
-        "that were taken for it"
-    )
     yield "sensitivity, %: " + ", ".join(f"{name} {percent(row['sensitivity'], 2)}" for name, row in per_class.items())
-    yield from wrapped(
+    yield (
         f"images {shown['images']}, undetected {shown['undetected']} (no cell of a subtype scores "
         f"{scores['min_score']:g} or more): wrong for the accuracy, left out of FN and sensitivity"
     )
-    yield f"sensitivity with undetected images as missed, %: {_with_interval(shown['sensitivity_all']).strip()}"
+    yield f"sensitivity with undetected images as missed, %: {_with_interval(shown['sensitivity_all'])}"
     if not math.isnan(shown["accuracy"]["low"]):
         yield f"in brackets 95 % intervals: {drawn['resamplings']} resamplings of the images"
     for name, left_out in drawn["left_out"].items():
         if left_out:
-            yield from wrapped(f"the interval of {name} leaves out {left_out} resamplings that lack it for a class")
+            yield f"the interval of {name} leaves out {left_out} resamplings that lack it for a class"
     if without := [image for image in scores["images"] if image["truth"] is None]:
-        voted = sum(image["votes"][RULE_SHOWN] is not None for image in without)
-        yield from wrapped(
-            f"{len(without)} images without an annotated cell of a subtype are not scored; {voted} were taken for one"
+        taken = sum(image["votes"][RULE_SHOWN] is not None for image in without)
+        yield (
+            f"{len(without)} images without an annotated cell of a subtype are not scored; {taken} were taken for one"
         )
     yield from shown["undefined"]
 
 
 def _with_interval(score: dict[str, float]) -> str:
     value, low, high = (percent(score[key], 2) for key in ("value", "low", "high"))
-    return f"{value:>6}" if math.isnan(score["low"]) else f"{value:>6} ({low}-{high})"
+    return value if math.isnan(score["low"]) else f"{value} ({low}-{high})"

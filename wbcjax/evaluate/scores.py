@@ -1,4 +1,4 @@
-"""All scores of a set of fields: as a dict, as a table for the terminal, and as a JSON file."""
+"""All scores of a set of fields: as a dict, as tables, and as a JSON file."""
 
 import json
 import math
@@ -12,10 +12,11 @@ from jaxtyping import Bool, Float
 from wbcjax.evaluate.average_precision import MAX_DETECTIONS, average_precision, cut_fields, max_detections
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_labels, check_pairs
 from wbcjax.evaluate.field_precision import IOU_THRESHOLD, SCORE_THRESHOLD, field_average_precision, match_field
+from wbcjax.evaluate.figures import percent
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.overlap import box_overlaps, mask_overlaps, touching
-from wbcjax.evaluate.terminal import percent, wrapped
 from wbcjax.system.files import write_atomically
+from wbcjax.system.terminal import Block, Table
 
 Scores = dict[str, Any]
 
@@ -79,27 +80,39 @@ def detection_scores(
     }
 
 
-def table(scores: Scores) -> str:
-    """The scores of `detection_scores` as text for a terminal, percentages where they are fractions."""
-    counts = scores["counts"]
-    rows = {
+def table(scores: Scores) -> list[Block]:
+    """The scores of `detection_scores` as tables and lines, percentages where they are fractions."""
+    counts, touching = scores["counts"], scores["touching"]
+    sets = {
         "all cells, mask": scores["mask"],
         "all cells, box": scores["box"],
-        "touching cells, mask": scores["touching"]["mask"],
-        "touching cells, box": scores["touching"]["box"],
+        "touching cells, mask": touching["mask"],
+        "touching cells, box": touching["box"],
     }
-    width = max(len("touching cells, mask"), *(len(name) for name in counts["cells"]))
-    lines = [f"{'COCO average precision, %':<{width + 6}}{'AP':>7}{'AP50':>8}{'AP75':>8}"]
-    lines += [
-        f"  {name:<{width}}" + "".join(f"   {percent(row[key]):>5}" for key in AVERAGES) for name, row in rows.items()
+    averages = tuple((name, *(percent(of[key]) for key in AVERAGES)) for name, of in sets.items())
+    by_class = tuple(
+        (
+            name,
+            percent(scores["mask"]["per_class"][name]),
+            percent(scores["box"]["per_class"][name]),
+            f"{annotated}",
+            f"{counts['detections'][name]}",
+        )
+        for name, annotated in counts["cells"].items()
+    )
+    note = " ".join(
+        [
+            "AP: area under the curve of precision over recall, the mean over IoU 0.50, 0.55, ... 0.95 (AP50, AP75: "
+            "of one IoU, shared area over joint area). COCO's matching: each class by itself, detections of any "
+            f"score, the best {scores['max_detections']} of a field and class.",
+            *limit_remarks(scores),
+        ]
+    )
+    return [
+        Table("COCO average precision, %", ("", *AVERAGES), averages, note),
+        Table("By class", ("class", "mask AP, %", "box AP, %", "cells", "detections"), by_class),
+        list(_remarks(scores)),
     ]
-    lines += ["", f"{'by class':<{width + 2}}{'mask AP':>10}{'box AP':>9}{'cells':>9}{'detections':>13}"]
-    for name, annotated in counts["cells"].items():
-        mask, box = scores["mask"]["per_class"][name], scores["box"]["per_class"][name]
-        detected = counts["detections"][name]
-        lines.append(f"  {name:<{width}}{percent(mask):>10}{percent(box):>9}{annotated:>9}{detected:>13}")
-    lines += ["", *_remarks(scores)]
-    return "\n".join(lines)
 
 
 def write_json(path: Path, scores: Scores) -> None:
@@ -120,17 +133,11 @@ AVERAGES = ("AP", "AP50", "AP75")
 
 
 def _remarks(scores: Scores) -> Iterator[str]:
-    """Definitions of the scores above, and further counts."""
+    """The papers' score, and further counts."""
     counts, paper, touching = scores["counts"], scores["paper"], scores["touching"]["cells"]
-    yield from wrapped(
-        "AP: area under the curve of precision over recall, the mean over IoU 0.50, 0.55, ... 0.95 (AP50, AP75: of one "
-        "IoU, shared area over joint area). COCO's matching: each class by itself, detections of any score, the best "
-        f"{scores['max_detections']} of a field and class."
-    )
-    yield from wrapped(" ".join(limit_remarks(scores)))
     empty, false = paper["empty_fields"], paper["false_on_empty_fields"]
     left_out = f"; without cells and left out {empty} (false detections on them {false})" if empty else ""
-    yield from wrapped(
+    yield (
         f"mAP as in the papers (IoU {paper['iou_threshold']:g}, score {paper['score_threshold']:g}), %: "
         f"{percent(paper['mAP'])} over {paper['fields']} fields{left_out}. Matterport's matching: cells and detections "
         "of one class, field by field."

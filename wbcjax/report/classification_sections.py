@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wbcjax.evaluate.classification import ClassificationScores, worst_mistakes
+from wbcjax.evaluate.classification_table import in_words
+from wbcjax.evaluate.figures import percent
 from wbcjax.evaluate.predictions import Predictions
 from wbcjax.report.classification_figures import (
     confusion_figure,
@@ -13,15 +15,21 @@ from wbcjax.report.classification_figures import (
     roc_figure,
 )
 from wbcjax.report.detection_figures import figure_uri
-from wbcjax.report.run_page import Card, Chart, Charts, Folded, Gallery, KeyScore, KeyScores, Section, Text
+from wbcjax.report.run_page import Block, Card, Chart, Charts, Folded, Gallery, KeyScore, KeyScores, Lead, Section, Text
 from wbcjax.report.run_pictures import MOST_CELLS, ImageOf, shown_of, thumbnail
-from wbcjax.report.run_sections import interval, number, percent, sentence_of
-from wbcjax.report.tables import Table
+from wbcjax.report.run_sections import interval, number, sentence_of
+from wbcjax.system.terminal import Table
 
 MISTAKE_WIDTH = 200  # pixels
+WORST_CROPS = 12  # shown before a click
 
 
 def classification_headline(scores: ClassificationScores) -> Section:
+    """What the crops were taken for, in words."""
+    return Section("In short", (Lead(tuple(in_words(scores))),))
+
+
+def key_scores_section(scores: ClassificationScores) -> Section:
     """The most important scores."""
     counts, calibration = scores["counts"], scores["calibration"]
     shown = (
@@ -99,8 +107,8 @@ def groups_section(scores: ClassificationScores) -> Section:
     return Section("Groups", blocks, "no group (field, slide, patient) of the crops is known.")
 
 
-def mistakes_section(predictions: Predictions, image_of: ImageOf) -> Section:
-    """The most confident mistakes, and how many more there are."""
+def mistaken_crops_section(predictions: Predictions, image_of: ImageOf) -> Section:
+    """The most confident mistakes, WORST_CROPS of them before a click, and how many more there are."""
     mistakes: Sequence[int] = worst_mistakes(predictions).tolist()
     shown, classes = mistakes[:MOST_CELLS], predictions.classes
     cards = tuple(
@@ -115,8 +123,11 @@ def mistakes_section(predictions: Predictions, image_of: ImageOf) -> Section:
         for i in shown
     )
     note = f"Most confident first, of {len(predictions.names)} crops: {shown_of(len(shown), len(mistakes))}"
-    gallery = Gallery("Crops taken for another class", note, cards, layout="thumbs")
-    return Section("Mistakes", (gallery,) if cards else (), "every crop was taken for what it is.")
+    worst, others = cards[:WORST_CROPS], cards[WORST_CROPS:]
+    blocks: list[Block] = [Gallery("Crops taken for another class", note, worst, layout="thumbs")] if worst else []
+    if others:
+        blocks.append(Folded(f"The other {len(others)}", (Gallery("", "", others, layout="thumbs"),)))
+    return Section("Worst mistakes", tuple(blocks), "every crop was taken for what it is.")
 
 
 def _report_row(of: Mapping[str, float]) -> tuple[str, ...]:

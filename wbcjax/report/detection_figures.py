@@ -20,7 +20,7 @@ from wbcjax.report.classification_figures import (
     SIDE,
     STYLE,
 )
-from wbcjax.report.tables import printable
+from wbcjax.system.terminal import printable
 
 NOT_LOSSES = frozenset({"step", "epoch", "learning_rate", "grad_norm", "images_per_second"})  # of a training record
 MOST_LETTERS = 24  # of a class's name

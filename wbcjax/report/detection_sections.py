@@ -6,7 +6,10 @@ from typing import Any
 import numpy as np
 
 from wbcjax.evaluate.cell_matching import rule
+from wbcjax.evaluate.cell_table import in_words
 from wbcjax.evaluate.detections import FieldAnnotations
+from wbcjax.evaluate.figures import percent
+from wbcjax.evaluate.image_table import RULE_SHOWN, voted
 from wbcjax.evaluate.scores import limit_remarks
 from wbcjax.evaluate.vote import MEANINGS
 from wbcjax.report.detection_figures import (
@@ -16,14 +19,22 @@ from wbcjax.report.detection_figures import (
     matrix_figure,
     morphology_figure,
 )
-from wbcjax.report.run_page import Chart, Charts, Folded, KeyScore, KeyScores, Section, Text
-from wbcjax.report.run_pictures import Fields, Mistake, mistake_gallery, ranked_galleries, sheet_gallery
-from wbcjax.report.run_sections import interval, number, of_counts, percent, sentence_of, with_interval
-from wbcjax.report.tables import Table
+from wbcjax.report.run_page import Block, Chart, Charts, Folded, KeyScore, KeyScores, Lead, Section, Text
+from wbcjax.report.run_pictures import Fields, Mistake, mistake_blocks, ranked_galleries, sheet_gallery
+from wbcjax.report.run_sections import interval, number, of_counts, sentence_of, with_interval
+from wbcjax.system.terminal import Table
 
 Scores = Mapping[str, Any]
 NO_CELL_SCORES = "the evaluation gave no scores of single cells."
-RULE_SHOWN = "pathologists"  # of the vote, at the top of the page
+FOUND = (
+    "A cell is found where a detection overlaps it by half or more (an IoU, shared area over joint area, of 0.5), "
+    "whatever its class."
+)
+WORST_MISSES = (
+    "Worst first: cells that no detection of any score overlaps by half or more, the largest first; then by the best "
+    "score there, the lowest first."
+)
+WORST_ALARMS = "Worst first: by score, the highest first."
 SEGMENTATION = {
     "pq": "panoptic quality (PQ): SQ times RQ",
     "sq": "segmentation quality (SQ): mean IoU of the pairs",
@@ -56,6 +67,35 @@ MEASURES = {
 
 
 def headline_section(scores: Scores) -> Section:
+    """What came of the cells, in words."""
+    if not _of_single_cells(scores):
+        return Section("In short", absent=NO_CELL_SCORES)
+    return Section("In short", (Lead(tuple(in_words(scores["cells"]))), Text(FOUND)))
+
+
+def mistakes_section(fields: Fields, scores: Scores) -> Section:
+    """From the entry "cells" of `scores`, the worst cells missed and false alarms as pictures; the others folded."""
+    if not _of_single_cells(scores):
+        return Section("Worst mistakes", absent=NO_CELL_SCORES)
+    position_of = {field.name: position for position, field in enumerate(fields.annotations)}
+    misses = [
+        Mistake(position_of[miss["field"]], miss["cell"], (f"missed: {miss['class']}", _best_there(miss)))
+        for miss in scores["cells"]["misses"]
+    ]
+    alarms = [
+        Mistake(
+            position_of[alarm["field"]], alarm["detection"], (f"false: {alarm['class']}, score {alarm['score']:.2f}",)
+        )
+        for alarm in scores["cells"]["false_alarms"]
+    ]
+    blocks = (
+        *mistake_blocks(fields, "Missed cells", WORST_MISSES, misses, lambda field: fields.annotations[field].boxes),
+        *mistake_blocks(fields, "False alarms", WORST_ALARMS, alarms, lambda field: fields.detections[field].boxes),
+    )
+    return Section("Worst mistakes", blocks, "no cell was missed and none was made up.")
+
+
+def scores_section(scores: Scores) -> Section:
     """The most important scores."""
     mask = scores["mask"]
     shown = [
@@ -67,7 +107,7 @@ def headline_section(scores: Scores) -> Section:
         )
     ]
     if _of_single_cells(scores):
-        shown += [_found_score(scores["cells"]), _count_score(scores["cells"]["count_error"])]
+        shown.append(_count_score(scores["cells"]["count_error"]))
     if "images" in scores:
         of_rule = scores["images"]["rules"][RULE_SHOWN]
         shown.append(
@@ -179,44 +219,15 @@ def image_section(scores: Scores) -> Section:
         "them. In brackets the 95 % interval."
     )
     head = ("rule", "accuracy", "precision", "sensitivity", "sensitivity of all", "images", "undetected")
-    charts = tuple(
-        Chart(
-            "Confusion of images",
-            _image_matrix(of["confusion"]),
-            f"Voted by the rule {name}: {MEANINGS[name]}. FN, false negatives: images of the class that were taken for "
-            "another. FP, false positives: images of another that were taken for it.",
-        )
-        for name, of in rules.items()
-    )
+    table = Table("By vote, %", head, rows, note)
     remarks = tuple(Text(f"Rule {name}: {text}.") for name, of in rules.items() for text in of["undefined"])
     every = Folded(f"All {len(images['images'])} images", (_image_table(images),))
-    return Section("Subtype of images", (Table("By vote, %", head, rows, note), *remarks, Charts(charts), every))
+    return Section("Subtype of images", (table, *remarks, *_matrices(rules), every))
 
 
-def gallery_sections(fields: Fields, scores: Scores) -> list[Section]:
-    """Whole fields; then, from the entry "cells" of `scores`, every cell missed and every false alarm."""
-    whole = ranked_galleries(fields)
-    sections = [Section("Fields", tuple(whole), "no field has a cell, annotated or found.")]
-    if not _of_single_cells(scores):
-        return [*sections, Section("Misses and false alarms", absent=NO_CELL_SCORES)]
-    position_of = {field.name: position for position, field in enumerate(fields.annotations)}
-    misses = [
-        Mistake(position_of[miss["field"]], miss["cell"], (f"missed: {miss['class']}",))
-        for miss in scores["cells"]["misses"]
-    ]
-    alarms = [
-        Mistake(
-            position_of[alarm["field"]], alarm["detection"], (f"false: {alarm['class']}, score {alarm['score']:.2f}",)
-        )
-        for alarm in scores["cells"]["false_alarms"]
-    ]
-    galleries = (
-        mistake_gallery(fields, "Missed cells", misses, lambda field: fields.annotations[field].boxes),
-        mistake_gallery(
-            fields, "False alarms, most confident first", alarms, lambda field: fields.detections[field].boxes
-        ),
-    )
-    return [*sections, Section("Misses and false alarms", galleries)]
+def fields_section(fields: Fields) -> Section:
+    """Whole fields, from the worst to the best."""
+    return Section("Fields", tuple(ranked_galleries(fields)), "no field has a cell, annotated or found.")
 
 
 def morphology_section(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Section:
@@ -250,6 +261,23 @@ def _outline_table(outlines: Scores) -> Table:
     return Table("Quality of outlines, %", ("", "all", *per_class), rows, PAIRS)
 
 
+def _matrices(rules: Mapping[str, Scores]) -> list[Block]:
+    """The confusion of images by RULE_SHOWN, and by the other rules, folded; none where no image was voted on."""
+    charts = {
+        name: Chart(
+            f"Confusion of images by the rule {name}",
+            _image_matrix(of["confusion"]),
+            f"{name}: {MEANINGS[name]}. FN, false negatives: images of the class that were taken for another. FP, "
+            "false positives: images of another that were taken for it.",
+        )
+        for name, of in rules.items()
+        if voted(of)
+    }
+    shown, others = charts.pop(RULE_SHOWN, None), tuple(charts.values())
+    title = f"The same by the other rules: {', '.join(charts)}"
+    return [*([Charts((shown,))] if shown else ()), *([Folded(title, (Charts(others),))] if others else ())]
+
+
 def _image_matrix(confusion: Scores) -> str:
     rows = [[*counts, none] for counts, none in zip(confusion["counts"], confusion["undetected"], strict=True)]
     names = confusion["classes"]
@@ -278,17 +306,9 @@ def _of_single_cells(scores: Scores) -> bool:
     return "cells" in scores
 
 
-def _found_score(cells: Scores) -> KeyScore:
-    counts = np.array(cells["confusion"]["counts"])
-    total, missed, false = counts[:-1].sum(), counts[:-1, -1].sum(), counts[-1].sum()
-    other = counts[:-1, :-1].sum() - np.trace(counts[:-1, :-1])
-    mistaken = f" Of these, given another class: {other}." if len(counts) > 2 else ""
-    return KeyScore(
-        "Cells found",
-        f"{total - missed} of {total}",
-        f"Overlapped by half or more (an IoU of 0.5), whatever the class.{mistaken} Missed: {missed}. "
-        f"Drawn where none is annotated: {false}.",
-    )
+def _best_there(miss: Mapping[str, Any]) -> str:
+    best = miss["best_score"]
+    return f"best score there {best:.2f}" if best else "no detection there"
 
 
 def _count_score(error: Scores) -> KeyScore:

@@ -3,18 +3,18 @@
 import csv
 import io
 import math
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from wbcjax.evaluate.comparison import INTERVAL, RESAMPLINGS, Difference, Estimate, Scored
+from wbcjax.evaluate.figures import percent
 from wbcjax.report.detection_figures import figure_uri
 from wbcjax.report.experiment_figures import curves_figure, settings_figure, validation_figure
 from wbcjax.report.run_page import Block, Chart, Charts, Section, Text, run_page
-from wbcjax.report.run_sections import percent
-from wbcjax.report.tables import Table, printable, table_text, text_width
+from wbcjax.system import terminal
+from wbcjax.system.terminal import Table
 
 TRAIN_FIELDS = "dataset.train_fields"  # the axis of a learning curve
 
@@ -81,13 +81,12 @@ def experiment_page(experiment: Experiment) -> str:
     return run_page(f"Experiment {experiment.name}", (subtitle, *experiment.remarks), sections)
 
 
-def experiment_text(experiment: Experiment) -> str:
+def experiment_blocks(experiment: Experiment) -> list[terminal.Block]:
     """The tables of scores and differences for a terminal, and the remarks."""
     tables = [("Scores", _score_table(experiment))] if any(one.scores for one in experiment.settings) else []
     tables += [("Differences", _difference_table(experiment))] if _comparisons(experiment) else []
-    remarks = [line for remark in experiment.remarks for line in textwrap.wrap(printable(remark), text_width())]
-    texts = [table_text(replace(table, title=title)) for title, table in tables]  # the page has sections for titles
-    return "\n\n".join([*texts, "\n".join(remarks)])
+    titled = [replace(table, title=title) for title, table in tables]  # the page has sections for titles
+    return [*titled, list(map(terminal.warned, experiment.remarks))]
 
 
 def settings_csv(experiment: Experiment) -> bytes:

@@ -12,8 +12,8 @@ from wbcjax.evaluate.detections import FieldAnnotations
 from wbcjax.report.contact_sheet import INK, MARGIN, TEXT, heading, paper
 from wbcjax.report.draw import text_size, write
 from wbcjax.report.overlay import draw_outlines
-from wbcjax.report.tables import printable
 from wbcjax.smear.field import text_rle
+from wbcjax.system.terminal import printable
 
 COLUMNS = 4  # fields side by side
 PANEL_WIDTH = 400  # pixels

@@ -1,6 +1,6 @@
 """A histogram as an SVG drawing in the colours and font of the page around it."""
 
-from wbcjax.report.tables import Histogram, bin_name, escaped
+from wbcjax.report.histogram import Histogram, bin_name, escaped
 
 WIDTH, HEIGHT = 520, 220  # of the drawing, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 16, 16, 22, 44  # room for half of the outermost labels

@@ -8,9 +8,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from wbcjax.evaluate.average_precision import MAX_DETECTIONS
-from wbcjax.report.run_sections import number, percent, with_interval
-from wbcjax.report.tables import printable
+from wbcjax.evaluate.figures import percent
+from wbcjax.report.run_sections import number, with_interval
 from wbcjax.system.run_files import SCORES
+from wbcjax.system.terminal import printable
 
 Rows = Sequence[tuple[str, Any]]
 

@@ -9,10 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from wbcjax.report.set_page import HEAD, STYLE
-from wbcjax.report.tables import Table, printable
 from wbcjax.smear.colours import colour_of
-
-FIGURE = re.compile(r"[-+]?[\d.]+( \([-+]?[\d.]+ to [-+]?[\d.]+\))?|n/a|")  # an entry that is set to the right
+from wbcjax.system.terminal import Attention, Table, printable
 
 
 @dataclass(frozen=True)
@@ -26,9 +24,16 @@ class KeyScore:
 
 @dataclass(frozen=True)
 class KeyScores:
-    """The numbers at the top of the page."""
+    """Important scores side by side."""
 
     scores: tuple[KeyScore, ...]
+
+
+@dataclass(frozen=True)
+class Lead:
+    """Sentences in large letters, before all else; those that are `Attention` stand out."""
+
+    sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Folded:
     blocks: tuple["Block", ...]
 
 
-Block = KeyScores | Text | Table | Charts | Gallery | Folded
+Block = KeyScores | Lead | Text | Table | Charts | Gallery | Folded
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,8 @@ def run_page(title: str, subtitle: Sequence[str], sections: Sequence[Section]) -
         absent=[section for section in sections if not section.blocks],
         kind_of=lambda block: type(block).__name__,
         anchor_of=lambda section: re.sub(r"\W+", "-", section.title.lower()).strip("-"),
-        is_figure=_is_figure,
+        is_figure=lambda table, column: bool(table.head) and table.figures(column),
+        calls_for_attention=lambda sentence: isinstance(sentence, Attention),
         colour_of=colour_of,
     )
     return page.strip() + "\n"
@@ -126,8 +132,3 @@ def run_page(title: str, subtitle: Sequence[str], sections: Sequence[Section]) -
 def _shown(value: Any) -> Any:
     """Texts made `printable`; HTML is left as it is."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _is_figure(table: Table, column: int) -> bool:
-    """Whether a column holds figures. A table's first column names its rows."""
-    return column > 0 and bool(table.head) and all(FIGURE.fullmatch(row[column]) for row in table.rows)

@@ -15,7 +15,7 @@ from wbcjax.evaluate.field_precision import match_field
 from wbcjax.evaluate.overlap import mask_overlaps
 from wbcjax.evaluate.reported_cells import ReportedCells, reported_cells
 from wbcjax.report.overlay import colour_splash, draw_outlines
-from wbcjax.report.run_page import Card, Gallery
+from wbcjax.report.run_page import Card, Folded, Gallery
 from wbcjax.report.set_page import jpeg_uri
 from wbcjax.smear.field import text_rle
 
@@ -28,7 +28,8 @@ CUT_OFF = 12  # pixels of the field
 LEAST = 48  # pixels of the field that are shown at least
 SHEET_FIELDS = 20
 RANKED = 4  # fields shown of the best, of the median and of the worst
-MOST_CELLS = 200  # shown in a gallery
+MOST_CELLS = 200  # shown of the mistakes of a kind
+WORST = 4  # of them, shown before a click
 SEED = 0
 
 
@@ -98,12 +99,16 @@ def ranked_galleries(fields: Fields) -> list[Gallery]:
     ]
 
 
-def mistake_gallery(
-    fields: Fields, title: str, mistakes: Sequence[Mistake], boxes_of: Callable[[int], Float[np.ndarray, "n 4"]]
-) -> Gallery:
-    """The first MOST_CELLS of `mistakes` as crops, annotated outlines beside those found; and how many are left out.
+def mistake_blocks(
+    fields: Fields,
+    title: str,
+    order: str,
+    mistakes: Sequence[Mistake],
+    boxes_of: Callable[[int], Float[np.ndarray, "n 4"]],
+) -> list[Gallery | Folded]:
+    """The first MOST_CELLS of `mistakes` as crops, annotated outlines beside those found: WORST of them, others folded.
 
-    `boxes_of` gives the boxes of a field that the mistakes' rows index.
+    `order` is a sentence on it. `boxes_of` gives the boxes of a field that the mistakes' rows index.
     """
     shown = mistakes[:MOST_CELLS]
     image_of = lru_cache(maxsize=1)(fields.image_of)  # a field's mistakes are drawn one after another
@@ -116,8 +121,13 @@ def mistake_gallery(
             ("found", _crop(image_of(field), fields.cells(field), region)),
         )
         cards[mistake] = Card(fields.annotations[field].name, pictures, mistake.lines)
-    note = f"{shown_of(len(shown), len(mistakes))} The cell is in the middle, unless it is at the border of its field."
-    return Gallery(title, note, tuple(cards[mistake] for mistake in shown), tuple(fields.classes))
+    worst, others = ([cards[mistake] for mistake in part] for part in (shown[:WORST], shown[WORST:]))
+    note = f"{shown_of(len(shown), len(mistakes))} {order} The cell is in the middle, or at the border of its field."
+    blocks: list[Gallery | Folded] = [Gallery(title, note, tuple(worst), tuple(fields.classes))] if worst else []
+    if others:
+        rest = Gallery("", "", tuple(others))
+        blocks.append(Folded(f"{title}: the other {len(others)}", (rest,)))
+    return blocks
 
 
 def shown_of(shown: int, total: int) -> str:

@@ -13,18 +13,21 @@ from wbcjax.report.classification_sections import (
     classification_headline,
     crops_section,
     groups_section,
-    mistakes_section,
+    key_scores_section,
+    mistaken_crops_section,
     report_section,
 )
 from wbcjax.report.detection_sections import (
     cells_section,
     counts_section,
     data_section,
-    gallery_sections,
+    fields_section,
     headline_section,
     image_section,
+    mistakes_section,
     morphology_section,
     precision_section,
+    scores_section,
 )
 from wbcjax.report.run_page import Section, run_page
 from wbcjax.report.run_pictures import Fields, ImageOf
@@ -59,15 +62,17 @@ def write_report(
     """
     sections = [
         headline_section(scores),
-        config_section(run.config),
+        mistakes_section(fields, scores),
+        scores_section(scores),
+        precision_section(scores),
+        fields_section(fields),
+        cells_section(scores),
+        counts_section(scores),
+        image_section(scores),
         data_section(fields, run.scored, run.splits),
         training_section(run.records),
-        precision_section(scores),
-        cells_section(scores),
-        image_section(scores),
-        *gallery_sections(fields, scores),
-        counts_section(scores),
         morphology_section(rows, fields.classes),
+        config_section(run.config),
         circumstances_section(run.environment, run.records, run.config),
     ]
     _write(path, run, _subject(scores, f"{len(fields.annotations)} fields of split {run.scored}"), sections)
@@ -92,13 +97,14 @@ def write_classification_report(
     """
     sections = [
         classification_headline(scores),
-        config_section(run.config),
-        crops_section(predictions, run.scored, run.splits, cut),
-        training_section(run.records),
+        mistaken_crops_section(predictions, image_of),
+        key_scores_section(scores),
         report_section(scores),
         classification_figures_section(scores),
         groups_section(scores),
-        mistakes_section(predictions, image_of),
+        crops_section(predictions, run.scored, run.splits, cut),
+        training_section(run.records),
+        config_section(run.config),
         circumstances_section(run.environment, run.records, run.config),
     ]
     _write(path, run, _subject(scores, f"{len(predictions.names)} crops of split {run.scored}"), sections)

@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from wbcjax.evaluate.figures import percent
 from wbcjax.report.classification_figures import training_figure
 from wbcjax.report.detection_figures import figure_uri, logged_quantities
 from wbcjax.report.run_page import Chart, Charts, Folded, Section
-from wbcjax.report.tables import Table
 from wbcjax.system.run_files import METRICS
+from wbcjax.system.terminal import Table
 
 Records = Sequence[Mapping[str, Any]]
+PARTS = {"train": "training", "eval": "validation"}  # by the kind of a record
+CURVE = 3  # points at least; fewer make no curve
 
 
 def config_section(config: Mapping[str, Any]) -> Section:
@@ -28,11 +31,23 @@ def config_section(config: Mapping[str, Any]) -> Section:
 
 
 def training_section(records: Records) -> Section:
-    """A panel for each loss and each validation score over the epochs."""
+    """Each loss and each validation score over the epochs: those of a few points in a table, the others in a panel."""
     losses, scores = logged_quantities(records)
-    charts = [Chart(name, figure_uri(training_figure(records, [name]))) for name in (*losses, *scores)]
-    missing = f"the run's folder has no {METRICS} with a record of training."
-    return Section("Training", (Charts(tuple(charts), small=True),) if charts else (), missing)
+    points = {name: {part: _points(records, kind, name) for kind, part in PARTS.items()} for name in (*losses, *scores)}
+    curves = [name for name, of in points.items() if max(map(len, of.values())) >= CURVE]
+    rows = tuple(
+        (name, part, f"{epoch:g}", f"{value:.4g}")
+        for name, of in points.items()
+        if name not in curves
+        for part, of_part in of.items()
+        for epoch, value in of_part
+    )
+    charts = tuple(Chart(name, figure_uri(training_figure(records, [name]))) for name in curves)
+    blocks = (
+        *[Charts(charts, small=True)] * bool(charts),
+        *[Table("", ("", "of", "epoch", "value"), rows)] * bool(rows),
+    )
+    return Section("Training", blocks, f"the run's folder has no {METRICS} with a record of training.")
 
 
 def circumstances_section(environment: Mapping[str, str], records: Records, config: Mapping[str, Any]) -> Section:
@@ -45,6 +60,12 @@ def circumstances_section(environment: Mapping[str, str], records: Records, conf
     return Section("Environment and timings", shown, "neither is known.")
 
 
+def _points(records: Records, kind: str, name: str) -> list[tuple[float, float]]:
+    """Epochs and the values there; one that was not finite is null in the log, and left out."""
+    of_kind = [record for record in records if record["kind"] == kind]
+    return [(record["epoch"], record[name]) for record in of_kind if record.get(name) is not None]
+
+
 def of_counts(parts: Sequence[tuple[str, int]]) -> str:
     """Counts in a line, without zeros: "3 L1, 1 L3"."""
     return ", ".join(f"{count} {name}" for name, count in parts if count)
@@ -55,11 +76,6 @@ def number(value: float | None, digits: int, signed: bool = False) -> str:
     if value is None or math.isnan(value):
         return "n/a"
     return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
-
-
-def percent(fraction: float | None) -> str:
-    """A fraction as a percentage, "n/a" where it is not defined (None, as JSON has it, or NaN)."""
-    return "n/a" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
 def with_interval(score: Mapping[str, float | None]) -> str:

@@ -10,10 +10,11 @@ from jaxtyping import UInt8
 
 from wbcjax.evaluate.suspects import Suspect
 from wbcjax.report.field_sheet import Picture
+from wbcjax.report.histogram import Histogram, escaped
 from wbcjax.report.histogram_svg import histogram_svg
-from wbcjax.report.tables import Histogram, Table, escaped
 from wbcjax.smear.colours import colour_of
 from wbcjax.smear.formats.checks import Problem
+from wbcjax.system.terminal import Table
 
 JPEG_QUALITY = 85
 

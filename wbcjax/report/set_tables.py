@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from wbcjax.evaluate.set_statistics import CellTable
-from wbcjax.report.tables import Histogram, Table, histogram
+from wbcjax.report.histogram import Histogram, histogram
 from wbcjax.smear.field import SmearField
+from wbcjax.system.terminal import Table
 
 SIZES_LISTED = 6
 QUANTILES = {"min": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "max": 1.0}
@@ -35,8 +36,11 @@ def field_table(fields: Sequence[SmearField], first: Sequence[tuple[str, str]]) 
 def class_table(cells: CellTable, classes: Sequence[str]) -> Table:
     """Cells by class: their number, their fields, and how many are touching, cut, without outline, or crowd regions."""
     rows = [_class_row(name, cells.select(chosen), len(cells)) for name, chosen in _by_class(cells, classes)]
-    head = ("class", "cells", "fields", "touching", "cut by border", "box only", "crowd regions")
-    note = "Touching: at most 3 pixels of background lie between the cell and another. Crowd regions count as cells."
+    head = ("class", "cells", "fields", "touching", "cut", "box only", "crowds")
+    note = (
+        "Touching: at most 3 pixels of background lie between the cell and another. Cut: by the border of the field. "
+        "Crowds: regions of uncounted cells, each of which counts as a cell."
+    )
     return Table("Cells", head, tuple(rows), note)
 
 

@@ -124,11 +124,14 @@ def read(
 
 
 def _message(annotations: Path, images: Path, problems: list[Problem]) -> str:
+    if len(problems) == 1:
+        of_all = problems[0].file == annotations.name
+        return str(replace(problems[0], file=str(annotations) if of_all else f"{annotations}: {problems[0].file}"))
     lines = first_of_each_kind(problems, "")
     if len(lines) < len(problems):
         places = f"{shlex.quote(str(annotations))} {shlex.quote(str(images))}"
         lines.append(f"all are in {TABLE} of: wbcjax inspect {places} --out FOLDER")
-    return "\n  ".join([f"{annotations}: {_count(len(problems), 'problem', 'problems')}", *lines])
+    return "\n  ".join([f"{annotations}: {len(problems)} problems", *lines])
 
 
 def _count(number: int, one: str, more: str) -> str:

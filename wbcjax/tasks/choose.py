@@ -16,6 +16,7 @@ from wbcjax.settings.parts import completed, imported
 from wbcjax.system import run_files
 from wbcjax.system.places import check_out, check_writable
 from wbcjax.system.processes import gather, is_first
+from wbcjax.system.terminal import Block
 from wbcjax.tasks.experiment import Experiment, ExperimentSettings, Scored
 from wbcjax.train import loop
 from wbcjax.train.task import Task
@@ -72,7 +73,7 @@ def train(
 
 def evaluate(
     workdir: Path, checkpoint: str, scored: Scored | None = None, *, out: str | None = None, trust_parts: bool = False
-) -> str:
+) -> list[Block]:
     """Score a run, and return tables of the scores and the places of the other results.
 
     See `evaluate_run` and `evaluate_classifier` for the data that are scored. Other results are written into `out`, a
@@ -91,7 +92,7 @@ def evaluate(
         tables, report = experiment.evaluate(workdir, checkpoint, scored, folder), report_path(workdir, place)
     gather([])  # all wait until everything is written
     page = f"The report is {report}; " if report.is_file() else ""
-    return f"{tables}\n\n{page}{run_files.SCORES} and the predictions behind it are in {place}"
+    return [*tables, f"{page}{run_files.SCORES} and the predictions behind it are in {place}"]
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-from wbcjax.report.tables import Table, table_text
+from wbcjax.system.terminal import Table, plain
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ def tell_classes(counts: Counts, classes: Sequence[str]) -> None:
     parts = list(counts)
     rows = [name for name in counts[parts[0]] if name not in classes] + list(classes)
     table = Table("Data", ("", *parts), tuple((row, *(f"{counts[part][row]}" for part in parts)) for row in rows))
-    log.info("cells of each class\n%s", table_text(table))
+    log.info("cells of each class\n%s", plain(table).rstrip())
     for warning in class_warnings(counts, classes):
         log.warning(warning)
 

@@ -44,6 +44,7 @@ from wbcjax.system import run_files
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, is_first, process_share
 from wbcjax.system.progress import shown
+from wbcjax.system.terminal import Block
 from wbcjax.tasks.class_counts import tell_classes
 from wbcjax.tasks.experiment import Experiment, Exportable, Scored, Step
 from wbcjax.tasks.initial import initial_weights
@@ -120,9 +121,10 @@ class Classification(Experiment):
         if scored.is_other and not scored.crops:
             raise ValueError(f"{workdir} is a run of classification: score it on other crops, by --crops")
 
-    def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> str:
+    def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> list[Block]:
         found = evaluate_classifier(self, workdir, checkpoint, scored, out)
-        return f"{found['scored']['sentence']}\n\n{classification_table(found)}"
+        words, *rest = classification_table(found)
+        return [words, found["scored"]["sentence"], *rest]
 
 
 def classification_task(settings: ClassificationConfig, workdir: Path | None = None) -> Task:

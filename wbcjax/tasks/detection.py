@@ -14,13 +14,12 @@ import numpy as np
 
 from wbcjax.batch import Batch
 from wbcjax.evaluate.cell_scores import cell_scores
-from wbcjax.evaluate.cell_table import cell_table, in_words
+from wbcjax.evaluate.cell_table import cell_table, in_words, worst_fields
 from wbcjax.evaluate.cells_csv import Row, cell_rows
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, annotate, save
 from wbcjax.evaluate.image_scores import subtype_scores
 from wbcjax.evaluate.image_table import image_table
 from wbcjax.evaluate.scores import Scores, detection_scores, table, write_json
-from wbcjax.evaluate.terminal import wrapped
 from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.input.cell_sizes import CELL_SIDES, PIXEL_SIZE, cell_sides, training_pixel_size
 from wbcjax.input.field_set import Source, part_of, source, sources
@@ -44,6 +43,7 @@ from wbcjax.system import run_files
 from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, is_first, process_share
 from wbcjax.system.progress import shown
+from wbcjax.system.terminal import Block
 from wbcjax.tasks.class_counts import tell_classes
 from wbcjax.tasks.experiment import Experiment, Exportable, Scored, Step
 from wbcjax.tasks.initial import initial_weights
@@ -112,9 +112,10 @@ class Detection(Experiment):
         if bool(scored.annotations) != bool(scored.images):
             raise ValueError("--annotations and --images go together")
 
-    def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> str:
+    def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> list[Block]:
         found = evaluate_run(self, workdir, checkpoint, scored, out)
-        return f"{found['scored']['sentence']}\n\n{all_tables(found)}"
+        words, *rest = all_tables(found)
+        return [words, found["scored"]["sentence"], *rest]
 
 
 def detection_task(settings: DetectionConfig, workdir: Path | None = None) -> Task:
@@ -268,8 +269,11 @@ def without_votes(dataset: FieldSetSettings) -> str:
     An image of a patient with a subtype of leukaemia is of that subtype. A drawn field has a subtype only where it was
     drawn as such a patient's; else it is a random mixture.
     """
-    if not set(dataset.classes) & set(SUBTYPES):
+    subtypes = [name for name in dataset.classes if name in SUBTYPES]
+    if not subtypes:
         return f"no class is one of {', '.join(SUBTYPES)}, so that no cell votes"
+    if len(subtypes) == 1:
+        return f"of {', '.join(SUBTYPES)} there is {subtypes[0]} alone, for which every cell would vote"
     if dataset.is_drawn and not (dataset.synthetic.subtypes or dataset.synthetic.subtype):
         return (
             "these drawn fields mix cells of every subtype by chance, none is of a patient with one "
@@ -278,13 +282,14 @@ def without_votes(dataset: FieldSetSettings) -> str:
     return ""
 
 
-def all_tables(found: Scores) -> str:
-    """The scores of `all_scores` as text for a terminal."""
+def all_tables(found: Scores) -> list[Block]:
+    """The scores of `all_scores` as tables and lines: in words, the worst fields, average precision, then the rest."""
+    cells = found["cells"]
     if "images" in found:
         of_images = image_table(found["images"], beside_paper=not found["drawn"])
     else:
-        of_images = "\n".join(wrapped(f"no subtype of images: {found['without_votes']}"))
-    return "\n\n".join([in_words(found["cells"]), table(found), cell_table(found["cells"]), of_images])
+        of_images = [f"no subtype of images: {found['without_votes']}"]
+    return [in_words(cells), *worst_fields(cells), *table(found), *cell_table(cells), *of_images]
 
 
 def _images(fields: Source) -> ImageOf:

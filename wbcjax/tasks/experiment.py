@@ -15,6 +15,7 @@ from wbcjax.settings.checked import Seed, checked
 from wbcjax.settings.parts import as_values
 from wbcjax.system import run_files
 from wbcjax.system.places import name_of
+from wbcjax.system.terminal import Block, Table
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.layers import StageOf
 from wbcjax.train.settings import TrainSettings
@@ -131,10 +132,10 @@ class Experiment:
         if scored.is_other or scored.split != "val":
             raise ValueError(f"{workdir} is a run of {self.settings.task}: it is scored on its own part val alone")
 
-    def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> str:
+    def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> list[Block]:
         """Score the run in `workdir` by its "best" or "latest" checkpoint, write into the folder `out`, and return the
-        scores as text: here those that the training logs."""
+        scores to print, the most important first: here those that the training logs."""
         variables, _ = load_variables(workdir, checkpoint)
         found = self.task(workdir).evaluate(variables)
         write_json(out / run_files.SCORES, found)
-        return "\n".join(f"{name:<20} {value:.4f}" for name, value in found.items())
+        return [Table("Scores", (), tuple((name, f"{value:.4f}") for name, value in found.items()))]

@@ -20,13 +20,14 @@ def _config(options: argparse.Namespace) -> None:
     from wbcjax.commands.config.written import listed, written_config
     from wbcjax.commands.config_file import load_config_file
     from wbcjax.system.files import write_new
+    from wbcjax.system.terminal import show
 
     if options.config is None:
-        sys.stdout.write(listed())
+        show(*listed())
         return
     text = written_config(load_config_file(options.config, options.overrides), options.config, options.overrides)
     if options.write is None:
         sys.stdout.write(text)
         return
     write_new(options.write, text.encode())
-    sys.stdout.write(f"{options.write} has every setting; wbcjax train --config {options.write} --workdir runs/mine\n")
+    show(f"{options.write} has every setting; wbcjax train --config {options.write} --workdir runs/mine")

@@ -10,21 +10,20 @@ from ml_collections import ConfigDict
 from wbcjax import __version__
 from wbcjax.commands.config_file import shipped
 from wbcjax.commands.literal import literal
-from wbcjax.report.tables import text_width
 from wbcjax.settings.comments import comment_at
 from wbcjax.settings.fields import field_at, fields
+from wbcjax.system.terminal import Block, Table
 from wbcjax.tasks.choose import experiment_class
 
 WIDTH = 120  # of a line
 
 
-def listed() -> str:
+def listed() -> list[Block]:
     """The shipped configs with the first line that each says of itself, and what to do with one."""
-    lines = ["Shipped configs, for --config:", ""]
-    for name, path in shipped().items():
-        said = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
-        lines += [f"  {name}", *textwrap.wrap(said, text_width(), initial_indent="      ", subsequent_indent="      ")]
-    return "\n".join([*lines, "", "wbcjax config NAME --write mine.py   gives one with all its settings, to edit", ""])
+    said = {name: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for name, path in shipped().items()}
+    rows = tuple((name, (text or "").partition("\n")[0]) for name, text in said.items())
+    hint = "wbcjax config NAME --write mine.py   gives one with all its settings, to edit"
+    return [Table("Shipped configs, for --config", (), rows), hint]
 
 
 def written_config(config: ConfigDict, name: str, overrides: Sequence[str] = ()) -> str:

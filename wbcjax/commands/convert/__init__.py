@@ -1,13 +1,12 @@
 """`wbcjax convert`: an annotated set written in another format."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from wbcjax.commands.arguments import add_set, reading_of
 from wbcjax.commands.messages import count
-from wbcjax.report.tables import printable
 from wbcjax.smear.formats.known import FORMATS
+from wbcjax.system.terminal import show
 
 WRITTEN = tuple(name for name, known in FORMATS.items() if known.write is not None)
 
@@ -42,4 +41,4 @@ def _convert(options: argparse.Namespace) -> None:
         *(f"  {problem}" for problem in first_of_each_kind(found.problems, "; wbcjax inspect --out lists all")),
         *(f"worth a look: {suspect}" for suspect in first_of_each_kind(found.suspects, "")),
     ]
-    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
+    show(lines)

@@ -1,13 +1,12 @@
 """`wbcjax crop`: cells cut out of annotated fields."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbcjax.commands.arguments import add_set, margin, reading_of, seed, size
 from wbcjax.commands.messages import count, exit_for_failed
-from wbcjax.report.tables import printable
+from wbcjax.system.terminal import show
 
 if TYPE_CHECKING:
     from wbcjax.commands.crop.folder import Outcome
@@ -57,7 +56,7 @@ def _crop(options: argparse.Namespace) -> None:
         lines.append(f"{count(len(unread), 'image')} beside them not read: {', '.join(path.name for path in unread)}")
     if outcome.crops:
         lines.append(f"{options.out} has the crops, crops.csv and crops.json")
-    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
+    show(lines)
     exit_for_failed(outcome.failed)
 
 

@@ -2,13 +2,13 @@
 
 import argparse
 import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from wbcjax.commands.arguments import add_max_pixels
 from wbcjax.commands.messages import exit_for_failed
 from wbcjax.enhance import DRAWN, METHODS, TO_A_STAIN, Enhancement, Stain
+from wbcjax.system.terminal import Verbatim, show
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -47,13 +47,15 @@ def _enhance(options: argparse.Namespace) -> None:
         told += f"; {options.method} left {len(outcome.unchanged)} of them as they were"
     if outcome.unchanged and options.method == "eff":
         told += ", having no under-exposed part (eff_minmax stretches the grey levels first)"
+    lines = [told]
     if options.reference:
-        told += f"\nto train and predict with the stain of {options.reference}:{_flags(stain)}"
-    sys.stdout.write(f"{told}\n")
+        lines.append(Verbatim(f"to train and predict with the stain of {options.reference}: \\"))
+        lines += _flags(stain)
+    show(lines)
     exit_for_failed(outcome.failed)
 
 
-def _flags(stain: Stain) -> str:
-    """The flags of a training by which its config keeps a stain."""
+def _flags(stain: Stain) -> list[Verbatim]:
+    """The flags of a training by which its config keeps a stain, to copy."""
     flags = [f"--config.dataset.stain.{name}={shlex.quote(str(of))}" for name, of in asdict(stain).items()]
-    return "".join(f" \\\n    {flag}" for flag in flags)
+    return [Verbatim(f"    {flag}" + " \\" * (flag != flags[-1])) for flag in flags]

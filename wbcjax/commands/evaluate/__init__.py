@@ -35,6 +35,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from wbcjax.system import heap, processes, runtime
     from wbcjax.system.places import error_text
+    from wbcjax.system.terminal import show
     from wbcjax.tasks.choose import evaluate
     from wbcjax.tasks.experiment import Scored
 
@@ -54,4 +55,4 @@ def _evaluate(options: argparse.Namespace) -> None:
         except (OSError, ValueError) as error:
             sys.exit(f"{options.program}: {error_text(error)}")
     if processes.is_first():
-        sys.stdout.write(f"{tables}\n")
+        show(*tables)

@@ -93,9 +93,10 @@ def _grid(options: argparse.Namespace) -> signal.Signals | None:
     from wbcjax.commands.experiment.grid import Base, Repeats, plan
     from wbcjax.commands.experiment.results import PAGE, RUNS, SETTINGS, Results
     from wbcjax.commands.experiment.running import run_all
-    from wbcjax.report.experiment_page import experiment_text
+    from wbcjax.report.experiment_page import experiment_blocks
     from wbcjax.system import runtime
     from wbcjax.system.places import check_writable
+    from wbcjax.system.terminal import show
     from wbcjax.tasks.checks import check_machine
     from wbcjax.tasks.choose import experiment_of
 
@@ -110,15 +111,16 @@ def _grid(options: argparse.Namespace) -> signal.Signals | None:
         return run_all(runs, results.write)
     finally:
         if results.written:
-            sys.stdout.write(f"{experiment_text(results.written)}\n\n")
-            sys.stdout.write(f"The page is {options.workdir / PAGE}; beside it are {SETTINGS}, {RUNS} and the runs\n")
+            place = f"The page is {options.workdir / PAGE}; beside it are {SETTINGS}, {RUNS} and the runs"
+            show(*experiment_blocks(results.written), place)
 
 
 def _contrast(options: argparse.Namespace) -> signal.Signals | None:
     from wbcjax.commands.config_file import for_devices, load_config_file
-    from wbcjax.commands.experiment.contrast import PAPER_METHODS, contrast, tables_path
+    from wbcjax.commands.experiment.contrast import PAPER_METHODS, contrast, tables_of
     from wbcjax.commands.experiment.results import PAGE
     from wbcjax.system import runtime
+    from wbcjax.system.terminal import show
     from wbcjax.tasks.checks import check_machine
     from wbcjax.tasks.choose import experiment_of
 
@@ -127,8 +129,7 @@ def _contrast(options: argparse.Namespace) -> signal.Signals | None:
     methods, protocol = options.methods or PAPER_METHODS, options.protocol or "default"
     stopped_by = contrast(config, options.workdir, methods, protocol)
     if not stopped_by:
-        tables = tables_path(options.workdir).read_text(encoding="utf-8")
-        sys.stdout.write(f"{tables}\n{options.workdir} has tables.txt, results.json and {PAGE}\n")
+        show(*tables_of(options.workdir), f"{options.workdir} has tables.txt, results.json and {PAGE}")
     return stopped_by
 
 

@@ -24,6 +24,7 @@ from wbcjax.input.settings import FieldSetSettings
 from wbcjax.settings.parts import completed
 from wbcjax.system import run_files
 from wbcjax.system.files import write_atomically
+from wbcjax.system.terminal import Block, plain
 from wbcjax.tasks.choose import experiment_class
 from wbcjax.tasks.detection import Detection
 from wbcjax.tasks.settings import DetectionConfig
@@ -35,6 +36,7 @@ PAPER_METHODS = ("none", "he", "dhe", "clahe", "eff_minmax")  # "eff" leaves mos
 AXIS = "dataset.enhance"
 # Not "best": without a test part it would be chosen by its scores on the tested fields.
 CHECKPOINT = "latest"
+RESULTS = "results.json"
 
 
 def contrast(
@@ -161,13 +163,13 @@ def _table_row(run: Run) -> dict[str, Any]:
 def _write_tables(workdir: Path, of_fields: Mapping[str, Any], every: Mapping[str, Run]) -> None:
     rows = {method: _table_row(run) for method, run in every.items() if run.finished}
     results = {**of_fields, "remark": PROTOCOLS[of_fields["protocol"]], "methods": rows}
-    _write_json(workdir / "results.json", results)
-    write_atomically(tables_path(workdir), (contrast_tables(results) + "\n").encode())
+    _write_json(workdir / RESULTS, results)
+    write_atomically(workdir / "tables.txt", plain(*contrast_tables(results)).encode())
 
 
-def tables_path(workdir: Path) -> Path:
-    """The file of an experiment's tables."""
-    return workdir / "tables.txt"
+def tables_of(workdir: Path) -> list[Block]:
+    """The tables of the experiment in a folder."""
+    return contrast_tables(_read_json(workdir / RESULTS))
 
 
 def _log(run: Path) -> Path:

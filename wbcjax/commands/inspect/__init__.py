@@ -26,10 +26,11 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _inspect(options: argparse.Namespace) -> None:
     from wbcjax.commands.inspect import annotated_set
-    from wbcjax.commands.inspect.annotated_set import inspect, inspection_text, proposed_file
+    from wbcjax.commands.inspect.annotated_set import inspect, inspection_blocks, proposed_file
     from wbcjax.smear.field import AnnotationError
     from wbcjax.system.files import check_new, write_new
     from wbcjax.system.places import check_out
+    from wbcjax.system.terminal import show
 
     if options.write is not None:
         check_new(options.write)  # before the set is looked over
@@ -44,14 +45,13 @@ def _inspect(options: argparse.Namespace) -> None:
         raise
     if options.out is not None:  # first: the command ends when the reader of its text does
         annotated_set.write_inspection(inspection, options.out)
-    sys.stdout.write(inspection_text(inspection))
+    hints = []
     if options.write is not None:
         write_new(options.write, proposed_file(inspection).encode())
-        sys.stdout.write(
-            f"\nwbcjax train --config {options.write} --workdir runs/mine   trains with what is proposed\n"
-        )
+        hints.append(f"wbcjax train --config {options.write} --workdir runs/mine   trains with what is proposed")
     if options.out is not None:
-        sys.stdout.write(f"\n{options.out} has the page, index.html, contact_sheet.png and problems.csv\n")
+        hints.append(f"{options.out} has the page, index.html, contact_sheet.png and problems.csv")
+    show(*inspection_blocks(inspection), hints)
     if inspection.found.problems and options.on_error == "raise":
         problems = count(len(inspection.found.problems), "problem")
         sys.exit(f"wbcjax: {problems}, listed above; --on-error=skip leaves out cells and fields with problems")

@@ -1,6 +1,5 @@
 """An annotated set looked at before training: its contents, suspected mistakes, and settings that fit it."""
 
-import textwrap
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from wbcjax.evaluate.suspect_images import look_at, suspects_of_folder, suspects
 from wbcjax.evaluate.suspects import WHILE_READING, Suspect, suspects_of_cells, suspects_of_classes
 from wbcjax.report import set_tables
 from wbcjax.report.field_sheet import field_sheet
+from wbcjax.report.histogram import histogram_lines
 from wbcjax.report.set_page import SetReport, set_page
 from wbcjax.report.set_pictures import sample_pictures, suspect_pictures
-from wbcjax.report.tables import Table, histogram_text, printable, table_text, text_width, underlined
 from wbcjax.smear.field import SmearField
 from wbcjax.smear.formats.checks import Problem
 from wbcjax.smear.image_header import MAX_PIXELS
@@ -29,6 +28,7 @@ from wbcjax.smear.whole_set import mostly_crowd
 from wbcjax.system.files import write_atomically, write_png
 from wbcjax.system.places import check_out
 from wbcjax.system.progress import shown
+from wbcjax.system.terminal import Attention, Block, Heading, Note, Table, Verbatim
 
 PAGE, SHEET = "index.html", "contact_sheet.png"
 
@@ -128,20 +128,19 @@ def inspect(
     )
 
 
-def inspection_text(inspection: Inspection) -> str:
-    """The inspection for a terminal; of problems and suspects the first of each kind."""
+def inspection_blocks(inspection: Inspection) -> list[Block]:
+    """The inspection as tables and lines; of problems and suspects the first of each kind."""
     problems, suspects, failed = inspection.found.problems, inspection.suspects, inspection.failed
     config, notes = _config(inspection)
-    parts = [
-        *map(table_text, _tables(inspection)),
-        histogram_text(set_tables.crowding_histogram(inspection.fields)),
+    return [
+        *_tables(inspection),
+        histogram_lines(set_tables.crowding_histogram(inspection.fields)),
         _section(f"Problems: {len(problems)}", _lines(problems)),
-        _section(f"Could not be looked over: {len(failed)}", [f"  {printable(line)}" for line in failed]),
+        _section(f"Could not be looked over: {len(failed)}", [f"  {line}" for line in failed]),
         _section(f"Worth a look: {len(suspects)}", _suspect_lines(suspects)),
-        _section("Proposed config", config),
-        "\n".join(line for note in notes for line in textwrap.wrap(note, text_width())),
+        _section("Proposed config", list(map(Verbatim, config))),
+        list(map(Note, notes)),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def write_inspection(inspection: Inspection, out: Path) -> None:
@@ -222,12 +221,14 @@ def _summary(inspection: Inspection) -> list[tuple[str, str]]:
     found = inspection.found
     rows = [("annotations", f"{inspection.annotations} ({inspection.file_format})"), ("images", f"{inspection.images}")]
     if found.problems:
-        rows.append(("left out, with problems", f"fields: {found.refused_fields}, cells: {found.refused_cells}"))
+        left_out = f"fields: {found.refused_fields}, cells: {found.refused_cells}"
+        rows.append(("left out, with problems", Attention(left_out)))
     names = Counter(found.classes[cell.label - 1] for field in found.fields for cell in field.cells)
-    left_out = [f"{name} ({names[name]} cells)" for name in found.classes if name not in inspection.classes]
-    if left_out:
-        rows.append(("left out, as asked", ", ".join(left_out)))
-    return [*rows, ("worth a look", f"{len(inspection.suspects)}")]
+    unasked = [f"{name} ({names[name]} cells)" for name in found.classes if name not in inspection.classes]
+    if unasked:
+        rows.append(("left out, as asked", ", ".join(unasked)))
+    suspects = f"{len(inspection.suspects)}"
+    return [*rows, ("worth a look", Attention(suspects) if inspection.suspects else suspects)]
 
 
 def _config(inspection: Inspection) -> tuple[list[str], list[str]]:
@@ -267,8 +268,8 @@ def _suspect_lines(suspects: Sequence[Suspect]) -> list[str]:
 
 def _lines(problems: Sequence[Problem]) -> list[str]:
     lines = first_of_each_kind(problems, f": {TABLE}, which --out writes, lists all")
-    return [printable(f"  {line}") for line in lines]
+    return [f"  {line}" for line in lines]
 
 
-def _section(title: str, lines: Sequence[str]) -> str:
-    return "\n".join([underlined(title), *lines]) if lines else ""
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return [Heading(title), *lines] if lines else []

@@ -6,7 +6,7 @@ from wbcjax.commands.inspect import proposed_settings as chosen
 from wbcjax.commands.inspect.proposed_settings import Anchors, Proposal
 from wbcjax.commands.literal import literal
 from wbcjax.models.limits import needed
-from wbcjax.report.tables import Table
+from wbcjax.system.terminal import Table
 
 FEW = 10  # cells of a field, which the limits of every shipped config allow
 
@@ -80,19 +80,18 @@ def notes(proposal: Proposal) -> list[str]:
 
 def anchor_table(proposal: Proposal) -> Table:
     """The proposed anchors beside those of the FPN paper."""
-    rows = [_anchor_row("proposed", proposal.anchors), _anchor_row("FPN paper", proposal.fpn_anchors)]
-    head = ("anchors", "levels", "sizes", "height / width", "number", "IoU 0.5", "IoU 0.7")
     height, width = proposal.canvas
     note = (
-        f"On the proposed canvas of {width} x {height} pixels. The last columns are the share of the cells that an "
-        "anchor overlaps by this IoU or more; from 0.7 on the anchor is positive for the RPN."
+        f"On the proposed canvas of {width} x {height} pixels. The last rows are the share of the cells that an anchor "
+        "overlaps by this IoU or more; from 0.7 on the anchor is positive for the RPN."
     )
-    return Table("Anchors", head, tuple(rows), note)
+    names = ("levels", "sizes, pixels", "height / width", "number", "IoU 0.5", "IoU 0.7")
+    rows = zip(names, _described(proposal.anchors), _described(proposal.fpn_anchors), strict=True)
+    return Table("Anchors", ("", "proposed", "FPN paper"), tuple(rows), note)
 
 
-def _anchor_row(name: str, anchors: Anchors) -> tuple[str, ...]:
+def _described(anchors: Anchors) -> tuple[str, ...]:
     return (
-        name,
         ", ".join(f"P{level}" for level in anchors.levels),
         ", ".join(f"{size:g}" for size in anchors.sizes),
         ", ".join(f"{ratio:g}" for ratio in anchors.ratios),

@@ -3,7 +3,6 @@
 import argparse
 import math
 import os
-import sys
 
 from wbcjax.commands.arguments import CONFIG_USAGE, add_config, number
 
@@ -39,9 +38,10 @@ def _plan(options: argparse.Namespace) -> None:
     from wbcjax.commands.config_file import for_devices, load_config_file
     from wbcjax.commands.plan.input_rate import input_text, measured_rate
     from wbcjax.commands.plan.step_cost import step_cost
-    from wbcjax.commands.plan.step_report import cost_text, fit_text, scaling_text
+    from wbcjax.commands.plan.step_report import cost_tables, fit_lines, scaling_table
     from wbcjax.commands.plan.step_time import hardware
     from wbcjax.system import runtime
+    from wbcjax.system.terminal import Block, show
     from wbcjax.tasks.choose import experiment_of
 
     given = hardware(options.hardware, options.peak_tflops, options.bandwidth, options.interconnect, options.memory)
@@ -55,19 +55,20 @@ def _plan(options: argparse.Namespace) -> None:
     experiment = experiment_of(config)
     images_per_second = measured_rate(experiment) if options.measure_input else None
     cost = step_cost(experiment, devices)
-    sys.stdout.write(f"{' '.join([options.config, *options.overrides])}\n\n{cost_text(cost)}\n")
+    blocks: list[Block] = [" ".join([options.config, *options.overrides]), *cost_tables(cost)]
     memory = options.memory or (given.memory if given else 0.0)
     if memory:
         rematerialised = None
         if cost.memory > 1e9 * memory and config.get("model", {}).get("remat") is False:
             config.model.remat = True
             rematerialised = step_cost(experiment_of(config), cost.devices)
-        sys.stdout.write(f"\n{fit_text(cost, memory, rematerialised, config.train.accumulate)}\n")
+        blocks.append(fit_lines(cost, memory, rematerialised, config.train.accumulate))
     if given:
         name = options.hardware or "such devices"
-        sys.stdout.write(f"\n{scaling_text(cost, given, name, options.utilisation)}\n")
+        blocks.append(scaling_table(cost, given, name, options.utilisation))
     if images_per_second:
-        sys.stdout.write(f"\n{input_text(images_per_second, cost, given, options.utilisation)}\n")
+        blocks.append(input_text(images_per_second, cost, given, options.utilisation))
+    show(*blocks)
 
 
 def whole(text: str) -> int:

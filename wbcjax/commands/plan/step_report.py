@@ -1,16 +1,16 @@
-"""The cost of a training step, whether it fits, and its expected time, as text for a terminal."""
+"""The cost of a training step, whether it fits, and its expected time, as tables and lines."""
 
 from wbcjax.commands.plan.loops import Trips
 from wbcjax.commands.plan.step_cost import StepCost
 from wbcjax.commands.plan.step_time import Hardware, step_time
-from wbcjax.report.tables import Table, table_text
+from wbcjax.system.terminal import Attention, Table
 from wbcjax.train.in_flight import STEPS_IN_FLIGHT
 
 MOST_DEVICES = 1024  # of the scaling curve
 GIGA = 1e9
 
 
-def cost_text(cost: StepCost) -> str:
+def cost_tables(cost: StepCost) -> list[Table]:
     """Tables of the work of a step and of the memory that it takes."""
     on_all = f"on {cost.devices} device{'s' * (cost.devices > 1)}"
     work = Table(
@@ -26,7 +26,7 @@ def cost_text(cost: StepCost) -> str:
             ("read and written per device", _gigabytes(cost.bytes_moved), "GB"),
             ("all-reduced", _gigabytes(cost.bytes_reduced if cost.devices > 1 else 0), "GB"),
             ("input sent to each device", f"{cost.batch / 1e6:.1f}", "MB"),
-            ("passes of loops, one by one", _passes(cost.trips), ""),
+            ("passes of loops, one by one", f"{cost.trips.known}", _per_round(cost.trips)),
         ),
         "FLOPs, and what is read and written, are those of matrix products and convolutions, counted in the traced "
         "program; a multiplication and an addition are two. Passes wait for each other, however wide the device is. A "
@@ -47,18 +47,19 @@ def cost_text(cost: StepCost) -> str:
         f"By the compiler for {cost.compiler}, of the step in {cost.dtype}"
         + ("; that for an accelerator fuses and lays out otherwise." if cost.compiler == "cpu" else "."),
     )
-    return f"{table_text(work)}\n\n{table_text(memory)}"
+    return [work, memory]
 
 
-def fit_text(cost: StepCost, memory: float, rematerialised: StepCost | None, accumulate: int) -> str:
+def fit_lines(cost: StepCost, memory: float, rematerialised: StepCost | None, accumulate: int) -> list[str]:
     """Whether a step fits into `memory` (GB), and if it does not, what may help.
 
     rematerialised: the cost with `config.model.remat`, for a config without it.
     """
     left = memory - cost.memory / GIGA
     if left >= 0:
-        return f"It fits {memory:g} GB: {left:.2f} GB are left."
-    lines = [f"It does not fit {memory:g} GB: {-left:.2f} GB too much. What may help:"]
+        return [f"It fits {memory:g} GB: {left:.2f} GB are left."]
+    refused = Attention(f"It does not fit {memory:g} GB: {-left:.2f} GB too much. What may help:")
+    lines = []
     if rematerialised is not None:
         fits = "fits" if rematerialised.memory <= memory * GIGA else "does not fit either"
         lines.append(
@@ -75,10 +76,10 @@ def fit_text(cost: StepCost, memory: float, rematerialised: StepCost | None, acc
             )
         lines.append(f"--config.train.batch_size={cost.devices}: one image per device, or more devices for the batch")
     lines.append("--config.dataset.canvas, max_cells: smaller images, fewer cells")
-    return "\n  ".join(lines)
+    return [refused, *(f"  {line}" for line in lines)]
 
 
-def scaling_text(cost: StepCost, hardware: Hardware, name: str, utilisation: float) -> str:
+def scaling_table(cost: StepCost, hardware: Hardware, name: str, utilisation: float) -> Table:
     """The expected step on 1, 2, 4, ... 1024 devices with as many images on each, and the assumptions behind it."""
     rows, one = [], step_time(cost, hardware, 1, utilisation)
     for power in range(MOST_DEVICES.bit_length()):
@@ -91,26 +92,25 @@ def scaling_text(cost: StepCost, hardware: Hardware, name: str, utilisation: flo
                 f"{1e3 * time.total:.1f}",
                 f"{1e3 * time.reduce:.2f}",
                 f"{devices * cost.images / time.total:.{0 if cost.images / one.total >= 10 else 2}f}",
-                f"{one.total / time.total:.1%}",
+                f"{100 * one.total / time.total:.1f}",
             )
         )
     slower = "computing" if one.compute >= one.memory else "memory"
     links = f"{hardware.interconnect:g} GB/s between devices"
     if hardware.together:
         links += f", {hardware.network:g} GB/s out of each {hardware.together} of them"
-    table = Table(
+    return Table(
         f"Expected on {name}, calculated and not measured",
-        ("devices", "images/step", "step, ms", "of it all-reduce, ms", "images/s", "efficiency"),
+        ("devices", "images/step", "step, ms", "of it all-reduce, ms", "images/s", "efficiency, %"),
         tuple(rows),
         f"A step is the longer of computing ({1e3 * one.compute:.1f} ms: {hardware.peak[cost.dtype]:g} TFLOP/s at "
         f"{utilisation:.0%}) and of reading and writing ({1e3 * one.memory:.1f} ms: {hardware.bandwidth:g} GB/s), here "
         f"{slower}, and then the all-reduce ({links}). Input, latency and stragglers are left out.",
     )
-    return table_text(table)
 
 
-def _passes(trips: Trips) -> str:
-    return f"{trips.known} + {trips.per_round} a round" if trips.per_round else str(trips.known)
+def _per_round(trips: Trips) -> str:
+    return f"and {trips.per_round} a round" if trips.per_round else ""
 
 
 def _gigabytes(size: int) -> str:

@@ -1,17 +1,17 @@
 """`wbcjax predict`: cells of images."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbcjax.commands.arguments import add_joining, add_max_pixels, add_trust, pixel_size, scale, score
 from wbcjax.commands.messages import count, exit_for_error, exit_for_failed
-from wbcjax.report.tables import printable
+from wbcjax.system.terminal import Attention, Table, show
 
 if TYPE_CHECKING:
     from wbcjax.commands.predict.folder import Outcome
+    from wbcjax.evaluate.detections import FieldDetections
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -90,12 +90,12 @@ def _predict_share(options: argparse.Namespace) -> None:
     if outcome.searched and processes.is_first():
         sizes = [(image.cells, image.layout.scale) for image in outcome.searched]
         hint = magnified(sizes, model.cell_sides)
-        lines = [_summary(outcome), *_scaled(outcome, model.pixel_size), *([str(hint)] if hint else [])]
-        lines += _counts(outcome, model.classes)
+        lines = [_summary(outcome), *_scaled(outcome, model.pixel_size), *([Attention(str(hint))] if hint else [])]
+        counts = [_counts("Cells found", [image.cells for image in outcome.searched], model.classes)]
         if classifier:
-            lines += ["Named by their crops:", *_counts(outcome, classifier.classes, named=True)]
-        lines.append(f"{options.out} has pictures, label images, tables and annotations")
-        sys.stdout.write("\n".join(map(printable, lines)) + "\n")
+            named = [image.named for image in outcome.searched if image.named is not None]
+            counts.append(_counts("Named by their crops", named, classifier.classes))
+        show(lines, *counts, f"{options.out} has pictures, label images, tables and annotations")
     exit_for_failed(outcome.failed)
 
 
@@ -111,15 +111,11 @@ def _scaled(outcome: "Outcome", of_training: float) -> list[str]:
     ]
 
 
-def _counts(outcome: "Outcome", classes: Sequence[str], named: bool = False) -> list[str]:
-    """The cells of each class of all images, by the detector or as a classifier `named` them."""
-    from wbcjax.evaluate.cell_counts import all_labels, counts_text, shares
+def _counts(title: str, found: Sequence["FieldDetections"], classes: Sequence[str]) -> Table:
+    """The cells of each class of all images."""
+    from wbcjax.evaluate.cell_counts import all_labels, counts_table
 
-    found = [image.named if named else image.cells for image in outcome.searched]
-    labels = all_labels([cells.labels for cells in found if cells is not None])
-    lines = [f"  {line}" for line in counts_text(labels, classes)]
-    note = "  (intervals of counting alone, not of the model's errors)"
-    return [*lines, note] if shares(labels, classes) else lines
+    return counts_table(title, all_labels([cells.labels for cells in found]), classes)
 
 
 def _summary(outcome: "Outcome") -> str:

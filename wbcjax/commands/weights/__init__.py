@@ -1,7 +1,6 @@
 """`wbcjax weights`: the contents of weights files, and their conversion to files of ours."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from wbcjax.commands.arguments import add_trust
@@ -27,15 +26,16 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _show_weights(options: argparse.Namespace) -> None:
-    from wbcjax.commands.weights.files import show
+    from wbcjax.commands.weights.files import contents
+    from wbcjax.system.terminal import show
 
-    sys.stdout.write(f"{show(options.file, options.all, options.trust_parts)}\n")
+    show(*contents(options.file, options.all, options.trust_parts))
 
 
 def _convert_weights(options: argparse.Namespace) -> None:
     from wbcjax.commands.weights.files import convert_weights
     from wbcjax.system import runtime
+    from wbcjax.system.terminal import show
 
     runtime.quiet_libraries()
-    text = convert_weights(options.source, options.out, options.dtype, options.parts, options.trust_parts)
-    sys.stdout.write(f"{text}\n")
+    show(convert_weights(options.source, options.out, options.dtype, options.parts, options.trust_parts))

@@ -10,11 +10,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Shaped
 
-from wbcjax.report.tables import Table, printable, table_text
 from wbcjax.runs.folder import load_config
 from wbcjax.runs.initial_weights import settings_of
 from wbcjax.settings.parts import Trust
 from wbcjax.system.places import check_writable
+from wbcjax.system.terminal import Block, Table
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.weights.convert import Converted, convert
 from wbcjax.weights.files import WeightsFile, read_weights
@@ -28,8 +28,8 @@ SHOWN = 20  # arrays, and characters of a note times five
 Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
 
 
-def show(path: Path, every: bool = False, trust_parts: Trust = False) -> str:
-    """The contents of a weights file in lines: its library, the settings it needs, and the first or `every` array.
+def contents(path: Path, every: bool = False, trust_parts: Trust = False) -> list[Block]:
+    """The contents of a weights file: its library, the settings it needs, and the first or `every` array.
 
     Weights that cannot be used are shown with the reason. Raises OSError and ValueError as `read_weights`.
     """
@@ -42,8 +42,7 @@ def show(path: Path, every: bool = False, trust_parts: Trust = False) -> str:
         use = f"of no use here: {error}"
     lines = [f"{path}: {file.kind}, {path.stat().st_size / 1e6:.3g} MB", _count(file.arrays)]
     lines += [f"{name}: {_shortened(text)}" for name, text in file.metadata.items() if name != TRAINED_WITH]
-    lines += ["", *use.splitlines(), ""]
-    return "\n".join([*map(printable, lines), _table(file.arrays, every)])
+    return [lines, use.splitlines(), _table(file.arrays, every)]
 
 
 def convert_weights(
@@ -52,7 +51,7 @@ def convert_weights(
     dtype: Literal["float32", "bfloat16"] = "float32",
     parts: Sequence[str] = (),
     trust_parts: Trust = False,
-) -> str:
+) -> list[str]:
     """Write the weights of a file, or the best of the run in a folder, to a file that `config.init_from` takes.
 
     Its arrays have our paths for names. Its metadata has the settings that the weights were trained with, their origin,
@@ -73,7 +72,7 @@ def convert_weights(
     metadata = note_settings(converted.settings) | origin
     write_safetensors(out, unflatten_dict(arrays, sep="/"), metadata, dtype)
     written = f"{out}: {_count(arrays, dtype)}, {out.stat().st_size / 1e6:.3g} MB"
-    return "\n".join(map(printable, [*converted.text().splitlines(), written]))
+    return [*converted.text().splitlines(), written]
 
 
 def _converted(file: WeightsFile, trust_parts: Trust) -> Converted:
@@ -116,11 +115,11 @@ def _shortened(text: str) -> str:
     return text if len(text) <= 5 * SHOWN else f"{text[: 5 * SHOWN]} ..."
 
 
-def _table(arrays: Arrays, every: bool) -> str:
+def _table(arrays: Arrays, every: bool) -> Table:
     named = list(arrays.items())
     rows = tuple(
         (name, " x ".join(map(str, array.shape)) or "one number", str(array.dtype))
         for name, array in (named if every else named[:SHOWN])
     )
     left = len(named) - len(rows)
-    return table_text(Table("Arrays", ("name", "shape", "type"), rows, f"and {left} more: --all" if left else ""))
+    return Table("Arrays", ("name", "shape", "type"), rows, f"and {left} more: --all" if left else "")

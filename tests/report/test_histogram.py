@@ -1,37 +1,21 @@
-"""Tables and histograms: counts by hand, text as it is seen, and nothing from a file that steers a terminal."""
+"""Histograms: counts by hand, and lines as they are seen."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbcjax.report.tables import Table, bin_name, histogram, histogram_text, printable, table_text
-
-
-def test_columns_are_aligned_and_figures_set_to_the_right():
-    table = Table("Cells", ("class", "cells"), (("L1", "7 (2 %)"), ("a longer name", "1200 (98 %)")), "A note.")
-    assert table_text(table).splitlines() == [
-        "Cells",
-        "-----",
-        "class                cells",
-        "L1                 7 (2 %)",
-        "a longer name  1200 (98 %)",
-        "A note.",
-    ]
-
-
-def test_tables_without_a_head_or_without_rows_are_shown():
-    assert table_text(Table("Set", (), (("fields", "3"), ("images", "x")))) == "Set\n---\nfields  3\nimages  x"
-    assert table_text(Table("Set", ("class",), ())) == "Set\n---\nclass"
-    assert table_text(Table("Set", (), ())) == "Set\n---"
+from wbcjax.report.histogram import bin_name, histogram, histogram_lines
+from wbcjax.system.terminal import plain
 
 
 def test_whole_numbers_are_counted_one_by_one():
     shown = histogram("Fields", "cells", np.array([2.0, 2, 5]), whole=True)
     assert shown.edges == (2, 3, 4, 5, 6)
     assert shown.counts == (2, 0, 0, 1)
-    assert histogram_text(shown).splitlines() == [
+    assert plain(histogram_lines(shown)).splitlines() == [
         "Fields (cells)",
+        "--------------",
         "2  2  ########################################",
         "3  0",
         "4  0",
@@ -64,9 +48,3 @@ def test_every_value_is_in_one_of_at_most_17_bins(values, whole):
     assert sum(shown.counts) == len(values)
     assert len(shown.counts) <= 17
     assert len(shown.edges) == len(shown.counts) + 1
-
-
-def test_signs_that_steer_a_terminal_or_cannot_be_written_are_spelt_out():
-    assert printable("L1 \x1b[31m\n\u202e\ud800\x00é") == "L1 \\x1b[31m\\n\\u202e\\ud800\\x00é"
-    assert "\x1b" not in table_text(Table("Cells", ("class",), (("\x1b[2J",),), "\x1b[2J"))
-    assert "\x1b" not in histogram_text(histogram("\x1b[2J", "\x1b[2J", np.zeros(1)))
