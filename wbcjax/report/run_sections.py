@@ -35,18 +35,9 @@ def training_section(records: Records) -> Section:
     losses, scores = logged_quantities(records)
     points = {name: {part: _points(records, kind, name) for kind, part in PARTS.items()} for name in (*losses, *scores)}
     curves = [name for name, of in points.items() if max(map(len, of.values())) >= CURVE]
-    rows = tuple(
-        (name, part, f"{epoch:g}", f"{value:.4g}")
-        for name, of in points.items()
-        if name not in curves
-        for part, of_part in of.items()
-        for epoch, value in of_part
-    )
+    few = {(name, part): of[part] for name, of in points.items() if name not in curves for part in of if of[part]}
     charts = tuple(Chart(name, figure_uri(training_figure(records, [name]))) for name in curves)
-    blocks = (
-        *[Charts(charts, small=True)] * bool(charts),
-        *[Table("", ("", "of", "epoch", "value"), rows)] * bool(rows),
-    )
+    blocks = (*[Charts(charts, small=True)] * bool(charts), *[_point_table(few)] * bool(few))
     return Section("Training", blocks, f"the run's folder has no {METRICS} with a record of training.")
 
 
@@ -60,10 +51,20 @@ def circumstances_section(environment: Mapping[str, str], records: Records, conf
     return Section("Environment and timings", shown, "neither is known.")
 
 
-def _points(records: Records, kind: str, name: str) -> list[tuple[float, float]]:
-    """Epochs and the values there; one that was not finite is null in the log, and left out."""
+def _points(records: Records, kind: str, name: str) -> dict[float, float]:
+    """Values by epoch; one that was not finite is null in the log, and left out."""
     of_kind = [record for record in records if record["kind"] == kind]
-    return [(record["epoch"], record[name]) for record in of_kind if record.get(name) is not None]
+    return {record["epoch"]: record[name] for record in of_kind if record.get(name) is not None}
+
+
+def _point_table(points: Mapping[tuple[str, str], Mapping[float, float]]) -> Table:
+    """The values of each quantity and part, with a column for each epoch."""
+    epochs = sorted({epoch for of in points.values() for epoch in of})
+    rows = [
+        (name, part, *(f"{of[epoch]:.4g}" if epoch in of else "" for epoch in epochs))
+        for (name, part), of in points.items()
+    ]
+    return Table("", ("", "of", *(f"epoch {epoch:.4g}" for epoch in epochs)), tuple(rows))
 
 
 def of_counts(parts: Sequence[tuple[str, int]]) -> str:

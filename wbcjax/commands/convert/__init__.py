@@ -6,7 +6,7 @@ from pathlib import Path
 from wbcjax.commands.arguments import add_set, reading_of
 from wbcjax.commands.messages import count
 from wbcjax.smear.formats.known import FORMATS
-from wbcjax.system.terminal import show
+from wbcjax.system.terminal import Attention, show
 
 WRITTEN = tuple(name for name, known in FORMATS.items() if known.write is not None)
 
@@ -36,7 +36,7 @@ def _convert(options: argparse.Namespace) -> None:
     cells = sum(len(field.cells) for field in found.fields)
     lines = [
         f"{options.out} has {count(len(found.fields), 'field')} and {count(cells, 'cell')} as {options.to}",
-        *(f"lost: {sentence}" for sentence in lost),
+        *(Attention(f"lost: {sentence}") for sentence in lost),
         *found.omissions(),
         *(f"  {problem}" for problem in first_of_each_kind(found.problems, "; wbcjax inspect --out lists all")),
         *(f"worth a look: {suspect}" for suspect in first_of_each_kind(found.suspects, "")),

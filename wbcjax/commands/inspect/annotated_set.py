@@ -224,9 +224,9 @@ def _summary(inspection: Inspection) -> list[tuple[str, str]]:
         left_out = f"fields: {found.refused_fields}, cells: {found.refused_cells}"
         rows.append(("left out, with problems", Attention(left_out)))
     names = Counter(found.classes[cell.label - 1] for field in found.fields for cell in field.cells)
-    unasked = [f"{name} ({names[name]} cells)" for name in found.classes if name not in inspection.classes]
-    if unasked:
-        rows.append(("left out, as asked", ", ".join(unasked)))
+    unwanted = [f"{name} ({names[name]} cells)" for name in found.classes if name not in inspection.classes]
+    if unwanted:
+        rows.append(("left out, as asked", ", ".join(unwanted)))
     suspects = f"{len(inspection.suspects)}"
     return [*rows, ("worth a look", Attention(suspects) if inspection.suspects else suspects)]
 
