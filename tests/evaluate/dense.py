@@ -44,9 +44,15 @@ def rectangles(draw) -> tuple[int, int, int, int]:
 
 
 def once(found: FieldDetections) -> list[int]:
-    """The rows of the detections that stand for a cell each: what no surer one overlaps by more than half."""
+    """The rows of the detections that stand for a cell each: what no surer one overlaps by more than half.
+
+    Of equal scores the lower label, the box further left and up, and the lower RLE come first.
+    """
     kept: list[int] = []
-    for row in sorted(range(len(found.scores)), key=lambda row: (-found.scores[row], found.labels[row])):
+    for row in sorted(
+        range(len(found.scores)),
+        key=lambda row: (-found.scores[row], found.labels[row], *found.boxes[row], found.rles[row]["counts"]),
+    ):
         masks = [(mask(found, row), mask(found, other)) for other in kept]
         if mask(found, row).any() and not any(2 * (a & b).sum() > (a | b).sum() for a, b in masks):
             kept.append(row)

@@ -231,7 +231,7 @@ def test_one_image_has_no_interval_and_none_at_all_no_score():
     assert one["undefined"][-1] == "there is one image only: intervals are not defined"
     assert np.isnan([none[name]["value"] for name in SCORE_NAMES]).all()
     assert "n/a" in plain(*image_table(whole(none)))
-    assert "taken for" not in plain(*image_table(whole(none)))  # a matrix of nothing
+    assert "is / taken for" not in plain(*image_table(whole(none)))  # a matrix of nothing
 
 
 @pytest.mark.parametrize(
