@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -185,8 +186,7 @@ def test_the_pixel_size_is_the_commands_or_the_runs(tmp_path, monkeypatch, capsy
     cli.main(["predict", str(tmp_path), str(images), f"--out={tmp_path / 'out'}", *options])
     (cell,) = table_in(tmp_path / "out")
     said = capsys.readouterr().out
-    assert "  L2: 1, 100 % (95 % 21 to 100), n = 1\n  L3: 0, 0 % (95 % 0 to 79), n = 1\n" in said
-    assert "  (intervals of counting alone, not of the model's errors)\n" in said
+    assert re.search(r"^L2 +1 +100 +21 to 100\nL3 +0 +0 +0 to 79\nShares of 1 cells\. The ", said, re.MULTILINE)
     assert cell.get("area_um2") == (None if expected is None else f"{600 * expected**2:.6g}")
 
 

@@ -40,5 +40,10 @@ def problems(annotations: Path, images: Path, class_of=CLASS_OF, **options) -> l
     with pytest.raises(AnnotationError) as caught:
         read(annotations, images, class_of, **options)
     lines = [str(problem) for problem in caught.value.problems]
-    assert str(caught.value).startswith(f"{annotations}: {len(lines)} problem{'s' * (len(lines) > 1)}\n  {lines[0]}")
+    if len(lines) == 1:
+        of_all = caught.value.problems[0].file == annotations.name
+        place = f"{annotations.parent}/" if of_all else f"{annotations}: "
+        assert str(caught.value) == f"{place}{lines[0]}"
+    else:
+        assert str(caught.value).startswith(f"{annotations}: {len(lines)} problems\n  {lines[0]}")
     return lines
