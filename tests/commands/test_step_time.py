@@ -1,5 +1,7 @@
 """The expected time of a step: the formulas, and what becomes of them at the edges."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
