@@ -29,7 +29,8 @@ def change_appearance(pixels: Pixels, augment: Augment, rng: np.random.Generator
         pixels = defocus(pixels, rng.uniform(0, augment.defocus))
     pixels = recolour(pixels, augment, rng)
     if augment.shot_noise or augment.read_noise:
-        pixels = add_noise(pixels, *rng.uniform(0, (augment.shot_noise, augment.read_noise)), rng)
+        shot, read = rng.uniform(0, augment.shot_noise), rng.uniform(0, augment.read_noise)
+        pixels = add_noise(pixels, shot, read, rng)
     if augment.jpeg:
         pixels = compress(pixels, int(rng.integers(augment.jpeg, 101)))
     return pixels
