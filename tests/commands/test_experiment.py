@@ -57,7 +57,9 @@ class Trainer:
         self.trained.append(workdir.name)
         settle_config(KeptConfig(config.to_dict()), workdir, started=(workdir / "metrics.jsonl").exists())
         tested = [(name, self.group(name)) for name in self.names(config)]
-        trained = [(f"train_{row}", None) for row in range(config.dataset.get("train_fields") or 100)]
+        trained: list[tuple[str, str | None]] = [
+            (f"train_{row}", None) for row in range(config.dataset.get("train_fields") or 100)
+        ]
         write_note(workdir, {"train": trained, "test": tested, "val": tested})
         stopped = self.stop_at == workdir.name
         with (workdir / "metrics.jsonl").open("a") as log:

@@ -1,6 +1,7 @@
 """Average precision of resampled sets: that of the set with its fields repeated, and intervals that cover."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_a_resampled_sets_precision_is_that_of_the_set_with_its_fields_repeated(
     assert precision.shape == (12, len(IOU_THRESHOLDS))
     for row, drawn in zip(precision, times, strict=True):
         copies = [field for field, count in enumerate(drawn) for _ in range(count)]
-        parts = ([of[field] for field in copies] for of in (annotations, detections, overlaps))
+        parts: Any = ([of[field] for field in copies] for of in (annotations, detections, overlaps))
         whole = average_precision(*parts, CLASSES)
         np.testing.assert_allclose([row.mean(), row[0], row[5]], [whole.ap, whole.ap50, whole.ap75], atol=1e-12)
 

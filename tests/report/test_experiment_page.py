@@ -2,6 +2,7 @@
 
 import csv
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def small(**changes) -> Experiment:
         RunRow("enhance=none,seed=0", ("none", "10"), 0, 0, "finished", 20, "finished", 10, {"mask AP": 0.495}),
         RunRow("enhance=eff,seed=0", ("eff", "10"), 0, 0, "failed: no space <left>"),
     )
-    whole = {
+    whole: dict[str, Any] = {
         "name": "edges",
         "axes": ("dataset.enhance", "dataset.train_fields"),
         "scores": ("mask AP", "mask AP50"),
@@ -56,6 +57,10 @@ def small(**changes) -> Experiment:
         "remarks": ("WARNING: two seeds are too few.",),
     }
     return Experiment(**{**whole, **changes})
+
+
+def legend_of(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 def test_the_tables_for_a_terminal_have_each_figure_in_its_place():
@@ -115,7 +120,7 @@ def test_a_setting_in_words():
 
 
 def test_the_figure_of_settings_draws_intervals_values_and_seeds():
-    (axes,) = settings_figure(["a", "b" * 60], [scored(0.5), scored(0.6, seeds=1)], "mask AP").axes
+    axes: Any = settings_figure(["a", "b" * 60], [scored(0.5), scored(0.6, seeds=1)], "mask AP").axes[0]
     interval, value, seeds, *second = axes.lines
     np.testing.assert_allclose(interval.get_xdata(), [45, 55], atol=0.1)
     np.testing.assert_allclose(value.get_xdata(), [50])
@@ -126,7 +131,7 @@ def test_the_figure_of_settings_draws_intervals_values_and_seeds():
 
 def test_a_learning_curve_is_drawn_from_few_fields_to_many():
     lines = {"none": [(100, scored(0.7)), (10, scored(0.5))], "eff": [(10, scored(0.55)), (100, scored(0.72))]}
-    (axes,) = curves_figure(lines, "mask AP").axes
+    axes: Any = curves_figure(lines, "mask AP").axes[0]
     curves = [container.lines[0] for container in axes.containers]
     (first, none), (second, eff) = (curve.get_xydata().T for curve in curves)
     np.testing.assert_allclose(none, [50, 70])
@@ -134,13 +139,13 @@ def test_a_learning_curve_is_drawn_from_few_fields_to_many():
     np.testing.assert_allclose(first * second, [10**2, 100**2])  # both beside the number, on either side
     assert (first < second).all()
     assert axes.get_xscale() == "log"
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["none", "eff"]
+    assert legend_of(axes) == ["none", "eff"]
 
 
 def test_the_runs_of_a_setting_share_a_colour_and_one_entry_of_the_legend():
     lines = [("none", [(10, 0.1), (20, 0.2)]), ("eff", [(10, 0.3), (20, 0.4)]), ("none", [(10, 0.2), (20, 0.3)])]
-    (axes,) = validation_figure(lines, "mask/AP").axes
+    axes: Any = validation_figure(lines, "mask/AP").axes[0]
     first, other, again = axes.lines
     assert first.get_color() == again.get_color() != other.get_color()
     np.testing.assert_allclose(again.get_ydata(), [20, 30])
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["none", "eff"]
+    assert legend_of(axes) == ["none", "eff"]

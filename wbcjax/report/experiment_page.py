@@ -72,7 +72,11 @@ def experiment_page(experiment: Experiment) -> str:
     subtitle = f"{len(experiment.settings)} settings, {done} of {len(experiment.runs)} runs finished. Written {now}."
     sections = [
         Section("Scores", tuple(_scores(experiment)), "no seed of any setting is finished yet."),
-        Section("Differences", tuple(_differences(experiment)), "there are no two settings with finished seeds."),
+        Section(
+            "Differences",
+            tuple(_differences(experiment)),
+            "no setting with a finished seed has another to be compared with.",
+        ),
         Section("Learning curve", tuple(_learning(experiment)), "the number of training fields is not varied."),
         Section("Training", tuple(_training(experiment)), "no finished run has logged a score of its validation."),
         Section("Failures", tuple(_failures(experiment)), "no run has failed."),
