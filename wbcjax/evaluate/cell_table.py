@@ -45,7 +45,7 @@ def worst_fields(scores: CellScores) -> list[Block]:
     worst = (missed + made_up).most_common()
     rows = tuple((name, f"{missed[name]}", f"{made_up[name]}") for name, _ in worst[:WORST])
     title = f"Fields with the most mistakes: {len(rows)} of {len(worst)} that have any"
-    return [Table(title, ("field", "missed", "made up"), rows)] * bool(rows)
+    return [Table(title, ("field", "missed", "made up"), rows)] if rows else []
 
 
 def cell_table(scores: CellScores) -> list[Block]:
