@@ -34,7 +34,7 @@ def main() -> None:
 
     config = load_config(options.workdir)
     fields = source(FieldSetSettings.from_config(config.dataset), "val")
-    trained = load(options.workdir, options.checkpoint)
+    trained = load(options.workdir, which=options.checkpoint)
     sizes = [fields.size(i) for i in range(len(fields))]
     scale = min(trained.layout(*size).scale for size in sizes)
     height, width = (math.ceil(max(sides) * scale / CANVAS_UNIT) * CANVAS_UNIT for sides in zip(*sizes, strict=True))

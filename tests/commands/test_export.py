@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -25,6 +26,7 @@ from wbcjax.predict import classifier
 from wbcjax.predict.classifier import crop_classifier, load_classifier
 from wbcjax.predict.detector import PASTED_AS, Predictor, live_network, predictor
 from wbcjax.runs import model_file
+from wbcjax.runs.calibration import note_temperature
 from wbcjax.runs.initial_weights import settings_of, start_from
 from wbcjax.runs.model_file import read_module, read_settings, write_model_file
 from wbcjax.runs.stablehlo import load_network, serialise
@@ -69,9 +71,10 @@ def config() -> ConfigDict:
 @pytest.fixture(scope="module")
 def live(config: ConfigDict) -> Predictor:
     model = mask_rcnn.build(model_of(config), len(config.dataset.classes) + 1)
-    return predictor(
+    found = predictor(
         model_of(config), FieldSetSettings.from_config(config.dataset), jax.device_get(mask_rcnn.init(model, 0)), SCALES
     )
+    return replace(found, temperature=1.5, tta_temperature=0.75)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +82,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory, config: ConfigDict, live:
     """The files, without the run that they were made of."""
     folder = tmp_path_factory.mktemp("export")
     run = workdir(folder / "run", config, {"scale": SCALES})
+    for step, way, temperature in ((7, "plain", 1.5), (7, "tta", 0.75), (8, "plain", 9.0)):  # the weights are of step 7
+        note_temperature(run, step, way, temperature, "80 detections of val")
     places = export_fresh(run, folder / "out", live.network.variables)
     shutil.rmtree(run)
     return places
@@ -106,7 +111,8 @@ def test_all_that_prediction_needs_is_in_the_file(loaded, live, config):
     assert loaded.canvas == (128, 128)
     assert loaded.classes == ("L1", "L2", "L3")
     assert loaded.scales == SCALES
-    assert loaded.enhance == "he"
+    assert (loaded.temperature, loaded.tta_temperature, loaded.with_tta().temperature) == (1.5, 0.75, 0.75)
+    assert loaded.enhance.method == "he"
     assert loaded.library == live.library == PASTED_AS[config.model.roi.convention]
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.input.cell_sizes import CellSides
 from wbcjax.predict import detector as predict
 from wbcjax.predict.classifier import CropClassifier
+from wbcjax.predict.detector import Predictor
 from wbcjax.smear.field import read_image
 from wbcjax.smear.read import read
 from wbcjax.system import heap, runtime
@@ -136,13 +138,58 @@ def test_files_are_not_believed_where_the_run_does_not_know_that_they_are_right(
     assert [row.get("area_um2") for row in table_in(tmp_path / "out")] == [area]
 
 
-def command_loads(model: Teller, monkeypatch: pytest.MonkeyPatch, **dataset: float) -> None:
-    """`wbcjax predict` finds this model in any workdir, of a run with these settings."""
+def command_loads(model: Predictor | dict, monkeypatch: pytest.MonkeyPatch, **dataset: float) -> None:
+    """`wbcjax predict` finds this model in any workdir, or one by the workdir's name, of a run with these settings."""
+
+    def load(workdir: Path, which: str, trust_parts: bool) -> Predictor:
+        return model[workdir.name] if isinstance(model, dict) else model
+
     config = ConfigDict({"dataset": {"class_attribute": "cell"} | dataset, "evaluate": {"score_threshold": 0.5}})
     monkeypatch.setattr(heap, "tune_malloc", lambda: None)
     monkeypatch.setattr(runtime, "use_compilation_cache", lambda: None)
     monkeypatch.setattr("wbcjax.runs.folder.load_config", lambda workdir, trusted: config)
-    monkeypatch.setattr(predict, "load", lambda workdir, checkpoint, trusted: model)
+    monkeypatch.setattr(predict, "load", load)
+
+
+def test_several_runs_are_asked_together_and_the_last_argument_is_the_images(tmp_path, monkeypatch, capsys):
+    other = ((40, 5, 50, 25), 1, 0.9)
+    models = {"a": Teller({"a.png": [ONE, other]}), "b": Teller({"a.png": [ONE]}), "c": Teller({"a.png": [ONE]})}
+    command_loads(models, monkeypatch)
+    images, runs = image_folder(tmp_path / "images", "a.png"), [str(tmp_path / name) for name in "abc"]
+    cli.main(["predict", *runs, str(images), f"--out={tmp_path / 'out'}"])
+    assert [(row["class"], row["score"]) for row in table_in(tmp_path / "out")] == [("L2", "0.9000")]
+    found = json.loads((tmp_path / "out/predictions.json").read_text())["detections"]
+    assert [round(of["score"], 4) for of in found] == [0.9, 0.3]
+    assert "1 cell in 1 image at scale " in capsys.readouterr().out
+    cli.main(["predict", *runs, str(images), f"--out={tmp_path / 'halved'}", "--scale=0.5"])
+    assert [model.scales for model in models.values()] == 3 * [(0.5, 0.5)]
+
+
+def test_runs_of_other_classes_are_refused_by_the_command_naming_them(tmp_path, monkeypatch, capsys):
+    command_loads({"a": Teller({}), "b": Teller({}, ("blast", "other"))}, monkeypatch)
+    images = image_folder(tmp_path / "images", "a.png")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["predict", str(tmp_path / "a"), str(tmp_path / "b"), str(images), f"--out={tmp_path / 'out'}"])
+    assert f"{tmp_path}/b has the classes blast, other, and {tmp_path}/a L1, L2, L3" in str(ended.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_joins_what_is_found_in_all_views(tmp_path, monkeypatch):
+    write_png(tmp_path / "images/a.png", paint(60, 90, {(10, 10, 30, 40): 2, (30, 10, 50, 40): 1}))
+    model = oracle((64, 96), (1.0, 1.0))
+    command_loads(model, monkeypatch)
+    shown = []
+    layout = model.layout
+    monkeypatch.setattr(model, "layout", lambda *of: shown.append((*of, 1.0)[3]) or layout(*of))
+    for name, options in (("plain", []), ("tta", ["--tta"])):
+        cli.main(["predict", str(tmp_path), str(tmp_path / "images"), f"--out={tmp_path / name}", *options])
+    plain, tta = (table_in(tmp_path / name) for name in ("plain", "tta"))
+    assert [(row["class"], row["x1"], row["area"]) for row in plain] == [("L2", "10", "600"), ("L1", "30", "600")]
+    assert [row["class"] for row in tta] == ["L2", "L1"]
+    for one, other in zip(plain, tta, strict=True):
+        assert float(other["score"]) == pytest.approx(float(one["score"]), abs=1e-4)
+        assert float(other["area"]) == pytest.approx(600, rel=0.1)
+    assert [zoom for zoom in shown if zoom != 1] == [0.8, 1.25]
 
 
 def test_the_command_says_when_cells_look_larger_than_in_training(tmp_path, monkeypatch, capsys):

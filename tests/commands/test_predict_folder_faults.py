@@ -17,6 +17,7 @@ from wbcjax.enhance import METHODS
 from wbcjax.evaluate.cells_csv import cell_rows
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.predict import detector as predict
+from wbcjax.predict.search import ahead
 from wbcjax.system.files import write_png
 
 
@@ -254,7 +255,7 @@ def test_what_is_made_ahead_comes_in_order_and_its_error_where_it_happened(most)
             yield i
         raise ValueError("the sixth")
 
-    taken = predict.ahead(items(), most)
+    taken = ahead(items(), most)
     first = next(taken)
     assert first == 0
     assert [first, *(next(taken) for _ in range(4))] == [0, 1, 2, 3, 4]

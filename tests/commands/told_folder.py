@@ -15,6 +15,7 @@ from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.models.mask_rcnn import Detections
 from wbcjax.predict.detector import Predictor
 from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
+from wbcjax.predict.search import Picture
 from wbcjax.smear.field import text_rle
 
 HEIGHT, WIDTH = 60, 80
@@ -30,6 +31,10 @@ class Teller(Predictor):
         super().__init__(local, (64, 96), classes, "detectron2", enhance=Enhancement(enhance))
         self.told = told
         self.shown: dict[str, np.ndarray] = {}
+
+    def find(self, pictures: Iterable[Picture]) -> Iterator[FieldDetections]:
+        for picture in pictures:
+            yield self.detect(picture.image, picture.name)
 
     def detect_each(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[FieldDetections]:
         for name, image, *_ in images:

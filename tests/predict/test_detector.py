@@ -14,7 +14,8 @@ from wbcjax.enhance import DRAWN, METHODS, Enhancement
 from wbcjax.input.settings import FieldSetSettings
 from wbcjax.models.settings import TORCHVISION
 from wbcjax.predict import detector as predict
-from wbcjax.predict.detector import Picture, predictor
+from wbcjax.predict.detector import predictor
+from wbcjax.predict.search import Picture
 from wbcjax.runs.folder import load_config, load_facts
 from wbcjax.smear.field import SmearField
 

@@ -19,7 +19,7 @@ from wbcjax.report.classification_figures import (
     write_figure,
 )
 
-SCORE_FIGURES = (confusion_figure, roc_figure, precision_recall_figure, reliability_figure)
+SCORE_FIGURES = (confusion_figure, roc_figure, precision_recall_figure)
 AWKWARD = ("_plasma", "50 $ a $", "Zellen für β", "100 %", "e", "f", "g", "h", "i")
 
 
@@ -96,7 +96,7 @@ def test_precision_does_not_run_straight_between_points():
 
 
 def test_reliability_shows_accuracy_and_crops_of_each_bin_that_holds_some(scores):
-    above, below = panels(reliability_figure(scores))
+    above, below = panels(reliability_figure(scores["calibration"], "crops"))
     low, width = 10 / 15, 1 / 15
     for axes, heights in ((above, [0, 1, 1]), (below, [1, 1, 2])):
         assert [bar.get_height() for bar in axes.patches] == heights

@@ -195,6 +195,35 @@ def test_crops_that_a_run_was_trained_on_are_left_out_of_other_folders(run, tmp_
     assert told.split("\n\n")[1].startswith(said)
 
 
+def test_crops_are_asked_in_eight_views_and_by_several_runs(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluation"))
+    told = plain(*tasks.evaluate(run, "latest", Scored("val", with_runs=(copy,), tta=True), out=str(tmp_path / "out")))
+    assert f"the latest. Asked together: {run}, {copy}; each image in 8 views." in told
+    found, model = load_predictions(tmp_path / "out/predictions.json"), load_classifier(run, "latest")
+    crop = read_image(run.parent / "crops" / found.names[0])
+    turns = [np.rot90(flipped, k) for flipped in (crop, crop[:, ::-1]) for k in range(4)]
+    expected = model.probabilities([np.ascontiguousarray(turn) for turn in turns]).mean(axis=0)
+    np.testing.assert_allclose(found.probabilities[0], expected, atol=1e-5)
+    np.testing.assert_allclose(model.with_tta().probabilities([crop])[0], expected, atol=1e-5)
+
+
+def test_a_calibrated_classifier_names_the_same_classes_by_other_probabilities(run, tmp_path, monkeypatch):
+    copy = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluation"))
+    with pytest.raises(ValueError, match=rf"8 of 8 crops of val, by {copy}, are right and 0 wrong"):
+        tasks.evaluate(copy, "latest", Scored("val", calibrate=True))
+    monkeypatch.setattr("wbcjax.evaluate.temperature.LEAST", 0)
+    told = plain(*tasks.evaluate(copy, "latest", Scored("val", calibrate=True)))
+    assert "; before calibration, by a temperature of " in told
+    assert "<td>before</td>" in (copy / "evaluation/val_latest/report.html").read_text()
+    before, after = load_classifier(run, "latest"), load_classifier(copy, "latest")
+    assert (before.temperature, after.temperature, after.with_tta().temperature) == (1.0, pytest.approx(0.5), 1.0)
+    crops = [np.full((20, 20, 3), shade, np.uint8) for shade in (60, 140, 220)]
+    squares = before.probabilities(crops).astype(np.float64) ** 2
+    np.testing.assert_allclose(
+        after.probabilities(crops), squares / squares.sum(axis=1, keepdims=True), rtol=1e-4, atol=1e-12
+    )
+
+
 def test_crops_of_unknown_fields_are_resampled_one_by_one(run, tmp_path):
     others = write_crops(tmp_path / "others", 3)
     (others / "crops.csv").unlink()

@@ -24,6 +24,7 @@ from tests.train.steps import parameters_of_steps
 from wbcjax import cli
 from wbcjax.configs import base, smear_demo
 from wbcjax.evaluate import detections as saved
+from wbcjax.evaluate.detections import FieldDetections, annotate
 from wbcjax.evaluate.scores import write_json
 from wbcjax.input.field_set import sources
 from wbcjax.input.settings import FieldSetSettings
@@ -35,6 +36,7 @@ from wbcjax.settings.checked import checked
 from wbcjax.settings.parts import part
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import read_image
+from wbcjax.smear.paste import patch_rle
 from wbcjax.system.files import write_png
 from wbcjax.system.terminal import plain
 from wbcjax.tasks import choose as tasks
@@ -124,11 +126,11 @@ def test_a_run_leaves_its_config_and_every_loss_of_every_step(run):
 
 def test_a_run_notes_at_which_scale_it_saw_its_fields_and_prediction_keeps_to_it(run):
     assert load_facts(run)["scale"] == [1.0, 1.0]  # 96 x 128 on 128 x 128
-    assert wbcjax.load(run, "latest").scales == (1.0, 1.0)
+    assert wbcjax.load(run, which="latest").scales == (1.0, 1.0)
 
 
 def test_a_run_notes_how_large_its_cells_are_and_no_pixel_size_where_none_is_known(run):
-    facts, model = load_facts(run), wbcjax.load(run, "latest")
+    facts, model = load_facts(run), wbcjax.load(run, which="latest")
     train = sources(FieldSetSettings.from_config(load_config(run).dataset))["train"]
     sides = [side for i in range(len(train)) for side in train.measures[i].sides]
     assert facts["cell_sides"] == pytest.approx(np.percentile(sides, (5, 50, 95)).tolist())
@@ -256,6 +258,108 @@ def test_a_task_for_a_begun_run_validates_on_nothing_that_it_was_trained_on(run)
         refuse_forgotten(make_task(config).facts, run)
 
 
+def test_test_time_augmentation_has_its_own_folder_and_prints_every_score(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluation"))
+    told = plain(*tasks.evaluate(copy, "latest", Scored("val", tta=True)))
+    assert "chose this checkpoint, the latest. Asked for each image in 10 views." in told
+    assert "SegPC mIoU" in told
+    assert "expected calibration error" in told
+    assert [path.name for path in (copy / "evaluation").iterdir()] == ["val_tta_latest"]
+    found = json.loads((copy / "evaluation/val_tta_latest/scores.json").read_text())
+    assert found["counts"]["fields"] == 3
+    assert "segpc_miou" in found["cells"]["segmentation"]
+
+
+def test_runs_asked_together_are_scored_on_what_none_of_them_has_seen(run, tmp_path):
+    fold = shutil.copytree(run, tmp_path / "fold", ignore=shutil.ignore_patterns("evaluation"))
+    together = Scored("val", with_runs=(fold,))
+    found = scores_of(run, tmp_path / "both", together)
+    assert found["counts"]["fields"] == 3
+    assert found["scored"]["sentence"].endswith(f"the latest. Asked together: {run}, {fold}.")
+
+    facts = json.loads((fold / "data.json").read_text())
+    parts = facts["data"]["parts"]
+    parts["train"].append(parts["val"].pop())
+    (fold / "data.json").write_text(json.dumps(facts))
+    found = scores_of(run, tmp_path / "less", together)
+    assert (found["counts"]["fields"], found["scored"]["left_out"]) == (2, 1)
+    parts["train"] += parts["val"]
+    (fold / "data.json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match=rf"val for {fold}: 3 of 3 left out, .* Nothing is left to score"):
+        scores_of(run, tmp_path / "none", together)
+
+
+def test_runs_that_cannot_be_asked_together_are_refused_by_name(run, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other", ignore=shutil.ignore_patterns("evaluation"))
+    config = json.loads((other / "config.json").read_text())
+    config["dataset"]["enhance"] = "he"
+    (other / "config.json").write_text(json.dumps(config))
+    together = Scored("val", with_runs=(other,))
+    with pytest.raises(ValueError, match=rf"{other} was trained on images enhanced by 'he', {run} by 'none'"):
+        tasks.evaluate(run, "latest", together)
+    (other / "config.json").write_text(json.dumps(config | {"task": "classification"}))
+    with pytest.raises(ValueError, match=rf"{other} is a run of classification; give one of detection"):
+        tasks.evaluate(run, "latest", together)
+    with pytest.raises(FileNotFoundError, match=r"absent/config\.json does not exist"):
+        tasks.evaluate(run, "latest", Scored("val", with_runs=(tmp_path / "absent",)))
+
+
+def found_too_surely(model: Any, fields: Any) -> tuple[list, list]:
+    """Every cell, at a score of 0.95, and as often a corner of its field: what `model` makes of them."""
+    pairs = []
+    for field in map(fields.field, range(len(fields))):
+        cells = annotate(field.name, field.height, field.width, field.cells)
+        corner = patch_rle(np.ones((2, 2), np.uint8), 0, 0, field.height, field.width)
+        count = len(cells.labels)
+        found = FieldDetections(
+            field.name,
+            field.height,
+            field.width,
+            np.concatenate([cells.boxes, np.tile(np.array([0, 0, 2, 2], np.float32), (count, 1))]),
+            np.tile(cells.labels, 2),
+            np.full(2 * count, 0.95, np.float32),
+            [*cells.rles, *count * [corner]],
+        )
+        pairs.append((cells, model.calibrated(found)))
+    return [cells for cells, _ in pairs], [found for _, found in pairs]
+
+
+def test_a_calibrated_run_scores_and_predicts_by_its_temperature_from_then_on(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("wbcjax.tasks.detection.detect_split", found_too_surely)
+    monkeypatch.setattr("wbcjax.evaluate.temperature.LEAST", 2)
+    copy = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluation"))
+    before = scores_of(copy, tmp_path / "before")
+    assert "uncalibrated" not in before
+    assert before["cells"]["calibration"]["ece"] == pytest.approx(0.45)
+    told = plain(*tasks.evaluate(copy, "latest", Scored("", calibrate=True)))
+    assert "before calibration, by a temperature of 10.000, 0.4500" in told  # half are right: the highest there is
+    (noted,) = json.loads((copy / "calibration.json").read_text()).values()
+    assert noted == {"plain": {"temperature": pytest.approx(10), "fitted_on": noted["plain"]["fitted_on"]}}
+    page = (copy / "evaluation/val_latest/report.html").read_text()
+    assert "Expected calibration error (ECE)" in page
+    assert "<td>before</td>" in page
+
+    after = scores_of(copy, tmp_path / "after")
+    assert after["uncalibrated"]["temperature"] == pytest.approx(10)
+    assert after["uncalibrated"]["ece"] == pytest.approx(0.45)
+    score = 1 / (1 + 19**-0.1)  # of 0.95, whose odds are 19
+    assert after["cells"]["calibration"]["ece"] == pytest.approx(score - 0.5, abs=1e-6)
+    assert str(after["mask"]) == str(before["mask"])
+    assert str(after["box"]) == str(before["box"])
+    model = wbcjax.load(copy, which="latest")
+    assert (model.temperature, model.tta_temperature) == (pytest.approx(10), 1.0)
+
+
+def test_a_set_too_small_or_of_another_part_calibrates_nothing(run, tmp_path):
+    with pytest.raises(ValueError, match=rf"detections of val, by {run}, are right .* takes 10 of each"):
+        tasks.evaluate(run, "latest", Scored("val", calibrate=True), out=str(tmp_path / "out"))
+    assert not (run / "calibration.json").exists()
+    with pytest.raises(ValueError, match=f"{run} is calibrated on its own part val: score it on other data by a call"):
+        tasks.evaluate(run, "latest", Scored("train", calibrate=True))
+    with pytest.raises(ValueError, match=f"a temperature is kept with one run: calibrate {run} alone"):
+        tasks.evaluate(run, "latest", Scored("val", with_runs=(run.parent / "toy",), calibrate=True))
+
+
 def test_a_run_on_files_is_not_scored_on_drawn_fields(run, tmp_path):
     with pytest.raises(ValueError, match="was not trained on drawn fields: give --annotations"):
         scores_of(run, tmp_path, Scored("val", drawn_seed=7))
@@ -274,7 +378,7 @@ def test_a_run_on_drawn_fields_is_scored_on_others_only(run, tmp_path):
 
 
 def test_predict_finds_cells_in_images_of_any_size_with_one_compilation(run):
-    model = wbcjax.load(run, "latest")
+    model = wbcjax.load(run, which="latest")
     rng = np.random.default_rng(0)
     for height, width in [(96, 128), (300, 100), (31, 500), (1, 1)]:
         found = model.detect(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
@@ -285,7 +389,7 @@ def test_predict_finds_cells_in_images_of_any_size_with_one_compilation(run):
 
 
 def test_predict_refuses_what_is_no_rgb_image_by_name(run, unchecked_types):
-    model: Any = wbcjax.load(run, "latest")
+    model: Any = wbcjax.load(run, which="latest")
     for wrong in (None, run / "a.png", [[1, 2, 3]], np.zeros((4, 4), np.uint8)):
         with pytest.raises(ValueError, match=r"smear\.png: needs RGB as \(height, width, 3\) uint8, got "):
             model.detect(wrong, "smear.png")
@@ -296,7 +400,7 @@ def test_predict_refuses_what_is_no_rgb_image_by_name(run, unchecked_types):
 
 
 def test_a_copy_and_a_pickle_of_a_predictor_find_the_same_cells(run):
-    model = wbcjax.load(run, "latest")
+    model = wbcjax.load(run, which="latest")
     image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     found = model.detect(image)  # its weights are on the devices, its network compiled
     assert len(found.scores)

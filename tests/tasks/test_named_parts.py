@@ -93,7 +93,7 @@ def test_a_detector_of_named_parts_trains_all_of_them(run):
 
 def test_a_detector_of_named_parts_predicts(run):
     image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
-    found = wbcjax.load(run, "latest").detect(image)
+    found = wbcjax.load(run, which="latest").detect(image)
     assert len(found.scores) > 0
     assert np.isfinite(found.scores).all()
     assert (found.boxes >= 0).all()

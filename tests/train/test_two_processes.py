@@ -173,7 +173,7 @@ def test_two_processes_evaluate_as_one_does_to_the_last_digit(detector):
     config = load_config(detector.folder / "two")
     val = source(FieldSetSettings.from_config(config.dataset), "val", detector.folder / "cache")
     assert len(val) % 2 == 1, "shares of unequal sizes"
-    model = load(detector.folder / "two", "latest")
+    model = load(detector.folder / "two", which="latest")
     annotated, expected = detect_split(model, val)
     alone = [model.detect(val.field(i).image(), val.names[i]) for i in range(len(val))]  # by one device
     for told in (found[0][1], found[1][1], alone):

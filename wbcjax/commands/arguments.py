@@ -80,6 +80,16 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_tta(parser: argparse.ArgumentParser) -> None:
+    """The argument for test-time augmentation."""
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="test-time augmentation: look at every image flipped, turned and at other scales too, and join what is "
+        "found; takes many times as long",
+    )
+
+
 def add_joining(parser: argparse.ArgumentParser) -> None:
     """The arguments by which several processes share the work: see `wbcjax.system.processes.join`."""
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="process 0, where several share the images")

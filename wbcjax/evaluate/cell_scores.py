@@ -13,6 +13,7 @@ from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, check_
 from wbcjax.evaluate.field_precision import IOU_THRESHOLD, FieldMatch
 from wbcjax.evaluate.nuclei_of_cells import cell_labels, nucleus_label
 from wbcjax.evaluate.overlap import mask_overlaps
+from wbcjax.evaluate.reliability import reliability
 from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.evaluate.segmentation_quality import segmentation_quality
 
@@ -47,6 +48,7 @@ def cell_scores(
             where cells are outlined, else of boxes. Lists are empty where there is no curve.
         segmentation: pq, sq, rq, aji, segpc_miou, and per_class pq, sq, rq and segpc_miou, as `segmentation_quality`
             defines them.
+        calibration: how often detections of each score are right, see `reliability` and `labelled_detections`.
         count_error: detections less annotated cells of a field: mean_absolute, mean (over 0 where too many are found),
             and per_field name, annotated, found. Crowd regions and detections in them are left out, and nuclei too
             unless the set has nothing else.
@@ -75,6 +77,7 @@ def cell_scores(
         "confusion": {"classes": [*classes, BACKGROUND], "counts": _confusion(pairs, len(classes)).tolist()},
         "pr_curves": {name: _curve(fields, label, most) for label, name in enumerate(classes, start=1)},
         "segmentation": segmentation_quality(annotations, detections, classes, min_score),
+        "calibration": reliability(*labelled_detections(annotations, detections, overlaps, classes), "detections"),
         "count_error": _count_error(pairs, cell_labels(classes)),
         "misses": _misses(fields, matches, classes),
         "false_alarms": sorted(_false_alarms(pairs, classes), key=lambda alarm: -alarm["score"]),
@@ -88,6 +91,24 @@ def cell_scores(
         },
     }
     return scores | {"undefined": list(_undefined(scores))}
+
+
+def labelled_detections(
+    annotations: Sequence[FieldAnnotations],
+    detections: Sequence[FieldDetections],
+    overlaps: Sequence[Float[np.ndarray, "_ _"]],
+    classes: Sequence[str],
+) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """The scores of all detections, and which are right: those that COCO matches with a cell at an IoU of 0.5.
+
+    So a score is right as the probability that a cell of this class is there. Detections in crowd regions are left out.
+    `overlaps` are from `mask_overlaps`.
+    """
+    most = max_detections(annotations)
+    fields = zip(annotations, detections, overlaps, strict=True)
+    hits = [_hits(*field, label, most) for field in fields for label in range(1, len(classes) + 1)]
+    scores, right = zip(*hits, strict=True) if hits else ((), ())
+    return np.concatenate([np.zeros(0, np.float32), *scores]), np.concatenate([np.zeros(0, bool), *right])
 
 
 Matched = tuple[FieldAnnotations, FieldDetections, FieldMatch]

@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float, Int
 from sklearn import metrics
 
 from wbcjax.evaluate.predictions import Predictions
+from wbcjax.evaluate.reliability import reliability
 
 ClassificationScores = dict[str, Any]
 INTERVAL = 0.95  # of the resamplings lie within
-CALIBRATION_BINS = 15  # as in Guo et al., On Calibration of Modern Neural Networks, 2017
 
 
 def classification_scores(predictions: Predictions, bootstrap: int = 1000, seed: int = 0) -> ClassificationScores:
@@ -34,9 +34,7 @@ def classification_scores(predictions: Predictions, bootstrap: int = 1000, seed:
         curves: roc and pr of each class: points along the curve, and the thresholds of the probability that give them.
             ROC's first point (0, 0) and PR's last (precision 1, recall 0), where no crop is taken for the class, have
             no threshold. Lists are empty where there is no curve.
-        calibration: ece, the expected calibration error (Guo et al. 2017, Eqn. 3) in `bins` equal bins of confidence,
-            each closed above; and as `reliability` the low, high, crops, mean confidence and accuracy of those that
-            hold crops.
+        calibration: ece, the expected calibration error, and the bins behind it: see `reliability`.
         groups: crops, right and accuracy of each; {} where they are not known.
         mistakes: all of them, the most confident first: index, name, group, label, predicted, confidence.
         counts: crops, groups, mistakes.
@@ -56,7 +54,7 @@ def classification_scores(predictions: Predictions, bootstrap: int = 1000, seed:
         "auroc": {"value": _mean(auroc.values()), **_interval(samples.aurocs), "per_class": auroc},
         "average_precision": {"value": _mean(precision.values()), "per_class": precision},
         "curves": {"roc": roc, "pr": {name: _precision_recall(*one) for name, one in against_rest.items()}},
-        "calibration": _calibration(predictions),
+        "calibration": reliability(predictions.confidence, predictions.right, "crops"),
         "groups": _of_groups(predictions),
         "mistakes": [_mistake(predictions, i) for i in worst_mistakes(predictions).tolist()],
         "counts": {
@@ -143,24 +141,6 @@ def _row(values: Sequence[float]) -> dict[str, float]:
 def _confusion(predictions: Predictions) -> Int[np.ndarray, "c c"]:
     labels = np.arange(len(predictions.classes))
     return metrics.confusion_matrix(predictions.labels, predictions.predicted, labels=labels)
-
-
-def _calibration(predictions: Predictions) -> dict[str, Any]:
-    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-    confidence, right = predictions.confidence.astype(np.float64), predictions.right
-    bin_of = np.searchsorted(edges[1:-1], confidence, side="left")
-    reliability = [
-        {
-            "low": float(edges[bin]),
-            "high": float(edges[bin + 1]),
-            "crops": int((bin_of == bin).sum()),
-            "confidence": float(confidence[bin_of == bin].mean()),
-            "accuracy": float(right[bin_of == bin].mean()),
-        }
-        for bin in np.unique(bin_of)
-    ]
-    gaps = [row["crops"] * abs(row["accuracy"] - row["confidence"]) for row in reliability]
-    return {"ece": sum(gaps) / len(right), "bins": CALIBRATION_BINS, "reliability": reliability}
 
 
 def _of_groups(predictions: Predictions) -> dict[str, dict[str, float]]:

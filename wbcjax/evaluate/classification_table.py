@@ -8,6 +8,7 @@ import numpy as np
 
 from wbcjax.evaluate.classification import ClassificationScores
 from wbcjax.evaluate.figures import percent
+from wbcjax.evaluate.reliability import calibration_line
 from wbcjax.system.terminal import Attention, Block, Table
 
 NAMES_WIDTH = 60  # characters of all classes' names, above which the confusion matrix has numbers above its columns
@@ -60,11 +61,11 @@ def _report(scores: ClassificationScores) -> Table:
 
 
 def _summary_lines(scores: ClassificationScores) -> Iterator[str]:
-    counts, drawn, calibration = scores["counts"], scores["bootstrap"], scores["calibration"]
+    counts, drawn = scores["counts"], scores["bootstrap"]
     yield f"accuracy {_with_interval(scores['accuracy'])}"
     yield f"AUROC (area under the ROC curve) of each class against the rest, mean {_with_interval(scores['auroc'])}"
     yield f"average precision, mean {_figure(scores['average_precision']['value'], 4)}"
-    yield f"expected calibration error {calibration['ece']:.4f}, in {calibration['bins']} bins"
+    yield calibration_line(scores["calibration"], scores.get("uncalibrated"))
     if scores["groups"]:
         accuracies = {name: group["accuracy"] for name, group in scores["groups"].items()}
         worst = min(accuracies, key=lambda name: (accuracies[name], -scores["groups"][name]["crops"]))

@@ -146,7 +146,7 @@ def load(path: Path) -> tuple[tuple[str, ...], list[FieldAnnotations], list[Fiel
         detections = [
             FieldDetections(
                 *_common(image, found[image["id"]]),
-                scores=np.array([entry["score"] for entry in found[image["id"]]], np.float32),
+                scores=_scores(found[image["id"]]),
                 rles=[entry["segmentation"] for entry in found[image["id"]]],
                 said=_said(found[image["id"]]),
             )
@@ -202,6 +202,13 @@ def _results(detections: Sequence[FieldDetections]) -> list[dict[str, Any]]:
         | ({"said": {name: float(values[row]) for name, values in field.said.items()}} if field.said else {})
         for image, field, row in _rows(detections)
     ]
+
+
+def _scores(entries: Sequence[dict[str, Any]]) -> Float[np.ndarray, " d"]:
+    """The scores that `_results` wrote, of a network in float32; calibrated ones have more digits."""
+    scores = np.array([entry["score"] for entry in entries], np.float64)
+    short = scores.astype(np.float32)
+    return short if (short == scores).all() else scores
 
 
 def _said(entries: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:

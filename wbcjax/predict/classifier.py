@@ -12,12 +12,15 @@ from jaxtyping import Float, UInt8
 
 from wbcjax.enhance import AS_THEY_ARE, Enhancement
 from wbcjax.evaluate.detections import FieldDetections
+from wbcjax.evaluate.temperature import scaled
 from wbcjax.input.crop_pipeline import fit_crop
 from wbcjax.input.settings import CropSetSettings
 from wbcjax.models import efficientnet
 from wbcjax.models.fold import fold, folded
 from wbcjax.models.settings import EfficientNetSettings, from_dict
 from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
+from wbcjax.predict.views import TURNS, UPRIGHT, View, turned
+from wbcjax.runs.calibration import temperatures
 from wbcjax.runs.folder import CLASSIFICATION, check_kind, load_config, load_facts
 from wbcjax.runs.stablehlo import ExportedNetwork, load_network
 from wbcjax.settings.parts import Trust
@@ -40,6 +43,8 @@ class CropClassifier:
     classes: names of label 0, 1, ...
     cut: how the crops it was trained on were cut out of fields, as `wbcjax crop` notes it; None where not known.
     enhance: the enhancement of these crops.
+    views: in which each crop is shown; the probabilities are the means over them.
+    temperature, tta_temperature: by which they are calibrated, and those of `with_tta`; 1: they are not.
     """
 
     network: OnLocalDevices
@@ -47,6 +52,13 @@ class CropClassifier:
     classes: tuple[str, ...]
     cut: dict[str, Any] | None = None
     enhance: Enhancement = AS_THEY_ARE
+    views: tuple[View, ...] = (UPRIGHT,)
+    temperature: float = 1.0
+    tta_temperature: float = 1.0
+
+    def with_tta(self) -> "CropClassifier":
+        """The same, which sees each crop in the eight flips and turns of a square."""
+        return replace(self, views=TURNS, temperature=self.tta_temperature)
 
     def with_variables(self, variables: Any) -> "CropClassifier":
         """The same with other variables, without compiling again. They leave the devices when it is deleted."""
@@ -64,9 +76,12 @@ class CropClassifier:
 
     def probabilities_of_enhanced(self, crops: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> Float[np.ndarray, "n c"]:
         """The same for crops that are enhanced already, as those of a built set are."""
-        batches = self.network.over(crops, lambda crop: (fit_crop(crop, self.canvas),))
+        shown = (turned(crop, view) for crop in crops for view in self.views)
+        batches = self.network.over(shown, lambda crop: (fit_crop(crop, self.canvas),))
         rows = [found[: len(batch)] for batch, found in batches]
-        return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *rows])
+        of_views = np.concatenate([np.zeros((0, len(self.classes)), np.float32), *rows])
+        found = of_views.reshape(-1, len(self.views), len(self.classes)).mean(axis=1)
+        return found if self.temperature == 1 else scaled(found, self.temperature)
 
     def name(self, image: UInt8[np.ndarray, "h w 3"], cells: FieldDetections) -> FieldDetections:
         """The cells found in an RGB image, each with its most probable class (its label less one) and the probability.
@@ -144,7 +159,10 @@ def load_classifier(place: str | Path, which: str = "best", trust_parts: Trust =
     dataset, cut = CropSetSettings.from_config(config.dataset), load_facts(place).get("cut")
     if place.is_file():
         exported, weights = load_network(place)
-        return crop_classifier(partial(_classify_exported, exported), dataset, weights, cut)
-    variables, _ = load_variables(place, which)
-    network = folded(live_network(model, dataset.classes))
-    return crop_classifier(network, dataset, fold(variables, model.norm_epsilon), cut)
+        found, step = crop_classifier(partial(_classify_exported, exported), dataset, weights, cut), None
+    else:
+        variables, step = load_variables(place, which)
+        network = folded(live_network(model, dataset.classes))
+        found = crop_classifier(network, dataset, fold(variables, model.norm_epsilon), cut)
+    plain, tta = temperatures(place, step)
+    return replace(found, temperature=plain, tta_temperature=tta)

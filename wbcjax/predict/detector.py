@@ -1,17 +1,12 @@
 """Find cells with a trained Mask R-CNN: `wbcjax.load("runs/demo").predict(image)`, for an image of any size."""
 
-import contextlib
-import errno
 import math
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, overload
 
-import grain
 import jax
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -19,11 +14,9 @@ from jaxtyping import Float, UInt8
 from wbcjax.enhance import AS_THEY_ARE, Enhancement
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
-from wbcjax.evaluate.reported_cells import reported_cells
 from wbcjax.input.cell_sizes import CellSides, noted_sizes
 from wbcjax.input.draw import fit
-from wbcjax.input.field_set import Source
-from wbcjax.input.settings import FieldSetSettings, InputSettings
+from wbcjax.input.settings import FieldSetSettings
 from wbcjax.input.warp import drawn_size, fit_scale
 from wbcjax.models import mask_rcnn
 from wbcjax.models.fpn import CANVAS_UNIT
@@ -32,19 +25,18 @@ from wbcjax.models.mask_rcnn import Detections, MaskRCNN
 from wbcjax.models.settings import MaskRCNNSettings, from_dict
 from wbcjax.ops.roi_align import Convention
 from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
-from wbcjax.predict.found_cells import FoundCells
+from wbcjax.predict.search import Ensemble, Layout, Picture, Search, ensemble_of
 from wbcjax.predict.tiles import View, merge, tiles
+from wbcjax.predict.views import VIEWS
+from wbcjax.runs.calibration import temperatures
 from wbcjax.runs.folder import DETECTION, check_kind, load_config, load_facts
 from wbcjax.runs.stablehlo import ExportedNetwork, load_network
 from wbcjax.settings.parts import Trust
-from wbcjax.smear.field import as_rgb, read_image
 from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.paste import Library, paste
-from wbcjax.smear.pixel_size import stated_pixel_size
 from wbcjax.system import run_files
 from wbcjax.train.checkpoint import load_variables
 
-AHEAD = 2  # images of a folder that are read and enhanced before they are needed
 CANVASES = 1  # that a device processes at a time: so results do not depend on the other images of a set
 OVERLAP = 0.25  # of neighbouring tiles, at least, relative to the canvas's shorter side
 CUT_MARGIN = 4.0  # canvas pixels: a box that ends this near to a tile's edge may be of a cell that continues beyond it
@@ -55,30 +47,13 @@ PASTED_AS: dict[Convention, Library] = {
 }
 LARGEST_SIDE = 2**15 - 1  # pixels: OpenCV draws no larger image
 
-Item = TypeVar("Item")
-
 # (variables, canvases (n, h, w, 3), uint8, height and width of the image on each (n, 2)) -> the cells found on each:
 # `MaskRCNN.predict`
 Network = Callable[[Any, Any, Any], Detections]
 
 
-class Picture(NamedTuple):
-    """An image to search. A pair of name and image will do in its place."""
-
-    name: str
-    image: UInt8[np.ndarray, "_ _ 3"]  # RGB
-    pixel_size: float = 0.0  # micrometres; 0: not known, and taken to be the training's
-
-
-class Layout(NamedTuple):
-    """How an image is laid out for the network."""
-
-    scale: float  # canvas pixels per image pixel
-    tiles: list[tuple[int, int]]  # top and left of each tile on the scaled image; one where the image fits the canvas
-
-
 @dataclass(eq=False)
-class Predictor:
+class Predictor(Search):
     """A Mask R-CNN with its weights; compiled on first use, for its canvas.
 
     network: a `Network` with its variables.
@@ -95,6 +70,7 @@ class Predictor:
     pixel_size: of the fields it was trained on, in micrometres; 0: not known. An image whose own is known too gets a
         scale at which its cells have the size that they had in training: `scales` times its pixel size over this one.
     cell_sides: of the cells it was trained on, see `wbcjax.input.cell_sizes.cell_sides`; None: not known.
+    temperature, tta_temperature: by which its scores are calibrated, and those of all views joined; 1: they are not.
     """
 
     network: OnLocalDevices
@@ -108,74 +84,22 @@ class Predictor:
     max_pixels: int = MAX_PIXELS
     pixel_size: float = 0.0
     cell_sides: CellSides | None = None
+    temperature: float = 1.0
+    tta_temperature: float = 1.0
 
     def with_variables(self, variables: Any) -> "Predictor":
         """The same with other variables, without compiling again. They leave the devices when it is deleted."""
         return replace(self, network=OnLocalDevices(self.network.compiled, variables))
 
-    def predict(
-        self,
-        image: UInt8[np.ndarray, "h w 3"] | str | Path,
-        *,
-        min_score: float | None = None,
-        name: str = "",
-        pixel_size: float = 0.0,
-    ) -> FoundCells:
-        """The cells of an RGB image, or of an image file of any kind, each once; `FoundCells` has what is made of them.
+    def with_tta(self) -> Ensemble:
+        return Ensemble((self,), VIEWS, self.tta_temperature)
 
-        min_score: of a cell, 0 to 1; by default the run's. name: by default the file's, or "image". pixel_size: in
-        micrometres; by default as the file states it, if it does: see the class.
-
-        Raises ValueError for any other array or file, or score; OSError for a file that cannot be read.
-        """
-        least = self.min_score if min_score is None else min_score
-        if not 0 <= least <= 1:
-            raise ValueError(f"min_score is {min_score}: give a number from 0 to 1")
-        if isinstance(image, str | Path):
-            path = Path(image)
-            image, name = _read(path, self.max_pixels), name or path.name
-            pixel_size = pixel_size or stated_pixel_size(path)
-        found = self.detect(image, name or "image", pixel_size)
-        return FoundCells(image, self.classes, least, reported_cells(found, least, self.classes), found)
-
-    def detect(
-        self, image: UInt8[np.ndarray, "h w 3"], name: str = "image", pixel_size: float = 0.0
-    ) -> FieldDetections:
-        """All detections in an RGB image, of any score, with boxes and masks in its own pixels; `predict` gives cells.
-
-        Raises ValueError for anything else.
-        """
-        (found,) = self._find([self._as_trained_on((name, image, pixel_size))])
-        return found
-
-    def detect_each(
-        self,
-        images: Iterable[Picture | tuple[str, UInt8[np.ndarray, "_ _ 3"]]],
-    ) -> Generator[FieldDetections, None, None]:
-        """All detections in each of many RGB images, given as `Picture` has them; in their order.
-
-        Images are taken from `images`, and enhanced, ahead in a thread. The devices process one image while the caller
-        works on the detections of the one before. Raises ValueError, naming it, for an image of another format.
-        """
-        with contextlib.closing(ahead(map(self._as_trained_on, images))) as enhanced:
-            yield from self._find(enhanced)
-
-    def detect_source(self, source: Source, numbers: Sequence[int] | None = None) -> Iterator[FieldDetections]:
-        """All detections in the fields of a built set with these numbers, by default in all; in their order.
-
-        The set's images were enhanced when it was built.
-        """
-        chosen = grain.MapDataset.source(range(len(source)) if numbers is None else numbers)
-        fields = iter(chosen.map(source.field).to_iter_dataset(InputSettings().read_options()))
-        with contextlib.closing(fields):
-            yield from self._find(Picture(field.name, field.image()) for field in fields)
-
-    def layout(self, height: int, width: int, pixel_size: float = 0.0) -> Layout:
-        """The layout of an image of this size. Raises ValueError when it is too large at its scale."""
+    def layout(self, height: int, width: int, pixel_size: float = 0.0, zoom: float = 1.0) -> Layout:
         scale = fit_scale(height, width, self.canvas)
         if self.scales is not None:
             times = pixel_size / self.pixel_size if pixel_size and self.pixel_size else 1.0
             scale = min(max(scale, times * self.scales[0]), times * self.scales[1])
+        scale *= zoom
         drawn_height, drawn_width = drawn_size(height, width, scale)
         if max(drawn_height, drawn_width) > LARGEST_SIDE:
             raise ValueError(
@@ -185,15 +109,8 @@ class Predictor:
         overlap = math.ceil(OVERLAP * min(self.canvas))
         return Layout(scale, tiles(drawn_height, drawn_width, self.canvas, overlap))
 
-    def _as_trained_on(self, named: tuple) -> Picture:
-        """A picture, enhanced as those of the training were."""
-        if not (isinstance(named, tuple) and len(named) in (2, 3)):
-            raise ValueError(f"detect_each needs pairs of a name and an image, got {type(named).__name__}")
-        picture = Picture(*named)
-        return picture._replace(image=self.enhance(as_rgb(picture.image, picture.name)))
-
-    def _find(self, pictures: Iterable[Picture]) -> Iterator[FieldDetections]:
-        """Cells of each image; batches of the network may span images."""
+    def find(self, pictures: Iterable[Picture]) -> Generator[FieldDetections, None, None]:
+        # Batches of the network may span images.
         pieces = (piece for picture in pictures for piece in self._pieces(picture))
         filled = FilledLimits(self.limits)
         found: list[FieldDetections] = []  # in the pieces of the image under way
@@ -211,9 +128,9 @@ class Predictor:
             filled.tell()
 
     def _pieces(self, picture: Picture) -> Iterator["_Piece"]:
-        name, image, pixel_size = picture
+        name, image, pixel_size, zoom = picture
         height, width = image.shape[:2]
-        scale, corners = self.layout(height, width, pixel_size)
+        scale, corners = self.layout(height, width, pixel_size, zoom)
         drawn_height, drawn_width = drawn_size(height, width, scale)
         rows, columns = self.canvas
         # The image is scaled once and then cut: tiles have exactly the pixels of the whole scaled image.
@@ -252,26 +169,6 @@ class Predictor:
         )
 
 
-def _read(path: Path, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
-    if path.is_dir():
-        raise IsADirectoryError(
-            errno.EISDIR, "it is a folder: give one image of it at a time, or the folder to `wbcjax predict`", str(path)
-        )
-    if not path.exists():
-        raise FileNotFoundError(errno.ENOENT, "there is no such image: correct the path", str(path))
-    return read_image(path, max_pixels)
-
-
-def ahead(items: Iterable[Item], most: int = AHEAD) -> Generator[Item, None, None]:
-    """The items, in their order, made in a thread, at most `most` of them ahead."""
-    iterator, end = iter(items), object()
-    with ThreadPoolExecutor(1) as thread:
-        waiting: deque[Future[Any]] = deque(thread.submit(next, iterator, end) for _ in range(most))
-        while (item := waiting.popleft().result()) is not end:
-            waiting.append(thread.submit(next, iterator, end))
-            yield item
-
-
 def _columns(said: Mapping[str, Float[np.ndarray, "d ..."]]) -> dict[str, Float[np.ndarray, " d"]]:
     """Outputs of further heads for each cell, by column of cells.csv: NAME, or NAME_1, NAME_2, ... of several"""
     columns = {}
@@ -301,14 +198,26 @@ class _Piece(NamedTuple):
     last: bool  # of its image
 
 
-def load(place: str | Path, which: str = "best", trust_parts: Trust = False) -> Predictor:
-    """The model of a training run, with its best or latest weights, or of an exported file.
+@overload
+def load(place: str | Path, /, *, which: str = "best", trust_parts: Trust = False) -> Predictor: ...
+@overload
+def load(
+    place: str | Path, another: str | Path, /, *more: str | Path, which: str = "best", trust_parts: Trust = False
+) -> Ensemble: ...
+def load(*places: str | Path, which: str = "best", trust_parts: Trust = False) -> Predictor | Ensemble:
+    """The model of a training run, with its best or latest weights, or of an exported file; several as an `Ensemble`.
 
     trust_parts: whether to run code from outside of wbcjax that the run's config names.
 
-    Raises FileNotFoundError when `place` holds no run and is no file, ValueError for a run or file of another kind,
-    Untrusted as `load_config`.
+    Raises FileNotFoundError when a place holds no run and is no file, ValueError for a run or file of another kind and
+    for runs of different classes, Untrusted as `load_config`.
     """
+    if not places:
+        raise TypeError("load needs the folder of a run, or several")
+    return ensemble_of([_load(place, which, trust_parts) for place in places], places)
+
+
+def _load(place: str | Path, which: str, trust_parts: Trust) -> Predictor:
     config = load_config(place, trust_parts)
     check_kind(config, DETECTION, place)
     model = from_dict(MaskRCNNSettings, config.model.to_dict())
@@ -317,17 +226,20 @@ def load(place: str | Path, which: str = "best", trust_parts: Trust = False) -> 
     scales = _scales(facts, place)
     if Path(place).is_file():
         exported, weights = load_network(Path(place))
-        found = predictor(model, dataset, weights, scales, partial(_find_exported, exported))
+        found, step = predictor(model, dataset, weights, scales, partial(_find_exported, exported)), None
     else:
-        variables, _ = load_variables(Path(place), which)
+        variables, step = load_variables(Path(place), which)
         found = predictor(model, dataset, variables, scales)
     pixel_size, sides = noted_sizes(facts, place)
+    plain, tta = temperatures(place, step)
     return replace(
         found,
         min_score=config.evaluate.score_threshold,
         max_pixels=dataset.max_pixels,
         pixel_size=pixel_size,
         cell_sides=sides,
+        temperature=plain,
+        tta_temperature=tta,
     )
 
 

@@ -66,7 +66,7 @@ def merge(found: Sequence[FieldDetections], views: Sequence[View], margin: float
         return found[0]
     tile = np.repeat(np.arange(len(found)), [len(one.rles) for one in found])
     cut = np.concatenate([_cut(one, view, margin) for one, view in zip(found, views, strict=True)])
-    every = _together(found)
+    every = together(found)
     same_cell = _same_cells(every, tile, cut, views, every.labels == nucleus)
     cell_of: dict[int, _Cell] = {}  # of each view that counts
     for new in np.argsort(-every.scores, kind="stable").tolist():
@@ -133,7 +133,7 @@ def _cut(found: FieldDetections, view: View, margin: float) -> Bool[np.ndarray, 
     return np.any((distance < margin) & inner, axis=1)
 
 
-def _together(found: Sequence[FieldDetections]) -> FieldDetections:
+def together(found: Sequence[FieldDetections]) -> FieldDetections:
     """All tiles' detections, one after the other."""
     return FieldDetections(
         name=found[0].name,

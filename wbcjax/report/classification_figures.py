@@ -111,12 +111,14 @@ def precision_recall_figure(scores: ClassificationScores) -> Figure:
     return figure
 
 
-def reliability_figure(scores: ClassificationScores) -> Figure:
-    """Accuracy over confidence (a reliability diagram), and below it the number of crops."""
-    calibration = scores["calibration"]
+def reliability_figure(calibration: Mapping[str, Any], counted: str) -> Figure:
+    """Accuracy over confidence (a reliability diagram), and below it the number of crops or whatever is `counted`.
+
+    `calibration` is of `reliability`.
+    """
     bins = calibration["reliability"]
-    low, high, crops, confidence, accuracy = (
-        np.array([entry[key] for entry in bins]) for key in ("low", "high", "crops", "confidence", "accuracy")
+    low, high, number, confidence, accuracy = (
+        np.array([entry[key] for entry in bins]) for key in ("low", "high", counted, "confidence", "accuracy")
     )
     with _style():
         figure = Figure((SIDE, 1.25 * SIDE))
@@ -128,8 +130,8 @@ def reliability_figure(scores: ClassificationScores) -> Figure:
         above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
         above.legend(loc="upper left")
         above.set_title(f"expected calibration error {calibration['ece']:.3f}, {calibration['bins']} bins")
-        below.bar(low, crops, high - low, align="edge", color="#777777", edgecolor="white")
-        below.set(xlabel="confidence (probability of the class it was taken for)", ylabel="crops")
+        below.bar(low, number, high - low, align="edge", color="#777777", edgecolor="white")
+        below.set(xlabel="confidence (probability of the class it was taken for)", ylabel=counted)
         below.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     return figure
 

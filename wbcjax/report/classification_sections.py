@@ -11,7 +11,6 @@ from wbcjax.evaluate.predictions import Predictions
 from wbcjax.report.classification_figures import (
     confusion_figure,
     precision_recall_figure,
-    reliability_figure,
     roc_figure,
 )
 from wbcjax.report.detection_figures import figure_uri
@@ -84,16 +83,11 @@ def report_section(scores: ClassificationScores) -> Section:
 
 
 def classification_figures_section(scores: ClassificationScores) -> Section:
-    """Confusion matrix, ROC and precision-recall curves, and reliability."""
+    """Confusion matrix, ROC and precision-recall curves."""
     charts = (
         Chart("Confusion of crops", figure_uri(confusion_figure(scores))),
         Chart("ROC curves", figure_uri(roc_figure(scores)), "Of each class against the rest."),
         Chart("Precision over recall", figure_uri(precision_recall_figure(scores)), "Of each class against the rest."),
-        Chart(
-            "Reliability",
-            figure_uri(reliability_figure(scores)),
-            "Accuracy of the crops of each confidence. On the dashed line the two are equal.",
-        ),
     )
     return Section("Curves and confusion", (Charts(charts),))
 

@@ -29,6 +29,7 @@ from wbcjax.report.detection_sections import (
     precision_section,
     scores_section,
 )
+from wbcjax.report.reliability_section import detections_section, reliability_section
 from wbcjax.report.run_page import Section, run_page
 from wbcjax.report.run_pictures import Fields, ImageOf
 from wbcjax.report.run_sections import Records, circumstances_section, config_section, training_section
@@ -67,6 +68,7 @@ def write_report(
         precision_section(scores),
         fields_section(fields),
         cells_section(scores),
+        detections_section(scores),
         counts_section(scores),
         image_section(scores),
         data_section(fields, run.scored, run.splits),
@@ -101,6 +103,7 @@ def write_classification_report(
         key_scores_section(scores),
         report_section(scores),
         classification_figures_section(scores),
+        reliability_section(scores["calibration"], scores.get("uncalibrated"), "crops"),
         groups_section(scores),
         crops_section(predictions, run.scored, run.splits, cut),
         training_section(run.records),

@@ -7,10 +7,12 @@ events.out.tfevents.*           the same for TensorBoard
 train.lock, train.lock.soft     held by the process that trains here
 train.lock.holder               and its number and host; empty when it has ended properly
 checkpoints/STEP/               weights and state of the training, and digests.json of these files
+calibration.json                temperatures of its scores, by the step of the weights
 nonfinite.json                  the step that ended a run whose losses were not finite
 nonfinite_batch_0.npz           and its batch, as process 0 had it
 report.html                     the page of the best weights on val
-evaluation/PART/                of the best weights on a part of the data; PART_latest/ of the latest weights
+evaluation/PART/                of the best weights on a part of the data; PART_latest/ of the latest weights, PART_tta/
+                                by test-time augmentation, PART_with_RUNS/ asked together with other runs
     scores.json, report.html
     detections.json, contact_sheet.png                                              of a detector
     predictions.json, mistakes.png, curves.png,
@@ -24,6 +26,7 @@ EVENTS = "events"  # the start of the names of TensorBoard's files
 LOCK, LOCK_HOLDER, SOFT_LOCK = "train.lock", "train.lock.holder", "train.lock.soft"
 CHECKPOINTS = "checkpoints"
 DIGESTS = "digests.json"
+CALIBRATION = "calibration.json"
 NONFINITE = "nonfinite.json"
 REPORT = "report.html"
 

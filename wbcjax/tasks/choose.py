@@ -10,7 +10,15 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from wbcjax.runs.folder import CLASSIFICATION, DETECTION, evaluation_folder, load_config, report_path
+from wbcjax.runs.folder import (
+    CLASSIFICATION,
+    DETECTION,
+    check_kind,
+    evaluation_folder,
+    kind_of,
+    load_config,
+    report_path,
+)
 from wbcjax.settings.checked import ConfigError
 from wbcjax.settings.parts import completed, imported
 from wbcjax.system import run_files
@@ -82,9 +90,13 @@ def evaluate(
     run code from outside of wbcjax that the run's config names. Raises OSError or ValueError for data that cannot be
     scored, Untrusted as `load_config`.
     """
-    experiment, scored = experiment_of(load_config(workdir, trust_parts)), scored or Scored()
-    scored = dataclasses.replace(scored, split=scored.split or experiment.part_to_score())
+    config, scored = load_config(workdir, trust_parts), scored or Scored()
+    experiment = experiment_of(config)
+    part = "val" if scored.calibrate else experiment.part_to_score()
+    scored = dataclasses.replace(scored, split=scored.split or part)
     experiment.check_scored(scored, workdir)
+    for run in scored.with_runs:
+        check_kind(load_config(run, trust_parts), kind_of(config), run)
     place = Path(out) if out else evaluation_folder(workdir, scored.name, checkpoint)
     if is_first():
         _check_place(place, workdir, given=bool(out))

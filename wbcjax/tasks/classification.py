@@ -3,18 +3,20 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from wbcjax.batch import CropBatch
 from wbcjax.evaluate.classification import ClassificationScores, classification_scores
 from wbcjax.evaluate.classification_table import classification_table
 from wbcjax.evaluate.predictions import Predictions, save_predictions
 from wbcjax.evaluate.scores import write_json
+from wbcjax.evaluate.temperature import scaled
 from wbcjax.input.crop_contents import tell_other_cut
 from wbcjax.input.crop_pipeline import crop_batches
 from wbcjax.input.crop_set import CropSource, crop_part_of, crop_sources
@@ -25,7 +27,8 @@ from wbcjax.models import efficientnet
 from wbcjax.models.backbone import Trains
 from wbcjax.models.efficientnet import Classifier
 from wbcjax.models.variables import Tree, Variables
-from wbcjax.predict.classifier import CropClassifier, crop_classifier, live_network, load_classifier
+from wbcjax.predict.classifier import CropClassifier, crop_classifier, live_network
+from wbcjax.predict.views import TURNS
 from wbcjax.report.classification_figures import (
     confusion_figure,
     precision_recall_figure,
@@ -45,6 +48,14 @@ from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, is_first, process_share
 from wbcjax.system.progress import shown
 from wbcjax.system.terminal import Block
+from wbcjax.tasks.asked import (
+    asked_classifiers,
+    asked_how,
+    calibrate_predictions,
+    check_asked,
+    predictions_before,
+    unseen_by,
+)
 from wbcjax.tasks.class_counts import tell_classes
 from wbcjax.tasks.experiment import Experiment, Exportable, Scored, Step
 from wbcjax.tasks.initial import initial_weights
@@ -120,6 +131,7 @@ class Classification(Experiment):
     def check_scored(self, scored: Scored, workdir: Path) -> None:
         if scored.is_other and not scored.crops:
             raise ValueError(f"{workdir} is a run of classification: score it on other crops, by --crops")
+        check_asked(scored, workdir)
 
     def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> list[Block]:
         found = evaluate_classifier(self, workdir, checkpoint, scored, out)
@@ -139,7 +151,7 @@ def classification_task(settings: ClassificationConfig, workdir: Path | None = N
     on_trial = crop_classifier(live_network(settings.model, dataset.classes), dataset)
 
     def evaluate(variables: Variables) -> dict[str, float]:
-        return _summary(classify_split(on_trial.with_variables(variables), val))
+        return _summary(classify_split([on_trial.with_variables(variables)], val))
 
     facts = {"cut": train.cut, NOTE: note.plain()}
     return Task(
@@ -192,7 +204,7 @@ def evaluate_classifier(
     """
     settings, note = experiment.settings, note_in(load_facts(workdir), workdir)
     trained_on, moved = in_noted_folder(settings.dataset, note)
-    model = load_classifier(workdir, checkpoint, trust_parts=True)  # as the experiment was
+    models = asked_classifiers(workdir, checkpoint, asked)
     split, crops = asked.split, asked.crops
     dataset, scored = trained_on, split if crops is None else out.name
     if crops is not None:
@@ -203,20 +215,27 @@ def evaluate_classifier(
         source = own_part(parts, split, note, workdir, apart=split in dataset.apart, moved=moved)
     else:
         source = other_part(crop_part_of(parts, split), crops, note, workdir)
+    source = unseen_by(source, split, asked.with_runs, apart=crops is not None or split in dataset.apart)
     splits = {name: part.counts() for name, part in parts.items() if name != split}
     if crops is not None:
-        tell_other_cut(crops, source.cut, trained_on.crops, model.cut)
-    predictions = classify_split(model, source)
+        tell_other_cut(crops, source.cut, trained_on.crops, models[0].cut)
+    predictions, temperature = classify_split(models, source), models[0].temperature
+    if asked.calibrate:
+        temperature = calibrate_predictions(workdir, checkpoint, asked, predictions)
+        predictions = dataclasses.replace(predictions, probabilities=scaled(predictions.probabilities, temperature))
     found = classification_scores(predictions, settings.evaluate.bootstrap, settings.seed)
+    if temperature != 1:
+        found["uncalibrated"] = predictions_before(predictions, temperature)
     left_out = len(parts[split]) - len(source)
     found["scored"] = scored_note(split, checkpoint, f"{len(source)} crops", left_out, crops, noted=note is not None)
+    found["scored"]["sentence"] += asked_how(workdir, asked, len(TURNS))
     save_predictions(out / run_files.PREDICTIONS, predictions)
     write_json(out / run_files.SCORES, found)
     for name, figure in (
         (run_files.CONFUSION, confusion_figure(found)),
         (run_files.ROC, roc_figure(found)),
         (run_files.PRECISION_RECALL, precision_recall_figure(found)),
-        (run_files.RELIABILITY, reliability_figure(found)),
+        (run_files.RELIABILITY, reliability_figure(found["calibration"], "crops")),
         (run_files.CURVES, training_figure(read_log(Path(workdir) / run_files.METRICS))),
     ):
         write_figure(out / name, figure)
@@ -226,21 +245,25 @@ def evaluate_classifier(
     return found
 
 
-def classify_split(model: CropClassifier, crops: CropSource) -> Predictions:
-    """True classes and the probabilities of `model` for the crops of a split.
+def classify_split(models: Sequence[CropClassifier], crops: CropSource) -> Predictions:
+    """True classes, and the mean probabilities of models of the same classes, for the crops of a split.
 
     Of several processes each predicts its share of the crops; all get the whole result.
     """
     mine = process_share(len(crops))
-    images = (crops.image(i) for i in shown(mine, "evaluate", "crop", active=is_first()))
-    found = model.probabilities_of_enhanced(images)
+    found = np.mean([_probabilities(model, crops, mine) for model in models], axis=0)
     return Predictions(
         names=crops.names,
         groups=() if crops.groups == crops.names else crops.groups,  # where none is known each crop is its own
         labels=np.asarray(crops.labels, np.int64),
         probabilities=np.concatenate(gather([found])),
-        classes=model.classes,
+        classes=models[0].classes,
     )
+
+
+def _probabilities(model: CropClassifier, crops: CropSource, numbers: Sequence[int]) -> Float[np.ndarray, "n c"]:
+    images = (crops.image(i) for i in shown(numbers, "evaluate", "crop", active=is_first()))
+    return model.probabilities_of_enhanced(images)
 
 
 def _summary(predictions: Predictions) -> dict[str, float]:

@@ -19,6 +19,7 @@ from wbcjax.evaluate.cells_csv import Row, cell_rows
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, annotate, save
 from wbcjax.evaluate.image_scores import subtype_scores
 from wbcjax.evaluate.image_table import image_table
+from wbcjax.evaluate.reliability import calibration_line
 from wbcjax.evaluate.scores import Scores, detection_scores, table, write_json
 from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.input.cell_sizes import CELL_SIDES, PIXEL_SIZE, cell_sides, training_pixel_size
@@ -32,7 +33,9 @@ from wbcjax.models.backbone import Trains
 from wbcjax.models.limits import check_room
 from wbcjax.models.mask_rcnn import MaskRCNN
 from wbcjax.models.variables import Tree, Variables
-from wbcjax.predict.detector import Predictor, live_network, load, predictor
+from wbcjax.predict.detector import live_network, predictor
+from wbcjax.predict.search import Search
+from wbcjax.predict.views import VIEWS
 from wbcjax.report.contact_sheet import contact_sheet
 from wbcjax.report.run_pictures import Fields, ImageOf
 from wbcjax.report.run_report import write_report
@@ -44,6 +47,14 @@ from wbcjax.system.files import write_png
 from wbcjax.system.processes import gather, is_first, process_share
 from wbcjax.system.progress import shown
 from wbcjax.system.terminal import Block
+from wbcjax.tasks.asked import (
+    asked_detector,
+    asked_how,
+    calibrate_detections,
+    check_asked,
+    detections_before,
+    unseen_by,
+)
 from wbcjax.tasks.class_counts import tell_classes
 from wbcjax.tasks.experiment import Experiment, Exportable, Scored, Step
 from wbcjax.tasks.initial import initial_weights
@@ -111,6 +122,7 @@ class Detection(Experiment):
             )
         if bool(scored.annotations) != bool(scored.images):
             raise ValueError("--annotations and --images go together")
+        check_asked(scored, workdir)
 
     def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> list[Block]:
         found = evaluate_run(self, workdir, checkpoint, scored, out)
@@ -212,10 +224,13 @@ def evaluate_run(experiment: Detection, workdir: Path, checkpoint: str, asked: S
     "images" or the reason why there are none as "without_votes". "scored" is the `scored_note` of the data, "drawn"
     whether the fields are drawn ones. Writes scores.json, detections.json (from which the scores can be computed
     again), contact_sheet.png (the worst fields first) and the report, see `report_path`.
+
+    With `asked.with_runs` these are asked too, and fields that one of them has seen are left out. Scores that were
+    calibrated have those of before as "uncalibrated", with the temperature.
     """
     settings, note = experiment.settings, note_in(load_facts(workdir), workdir)
     dataset, moved = in_noted_folder(settings.dataset, note)
-    model = load(workdir, checkpoint, trust_parts=True)  # as the experiment was
+    model = asked_detector(workdir, checkpoint, asked, dataset)
     others, split = _other_fields(dataset, workdir, asked), asked.split
     scored = out.name if others else split
     if others is not None:
@@ -226,14 +241,21 @@ def evaluate_run(experiment: Detection, workdir: Path, checkpoint: str, asked: S
         fields = own_part(parts, split, note, workdir, apart=False, moved=moved)
     else:
         fields = other_part(part_of(parts, split), place, note, workdir)
+    fields = unseen_by(fields, split, asked.with_runs, apart=place is not None)
     if reason := fields.uncounted():
         log.warning("%s: there is nothing to find: %s", place or split, reason)
     splits = {name: part.counts() for name, part in parts.items() if name != split}
     annotated, detections = detect_split(model, fields)
+    if asked.calibrate:
+        model.temperature = calibrate_detections(workdir, checkpoint, asked, annotated, detections, model.classes)
+        detections = [model.calibrated(field) for field in detections]
     found = all_scores(annotated, detections, dataset, settings.evaluate.score_threshold)
+    if model.temperature != 1:
+        found["uncalibrated"] = detections_before(annotated, detections, model.classes, model.temperature)
     left_out = len(parts[split]) - len(fields)
     known = note is not None or asked.drawn_seed is not None  # drawn fields of other seeds were not trained on
     found["scored"] = scored_note(split, checkpoint, f"{len(fields)} fields", left_out, place, noted=known)
+    found["scored"]["sentence"] += asked_how(workdir, asked, len(VIEWS))
     save(out / run_files.DETECTIONS, model.classes, annotated, detections)
     write_json(out / run_files.SCORES, found)
     originals = fields
@@ -289,7 +311,8 @@ def all_tables(found: Scores) -> list[Block]:
         of_images = image_table(found["images"], beside_paper=not found["drawn"])
     else:
         of_images = [f"no subtype of images: {found['without_votes']}"]
-    return [in_words(cells), *worst_fields(cells), *table(found), *cell_table(cells), *of_images]
+    calibration = calibration_line(cells["calibration"], found.get("uncalibrated"))
+    return [in_words(cells), *worst_fields(cells), *table(found), *cell_table(cells), calibration, *of_images]
 
 
 def _images(fields: Source) -> ImageOf:
@@ -324,7 +347,7 @@ def _other_fields(dataset: FieldSetSettings, workdir: Path, asked: Scored) -> Fi
     return dataclasses.replace(whole, synthetic=dataclasses.replace(known, seed=drawn_seed))
 
 
-def detect_split(model: Predictor, fields: Source) -> tuple[list[FieldAnnotations], list[FieldDetections]]:
+def detect_split(model: Search, fields: Source) -> tuple[list[FieldAnnotations], list[FieldDetections]]:
     """The annotations and the detections of `model` in every field of a split.
 
     Of several processes each predicts its share of the fields; all get the whole result.

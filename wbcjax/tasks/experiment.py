@@ -34,13 +34,21 @@ class ExperimentSettings:
 
 @dataclass(frozen=True)
 class Scored:
-    """The data that a run is scored on: a part of its own, or others that are named."""
+    """What is scored: the data, a part of a run's own or others that are named, and how the run is asked."""
 
     split: str = ""  # "train", "val" or "test"; "": the one that `Experiment.part_to_score` names
     annotations: str | None = None
     images: str | None = None
     drawn_seed: int | None = None
     crops: str | None = None
+    with_runs: tuple[Path, ...] = ()  # that are asked together with it
+    tta: bool = False  # by test-time augmentation
+    calibrate: bool = False  # fit the temperature of its scores to these data first, and keep it with the run
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the run alone is asked, as it is."""
+        return not (self.with_runs or self.tta or self.calibrate)
 
     @property
     def is_other(self) -> bool:
@@ -49,7 +57,12 @@ class Scored:
 
     @property
     def name(self) -> str:
-        """The name of a folder for the results, unique to these data."""
+        """The name of a folder for the results, unique to these data and this way to ask."""
+        joined = f"_with_{name_of(*map(str, self.with_runs))}" if self.with_runs else ""
+        return f"{self._data}{'_tta' if self.tta else ''}{joined}"
+
+    @property
+    def _data(self) -> str:
         if self.drawn_seed is not None:
             return f"drawn_{self.drawn_seed}"
         if others := [place for place in (self.annotations, self.images, self.crops) if place]:
@@ -131,6 +144,8 @@ class Experiment:
         """Raise ValueError for data that a run of this kind, in `workdir`, cannot be scored on."""
         if scored.is_other or scored.split != "val":
             raise ValueError(f"{workdir} is a run of {self.settings.task}: it is scored on its own part val alone")
+        if not scored.is_plain:
+            raise ValueError(f"{workdir} is a run of {self.settings.task}: it is scored alone, as it is")
 
     def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> list[Block]:
         """Score the run in `workdir` by its "best" or "latest" checkpoint, write into the folder `out`, and return the

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from wbcjax.commands.arguments import add_joining, add_trust
+from wbcjax.commands.arguments import add_joining, add_trust, add_tta
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -15,7 +15,14 @@ def add(commands: argparse._SubParsersAction) -> None:
         "WORKDIR/evaluation/val, and the page WORKDIR/report.html; those of `test` all go to WORKDIR/evaluation/test. "
         "What the run was trained on is left out. Data that the run never saw get a folder of their own.",
     )
-    evaluate.add_argument("--workdir", type=Path, required=True, help="folder of a training run")
+    evaluate.add_argument(
+        "--workdir",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folder of a training run; what several find, such as those of folds, is joined, and scored on the data "
+        "of the first that none of them has seen",
+    )
     evaluate.add_argument(
         "--split",
         choices=("train", "val", "test"),
@@ -25,6 +32,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--images", help="and their image folder")
     evaluate.add_argument("--drawn-seed", type=int, help="score on other drawn fields, as many, from this seed on")
     evaluate.add_argument("--crops", help="score on all crops of another folder of class folders")
+    add_tta(evaluate)
+    evaluate.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="fit a temperature to the scores on val first, and keep it with the run for all that is predicted later",
+    )
     evaluate.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="weights to score")
     evaluate.add_argument("--out", help="folder for the results, new or empty (default: in the run's folder)")
     add_trust(evaluate)
@@ -41,7 +54,17 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     runtime.quiet_libraries()
     heap.tune_malloc()
-    scored = Scored(options.split or "", options.annotations, options.images, options.drawn_seed, options.crops)
+    workdir, *with_runs = options.workdir
+    scored = Scored(
+        options.split or "",
+        options.annotations,
+        options.images,
+        options.drawn_seed,
+        options.crops,
+        with_runs=tuple(with_runs),
+        tta=options.tta,
+        calibrate=options.calibrate,
+    )
     try:
         runtime.use_compilation_cache()
         processes.join(options.coordinator, options.process_id, options.num_processes, distributed=options.distributed)
@@ -49,9 +72,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         sys.exit(f"{options.program}: {error_text(error)}")
     with processes.ending_together():
         try:
-            tables = evaluate(
-                options.workdir, options.checkpoint, scored, out=options.out, trust_parts=options.trust_parts
-            )
+            tables = evaluate(workdir, options.checkpoint, scored, out=options.out, trust_parts=options.trust_parts)
         except (OSError, ValueError) as error:
             sys.exit(f"{options.program}: {error_text(error)}")
     if processes.is_first():

@@ -10,6 +10,7 @@ import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from wbcjax.report.model_card import Evaluation, TrainedModel, model_card
+from wbcjax.runs.calibration import CALIBRATION, fitted_for
 from wbcjax.runs.data_note import NOTE
 from wbcjax.runs.folder import evaluation_folder, load_config, load_facts
 from wbcjax.runs.model_file import PARAMETERS, write_model_file
@@ -64,6 +65,7 @@ def export_run(workdir: Path, out: Path, which: str = "best", trust_parts: Trust
         )
     facts = {name: fact for name, fact in load_facts(workdir).items() if name != NOTE}  # without names of files
     variables, step = load_variables(workdir, which)
+    facts |= {CALIBRATION: fitted} if (fitted := fitted_for(workdir, step)) else {}
     weights = {name: as_written(array) for name, array in flatten_dict(variables, sep="/").items()}
     program = serialise(_in_both_forms(of_task), of_task.inputs, weights)
     made = _made(which, step)

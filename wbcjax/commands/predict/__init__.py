@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wbcjax.commands.arguments import add_joining, add_max_pixels, add_trust, pixel_size, scale, score
+from wbcjax.commands.arguments import add_joining, add_max_pixels, add_trust, add_tta, pixel_size, scale, score
 from wbcjax.commands.messages import count, exit_for_error, exit_for_failed
 from wbcjax.system.terminal import Attention, Table, show
 
@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction) -> None:
     predict = commands.add_parser("predict", help="find cells in images with a trained model")
-    predict.add_argument("workdir", type=Path, help="folder of a training run, such as runs/demo, or an exported model")
-    predict.add_argument("images", type=Path, help="an image, or a folder of images")
+    predict.add_argument(
+        "workdir",
+        type=Path,
+        nargs="+",
+        help="folder of a training run, such as runs/demo, or an exported model; what several find is joined",
+    )
+    predict.add_argument("images", type=Path, help="an image, or a folder of images: the last argument without a flag")
     predict.add_argument("--out", type=Path, required=True, help="folder for pictures, cells.csv, VIA and COCO files")
     predict.add_argument(
         "--classifier", type=Path, help="a training run on crops, or its export, to name each cell found by its crop"
@@ -39,6 +44,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "sizes are in micrometres too (default: as each file states it, else the run's, unless --scale says that the "
         "magnification is another)",
     )
+    add_tta(predict)
     add_max_pixels(predict, default=None)
     add_trust(predict)
     add_joining(predict)
@@ -65,20 +71,25 @@ def _predict_share(options: argparse.Namespace) -> None:
     from wbcjax.predict.classifier import load_classifier
     from wbcjax.predict.detector import load
     from wbcjax.predict.magnification import magnified
+    from wbcjax.predict.search import ensemble_of
     from wbcjax.runs.folder import load_config
     from wbcjax.system import processes
 
-    config = load_config(options.workdir, options.trust_parts)
-    model = load(options.workdir, options.checkpoint, options.trust_parts)
+    config = load_config(options.workdir[0], options.trust_parts)
+    members = [load(place, which=options.checkpoint, trust_parts=options.trust_parts) for place in options.workdir]
     dataset = FieldSetSettings.from_config(config.dataset)
     # Files are not believed where they contradicted the config, nor by older runs, which did not ask them.
-    by_files = bool(model.pixel_size) or not dataset.pixel_size
+    by_files = bool(members[0].pixel_size) or not dataset.pixel_size
     if options.scale is not None:
-        model.scales, model.pixel_size = (options.scale, options.scale), 0.0
+        for member in members:
+            member.scales, member.pixel_size = (options.scale, options.scale), 0.0
+    model = ensemble_of(members, options.workdir)
     min_score = model.min_score if options.min_score is None else options.min_score
     classifier = None
     if options.classifier:
         classifier = load_classifier(options.classifier, options.checkpoint, options.trust_parts)
+    if options.tta:
+        model, classifier = model.with_tta(), classifier.with_tta() if classifier else None
     settings = ImageSettings(
         class_attribute=dataset.class_attribute,
         pixel_size=options.pixel_size or 0.0,

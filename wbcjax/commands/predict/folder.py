@@ -18,7 +18,7 @@ from wbcjax.evaluate.detections import FieldDetections, write_results
 from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.reported_cells import ReportedCells, reported_cells
 from wbcjax.predict.classifier import CropClassifier
-from wbcjax.predict.detector import Layout, Picture, Predictor
+from wbcjax.predict.search import Layout, Picture, Search
 from wbcjax.report.overlay import colour_splash, draw_detections
 from wbcjax.smear.field import Cell, SmearField, read_image
 from wbcjax.smear.formats.coco import write as write_coco
@@ -83,7 +83,7 @@ class Outcome:
 
 
 def predict_folder(
-    model: Predictor,
+    model: Search,
     images: Path,
     out: Path,
     min_score: float,
@@ -164,7 +164,7 @@ def predict_folder(
 
 
 def _find_each(
-    model: Predictor, images: Iterator[_Shown]
+    model: Search, images: Iterator[_Shown]
 ) -> Generator[tuple[_Shown, FieldDetections | Exception], None, None]:
     """The model's detections in each image, or the error that it raises; in their order."""
     waiting: deque[_Shown] = deque()  # images given to the model, without a result so far
@@ -193,7 +193,7 @@ def _find_each(
 
 
 def _describe(
-    model: Predictor,
+    model: Search,
     classifier: CropClassifier | None,
     shown: _Shown,
     found: FieldDetections,
