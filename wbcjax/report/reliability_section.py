@@ -8,7 +8,7 @@ from wbcjax.report.detection_figures import figure_uri
 from wbcjax.report.detection_sections import NO_CELL_SCORES
 from wbcjax.report.run_page import Chart, Charts, Folded, Section, Text
 from wbcjax.report.run_sections import number, percent
-from wbcjax.report.tables import Table
+from wbcjax.system.terminal import Table
 
 TITLE = "Reliability of the scores"
 MEANING = "How often what has a score is right, beside the score. On the dashed line the two are equal."
