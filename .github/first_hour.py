@@ -31,6 +31,7 @@ def main() -> None:
     wbcjax("--version")
     wbcjax("config", "smear_demo", "--write", "mine.py")
     wbcjax("inspect", "via.json", "images", "--out", "report")
+    wbcjax("convert", "via.json", "images", "cells", "--to", "geojson")
     wbcjax("enhance", "images", "--out", "enhanced")
     wbcjax("crop", "via.json", "images", "--out", "crops")
     wbcjax("train", "--config", "mine.py", "--workdir", "run", *TOY)

@@ -40,6 +40,7 @@ def test_commands_without_a_model_need_nothing_that_windows_lacks(annotated):
         [
             ["config", "smear_demo", "--write", "mine.py"],
             ["inspect", "set/via.json", "set/images", "--out", "report"],
+            ["convert", "set/via.json", "set/images", "cells", "--to", "geojson"],
             ["enhance", "set/images", "--out", "enhanced"],
             ["crop", "set/via.json", "set/images", "--out", "crops"],
         ],
@@ -47,6 +48,7 @@ def test_commands_without_a_model_need_nothing_that_windows_lacks(annotated):
     )
     assert "mine.py has every setting" in said
     assert (annotated / "report/index.html").exists()
+    assert sorted(path.name for path in (annotated / "cells").glob("*.geojson")) == ["1.geojson", "клетка.geojson"]
     assert len(list((annotated / "enhanced").glob("*.png"))) >= 2
     assert len(list((annotated / "crops").rglob("*.png"))) == 3
 
