@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -82,7 +83,12 @@ def main() -> None:
 
     def samples(augment: Augment) -> Callable[[], None]:
         stream, place = train_samples(fields, DATASET, augment, seed=0), count()
-        return lambda: [stream[next(place)] for _ in range(SAMPLES)] and None
+
+        def draw() -> None:
+            for _ in range(SAMPLES):
+                stream[next(place)]
+
+        return draw
 
     runs = {name: partial(timed, samples(augment)) for name, augment in {**ONE_BY_ONE, "all of them": ALL}.items()}
     times = in_turns(runs, ROUNDS)
@@ -95,11 +101,18 @@ def main() -> None:
 def sheet() -> np.ndarray:
     """One drawn field under each augmentation, the outlines of its cells as the masks have them."""
     look = {"height": PANEL, "width": PANEL, "cells": (SHEET_CELLS, SHEET_CELLS), "others": (1, 1)}
-    drawn = replace(DATASET.synthetic, count=3, **look)
-    dataset = replace(DATASET, synthetic=drawn, canvas=(320, 320), split=SplitSettings(train_fraction=2 / 3))
+    dataset = replace(
+        DATASET,
+        synthetic=replace(DATASET.synthetic, count=3, **look),
+        canvas=(320, 320),
+        split=SplitSettings(train_fraction=2 / 3),
+    )
     fields = source(dataset, "train").select([0])
     shown = {"as it is": Augment(), **ONE_BY_ONE, "all of them": ALL}
-    panels = [_panel(name, train_samples(fields, dataset, augment, seed=5)[0]) for name, augment in shown.items()]
+    drawn: dict[str, Any] = {
+        name: train_samples(fields, dataset, augment, seed=5)[0] for name, augment in shown.items()
+    }
+    panels = [_panel(name, batch) for name, batch in drawn.items()]
     rows = [np.hstack(panels[row : row + COLUMNS]) for row in range(0, len(panels), COLUMNS)]
     return np.vstack(rows)
 

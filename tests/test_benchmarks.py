@@ -63,6 +63,7 @@ def allocating(megabytes: int) -> Task:
     return lambda: np.ones(megabytes * 2**17).sum()
 
 
+@pytest.mark.slow
 def test_each_contestant_is_measured_in_a_process_of_its_own():
     contestants = {
         "small": Contestant(allocating, {"megabytes": 1}),
@@ -75,6 +76,7 @@ def test_each_contestant_is_measured_in_a_process_of_its_own():
         assert records["large"].peak_mb - records["small"].peak_mb > 250
 
 
+@pytest.mark.slow
 def test_contestants_too_large_to_live_side_by_side_run_twice_over(tmp_path: Path):
     contestants = {name: Contestant(noting, {"path": tmp_path / "log", "name": name}) for name in "ab"}
     records = contest(contestants, 2, together=False)

@@ -431,6 +431,7 @@ def test_a_config_outside_the_checkout_finds_the_shipped_ones(tmp_path):
     assert said.stderr == "wbcjax: mine.py: config.train.batch_size is -1: give a whole number of at least 0\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "arguments", "told"),
     [

@@ -43,6 +43,7 @@ def test_a_step_is_planned_without_its_data_set(config: str, capsys: pytest.Capt
     assert "197 TFLOP/s at 20%" in told
 
 
+@pytest.mark.slow
 def test_a_batch_told_per_device_is_planned_for_all(config: str, capsys: pytest.CaptureFixture):
     per_device = ["--config.train.batch_size=0", "--config.train.batch_size_per_device=3"]
     cli.main(["plan", "--config", config, "--devices=4", *per_device])

@@ -58,7 +58,7 @@ def weights(folder: Path, kind: str) -> Path:
 class Converted(NamedTuple):
     theirs: Path
     ours: Path
-    told: str
+    told: list[str]
 
 
 @pytest.fixture(scope="module")

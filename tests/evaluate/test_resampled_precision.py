@@ -44,7 +44,7 @@ def test_a_resampled_sets_precision_is_that_of_the_set_with_its_fields_repeated(
     for row, drawn in zip(precision, times, strict=True):
         copies = [field for field, count in enumerate(drawn) for _ in range(count)]
         parts: Any = ([of[field] for field in copies] for of in (annotations, detections, overlaps))
-        whole = average_precision(*parts, CLASSES)
+        whole = average_precision(*parts, CLASSES)  # pyright: ignore[reportCallIssue]
         np.testing.assert_allclose([row.mean(), row[0], row[5]], [whole.ap, whole.ap50, whole.ap75], atol=1e-12)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def test_scores_that_are_too_sure_by_a_factor_get_it_as_their_temperature(true):
     scores = expit(logits * true).astype(np.float32)
     found = fit_score_temperature(scores, right, "scores")
     assert found == pytest.approx(true, rel=0.05)
-    exact = minimize_scalar(
+    exact: Any = minimize_scalar(
         lambda t: np.logaddexp(0, np.where(right, -1, 1) * logit(scores.astype(np.float64)) / t).mean(),
         bounds=(LOWEST, HIGHEST),
         method="bounded",
@@ -51,10 +52,10 @@ def test_the_temperature_of_several_classes_makes_the_true_ones_most_likely():
     labels = np.array([rng.choice(4, p=softmax(row)) for row in logits])
     probabilities = softmax(logits * 1.7, axis=1).astype(np.float32)
 
-    def loss(t: float) -> float:
+    def loss(t: float) -> Any:
         return -np.log(softmax(np.log(probabilities.astype(np.float64)) / t, axis=1)[np.arange(3000), labels]).mean()
 
-    exact = minimize_scalar(loss, bounds=(LOWEST, HIGHEST), method="bounded", options={"xatol": 1e-8})
+    exact: Any = minimize_scalar(loss, bounds=(LOWEST, HIGHEST), method="bounded", options={"xatol": 1e-8})
     found = fit_temperature(probabilities, labels, "crops")
     assert found == pytest.approx(exact.x, rel=1e-5)
     assert found == pytest.approx(1.7, rel=0.1)

@@ -24,6 +24,8 @@ from wbcjax.tasks.choose import make_task, train
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.task import Task
 
+pytestmark = pytest.mark.slow
+
 SMALL = (
     "--config.dataset.synthetic.count=12",
     "--config.dataset.synthetic.height=64",
@@ -116,7 +118,6 @@ def test_a_backbone_from_outside_goes_through_phases_resume_prediction_export_an
     capsys.readouterr()
 
 
-@pytest.mark.slow
 def test_a_backbone_from_outside_is_planned_for(place, capsys):
     write("my_backbone.py", place)
     backbone = ("--config.model.backbone.part=my_backbone:LittleNet", "--config.model.backbone.width=8")

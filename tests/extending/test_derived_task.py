@@ -21,6 +21,8 @@ from wbcjax.tasks.choose import make_task, train
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.weights.files import read_weights
 
+pytestmark = pytest.mark.slow
+
 IMAGE = synthetic.render(synthetic.SyntheticSmear(height=96, width=128), 5).image()
 
 

@@ -23,6 +23,8 @@ from wbcjax.system.files import write_png
 from wbcjax.tasks.choose import make_task, train
 from wbcjax.train.checkpoint import load_variables
 
+pytestmark = pytest.mark.slow
+
 OVERRIDES = {
     "dataset.synthetic.count": 12,
     "dataset.synthetic.height": 96,

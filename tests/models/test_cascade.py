@@ -85,6 +85,7 @@ def moved(rois, deltas, weights):
     return np.concatenate([centre - half, centre + half], axis=-1)
 
 
+@pytest.mark.slow
 def test_one_stage_is_a_class_agnostic_box_head(params, rois, cells):
     one = cascade(later=())
     head = HEAD.clone(num_classes=CLASSES, roi=ROI, detection=EVERYTHING)

@@ -53,6 +53,7 @@ def test_its_title_names_the_size_as_the_papers_do():
     assert titles == ["ConvNeXt-A", "ConvNeXt-F", "ConvNeXt-P", "ConvNeXt-N", "ConvNeXt-T", "ConvNeXt-S"]
 
 
+@pytest.mark.slow
 def test_cpu_forms_and_remat_change_no_value_and_no_gradient():
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.standard_normal((2, 32, 64, 3)), jnp.float32)

@@ -54,6 +54,7 @@ def assert_near(a, b, tolerance=2e-5):
         np.testing.assert_allclose(u, v, rtol=0, atol=tolerance * max(np.abs(v).max(), 1e-3))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=6)
 @given(
     rows=st.integers(1, 5),

@@ -1,6 +1,7 @@
 """Several looks at one field joined: scores, boxes and masks against NumPy, and what must not be joined."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ def cells_of(found: FieldDetections) -> list[tuple[list[float], int, float]]:
 
 
 def mask_of(found: FieldDetections, row: int = 0) -> np.ndarray:
-    return coco_mask.decode([{**found.rles[row], "counts": found.rles[row]["counts"].encode()}])[..., 0]
+    rle: Any = found.rles[row]
+    return coco_mask.decode(rle | {"counts": rle["counts"].encode()})
 
 
 def test_a_score_is_the_mean_over_all_looks_also_those_that_found_nothing():

@@ -13,7 +13,7 @@ import wbcjax
 from tests.runs.starting import start_of
 from wbcjax import cli
 from wbcjax.commands.export.model import export_run
-from wbcjax.commands.weights.files import convert_weights, show
+from wbcjax.commands.weights.files import contents, convert_weights
 from wbcjax.configs import smear_demo
 from wbcjax.models.settings import TORCHVISION
 from wbcjax.predict.classifier import load_classifier
@@ -22,6 +22,7 @@ from wbcjax.runs.initial_weights import settings_of, start_from
 from wbcjax.runs.model_file import write_model_file
 from wbcjax.settings.checked import ConfigError
 from wbcjax.settings.parts import Untrusted, as_values, completed, part
+from wbcjax.system.terminal import plain
 from wbcjax.tasks.choose import evaluate
 from wbcjax.tasks.settings import DetectionConfig
 from wbcjax.train.workdir import ConfigChanged, KeptConfig, config_json, settle_config
@@ -101,7 +102,7 @@ def test_commands_refuse_a_strangers_run_in_a_line(place, command):
 
 
 def test_shown_weights_of_strangers_import_nothing_and_say_why(place):
-    assert "of no use here: the file uses parts from outside" in show(place / "weights.safetensors")
+    assert "of no use here: the file uses parts from outside" in plain(*contents(place / "weights.safetensors"))
     assert not (place / "imported").exists()
 
 

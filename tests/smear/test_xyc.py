@@ -7,10 +7,11 @@ from tests.input.sets import describe
 from tests.smear import disc_arrays as discs
 from tests.smear.disc_arrays import P1
 from tests.smear.make import problems
-from wbcjax.commands.inspect.annotated_set import inspect, inspection_text
+from wbcjax.commands.inspect.annotated_set import inspect, inspection_blocks
 from wbcjax.input.field_set import source
 from wbcjax.smear.field import AnnotationError, Cell, SmearField
 from wbcjax.smear.read import read, recognise
+from wbcjax.system.terminal import plain
 
 NAMES = ("Im001_1.jpg", "Im002_1.jpg", "Im003_0.jpg", "Im004_0.jpg")
 
@@ -75,7 +76,7 @@ def test_points_of_a_class_to_leave_out_are_counted_as_such(make, images):
 
 def test_inspect_counts_points_and_says_that_they_train_nothing(make, images):
     looked_over = inspect(make({"Im001_1.xyc": "40 41\n110 70\n", "Im002_1.xyc": "50 50"}), images)
-    text = inspection_text(looked_over)
+    text = plain(*inspection_blocks(looked_over))
     assert "class  points  fields" in text
     assert "blast       3       2" in text
     assert "Cells that are points are counted, and train nothing" in " ".join(text.split())

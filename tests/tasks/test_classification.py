@@ -339,6 +339,7 @@ def test_a_classifier_of_crops_of_unknown_cut_names_no_cells(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_classifier_trains_on_eight_devices_as_on_one(tmp_path):
     """Batch statistics, dropout and stochastic depth included."""
     config = toy_config(write_crops(tmp_path / "crops", 10))

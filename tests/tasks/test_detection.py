@@ -237,6 +237,7 @@ def test_fields_that_a_run_was_trained_on_are_not_scored_under_another_name_or_i
 def test_a_run_says_what_it_scored_and_has_no_test_part_that_nobody_asked_for(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     in_words, scored, *_ = tasks.evaluate(copy, "latest")
+    assert isinstance(in_words, list)
     assert in_words[0].startswith("Found ")
     assert str(scored).startswith("Scored: the 3 fields of val, which neither trained")
     with pytest.raises(ValueError, match="have no part 'test'; they have train, val"):

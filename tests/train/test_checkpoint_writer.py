@@ -58,6 +58,7 @@ def kill() -> None:
 CONFIG = toy.config(steps=8, eval_every_epochs=1.6, ema_decay=0.9)  # evaluated after 4 steps and after 8
 
 
+@pytest.mark.slow
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
     """What is saved is the state of its step, to the bit, though the state has been given away since."""
     with pytest.raises(Killed):

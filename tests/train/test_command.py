@@ -73,6 +73,7 @@ def test_a_terminated_command_saves_and_ends_well_and_refuses_another_config(com
     assert "Traceback" not in other.stderr
 
 
+@pytest.mark.slow
 def test_a_batch_told_per_device_is_noted_whole(command, tmp_path):
     each = ("--config.train.batch_size=0", "--config.train.batch_size_per_device=2")
     assert command("whole", "--config.train.steps=2", *each).returncode == 0

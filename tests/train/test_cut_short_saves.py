@@ -54,6 +54,7 @@ def save_without_end(directory: Path, told: Connection) -> None:
             step += 1
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_loses_no_checkpoint_that_was_saved(tmp_path):
     chance = random.Random(SEED)
     inside = 0

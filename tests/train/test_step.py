@@ -45,7 +45,7 @@ def settings(**changes) -> TrainSettings:
     return checked(TrainSettings, toy.config(**changes).train, "config.train")
 
 
-@pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
+@pytest.mark.parametrize("parallel", ["shard_map", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_eight_devices_train_as_one_does(parallel):
     one, one_metrics = run(settings(parallel=parallel, ema_decay=0.5), devices=1)
     eight, eight_metrics = run(settings(parallel=parallel, ema_decay=0.5), devices=8)
@@ -56,6 +56,7 @@ def test_eight_devices_train_as_one_does(parallel):
     chex.assert_trees_all_close(eight_metrics, one_metrics, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_pmap_gives_what_shard_map_gives():
     shard_map, _ = run(settings(parallel="shard_map"))
     pmap, _ = run(settings(parallel="pmap"))
@@ -99,7 +100,7 @@ def written_out(parts: int, rates: dict[str, float], decays: dict[str, float]) -
 PLAIN = {"weight_decay": 0.01, "clip_norm": 0.0, "warmup_steps": 0, "schedule": "step"}
 
 
-@pytest.mark.parametrize(("parts", "devices"), [(1, 8), (2, 1), (4, 1)])
+@pytest.mark.parametrize(("parts", "devices"), [(1, 8), (2, 1), pytest.param(4, 1, marks=pytest.mark.slow)])
 def test_the_step_equals_sgd_written_out(parts, devices):
     """The step is that of sgd written out for the whole batch or its parts."""
     params, collections = written_out(parts, {}, {})

@@ -214,7 +214,14 @@ PREFIXES = ["module.", "_orig_mod.", "model.", "module._orig_mod.", "model.backb
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-@pytest.mark.parametrize("kind", ["torchvision's Mask R-CNN", "torchvision's ResNet", "detectron2"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "torchvision's ResNet",
+        pytest.param("torchvision's Mask R-CNN", marks=pytest.mark.slow),
+        pytest.param("detectron2", marks=pytest.mark.slow),
+    ],
+)
 def test_a_prefix_of_all_names_changes_no_value_and_is_told(kind, prefix):
     arrays = named.random(named.ALL[kind]())
     plain = start(kind, arrays=arrays) if kind in DETECTORS else initialise(*_backbone_of(arrays))

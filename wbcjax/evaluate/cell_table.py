@@ -77,7 +77,7 @@ def _left_out(scores: CellScores) -> Iterator[str]:
 def _quality_table(scores: CellScores) -> Table:
     """A row for all classes, then one for each."""
     segmentation = scores["segmentation"]
-    rows = [("all classes", *(percent(segmentation[key]) for key in QUALITIES.values()), "")]
+    rows: list[tuple[str, ...]] = [("all classes", *(percent(segmentation[key]) for key in QUALITIES.values()), "")]
     for name, of_class in segmentation["per_class"].items():
         qualities = [of_class[key] for key in QUALITIES.values()]
         rows.append((name, *map(percent, [*qualities, scores["pr_curves"][name]["AP50"]])))

@@ -133,22 +133,25 @@ class MaskRCNN(nn.Module):
         return self.rpn.propose(jax.lax.stop_gradient(outputs), self.anchors(canvas), size, train)
 
     def pooler(self, features: dict[int, Float[Array, "n _ _ c"]], canvas: tuple[int, int]) -> Pool:
-        """RoIAlign of RoIs from the FPN level that fits their sizes."""
+        """RoIAlign on these feature maps, which go into a table once for all RoIs."""
+        tables = jax.vmap(feature_table)(tuple(features[k] for k in self.settings.roi.levels))
+        return lambda rois, bins: self.pool(tables, rois, canvas, bins)
+
+    def pool(
+        self, tables: FeatureTable, rois: Float[Array, "n r 4"], canvas: tuple[int, int], bins: int
+    ) -> Float[Array, "n r bins bins c"]:
+        """RoIAlign of each RoI from the FPN level that fits its size."""
         s = self.settings.roi
         canonical = s.canonical_size
         if self.settings.normalized_boxes:  # sizes as a share of (h - 1, w - 1), against 224 / sqrt(h w)
             h, w = canvas
             canonical *= ((h - 1) * (w - 1) / (h * w)) ** 0.5
-        tables = jax.vmap(feature_table)(tuple(features[k] for k in s.levels))
 
-        def pool(rois: Float[Array, "n r 4"], bins: int) -> Float[Array, "n r bins bins c"]:
-            def of_image(table: FeatureTable, rois: Array) -> Array:
-                level = fpn_level(rois, s.levels, canonical, s.rounded_level)
-                return roi_align(table, rois, level, canvas, bins, s.sampling_ratio, s.convention, self.cpu)
+        def pool_image(table: FeatureTable, rois: Array) -> Array:
+            level = fpn_level(rois, s.levels, canonical, s.rounded_level)
+            return roi_align(table, rois, level, canvas, bins, s.sampling_ratio, s.convention, self.cpu)
 
-            return jax.vmap(of_image)(tables, rois)
-
-        return pool
+        return jax.vmap(pool_image)(tables, rois)
 
     def _head_output(self, name: str, pool: Pool, found: Found) -> Float[Array, "n d *k"]:
         """The output of a further head for each cell. Raises ValueError for another shape."""

@@ -82,7 +82,7 @@ def _shapes(every: FieldDetections) -> list[Any]:
     ]
 
 
-def _bounds(rles: list[Any]) -> Float[np.ndarray, "d 4"]:
+def _bounds(rles: Any) -> Float[np.ndarray, "d 4"]:
     boxes = np.array(coco_mask.toBbox(rles) if rles else [], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return boxes

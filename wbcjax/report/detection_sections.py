@@ -271,7 +271,7 @@ def _matrices(rules: Mapping[str, Scores]) -> list[Block]:
             "false positives: images of another that were taken for it.",
         )
         for name, of in rules.items()
-        if voted(of)
+        if voted(dict(of))
     }
     shown, others = charts.pop(RULE_SHOWN, None), tuple(charts.values())
     title = f"The same by the other rules: {', '.join(charts)}"
