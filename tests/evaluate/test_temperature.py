@@ -74,7 +74,7 @@ def test_a_temperature_beyond_its_range_is_taken_at_the_end_of_it():
 def test_scores_that_differ_by_a_last_bit_keep_their_order_and_can_be_brought_back(temperature):
     rng = np.random.default_rng(2)
     near_1 = 1 - np.arange(1, 50, dtype=np.float32) * np.float32(2**-24)
-    scores = np.unique(np.concatenate([rng.random(500, np.float32), near_1, np.float32([0.0, 0.5, 1.0])]))
+    scores = np.unique(np.concatenate([rng.random(500, np.float32), near_1, np.array([0.0, 0.5, 1.0], np.float32)]))
     found = scaled_scores(scores, temperature)
     assert (np.diff(found) > 0).all()
     assert found[[0, -1]].tolist() == [0.0, 1.0]
