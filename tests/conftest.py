@@ -26,7 +26,9 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {ours}".lstrip()
 # A run in the background inherits an ignored Ctrl-C, and Python then leaves it so; tests of stopping need it heard.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("repeatable", derandomize=True, deadline=None)
+# CI draws more: `make test ARGS=--hypothesis-profile=thorough`.
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=30)
+settings.register_profile("thorough", derandomize=True, deadline=None, max_examples=100)
 settings.load_profile("repeatable")
 
 

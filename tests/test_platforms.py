@@ -48,7 +48,10 @@ def test_commands_without_a_model_need_nothing_that_windows_lacks(annotated):
     )
     assert "mine.py has every setting" in said
     assert (annotated / "report/index.html").exists()
-    assert sorted(path.name for path in (annotated / "cells").glob("*.geojson")) == ["1.geojson", "клетка.geojson"]
+    assert sorted(path.name for path in (annotated / "cells").glob("*.geojson")) == [
+        "1.png.geojson",
+        "клетка.png.geojson",
+    ]
     assert len(list((annotated / "enhanced").glob("*.png"))) >= 2
     assert len(list((annotated / "crops").rglob("*.png"))) == 3
 

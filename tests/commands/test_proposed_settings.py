@@ -183,6 +183,6 @@ def test_one_class_is_a_tuple_and_few_cells_leave_the_limits_alone():
 
 def test_the_proposed_anchors_stand_beside_those_of_the_fpn_paper():
     proposal = propose_settings(np.array([[480, 640]]), boxes_of(*[80.0] * 20), np.zeros(20, int), 20)
-    proposed, paper = anchor_table(proposal).rows
-    assert proposed[0] == "proposed"
-    assert paper[:4] == ("FPN paper", "P2, P3, P4, P5, P6", "32, 64, 128, 256, 512", "0.5, 1, 2")
+    table = anchor_table(proposal)
+    assert table.head == ("", "proposed", "FPN paper")
+    assert [row[2] for row in table.rows][:3] == ["P2, P3, P4, P5, P6", "32, 64, 128, 256, 512", "0.5, 1, 2"]

@@ -102,6 +102,7 @@ def test_one_stage_is_a_class_agnostic_box_head(params, rois, cells):
     jax.tree.map(np.testing.assert_array_equal, chosen, expected)
 
 
+@pytest.mark.slow
 def test_later_stages_are_trained_on_the_boxes_before_at_their_own_overlap(params, rois, cells):
     seen = []
 
@@ -143,6 +144,7 @@ def smooth_l1(found, wanted):
     return np.where(error < beta, error**2 / (2 * beta), error - beta / 2).sum()
 
 
+@pytest.mark.slow
 def test_no_gradient_goes_from_a_stage_to_the_one_before(params, rois, cells):
     def later(params):
         losses = run(cascade(), params, "losses", pool, rois, cells, MEAN)

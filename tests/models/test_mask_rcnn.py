@@ -104,6 +104,7 @@ def _flat(tree: Any) -> dict[tuple[str, ...], Any]:
     return flatten_dict(tree)
 
 
+@pytest.mark.slow
 def test_scale_and_bias_of_all_of_matterports_norms_are_trained():
     model, variables = networks(s.MATTERPORT)
     _, gradient = losses_and_gradient(model, variables, small.batch(2, seed=4, cells=small.CELLS))
@@ -247,6 +248,7 @@ def test_the_mask_loss_is_the_mean_over_rois_of_outlined_cells(network):
     assert losses["mask"] == pytest.approx(np.mean(known), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_fields_without_cells_train_as_negatives_from_their_files_to_the_losses(network, tmp_path):
     model, variables = network
     dataset = write_via_set(tmp_path, cells=[0, 0], height=48, width=80)
@@ -282,6 +284,7 @@ def test_the_choice_of_rois_follows_each_images_own_key(network):
     np.testing.assert_array_equal(same[0], same[1])
 
 
+@pytest.mark.slow
 def test_bfloat16_convolutions_keep_float32_geometry_and_nearby_losses():
     batch = small.batch(2, seed=7)
     model = small.model(norm="gn", width=32)

@@ -136,6 +136,7 @@ def said(head: nn.Module, says: Any, *arguments: Any) -> dict[str, Array]:
         return head.apply({}, pool, *arguments, mean_over_devices(None), method="losses")  # pyright: ignore[reportReturnType]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", [s.TORCHVISION, s.MATTERPORT], ids=["torchvision", "matterport"])
 def test_losses_equal_their_definitions_written_out(sampled, dialect):
     with_cells = jax.tree.map(lambda x: x[:, :3], sampled.rois)

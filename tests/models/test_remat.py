@@ -17,6 +17,8 @@ from wbcjax.models.resnet import ResNet
 from wbcjax.settings.older_runs import upgrade_model
 from wbcjax.settings.parts import as_values
 
+pytestmark = pytest.mark.slow
+
 IMAGES = 2
 OPTIONS = {
     "xla_disable_hlo_passes": "cse_barrier_expander",  # after it a CPU's compiler joins what is to be computed twice

@@ -23,6 +23,8 @@ from wbcjax.tasks.experiment import Scored
 from wbcjax.train.checkpoint import load_variables
 from wbcjax.weights.files import read_weights
 
+pytestmark = pytest.mark.slow
+
 MOVED_PIXELS = 3  # of a mask's outline, which rounding may move
 
 
