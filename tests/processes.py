@@ -27,7 +27,8 @@ def start(code: str, arguments: Sequence[str], *, processes: int, devices: int, 
         joining = [[coordinator, f"--process-id={i}", f"--num-processes={processes}"] for i in range(processes)]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        # The last of a flag counts; the others are those of this process, whose results are compared.
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
     }
     started = []
     for i, flags in enumerate(joining):
