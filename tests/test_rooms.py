@@ -15,6 +15,7 @@ BELOW = {  # from the ground up
     "ops": {"settings"},
     "enhance": set(),
     "smear": {"system"},
+    "slides": {"system", "smear"},
     "models": {*GROUND, "ops"},
     "evaluate": {"system", "smear"},
     "input": {*GROUND, "enhance", "smear"},
@@ -22,12 +23,12 @@ BELOW = {  # from the ground up
     "train": {*GROUND, "models"},
     "report": {"system", "enhance", "smear", "evaluate"},
     "runs": {*GROUND, "models", "input", "weights", "train"},
-    "predict": {*GROUND, "ops", "enhance", "smear", "models", "evaluate", "input", "train", "report", "runs"},
+    "predict": {*GROUND, "ops", "enhance", "smear", "slides", "models", "evaluate", "input", "train", "report", "runs"},
     "configs": {*GROUND, "models", "input", "train"},
     "tasks": {*GROUND, "ops", "models", "evaluate", "input", "train", "report", "runs", "predict"},
 }
 TOP = "commands"  # imports what it likes, and is imported by `cli` alone
-WITHOUT_JAX = ("smear", "enhance", "evaluate", "report")
+WITHOUT_JAX = ("smear", "slides", "enhance", "evaluate", "report")
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -323,7 +323,7 @@ def test_a_classifier_names_a_cell_found_as_two_classes_once(tmp_path):
     (image,) = json.loads((tmp_path / "out/named_via.json").read_text())["_via_img_metadata"].values()
     assert len(image["regions"]) == 1
     counts = (tmp_path / "out/named_counts.csv").read_text().splitlines()
-    assert counts[-2:] == ["all images,a,0,1,0.0000,0.0000,0.7935", "all images,b,1,1,1.0000,0.2065,1.0000"]
+    assert counts[-2:] == ["all images,a,0,1,0.0000,0.0000,0.7935,35", "all images,b,1,1,1.0000,0.2065,1.0000,35"]
 
 
 def test_a_label_image_holds_the_tables_numbers_surer_cells_on_top(tmp_path):

@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from wbcjax.evaluate.cell_counts import ALL, COLUMNS, count_cells, counts_csv, counts_table, shares, wilson
+from wbcjax.evaluate.cell_counts import (
+    AIM,
+    ALL,
+    COLUMNS,
+    OF_PATIENT,
+    Z,
+    cells_for,
+    count_cells,
+    counts_csv,
+    counts_table,
+    shares,
+    wilson,
+)
 from wbcjax.system.terminal import plain
 
 PUBLISHED = [  # count, n, interval by method 3 of table I of Newcombe, Statistics in Medicine 17, 1998
@@ -57,8 +69,8 @@ def test_without_a_cell_there_is_no_share():
     assert shares(np.zeros(0, np.int32), ("a", "b")) == {}
     rows = table([("1.png", [])], ("a", "b"))
     assert [tuple(row[column] for column in COLUMNS[1:]) for row in rows[:2]] == [
-        ("a", "0", "0", "", "", ""),
-        ("b", "0", "0", "", "", ""),
+        ("a", "0", "0", "", "", "", ""),
+        ("b", "0", "0", "", "", "", ""),
     ]
     assert counts_table("", np.zeros(0, np.int32), ("a", "b")).rows == (("a", "0"), ("b", "0"))
 
@@ -105,3 +117,43 @@ def test_the_table_reads_back_as_numbers():
     row = table([("a,b.png", [1, 2])], ('L"1', "L2"))[0]
     assert (row["image"], row["class"]) == ("a,b.png", 'L"1')
     assert all(math.isfinite(float(row[column])) for column in COLUMNS[2:])
+
+
+def reach(share: float, n: int) -> float:
+    """Half of the width of Wilson's interval, by his formula."""
+    return Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
+
+
+@given(st.floats(0, 1), st.floats(0.01, 0.3))
+def test_so_many_cells_reach_the_aim_and_one_less_does_not(share, aim):
+    n = cells_for(share, aim)
+    assert reach(share, n) <= aim + 1e-9
+    assert n == 1 or reach(share, n - 1) > aim - 1e-9
+
+
+def test_five_hundred_cells_are_enough_for_any_share_within_five_points():
+    assert [cells_for(share) for share in (0.0, 0.1, 0.2, 0.5, 1.0)] == [35, 141, 245, 381, 35]
+    rows = table([("1.png", [1] * 50 + [2] * 50)], ("a", "b"))
+    assert rows[0]["cells_for_5_points"] == "381"
+    assert AIM == 0.05
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.34, 0.5])
+@pytest.mark.parametrize("n", [100, 500])
+def test_intervals_hold_the_true_share_in_95_of_100_simulated_slides(share, n):
+    """Cells are drawn with the true share; the interval of each draw holds it in 93 to 97 of 100."""
+    counts = np.random.default_rng(0).binomial(n, share, 4000)
+    bounds = {count: wilson(count, n) for count in np.unique(counts).tolist()}
+    held = np.mean([bounds[count].low <= share <= bounds[count].high for count in counts.tolist()])
+    assert 0.93 <= held <= 0.97
+
+
+def test_patients_have_lines_of_all_their_images():
+    images = [("1", np.array([1, 1])), ("2", np.array([2])), ("3", np.array([2, 2]))]
+    rows = list(csv.DictReader(counts_csv(images, ("a", "b"), ["P", "Q", "P"]).decode().splitlines()))
+    cells = {(row["image"], row["patient"], row["class"]): int(row["cells"]) for row in rows}
+    assert cells[OF_PATIENT, "P", "a"] == 2
+    assert cells[OF_PATIENT, "P", "b"] == 2
+    assert cells[OF_PATIENT, "Q", "b"] == 1
+    assert cells[ALL, "", "b"] == 3
+    assert len(rows) == 2 * 6

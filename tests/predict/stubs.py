@@ -7,7 +7,7 @@ from pycocotools import mask as coco_mask
 
 from wbcjax.enhance import AS_THEY_ARE
 from wbcjax.evaluate.detections import FieldDetections
-from wbcjax.predict.search import Ensemble, Layout, Picture, Search
+from wbcjax.predict.search import Ensemble, Layout, Picture, Search, ShownLarge
 from wbcjax.predict.views import VIEWS
 from wbcjax.smear.field import text_rle
 
@@ -21,6 +21,7 @@ class Painted(Search):
         self.classes, self.enhance, self.min_score, self.max_pixels = classes, AS_THEY_ARE, 0.5, 10**6
         self.pixel_size, self.cell_sides, self.temperature = 0.0, None, 1.0
         self.tta_temperature = tta_temperature
+        self.canvas = (64, 96)
         self.shown: list[Picture] = []
 
     def with_tta(self) -> Ensemble:
@@ -28,6 +29,9 @@ class Painted(Search):
 
     def layout(self, height: int, width: int, pixel_size: float = 0.0, zoom: float = 1.0) -> Layout:
         return Layout(zoom, [(0, 0)])
+
+    def shown_large(self, pixel_size: float = 0.0) -> ShownLarge:
+        return ShownLarge(1.0, self.canvas)
 
     def find(self, pictures: Iterable[Picture]) -> Iterator[FieldDetections]:
         for picture in pictures:

@@ -5,6 +5,8 @@
 - n: the number of all cells there. Nuclei, where a class is called nucleus, are no cells
 - share: of the class among the cells; low_95, high_95: its 95 % confidence interval by Wilson's score method. They are
   empty where there is no cell, of nuclei, and where there is only one class
+- cells_for_5_points: how many cells there must be for an interval of 5 percentage points to either side of this share
+- patient, where it is known: whose image it is. Then there are lines of all images of each patient too
 
 An interval tells how far a share of so few counted cells may be from that of all cells of which they are a random draw.
 It is of counting alone: the model's own errors, cells missed, made up or misnamed, are not in it.
@@ -24,7 +26,10 @@ from wbcjax.evaluate.nuclei_of_cells import cell_labels
 from wbcjax.system.terminal import Table
 
 ALL = "all images"  # no image's name, since these have suffixes
-COLUMNS = ("image", "class", "cells", "n", "share", "low_95", "high_95")
+OF_PATIENT = "all images of the patient"
+COLUMNS = ("image", "class", "cells", "n", "share", "low_95", "high_95", "cells_for_5_points")
+AIM = 0.05  # half of an interval's width that is aimed at
+ROUNDING = 1e-9
 Z = NormalDist().inv_cdf(0.975)  # of 95 %
 
 
@@ -67,16 +72,36 @@ def wilson(count: int, n: int) -> Share:
     return Share(share, middle - reach if count else 0.0, middle + reach if count < n else 1.0)
 
 
-def counts_csv(images: Sequence[tuple[str, Int[np.ndarray, " _"]]], classes: Sequence[str]) -> bytes:
-    """The whole table as a file's bytes, of the names of images and the labels of their cells."""
+def cells_for(share: float, aim: float = AIM) -> int:
+    """The least number of cells at which Wilson's interval of a share is at most twice `aim` wide.
+
+    The width is that of a count whose share is just this one; see `wilson`. `aim` lies between 0 and 0.5.
+    """
+    # Squared, reach <= aim is a quadratic inequality in 1 / n, see `wilson`.
+    a, b, c = Z**4 * (0.25 - aim**2), Z**2 * (share * (1 - share) - 2 * aim**2), -(aim**2)
+    return math.ceil(2 * a / (math.sqrt(b**2 - 4 * a * c) - b) - ROUNDING)
+
+
+def counts_csv(
+    images: Sequence[tuple[str, Int[np.ndarray, " _"]]],
+    classes: Sequence[str],
+    patients: Sequence[str] | None = None,
+) -> bytes:
+    """The whole table as a file's bytes, of the names of images and the labels of their cells, and their patients."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for name, labels in [*images, (ALL, all_labels([labels for _, labels in images]))]:
+    writer.writerow(COLUMNS if patients is None else (*COLUMNS, "patient"))
+    lines = [
+        (name, labels, patient) for (name, labels), patient in zip(images, patients or [""] * len(images), strict=True)
+    ]
+    for patient in dict.fromkeys(patients or ()):
+        lines.append((OF_PATIENT, all_labels([labels for _, labels, of in lines if of == patient]), patient))
+    for name, labels, patient in [*lines, (ALL, all_labels([labels for _, labels in images]), "")]:
         of_class, n = shares(labels, classes), count_cells(labels, classes)
         for class_name, count in count_classes(labels, classes).items():
-            share = [f"{part:.4f}" for part in of_class.get(class_name, ())] or [""] * 3
-            writer.writerow([name, class_name, count, n, *share])
+            share = of_class.get(class_name)
+            text = [*(f"{part:.4f}" for part in share), cells_for(share.share)] if share else [""] * 4
+            writer.writerow([name, class_name, count, n, *text, *([] if patients is None else [patient])])
     return table.getvalue().encode()
 
 

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.evaluate.morphology import Morphology, morphology, white_of
@@ -54,13 +54,18 @@ def columns(
 
 
 def cell_rows(
-    image: UInt8[np.ndarray, "h w 3"], cells: FieldDetections, classes: Sequence[str], pixel_size: float
+    image: UInt8[np.ndarray, "h w 3"],
+    cells: FieldDetections,
+    classes: Sequence[str],
+    pixel_size: float,
+    white: Float[np.ndarray, "3"] | None = None,
 ) -> list[Row]:
     """The lines of an image's cells, numbered from 1, each of which has a pixel.
 
-    `image` is the RGB image as it was taken, `pixel_size` its micrometres per pixel, 0 where they are not known.
+    `image` is the RGB image as it was taken, `pixel_size` its micrometres per pixel, 0 where they are not known, and
+    `white` the colour of bare glass; None estimates it.
     """
-    white = white_of(image)
+    white = white_of(image) if white is None else white
     rows = []
     for index, rle in enumerate(cells.rles):
         described = morphology(rle, image, pixel_size, white)._asdict()

@@ -25,8 +25,8 @@ from wbcjax.models.mask_rcnn import Detections, MaskRCNN
 from wbcjax.models.settings import MaskRCNNSettings, from_dict
 from wbcjax.ops.roi_align import Convention
 from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
-from wbcjax.predict.search import Ensemble, Layout, Picture, Search, ensemble_of
-from wbcjax.predict.tiles import View, merge, tiles
+from wbcjax.predict.search import Ensemble, Layout, Picture, Search, ShownLarge, ensemble_of
+from wbcjax.predict.tiles import CUT_MARGIN, OVERLAP, View, merge, tiles
 from wbcjax.predict.views import VIEWS
 from wbcjax.runs.calibration import temperatures
 from wbcjax.runs.folder import DETECTION, check_kind, load_config, load_facts
@@ -38,8 +38,6 @@ from wbcjax.system import run_files
 from wbcjax.train.checkpoint import load_variables
 
 CANVASES = 1  # that a device processes at a time: so results do not depend on the other images of a set
-OVERLAP = 0.25  # of neighbouring tiles, at least, relative to the canvas's shorter side
-CUT_MARGIN = 4.0  # canvas pixels: a box that ends this near to a tile's edge may be of a cell that continues beyond it
 PASTED_AS: dict[Convention, Library] = {
     "legacy": "torchvision",
     "aligned": "detectron2",
@@ -97,7 +95,7 @@ class Predictor(Search):
     def layout(self, height: int, width: int, pixel_size: float = 0.0, zoom: float = 1.0) -> Layout:
         scale = fit_scale(height, width, self.canvas)
         if self.scales is not None:
-            times = pixel_size / self.pixel_size if pixel_size and self.pixel_size else 1.0
+            times = self._times(pixel_size)
             scale = min(max(scale, times * self.scales[0]), times * self.scales[1])
         scale *= zoom
         drawn_height, drawn_width = drawn_size(height, width, scale)
@@ -108,6 +106,15 @@ class Predictor(Search):
             )
         overlap = math.ceil(OVERLAP * min(self.canvas))
         return Layout(scale, tiles(drawn_height, drawn_width, self.canvas, overlap))
+
+    def shown_large(self, pixel_size: float = 0.0) -> ShownLarge:
+        if self.scales is None:
+            raise ValueError("the model does not know the scale of its training: give --scale to search a slide")
+        return ShownLarge(self._times(pixel_size) * self.scales[0], self.canvas)
+
+    def _times(self, pixel_size: float) -> float:
+        """How many times larger an image's pixels are than the training's; 1 where either is not known."""
+        return pixel_size / self.pixel_size if pixel_size and self.pixel_size else 1.0
 
     def find(self, pictures: Iterable[Picture]) -> Generator[FieldDetections, None, None]:
         # Batches of the network may span images.

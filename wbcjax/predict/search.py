@@ -50,6 +50,13 @@ class Layout(NamedTuple):
     tiles: list[tuple[int, int]]  # top and left of each tile on the scaled image; one where the image fits the canvas
 
 
+class ShownLarge(NamedTuple):
+    """How a network is shown images that are larger than its canvas."""
+
+    scale: float  # canvas pixels per image pixel
+    canvas: tuple[int, int]  # height, width in pixels
+
+
 class Search(ABC):
     """What finds cells in images: a `Predictor`, or an `Ensemble`.
 
@@ -138,6 +145,13 @@ class Search(ABC):
         """The layout of an image of this size. Raises ValueError when it is too large at its scale."""
 
     @abstractmethod
+    def shown_large(self, pixel_size: float = 0.0) -> ShownLarge:
+        """How an image is shown that is larger than the canvas, as a slide is.
+
+        Raises ValueError for a model that does not know the scale of its training.
+        """
+
+    @abstractmethod
     def find(self, pictures: Iterable[Picture]) -> Generator[FieldDetections, None, None]:
         """All detections in each picture, enhanced as this one's `enhance` says; their scores are not calibrated."""
 
@@ -200,6 +214,9 @@ class Ensemble(Search):
 
     def layout(self, height: int, width: int, pixel_size: float = 0.0, zoom: float = 1.0) -> Layout:
         return self.members[0].layout(height, width, pixel_size, zoom)
+
+    def shown_large(self, pixel_size: float = 0.0) -> ShownLarge:
+        return self.members[0].shown_large(pixel_size)
 
     def detect_source(self, source: Source, numbers: Sequence[int] | None = None) -> Iterator[FieldDetections]:
         as_built = replace(self, members=tuple(_without_enhancement(member) for member in self.members))

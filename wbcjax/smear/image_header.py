@@ -47,6 +47,13 @@ def claimed_size(data: bytes) -> Size | None:
     return sizes[0] if sizes else None
 
 
+def claimed_size_of(path: Path) -> Size | None:
+    """The same of an image file, of which only the header is read. Raises OSError when it cannot be read."""
+    with open_regular(path) as file:
+        sizes = _sizes(file)
+    return sizes[0] if sizes else None
+
+
 def _check(file: io.BufferedIOBase, name: str, max_pixels: int) -> None:
     sizes = _sizes(file)
     if not sizes:

@@ -11,7 +11,9 @@ from wbcjax.system.terminal import Attention, Table, show
 
 if TYPE_CHECKING:
     from wbcjax.commands.predict.folder import Outcome
+    from wbcjax.commands.predict.slides import SlideSettings
     from wbcjax.evaluate.detections import FieldDetections
+    from wbcjax.predict.search import Search
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -22,7 +24,9 @@ def add(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         help="folder of a training run, such as runs/demo, or an exported model; what several find is joined",
     )
-    predict.add_argument("images", type=Path, help="an image, or a folder of images: the last argument without a flag")
+    predict.add_argument(
+        "images", type=Path, help="an image, a slide, or a folder of either: the last argument without a flag"
+    )
     predict.add_argument("--out", type=Path, required=True, help="folder for pictures, cells.csv, VIA and COCO files")
     predict.add_argument(
         "--classifier", type=Path, help="a training run on crops, or its export, to name each cell found by its crop"
@@ -43,6 +47,15 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="micrometres per pixel of the images: they are scaled to the training's where the run knows its own, and "
         "sizes are in micrometres too (default: as each file states it, else the run's, unless --scale says that the "
         "magnification is another)",
+    )
+    predict.add_argument(
+        "--slide", action="store_true", help="search images of any size as slides: tile by tile, and gone on with"
+    )
+    predict.add_argument(
+        "--all-tiles", action="store_true", help="of a slide: search the tiles that are empty or blurred too"
+    )
+    predict.add_argument(
+        "--patients", type=Path, metavar="FILE.csv", help="of slides: a table with the columns slide,patient"
     )
     add_tta(predict)
     add_max_pixels(predict, default=None)
@@ -67,6 +80,7 @@ def _predict(options: argparse.Namespace) -> None:
 def _predict_share(options: argparse.Namespace) -> None:
     """Predict the images of this process, and write the results of all in the first one."""
     from wbcjax.commands.predict.folder import ImageSettings, predict_folder
+    from wbcjax.commands.predict.slides import SlideSettings, digest_of, read_patients, slides_at
     from wbcjax.input.settings import FieldSetSettings
     from wbcjax.predict.classifier import load_classifier
     from wbcjax.predict.detector import load
@@ -85,6 +99,22 @@ def _predict_share(options: argparse.Namespace) -> None:
             member.scales, member.pixel_size = (options.scale, options.scale), 0.0
     model = ensemble_of(members, options.workdir)
     min_score = model.min_score if options.min_score is None else options.min_score
+    max_pixels = options.max_pixels or dataset.max_pixels
+    if slides := slides_at(options.images, max_pixels, options.slide):
+        looks = model.with_tta() if options.tta else model
+        settings = SlideSettings(
+            model=digest_of(members, options.tta),
+            min_score=min_score,
+            pixel_size=options.pixel_size or 0.0,
+            by_files=by_files,
+            all_tiles=options.all_tiles,
+            max_pixels=max_pixels,
+            patients=read_patients(options.patients, slides) if options.patients else None,
+        )
+        _predict_slides(looks, slides, options, settings)
+        return
+    if unused := [flag for flag in ("patients", "all_tiles") if getattr(options, flag)]:
+        raise ValueError(f"{options.images}: --{unused[0].replace('_', '-')} is for slides; add --slide if it is one")
     classifier = None
     if options.classifier:
         classifier = load_classifier(options.classifier, options.checkpoint, options.trust_parts)
@@ -95,7 +125,7 @@ def _predict_share(options: argparse.Namespace) -> None:
         pixel_size=options.pixel_size or 0.0,
         else_pixel_size=0.0 if options.scale is not None else dataset.pixel_size or model.pixel_size,
         by_files=by_files,
-        max_pixels=options.max_pixels or dataset.max_pixels,
+        max_pixels=max_pixels,
     )
     outcome = predict_folder(model, options.images, options.out, min_score, settings, classifier)
     if outcome.searched and processes.is_first():
@@ -107,6 +137,28 @@ def _predict_share(options: argparse.Namespace) -> None:
             named = [image.named for image in outcome.searched if image.named is not None]
             counts.append(_counts("Named by their crops", named, classifier.classes))
         show(lines, *counts, f"{options.out} has pictures, label images, tables and annotations")
+    exit_for_failed(outcome.failed)
+
+
+def _predict_slides(
+    model: "Search", slides: Sequence[Path], options: argparse.Namespace, settings: "SlideSettings"
+) -> None:
+    from wbcjax.commands.predict.slides import predict_slides
+    from wbcjax.evaluate.cell_counts import all_labels, counts_table
+    from wbcjax.system import processes
+
+    if options.classifier:
+        raise ValueError("--classifier names cells of images; leave it out for slides")
+    outcome = predict_slides(model, slides, options.out, settings)
+    if outcome.searched and processes.is_first():
+        lines = []
+        for slide in outcome.searched:
+            left = "".join(f", {number} {reason}" for reason, number in slide.left_out.items())
+            found = count(len(slide.labels), "cell")
+            lines.append(f"{slide.path.name}: {found} at scale {slide.scale:.3g} in {count(slide.tiles, 'tile')}{left}")
+        labels = all_labels([slide.labels for slide in outcome.searched])
+        counts = counts_table("Cells found", labels, model.classes)
+        show(lines, counts, f"{options.out} has a folder for each slide, with its page and tables, and counts.csv")
     exit_for_failed(outcome.failed)
 
 

@@ -285,19 +285,22 @@ def geojson_data(field: SmearField, classes: Sequence[str], predicted: Predicted
 def _collection(
     name: str, classes: Sequence[str], cells: Sequence[ScoredCell], drawn: Sequence[list[Polygon]]
 ) -> dict[str, Any]:
-    features = [
-        {
-            "type": "Feature",
-            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name}#{number}")),
-            "geometry": _geometry(polygons),
-            "properties": _properties(cell, classes),
-        }
-        for number, (cell, polygons) in enumerate(zip(cells, drawn, strict=True), start=1)
-    ]
+    numbered = enumerate(zip(cells, drawn, strict=True), start=1)
+    features = [feature(f"{name}#{number}", polygons, cell, classes) for number, (cell, polygons) in numbered]
     return {"type": "FeatureCollection", "features": features}
 
 
-def _geometry(polygons: list[Polygon]) -> dict[str, Any]:
+def feature(name: str, polygons: Sequence[Polygon], cell: ScoredCell, classes: Sequence[str]) -> dict[str, Any]:
+    """The Feature of a cell that is drawn as these polygons; its id is made of a `name` that no other one has."""
+    return {
+        "type": "Feature",
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, name)),
+        "geometry": _geometry(polygons),
+        "properties": _properties(cell, classes),
+    }
+
+
+def _geometry(polygons: Sequence[Polygon]) -> dict[str, Any]:
     """Rings are closed, outer ones counter-clockwise and holes clockwise in (x, y), as RFC 7946 has them."""
     turned = [orient(polygon) for polygon in polygons]
     coordinates = [
