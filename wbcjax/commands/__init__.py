@@ -7,6 +7,7 @@ VERBS = (
     "train",
     "evaluate",
     "predict",
+    "review",
     "inspect",
     "enhance",
     "crop",

@@ -59,9 +59,27 @@ class MaskRCNN(nn.Module):
 
     def predict(self, image: UInt8[Array, "n h w 3"], size: Float[Array, "n 2"]) -> Detections:
         """Cells found in each image of a batch; `size` is the (height, width) of each field, whole canvas pixels."""
-        canvas = canvas_of(image)
         features = self.features(image, size)
-        outputs = self.rpn(features)
+        return self._detect(features, self.rpn(features), canvas_of(image), size)
+
+    def predict_at(
+        self, image: UInt8[Array, "n h w 3"], size: Float[Array, "n 2"], place: Float[Array, "n 2"]
+    ) -> Detections:
+        """Cells found from the proposals around a place of each image alone, whatever their logits.
+
+        `place` is (x, y) in canvas pixels.
+        """
+        features, canvas = self.features(image, size), canvas_of(image)
+        outputs = self.rpn(features).around(self.rpn.anchors(canvas), place)
+        return self._detect(features, outputs, canvas, size)
+
+    def _detect(
+        self,
+        features: dict[int, Float[Array, "n _ _ c"]],
+        outputs: RpnOutputs,
+        canvas: tuple[int, int],
+        size: Float[Array, "n 2"],
+    ) -> Detections:
         proposals, scores = self.proposals(outputs, canvas, size, train=False)
         pool = self.pooler(features, canvas)
         found = self.box_head.detect(pool, proposals, jnp.isfinite(scores), size + self._frame()[2])

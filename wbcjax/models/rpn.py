@@ -30,6 +30,19 @@ class RpnOutputs(NamedTuple):
     logits: list[Float[Array, "n _"]]  # of objectness
     deltas: list[Float[Array, "n _ 4"]]
 
+    def around(self, anchors: list[Float[Array, "_ 4"]], place: Float[Array, "n 2"]) -> "RpnOutputs":
+        """The outputs of the anchors around a place (x, y) of each image alone; the others' logits are -inf.
+
+        It lies in the inner half of an anchor: half its width and half its height.
+        """
+
+        def near(anchors: Array, logits: Array) -> Array:
+            centre, side = (anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2:] - anchors[:, :2]  # (anchors, 2)
+            inside = jnp.all(jnp.abs(centre - place[:, None]) <= side / 4, axis=-1)  # (n, anchors)
+            return jnp.where(inside, logits, -jnp.inf)
+
+        return self._replace(logits=[near(*of_level) for of_level in zip(anchors, self.logits, strict=True)])
+
 
 class AnchorSamples(NamedTuple):
     """Anchors of each image that the RPN is trained on."""

@@ -69,6 +69,7 @@ class Predictor(Search):
         scale at which its cells have the size that they had in training: `scales` times its pixel size over this one.
     cell_sides: of the cells it was trained on, see `wbcjax.input.cell_sizes.cell_sides`; None: not known.
     temperature, tta_temperature: by which its scores are calibrated, and those of all views joined; 1: they are not.
+    at_place: the same network for a place of an image, see `MaskRCNN.predict_at`; None of an exported one.
     """
 
     network: OnLocalDevices
@@ -84,6 +85,7 @@ class Predictor(Search):
     cell_sides: CellSides | None = None
     temperature: float = 1.0
     tta_temperature: float = 1.0
+    at_place: CompiledNetwork | None = None
 
     def with_variables(self, variables: Any) -> "Predictor":
         """The same with other variables, without compiling again. They leave the devices when it is deleted."""
@@ -134,6 +136,21 @@ class Predictor(Search):
         finally:  # also where an image fails
             filled.tell()
 
+    def find_at(self, picture: Picture, place: tuple[float, float]) -> FieldDetections:
+        """All that the network makes of the proposals around a place (x, y) of an enhanced picture, of any score.
+
+        Raises ValueError for an exported network, which takes no place.
+        """
+        if self.at_place is None:
+            raise ValueError("an exported model cannot be asked for a place: give the folder of its run")
+        x, y = place
+        pieces = self._pieces(picture)
+        piece = max(pieces, key=lambda piece: min(x - piece.view[0], y - piece.view[1], *_left(piece.view, x, y)))
+        at = (np.array([x, y], np.float32) - piece.view[:2]) * np.float32(piece.scale)
+        network = OnLocalDevices(self.at_place, self.network.variables)
+        ((_, found),) = network.over([piece], lambda piece: (piece.drawn, piece.size, at.astype(np.float32)))
+        return self.calibrated(self._in_image(found, 0, piece))
+
     def _pieces(self, picture: Picture) -> Iterator["_Piece"]:
         name, image, pixel_size, zoom = picture
         height, width = image.shape[:2]
@@ -174,6 +191,11 @@ class Predictor(Search):
             rles=paste(masks, boxes, piece.height, piece.width, self.library),
             said=_columns(said),
         )
+
+
+def _left(view: View, x: float, y: float) -> tuple[float, float]:
+    """How far a place is from the right and the lower edge of a tile."""
+    return view[2] - x, view[3] - y
 
 
 def _columns(said: Mapping[str, Float[np.ndarray, "d ..."]]) -> dict[str, Float[np.ndarray, " d"]]:
@@ -274,6 +296,7 @@ def predictor(
         scales=scales,
         enhance=dataset.enhancement,
         limits={name: model.limits[name] for name in LIMITS},
+        at_place=None if network else CompiledNetwork(_at_place(model, classes), CANVASES),
     )
 
 
@@ -285,9 +308,19 @@ def live_network(model: MaskRCNNSettings, classes: Sequence[str], cpu: bool | No
     return partial(_find_live, mask_rcnn.build(model, len(classes) + 1, cpu))
 
 
+def _at_place(model: MaskRCNNSettings, classes: Sequence[str]) -> Callable[..., Detections]:
+    """`MaskRCNN.predict_at` of these settings, whose detections may have any score."""
+    of_any_score = replace(model, detection=replace(model.detection, score_threshold=0.0))
+    return partial(_find_live_at, mask_rcnn.build(of_any_score, len(classes) + 1))
+
+
 # Module-level functions can be pickled, unlike closures; so a Predictor can be too.
 def _find_live(model: MaskRCNN, variables: Any, image: jax.Array, size: jax.Array) -> Detections:
     return model.apply(variables, image, size, method="predict")  # type: ignore[return-value]
+
+
+def _find_live_at(model: MaskRCNN, variables: Any, image: jax.Array, size: jax.Array, place: jax.Array) -> Detections:
+    return model.apply(variables, image, size, place, method="predict_at")  # type: ignore[return-value]
 
 
 def _find_exported(exported: ExportedNetwork, weights: Any, image: jax.Array, size: jax.Array) -> Detections:

@@ -1,0 +1,148 @@
+"""Training again on fields that are done: its config, what it refuses, and once for real."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands.review.make import CLASSES, act, review
+from wbcjax import cli
+from wbcjax.commands.config_file import load_config_file
+from wbcjax.commands.review.cells import Refused
+from wbcjax.commands.review.serve import held
+from wbcjax.commands.review.training import Training, config_text, models_of
+from wbcjax.smear.read import read
+
+TINY = (
+    *("--config.dataset.synthetic.count=4", "--config.dataset.canvas=(64, 64)", "--config.dataset.synthetic.height=64"),
+    *("--config.dataset.synthetic.width=64", "--config.dataset.synthetic.pixels_per_micron=2.0"),
+    *("--config.dataset.synthetic.cells=(1,2)", "--config.model.backbone.width=8", "--config.model.fpn.channels=16"),
+    *("--config.model.rpn.channels=16", "--config.model.box_head.channels=16", "--config.model.mask_head.channels=16"),
+    *("--config.train.epochs=0.0", "--config.train.steps=2", "--config.train.batch_size=1"),
+)
+
+
+def run_of(folder: Path, *changes: str) -> Path:
+    """The folder of a run, as far as its config."""
+    config = load_config_file("smear_demo", changes)
+    (folder / "run").mkdir()
+    (folder / "run/config.json").write_text(config.to_json())
+    return folder / "run"
+
+
+def test_the_config_is_the_runs_own_on_the_corrected_fields_from_its_weights(tmp_path):
+    run = run_of(tmp_path, "--config.model.fpn.channels=16", "--config.train.learning_rate=0.01")
+    reviewed = review(tmp_path)
+    start = {"run": str(run), "trust_parts": False, "steps": 70}
+    fields = [field.as_field() for field in reviewed.fields[:2]]
+    (tmp_path / "config.py").write_text(config_text(reviewed, tmp_path, fields, start))
+    config = load_config_file(str(tmp_path / "config.py"))
+    assert config.init_from == str(run)
+    assert config.model.fpn.channels == 16
+    assert config.dataset.name == "via"
+    assert config.dataset.annotations == str(tmp_path / "via.json")
+    assert config.dataset.images == str(tmp_path / "images")
+    assert tuple(config.dataset.classes) == CLASSES
+    assert (config.train.steps, config.train.epochs) == (70, 0.0)
+    assert config.train.learning_rate == pytest.approx(0.003)
+    assert config.dataset.max_cells == 16
+
+
+def test_a_training_makes_room_for_the_most_crowded_field(tmp_path):
+    run = run_of(tmp_path)
+    reviewed = review(tmp_path)
+    for k in range(40):
+        points = [[2 + 3 * k, 100], [4 + 3 * k, 100], [4 + 3 * k, 110], [2 + 3 * k, 110], [2 + 3 * k, 101]]
+        act(reviewed, 2, "stroke", label=1, points=points)
+    start = {"run": str(run), "trust_parts": False, "steps": 70}
+    (tmp_path / "config.py").write_text(config_text(reviewed, tmp_path, [reviewed.fields[2].as_field()], start))
+    config = load_config_file(str(tmp_path / "config.py"))
+    assert config.dataset.max_cells == 40
+    assert (config.model.detection.per_image, config.model.rpn.proposals_test) == (120, 240)
+
+
+def test_a_training_without_enough_done_fields_or_a_run_is_refused(tmp_path):
+    reviewed = review(tmp_path)
+    with pytest.raises(Refused, match="no model to start from"):
+        Training(reviewed, []).start()
+    exported = tmp_path / "model.bin"
+    exported.touch()
+    with pytest.raises(Refused, match="is an exported model"):
+        Training(reviewed, [str(exported)]).start()
+    run = run_of(tmp_path)
+    act(reviewed, 0, "done")
+    with pytest.raises(Refused, match="1 fields are done"):
+        Training(reviewed, [str(run)]).start()
+    assert not (tmp_path / "review/training").exists()
+
+
+def test_a_training_that_fails_is_told_with_its_last_line(tmp_path):
+    reviewed = review(tmp_path)
+    for number in (0, 1):
+        act(reviewed, number, "done")
+    (tmp_path / "run").mkdir()
+    training = Training(reviewed, [str(tmp_path / "run")])
+    training.start().join()
+    assert training.progress.state == "failed"
+    assert "config.json does not exist" in training.progress.message
+    fields = read(tmp_path / "review/training/1/via.json", tmp_path / "images").fields
+    assert [field.name for field in fields] == ["a.png", "b.png"]
+
+
+def test_the_models_of_a_review_are_kept_in_their_order(tmp_path):
+    assert models_of(tmp_path, None) == []
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    assert models_of(tmp_path, tmp_path / "first") == [first]
+    assert models_of(tmp_path, tmp_path / "second") == [first, second]
+    assert models_of(tmp_path, tmp_path / "first") == [first, second]
+
+
+def test_a_second_review_of_a_folder_is_refused(tmp_path):
+    with held(tmp_path), pytest.raises(ValueError, match="is open in another"), held(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("images", "--out", "images"), "where the images lie"),
+        (("images", "--out", "other"), "holds something else"),
+        (("run", "images", "--out", "new", "--classes", "L1"), "--classes is for a review without a run"),
+        (("nothing", "--out", "new"), "no image there"),
+        (("images", "--out", "new", "--port", "70000"), "--port is 70000"),
+        (("a", "b", "images", "--out", "new"), "one folder of images"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_a_line(tmp_path, monkeypatch, capsys, arguments, told):
+    review(tmp_path)
+    run_of(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["review", *arguments])
+    assert told in str(ended.value)
+    assert not (tmp_path / "new/journal.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_a_review_trains_two_steps_and_its_next_opening_uses_the_new_run(tmp_path):
+    def wbcjax(*arguments: str) -> str:
+        said = subprocess.run(
+            [sys.executable, "-m", "wbcjax", *arguments], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert said.returncode == 0, said.stdout + said.stderr
+        return said.stdout
+
+    wbcjax("train", "--config", "smear_demo", "--workdir", "run", *TINY)
+    reviewed = review(tmp_path, ("L1", "L2", "L3"))
+    for number in (0, 1):
+        act(reviewed, number, "done")
+    said = wbcjax("review", "run", "images", "--out", "review", "--train", "--train-steps", "2")
+    assert "Trained" in said
+    models = json.loads((tmp_path / "review/models.json").read_text())
+    assert [Path(place).relative_to(tmp_path).as_posix() for place in models] == ["run", "review/training/1/run"]
+    records = [json.loads(line) for line in (Path(models[1]) / "metrics.jsonl").read_text().splitlines()]
+    assert records[-1]["step"] == 2

@@ -1,0 +1,96 @@
+"""The model at work while a person reviews: it searches the fields in turn, and anew at a place that is asked for."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+
+from wbcjax.commands.review.candidates import Candidate, candidates_of
+from wbcjax.commands.review.reviewed_set import ReviewedSet
+from wbcjax.evaluate.detections import FieldDetections
+from wbcjax.predict.at_place import detect_at
+from wbcjax.predict.search import Picture, Search
+from wbcjax.smear.field import read_image
+from wbcjax.system.places import error_text
+
+log = logging.getLogger(__name__)
+
+
+class Searching(threading.Thread):
+    """Searches the fields that the `number`th model of the review has not searched, and are not done.
+
+    The one that was opened last comes first, then they come in the order of the queue.
+
+    failed: the error of each field that could not be searched, by its number.
+    """
+
+    def __init__(self, reviewed: ReviewedSet, model: Search, number: int) -> None:
+        super().__init__(name="search", daemon=True)
+        self.reviewed, self.model, self.number = reviewed, model, number
+        self.failed: dict[int, str] = {}
+        self._opened: int | None = None
+        self._given: set[int] = set()  # to the model
+        self._ending = threading.Event()
+
+    def prefer(self, number: int) -> None:
+        """A field is looked at: it comes next."""
+        self._opened = number
+
+    def end(self) -> None:
+        """End after the field under way."""
+        self._ending.set()
+
+    def waiting(self) -> list[int]:
+        """The fields that are not searched yet, in their order."""
+        with self.reviewed.lock:
+            fields = self.reviewed.fields
+            open_ones = [number for number in self.reviewed.queue() if not fields[number].review.done]
+            left = [number for number in open_ones if fields[number].kept.candidates.model < self.number]
+        left = [number for number in left if number not in self.failed]
+        return sorted(left, key=lambda number: number != self._opened)
+
+    def run(self) -> None:
+        while not self._ending.is_set() and (left := set(self.waiting())):
+            self._given = set()
+            try:
+                with contextlib.closing(self.model.detect_each(self._pictures())) as each:
+                    for found in each:
+                        self._keep(found)
+            except Exception as error:  # of one image: it is left out
+                self._leave_out(left, error)
+
+    def at(self, number: int, place: tuple[float, float]) -> Candidate | None:
+        """The cell that the model takes a place of a field for, None where it sees none there."""
+        image = self.reviewed.fields[number].image
+        pixels = read_image(image.path, self.reviewed.settings.max_pixels)
+        found = detect_at(self.model, pixels, place)
+        candidates = candidates_of(found, self.model.classes, self.number).found
+        return candidates[0] if candidates else None
+
+    def _pictures(self) -> Iterator[Picture]:
+        while not self._ending.is_set():
+            number = next((number for number in self.waiting() if number not in self._given), None)
+            if number is None:
+                return
+            image = self.reviewed.fields[number].image
+            try:
+                pixels = read_image(image.path, self.reviewed.settings.max_pixels)
+            except (OSError, ValueError) as error:
+                self._fail(number, error)
+                continue
+            self._given.add(number)
+            yield Picture(str(number), pixels)
+
+    def _keep(self, found: FieldDetections) -> None:
+        number = int(found.name)
+        self._given.discard(number)
+        self.reviewed.searched(number, candidates_of(found, self.model.classes, self.number))
+
+    def _leave_out(self, left: set[int], error: Exception) -> None:
+        for number in sorted(self._given & left) or sorted(left)[:1]:
+            self._fail(number, error)
+
+    def _fail(self, number: int, error: Exception) -> None:
+        name = self.reviewed.fields[number].image.name
+        self.failed[number] = error_text(error)
+        log.warning("%s: it could not be searched: %s", name, self.failed[number])
