@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import shapely
 from jaxtyping import Int
 
 from wbcjax.commands.review.candidates import Candidates
@@ -74,7 +73,7 @@ def _hits(candidates: Candidates, cells: Sequence[tuple[int, Any]], threshold: f
     free = [(label, polygon_of(outlines)) for label, outlines in cells]
     hits = 0
     for one in sure:
-        area: shapely.Geometry = polygon_of(one.outlines)
+        area = polygon_of(one.outlines)
         overlaps = [iou(area, other) if label == one.label else 0.0 for label, other in free]
         best = int(np.argmax(overlaps)) if overlaps else 0
         if overlaps and overlaps[best] >= SAME:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import shapely
 from shapely import LineString, Polygon
+from shapely.geometry.base import BaseGeometry
 
 from wbcjax.commands.review.cells import Outline, Refused, ReviewCell
 
@@ -54,7 +55,7 @@ def stroke(cells: Sequence[ReviewCell], points: Outline, size: tuple[int, int]) 
     return Stroke("draw", (), (tidy([loop], size),))
 
 
-def tidy(shapes: Iterable[shapely.Geometry], size: tuple[int, int], smooth: float = SMOOTH) -> tuple[Outline, ...]:
+def tidy(shapes: Iterable[BaseGeometry], size: tuple[int, int], smooth: float = SMOOTH) -> tuple[Outline, ...]:
     """The outlines of the shapes together: within the field, without holes, crossings and specks.
 
     Raises Refused where nothing is left.
@@ -71,18 +72,18 @@ def tidy(shapes: Iterable[shapely.Geometry], size: tuple[int, int], smooth: floa
     return tuple(_outline(part) for part in kept)
 
 
-def polygon_of(outlines: Iterable[Outline]) -> shapely.Geometry:
+def polygon_of(outlines: Iterable[Outline]) -> BaseGeometry:
     """The area of a cell by its outlines."""
     return shapely.union_all([shapely.make_valid(Polygon(points)) for points in outlines])
 
 
-def iou(one: shapely.Geometry, other: shapely.Geometry) -> float:
+def iou(one: BaseGeometry, other: BaseGeometry) -> float:
     """Shared area over joint area; 0 where both are empty."""
     shared = one.intersection(other).area
     return shared / (one.area + other.area - shared) if shared else 0.0
 
 
-def _polygon(cell: ReviewCell) -> shapely.Geometry:
+def _polygon(cell: ReviewCell) -> BaseGeometry:
     return polygon_of(cell.outlines)
 
 
@@ -104,7 +105,7 @@ def bounds(outlines: Iterable[Outline]) -> tuple[float, float, float, float]:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _near(cells: Sequence[ReviewCell], shape: shapely.Geometry) -> list[ReviewCell]:
+def _near(cells: Sequence[ReviewCell], shape: BaseGeometry) -> list[ReviewCell]:
     """The cells whose boxes meet the shape's."""
     left, top, right, bottom = shape.bounds
     boxes = [(cell, bounds(cell.outlines)) for cell in cells]
@@ -156,7 +157,7 @@ def _divided(part: Polygon, line: LineString) -> list[Polygon]:
     return [face for face in faces if part.contains(face.representative_point())]
 
 
-def _polygons(shape: shapely.Geometry) -> list[Polygon]:
+def _polygons(shape: BaseGeometry) -> list[Polygon]:
     return [part for part in shapely.get_parts(shape, return_index=False).tolist() if isinstance(part, Polygon)]
 
 
