@@ -11,7 +11,7 @@ from wbcjax.models.mask_rcnn import Detections
 from wbcjax.models.rpn import RpnOutputs
 from wbcjax.predict.at_place import detect_at
 from wbcjax.predict.devices import CompiledNetwork
-from wbcjax.predict.search import Ensemble
+from wbcjax.predict.search import Ensemble, Picture
 
 CANVAS = (64, 96)
 
@@ -36,7 +36,7 @@ def at_its_place(variables, image, size, place):
 @pytest.mark.parametrize("place", [(20.0, 30.0), (150.0, 90.0), (100.0, 60.0), (190.0, 120.0)])
 def test_the_place_is_found_in_the_tile_that_shows_most_around_it(place, scale):
     model = replace(oracle(CANVAS, (scale, scale)), at_place=CompiledNetwork(at_its_place, 1))
-    found = detect_at(model, np.zeros((128, 200, 3), np.uint8), place)
+    found = detect_at(model, Picture("image", np.zeros((128, 200, 3), np.uint8)), place)
     assert found.scores.tolist() == pytest.approx([0.01])
     x, y = place
     half = 5 / scale
@@ -46,7 +46,7 @@ def test_the_place_is_found_in_the_tile_that_shows_most_around_it(place, scale):
 
 def test_a_model_without_a_network_for_places_gives_its_detections_there():
     model = oracle(CANVAS, (1.0, 1.0))
-    image = paint(64, 96, {(10, 10, 30, 30): 1, (40, 20, 60, 50): 2})
+    picture = Picture("image", paint(64, 96, {(10, 10, 30, 30): 1, (40, 20, 60, 50): 2}))
     for asked in (model, Ensemble((model,))):
-        assert detect_at(asked, image, (45.0, 25.0)).labels.tolist() == [2]
-        assert detect_at(asked, image, (80.0, 10.0)).labels.tolist() == []
+        assert detect_at(asked, picture, (45.0, 25.0)).labels.tolist() == [2]
+        assert detect_at(asked, picture, (80.0, 10.0)).labels.tolist() == []

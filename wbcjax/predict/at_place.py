@@ -1,7 +1,6 @@
 """What a model sees at a place of an image that a person points at, however little it thinks of it."""
 
 import numpy as np
-from jaxtyping import UInt8
 
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.predict.detector import Predictor
@@ -9,17 +8,17 @@ from wbcjax.predict.search import Ensemble, Picture, Search
 from wbcjax.smear.rle import cut_outs
 
 
-def detect_at(model: Search, image: UInt8[np.ndarray, "h w 3"], place: tuple[float, float]) -> FieldDetections:
-    """The detections of any score whose mask has the pixel at a place (x, y) of an RGB image.
+def detect_at(model: Search, picture: Picture, place: tuple[float, float]) -> FieldDetections:
+    """The detections of any score whose mask has the pixel at a place (x, y) of a picture, which is not enhanced yet.
 
     They are of the network's proposals around the place, see `MaskRCNN.predict_at`; of an ensemble's first member. An
     exported model, which takes no place, gives those of its detections in the whole image.
     """
     member = model.members[0] if isinstance(model, Ensemble) else model
     if isinstance(member, Predictor) and member.at_place is not None:
-        found = member.find_at(Picture("image", member.enhance(image)), place)
+        found = member.find_at(picture._replace(image=member.enhance(picture.image)), place)
     else:
-        found = member.detect(image)
+        found = member.detect(picture.image, picture.name, picture.pixel_size)
     return found.select(np.array(_rows_at(found, place), np.int64))
 
 

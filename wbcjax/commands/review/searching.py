@@ -11,6 +11,7 @@ from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.predict.at_place import detect_at
 from wbcjax.predict.search import Picture, Search
 from wbcjax.smear.field import read_image
+from wbcjax.smear.pixel_size import stated_pixel_size
 from wbcjax.system.places import error_text
 
 log = logging.getLogger(__name__)
@@ -61,9 +62,7 @@ class Searching(threading.Thread):
 
     def at(self, number: int, place: tuple[float, float]) -> Candidate | None:
         """The cell that the model takes a place of a field for, None where it sees none there."""
-        image = self.reviewed.fields[number].image
-        pixels = read_image(image.path, self.reviewed.settings.max_pixels)
-        found = detect_at(self.model, pixels, place)
+        found = detect_at(self.model, self._picture(number), place)
         candidates = candidates_of(found, self.model.classes, self.number).found
         return candidates[0] if candidates else None
 
@@ -72,14 +71,19 @@ class Searching(threading.Thread):
             number = next((number for number in self.waiting() if number not in self._given), None)
             if number is None:
                 return
-            image = self.reviewed.fields[number].image
             try:
-                pixels = read_image(image.path, self.reviewed.settings.max_pixels)
+                picture = self._picture(number)
             except (OSError, ValueError) as error:
                 self._fail(number, error)
                 continue
             self._given.add(number)
-            yield Picture(str(number), pixels)
+            yield picture
+
+    def _picture(self, number: int) -> Picture:
+        """A field's image, with its pixel size where the model knows that of its training too."""
+        path = self.reviewed.fields[number].image.path
+        pixels = read_image(path, self.reviewed.settings.max_pixels)
+        return Picture(str(number), pixels, stated_pixel_size(path) if self.model.pixel_size else 0.0)
 
     def _keep(self, found: FieldDetections) -> None:
         number = int(found.name)
