@@ -18,7 +18,7 @@ BELOW = {  # from the ground up
     "slides": {"system", "smear"},
     "models": {*GROUND, "ops"},
     "evaluate": {"system", "smear"},
-    "input": {*GROUND, "enhance", "smear"},
+    "input": {*GROUND, "enhance", "smear", "slides"},
     "weights": {*GROUND, "models"},
     "train": {*GROUND, "models"},
     "report": {"system", "enhance", "smear", "evaluate"},

@@ -17,9 +17,10 @@ from pycocotools import mask as coco_mask
 from tests.predict.stubs import CLASSES, Painted
 from tests.slides.make import halves, pages_pyramid
 from wbcjax.commands.predict import slide_files
-from wbcjax.commands.predict.slides import SlideSettings, predict_slides, read_patients, slides_at
+from wbcjax.commands.predict.slides import SlideSettings, predict_slides, slides_at
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.predict.search import Picture
+from wbcjax.slides.patients import read_patients
 from wbcjax.smear.formats.qupath_objects import objects_of
 
 SETTINGS = SlideSettings(model="painted", min_score=0.5)
@@ -176,7 +177,7 @@ def test_counts_are_of_each_slide_each_patient_and_all(slide, tmp_path):
     empty = pages_pyramid(tmp_path / "c.tif", [np.zeros((80, 100, 3), np.uint8)])
     slides = [slide[0], second, empty]
     (tmp_path / "patients.csv").write_text("slide,patient\na.tif,P1\nb,P1\nc,P2\n", encoding="utf-8")
-    patients = read_patients(tmp_path / "patients.csv", slides)
+    patients = read_patients(tmp_path / "patients.csv", [slide.name for slide in slides])
     outcome = predict_slides(Painted(), slides, tmp_path / "out", SlideSettings("painted", 0.5, patients=patients))
     assert outcome.failed == []
     rows = table(tmp_path / "out" / "counts.csv")
@@ -194,7 +195,7 @@ def test_counts_are_of_each_slide_each_patient_and_all(slide, tmp_path):
     assert objects_of(tmp_path / "out" / "c" / "geojson" / "c.geojson") == []
     (tmp_path / "patients.csv").write_text("slide,patient\na.tif,P1\nb,P1\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"names no patient of c\.tif"):
-        read_patients(tmp_path / "patients.csv", slides)
+        read_patients(tmp_path / "patients.csv", [slide.name for slide in slides])
 
 
 def test_a_slide_that_cannot_be_read_is_told_and_the_others_are_searched(slide, tmp_path):

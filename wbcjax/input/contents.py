@@ -20,6 +20,7 @@ from wbcjax.input.settings import (
     reader_of,
 )
 from wbcjax.input.split import PARTS, read_names
+from wbcjax.slides.annotated import file_of
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import AnnotationError
 from wbcjax.smear.read import POINTS_ONLY, FieldSet, read
@@ -97,7 +98,7 @@ def image_digest(dataset: FieldSetSettings, names: Sequence[str], digests: Diges
     images = Path(dataset.images)
     if dataset.on_error == "skip":
         return digests.folder(images)
-    each = [digests.file(images / name) for name in names]
+    each = [digests.file(images / file_of(name)) for name in names]
     return hashlib.sha256(json.dumps(each).encode()).hexdigest()
 
 

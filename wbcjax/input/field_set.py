@@ -278,7 +278,7 @@ def measures(field: SmearField) -> Measures:
         cells=len(field.cells),
         longest=int(max(sides, default=0)),
         sides=[*sides, *(max(x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes)],
-        pixel_size=stated_pixel_size(field.path) if field.path is not None else 0.0,
+        pixel_size=stated_pixel_size(field.path) if field.path is not None else field.pixel_size,
     )
 
 

@@ -55,18 +55,19 @@ class Journal:
         self._append(_line([_tile(tile) for tile in row]))
         self.rows += 1
 
-    def each_row(self, name: str) -> Iterator[list[SearchedTile]]:
-        """The rows that are done, in their order; what was found in them bears the `name`."""
-        with self._path.open("rb") as file:
-            next(file)
-            for line in file:
-                yield [_read(tile, name) for tile in json.loads(line)]
-
     def _append(self, line: bytes) -> None:
         with self._path.open("ab") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
+
+
+def each_row(path: Path, name: str) -> Iterator[list[SearchedTile]]:
+    """The rows of tiles of a journal, in their order; what was found in them bears the `name`."""
+    with path.open("rb") as file:
+        next(file)
+        for line in file:
+            yield [_read(tile, name) for tile in json.loads(line)]
 
 
 def _line(data: Any) -> bytes:

@@ -9,11 +9,11 @@ from jaxtyping import Bool, UInt8
 
 from wbcjax.slides.slide import Slide
 
-SIDE = 2048  # pixels: the longer side of the picture that is looked at
+SIDE = 4096  # pixels: the longer side of the picture that is looked at: a cell is a pixel of it, or more
 # Range of the threshold of colour, of 255: where all of a slide is stained, or nothing, Otsu's would divide the one or
 # the noise of the other.
 LEAST, MOST = 12, 40
-LEAST_TISSUE = 0.001  # of a tile's area: two pixels of the picture in a tile of 2048; a cell alone has as many
+LEAST_TISSUE = 0.001  # of a tile's area: a cell alone in a large tile has as much
 # Sharpness of a tile that is searched, at least. Of 30 fields of SegPC-2021 and BCCD, 512 pixels wide, none had less
 # than 0.0013; blurred by 3 pixels they had 0.0002 to 0.0007.
 SHARP = 0.0006

@@ -88,6 +88,7 @@ class SmearField:
     # Cells of which only a point is known, (x, y) in pixels: they are counted, and train nothing.
     points: Float[np.ndarray, "n 2"] = field(default_factory=lambda: np.zeros((0, 2)))
     point_labels: Sequence[int] = ()  # their classes, 1..C
+    pixel_size: float = 0.0  # micrometres, where no file of its own can state it; 0: not known
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.pixels is None):

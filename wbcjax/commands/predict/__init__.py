@@ -80,13 +80,14 @@ def _predict(options: argparse.Namespace) -> None:
 def _predict_share(options: argparse.Namespace) -> None:
     """Predict the images of this process, and write the results of all in the first one."""
     from wbcjax.commands.predict.folder import ImageSettings, predict_folder
-    from wbcjax.commands.predict.slides import SlideSettings, digest_of, read_patients, slides_at
+    from wbcjax.commands.predict.slides import SlideSettings, digest_of, slides_at
     from wbcjax.input.settings import FieldSetSettings
     from wbcjax.predict.classifier import load_classifier
     from wbcjax.predict.detector import load
     from wbcjax.predict.magnification import magnified
     from wbcjax.predict.search import ensemble_of
     from wbcjax.runs.folder import load_config
+    from wbcjax.slides.patients import read_patients
     from wbcjax.system import processes
 
     config = load_config(options.workdir[0], options.trust_parts)
@@ -109,7 +110,7 @@ def _predict_share(options: argparse.Namespace) -> None:
             by_files=by_files,
             all_tiles=options.all_tiles,
             max_pixels=max_pixels,
-            patients=read_patients(options.patients, slides) if options.patients else None,
+            patients=read_patients(options.patients, [slide.name for slide in slides]) if options.patients else None,
         )
         _predict_slides(looks, slides, options, settings)
         return

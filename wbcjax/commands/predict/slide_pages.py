@@ -10,7 +10,7 @@ from wbcjax.commands.predict.slide_files import SearchedIn, SlideCell
 from wbcjax.evaluate.cell_counts import counts_table
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.predict.slide_journal import SearchedTile
-from wbcjax.report.overlay import draw_detections
+from wbcjax.report.overlay import draw_outlines
 from wbcjax.report.run_page import Card
 from wbcjax.report.set_page import jpeg_uri
 from wbcjax.report.slide_page import LeftOut, SlidePage, slide_page
@@ -19,6 +19,7 @@ from wbcjax.system.files import write_atomically, write_png
 
 SHOWN = 12  # cells of a class that are the surest, and as many that are the least sure
 REGIONS = 6  # tiles with the most cells, of which there are pictures
+REGION_SIDE = 1000  # pixels: the longer side of such a picture, at least
 MARGIN = 0.35  # around a cell, of its longer side
 
 
@@ -139,7 +140,9 @@ def _drawn(
         scores=np.array([cell.score for cell in shown]),
         rles=[cell.to_rle(y2 - y1, x2 - x1) for cell in outlined],
     )
-    return draw_detections(image, found.select(_with_pixels(found)), searched.classes)
+    kept = _with_pixels(found)
+    tags = [f"{rows[row] + 1}: {searched.classes[shown[row].label - 1]} {shown[row].score:.2f}" for row in kept]
+    return draw_outlines(image, found.select(kept), tags, zoom=max(1.0, REGION_SIDE / max(image.shape)))
 
 
 def _with_pixels(found: FieldDetections) -> Int[np.ndarray, " k"]:

@@ -24,7 +24,7 @@ from wbcjax.evaluate.morphology import white_of
 from wbcjax.predict.detector import Predictor
 from wbcjax.predict.search import Search
 from wbcjax.predict.slide_grid import grid_of
-from wbcjax.predict.slide_journal import Journal, SearchedTile
+from wbcjax.predict.slide_journal import Journal, SearchedTile, each_row
 from wbcjax.predict.slide_merge import slide_cells
 from wbcjax.predict.slide_search import in_threads, search_rows
 from wbcjax.slides.open import SCANNERS, is_slide, open_slide
@@ -133,21 +133,6 @@ def digest_of(members: Sequence[Predictor], tta: bool) -> str:
     return told.hexdigest()[:16]
 
 
-def read_patients(path: Path, slides: Sequence[Path]) -> dict[str, str]:
-    """The patient of each slide, by its name, from a CSV file with the columns slide and patient.
-
-    Raises ValueError, naming the file, where columns or a slide are missing; OSError.
-    """
-    lines = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines())
-    if not {"slide", "patient"} <= set(lines.fieldnames or ()):
-        raise ValueError(f"{path}: has the columns {lines.fieldnames}; give a table with the columns slide,patient")
-    listed = {str(line["slide"]): str(line["patient"]) for line in lines}
-    found = {slide.name: listed.get(slide.name, listed.get(slide.stem, "")) for slide in slides}
-    if missing := [name for name, patient in found.items() if not patient]:
-        raise ValueError(f"{path}: names no patient of {', '.join(missing)}; add a line for each slide")
-    return found
-
-
 def _check(paths: Sequence[Path], out: Path, settings: SlideSettings) -> None:
     stems = [path.stem for path in paths]
     if twice := {stem for stem in stems if stems.count(stem) > 1}:
@@ -171,8 +156,8 @@ def _predict(model: Search, slide: Slide, path: Path, out: Path, settings: Slide
             journal.add(row)
             for _ in row:
                 bar.advance()
-    cells = _write_cells(journal, searched, settings)
-    tiles = [[tile._replace(found=None) for tile in row] for row in journal.each_row(slide.name)]
+    cells = _write_cells(searched, settings)
+    tiles = [[tile._replace(found=None) for tile in row] for row in each_row(searched.folder / JOURNAL, slide.name)]
     write_atomically(searched.folder / "tiles.csv", _tiles_csv(searched, tiles))
     write_pages(searched, tiles, cells)
     reasons = [tile.left_out for row in tiles for tile in row]
@@ -203,11 +188,11 @@ def _search(searched: SearchedIn, path: Path, settings: SlideSettings) -> dict[s
     }
 
 
-def _write_cells(journal: Journal, searched: SearchedIn, settings: SlideSettings) -> list[SlideCell]:
+def _write_cells(searched: SearchedIn, settings: SlideSettings) -> list[SlideCell]:
     """Write the cells as they become final; what the pages show of them is kept."""
-    name, kept = searched.slide.name, []
-    said = next((list(tile.found.said) for row in journal.each_row(name) for tile in row if tile.found), [])
-    rows = ([(tile.column, tile.found) for tile in row if tile.found] for row in journal.each_row(name))
+    name, path, kept = searched.slide.name, searched.folder / JOURNAL, []
+    said = next((list(tile.found.said) for row in each_row(path, name) for tile in row if tile.found), [])
+    rows = ([(tile.column, tile.found) for tile in row if tile.found] for row in each_row(path, name))
     final = slide_cells(rows, searched.grid, searched.classes, settings.min_score, name)
     patient = settings.patients[name] if settings.patients else None
     describe = partial(described, searched, white_of(searched.tissue.picture))

@@ -90,7 +90,7 @@ def _has_class(file: Path) -> bool:
     with silent.at(file.name):
         for one in objects_of(file):
             with silent.at(file.name):
-                found.append(_class_name(one.properties))
+                found.append(class_name_of(one.properties))
     return any(found)
 
 
@@ -139,7 +139,7 @@ def _is_cell(reading: Reading, name: str, one: QuPathObject, detected: bool) -> 
 def _label(reading: Reading, name: str, one: QuPathObject, default: str | None) -> int | None:
     """The class of an object, None for one to leave out; `default` is the name of one that has none."""
     with reading.at(name, one.place):
-        class_name = _class_name(one.properties) or default
+        class_name = class_name_of(one.properties) or default
         if class_name is None:
             raise Fault("it has no class", CLASSIFY)
         return reading.label(class_name) or None
@@ -162,7 +162,7 @@ def _points(geometry: dict[str, Any], label: int, size: Size | None) -> list[Poi
     return [parts.point(label, x, y, size) for x, y in places.tolist()]
 
 
-def _class_name(properties: dict[str, Any]) -> str | None:
+def class_name_of(properties: dict[str, Any]) -> str | None:
     """The class of an object, such as "Tumor" or "Tumor: Positive"; None where it has none. Fault: malformed."""
     said = properties.get("classification")
     names = []
@@ -198,7 +198,7 @@ def _outline(one: QuPathObject, size: Size | None, tell: Tell) -> dict[str, Any]
     if isinstance(plane, dict) and (plane.get("z") or plane.get("t")):
         found = f"it lies on another plane of a stack ({checks.brief(plane)})"
         raise Fault(found, "save the plane as an image of its own, and export its objects alone")
-    polygons = _parts(geometry)
+    polygons = parts_of(geometry)
     bounds = shapely.MultiPoint(np.concatenate([part.outer for part in polygons])).bounds
     if geometry.get("isEllipse") is True:
         (x1, y1, x2, y2) = bounds
@@ -209,12 +209,12 @@ def _outline(one: QuPathObject, size: Size | None, tell: Tell) -> dict[str, Any]
     return holes.cell_of_parts(polygons, size, tell)
 
 
-def _parts(geometry: dict[str, Any]) -> list[Part]:
+def parts_of(geometry: dict[str, Any]) -> list[Part]:
     """The polygons of a geometry, with their holes. Fault: it has none."""
     kind = geometry.get("type")
     if kind == "GeometryCollection":
         inner = checks.need(geometry, "geometries", list)
-        return [part for one in inner for part in _parts(one if isinstance(one, dict) else {})]
+        return [part for one in inner for part in parts_of(one if isinstance(one, dict) else {})]
     if kind not in ("Polygon", "MultiPolygon"):
         raise Fault(f"it is a {checks.brief(kind)}, which encloses nothing", "outline it in QuPath, or delete it")
     coordinates = checks.need(geometry, "coordinates", list)
