@@ -100,6 +100,17 @@ def test_the_models_of_a_review_are_kept_in_their_order(tmp_path):
     assert models_of(tmp_path, tmp_path / "first") == [first, second]
 
 
+def test_a_training_that_ended_after_its_review_was_killed_is_the_next_model(tmp_path):
+    first = str(tmp_path / "first")
+    models_of(tmp_path, tmp_path / "first")
+    for number, reason in ((1, "finished"), (2, "SIGTERM")):
+        run = tmp_path / f"training/{number}/run"
+        run.mkdir(parents=True)
+        (run / "metrics.jsonl").write_text(json.dumps({"kind": "stop", "step": 9, "reason": reason}) + "\n")
+    (tmp_path / "training/3").mkdir()
+    assert models_of(tmp_path, tmp_path / "first") == [first, str(tmp_path / "training/1/run")]
+
+
 def test_a_second_review_of_a_folder_is_refused(tmp_path):
     with held(tmp_path), pytest.raises(ValueError, match="is open in another"), held(tmp_path):
         pass

@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import time
 from pathlib import Path
 
 from wbcjax.commands.review.reviewed_set import ReviewedSet
@@ -16,7 +17,8 @@ from wbcjax.system.places import error_text
 log = logging.getLogger(__name__)
 
 VIA, COCO, GEOJSON = "via.json", "coco.json", "geojson"  # in the folder of a review
-TOGETHER = 0.5  # seconds for which corrections are gathered before the files are written
+TOGETHER = 0.5  # seconds for which corrections are gathered before the files are written, at least
+IDLE = 4  # times as long as the last writing took, which of a large set is longer
 
 
 def write_annotations(folder: Path, fields: list[SmearField], classes: tuple[str, ...], attribute: str) -> None:
@@ -43,6 +45,7 @@ class Exporter(threading.Thread):
         super().__init__(name="exports", daemon=True)
         self.reviewed = reviewed
         self.failure = ""
+        self._took = 0.0  # seconds
         self._changed = set(range(len(reviewed.fields)))  # those of a review that was killed may be stale
         self._wake, self._ending = threading.Event(), threading.Event()
         self._wake.set()
@@ -55,7 +58,7 @@ class Exporter(threading.Thread):
     def run(self) -> None:
         while not self._ending.is_set():
             self._wake.wait()
-            self._ending.wait(TOGETHER)
+            self._ending.wait(max(TOGETHER, IDLE * self._took))
             self.write()
 
     def end(self) -> None:
@@ -73,7 +76,7 @@ class Exporter(threading.Thread):
             fields = [field.as_field() for field in self.reviewed.fields] if changed else []
         if not changed:
             return
-        settings = self.reviewed.settings
+        settings, began = self.reviewed.settings, time.monotonic()
         try:
             write_annotations(self.reviewed.folder, fields, settings.classes, settings.class_attribute)
             for number in sorted(changed):
@@ -83,3 +86,4 @@ class Exporter(threading.Thread):
             self._changed |= changed
             self.failure = f"the annotation files could not be written: {error_text(error)}"
             log.warning(self.failure)
+        self._took = time.monotonic() - began

@@ -51,14 +51,15 @@ class Searching(threading.Thread):
         return sorted(left, key=lambda number: number != self._opened)
 
     def run(self) -> None:
-        while not self._ending.is_set() and (left := set(self.waiting())):
+        while not self._ending.is_set() and self.waiting():
             self._given = set()
             try:
                 with contextlib.closing(self.model.detect_each(self._pictures())) as each:
                     for found in each:
                         self._keep(found)
-            except Exception as error:  # of one image: it is left out
-                self._leave_out(left, error)
+            except Exception:  # of one of those that were given: each is tried alone
+                for number in sorted(self._given):
+                    self._search_alone(number)
 
     def at(self, number: int, place: tuple[float, float]) -> Candidate | None:
         """The cell that the model takes a place of a field for, None where it sees none there."""
@@ -85,14 +86,17 @@ class Searching(threading.Thread):
         pixels = read_image(path, self.reviewed.settings.max_pixels)
         return Picture(str(number), pixels, stated_pixel_size(path) if self.model.pixel_size else 0.0)
 
+    def _search_alone(self, number: int) -> None:
+        try:
+            picture = self._picture(number)
+            self._keep(self.model.detect(picture.image, picture.name, picture.pixel_size))
+        except Exception as error:  # any error leaves out this image only
+            self._fail(number, error)
+
     def _keep(self, found: FieldDetections) -> None:
         number = int(found.name)
-        self._given.discard(number)
         self.reviewed.searched(number, candidates_of(found, self.model.classes, self.number))
-
-    def _leave_out(self, left: set[int], error: Exception) -> None:
-        for number in sorted(self._given & left) or sorted(left)[:1]:
-            self._fail(number, error)
+        self._given.discard(number)
 
     def _fail(self, number: int, error: Exception) -> None:
         name = self.reviewed.fields[number].image.name

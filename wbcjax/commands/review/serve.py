@@ -42,6 +42,7 @@ class Models:
     def begin(self) -> None:
         """Load the last model in a thread, and let it search what it has not searched."""
         if self.desk.training.models:
+            self.desk.loading = True
             threading.Thread(target=self._begin, name="load", daemon=True).start()
 
     def use(self, run: Path) -> None:
@@ -68,6 +69,7 @@ class Models:
         except (OSError, ValueError) as error:
             self.desk.training.progress.message = f"the model could not be loaded: {error_text(error)}"
             log.warning(self.desk.training.progress.message)
+        self.desk.loading = False
 
 
 def serve(models: Models, port: int, *, browser: bool) -> None:

@@ -45,12 +45,14 @@ QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.I
 class Desk:
     """All that the server needs of a review: the set, its exports, its trainings, and the model, if there is one.
 
+    loading: whether the model is on its way.
     token: of the addresses that it answers to.
     """
 
     def __init__(self, reviewed: ReviewedSet, exporter: Exporter, training: Training) -> None:
         self.reviewed, self.exporter, self.training = reviewed, exporter, training
         self.searching: Searching | None = None
+        self.loading = False
         self.token = secrets.token_urlsafe(18)
 
 
@@ -143,7 +145,8 @@ class _Answers:
         asked = Asked(values, len(self.reviewed.settings.classes), (image.height, image.width))
         x, y = asked.place()
         if self.desk.searching is None:
-            raise Refused("there is no model to ask: draw the cell (D)")
+            told = "the model is being loaded: ask again soon" if self.desk.loading else "there is no model to ask"
+            raise Refused(f"{told}, or draw the cell (D)")
         if not (0 <= x < image.width and 0 <= y < image.height):
             raise Refused("the place is outside of the image")
         found = self.desk.searching.at(number, (x, y))
@@ -160,6 +163,7 @@ class _Answers:
         return JSONResponse(
             {
                 **asdict(self.desk.training.now()),
+                "loading": self.desk.loading,
                 "waiting": len(searching.waiting()) if searching else 0,
                 "models": len(self.desk.training.models),
                 "scores": panel.scores(self.reviewed),
@@ -192,7 +196,7 @@ class _Answers:
     def _waits(self, number: int, field: ReviewedField) -> bool:
         """Whether the model will search it for the first time."""
         searched = field.kept.candidates.model != NOT_SEARCHED or field.review.done
-        return self.desk.searching is not None and not searched and number not in self._failed()
+        return (self.desk.loading or self.desk.searching is not None) and not searched and number not in self._failed()
 
     def _state(self, field: ReviewedField) -> dict[str, Any]:
         review = field.review

@@ -21,6 +21,7 @@ from wbcjax.system.files import write_atomically
 from wbcjax.system.run_files import METRICS
 
 MODELS, TRAINING = "models.json", "training"  # in the folder of a review
+ENDED = ("finished", "max_minutes")  # reasons of a run's last record when it came to its end
 FEWEST = 2  # fields that are done: one to train, and one to validate on
 PASSES = 20  # over the fields that train
 STEPS = (60, 2000)  # of a training, the fewest and the most
@@ -30,17 +31,33 @@ SLOWER = 0.3  # times the learning rate of the run that it starts from
 def models_of(folder: Path, given: Path | None) -> list[str]:
     """The places of the models of a review, the last of which is in use: the one given, and those trained since.
 
-    A model that is given and is none of them is the next one. Raises ValueError for a broken file.
+    A model that is given and is none of them is the next one. So is a training that has ended after its review was
+    killed. Raises ValueError for a broken file.
     """
     path = folder / MODELS
     try:
         known = list(map(str, json.loads(path.read_bytes()))) if path.exists() else []
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: no list of models ({error}); restore the file") from error
-    if given is not None and str(given.resolve()) not in known:
-        known.append(str(given.resolve()))
-        write_atomically(path, json.dumps(known, indent=2).encode())
-    return known
+    places = [*_ended_runs(folder), *([] if given is None else [given])]
+    new = [str(place.resolve()) for place in places if str(place.resolve()) not in known]
+    if new:
+        write_atomically(path, json.dumps(known + new, indent=2).encode())
+    return known + new
+
+
+def _ended_runs(folder: Path) -> list[Path]:
+    """The runs of trainings that came to their end, the first one first."""
+    runs = []
+    for number in sorted(int(path.name) for path in (folder / TRAINING).glob("*") if path.name.isdecimal()):
+        run = folder / TRAINING / str(number) / "run"
+        try:
+            last = read_log(run / METRICS)[-1]
+        except (OSError, ValueError):  # it has not begun
+            continue
+        if last["kind"] == "stop" and last["reason"] in ENDED:
+            runs.append(run)
+    return runs
 
 
 @dataclass

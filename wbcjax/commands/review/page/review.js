@@ -8,6 +8,7 @@ const REACH = 9;        // screen pixels within which a point of the selected ou
 const AROUND = 40;      // screen pixels around the pointer in which candidates are shown
 const CLICK = 4;        // screen pixels that the pointer may move in a click
 const STEP = 3;         // screen pixels between the points of a drawn line
+const KEPT = 8;         // images
 const EVERY = 1500;     // milliseconds between questions for what has changed elsewhere
 
 const $ = id => document.getElementById(id);
@@ -18,15 +19,14 @@ let pointer = null;     // of the mouse, screen pixels on the stage
 let press = null;       // what a pressed button does: "pan", "stroke", "point" or "click"
 let waiting = Promise.resolve(), busy = 0, opened = 0, last = null;
 const before = [];      // fields looked at, for P
+const pictures = new Map();
 
 // ---------------------------------------------------------------------------------------------------------- the field
 
 async function open(number, fresh = true) {
-  const began = performance.now(), mine = ++opened;
-  let answer, picture;
-  try {
-    [answer, picture] = await Promise.all([get(`api/fields/${number}`), image(`image/${number}/${$("look").value}`)]);
-  } catch (error) { return tell(error); }
+  const began = performance.now(), mine = ++opened, picture = pictureOf(number);
+  let answer;
+  try { answer = await get(`api/fields/${number}`); } catch (error) { return tell(error); }
   if (mine !== opened) return; // another one was opened since
   if (fresh && field && field.number !== number) before.push(field.number);
   field = { ...answer, cells: new Map() };
@@ -35,13 +35,30 @@ async function open(number, fresh = true) {
   for (const plain of answer.cells) addCell(plain, grid);
   field.candidates = answer.ghosts.map(([id, label, score, outlines]) => drawable({ id, label, score, outlines }));
   const { width, height } = answer;
-  view.scene = { image: picture, width, height, grid, colours: set.colours, ghosts: [], hidden: view.scene?.hidden,
+  const thumbnail = lines.get(number)?.picture; // until the image is there
+  view.scene = { image: thumbnail?.complete && thumbnail.naturalWidth ? thumbnail : null, width, height, grid, colours: set.colours, ghosts: [], hidden: view.scene?.hidden,
     drawn: () => { if (began) { times.show.push(performance.now() - began); view.scene.drawn = null; } } };
   sortGhosts();
   if (fresh) view.fit(); else view.redraw();
   tellState();
   markCurrent();
   counts();
+  try {
+    const whole = await picture;
+    if (mine === opened) { view.scene.image = whole; view.redraw("picture"); }
+  } catch (error) { return tell(error); }
+  const following = queue.find(line => !line.done && line.number !== number);
+  if (following) pictureOf(following.number).catch(() => {}); // ahead of its need
+}
+
+function pictureOf(number) { // the last few are kept
+  const path = `image/${number}/${$("look").value}`;
+  const kept = pictures.get(path) ?? image(path);
+  pictures.delete(path);
+  pictures.set(path, kept);
+  kept.catch(() => pictures.delete(path));
+  if (pictures.size > KEPT) pictures.delete(pictures.keys().next().value);
+  return kept;
 }
 
 function addCell(plain, grid = view.scene.grid) {
@@ -289,7 +306,7 @@ function step(way) {
 function look(by) {
   $("look").selectedIndex = ($("look").selectedIndex + by + set.looks.length) % set.looks.length;
   const number = field.number;
-  image(`image/${number}/${$("look").value}`).then(
+  pictureOf(number).then(
     picture => { if (field.number === number) { view.scene.image = picture; view.redraw("picture"); } }, tell);
 }
 
@@ -338,7 +355,7 @@ function fieldButton(line, most) {
     const button = element("button", { className: "field", title: line.name },
       picture, element("div", { className: "line" }, title, told), doubt);
     button.addEventListener("click", () => { button.blur(); open(line.number); });
-    known = { button, told, doubt };
+    known = { button, told, doubt, picture };
     lines.set(line.number, known);
   }
   known.told.textContent = line.done ? `${line.cells} ✓` : line.touched ? `${line.cells} ·` : line.cells;
@@ -411,6 +428,7 @@ async function training() {
   }
   if (told.state === "finished") said.push(element("p", { textContent: `trained on ${told.fields} fields` }));
   if (told.message) said.push(element("p", { textContent: told.message }));
+  if (told.loading) said.push(element("p", { textContent: "loading the model" }));
   if (told.waiting) said.push(element("p", { textContent: `searching ${told.waiting} fields` }));
   if (told.scores.length) said.push(scoreTable(told.scores));
   if (!said.length) said.push(element("p", { className: "faint", textContent: set.model ? "Mark fields as done, then train on them." : "no model" }));
