@@ -153,6 +153,8 @@ def test_a_new_model_replaces_the_cells_of_untouched_fields_alone(tmp_path):
     assert [one.score for _, one in again.fields[0].ghosts] == [0.8]
     act(again, 0, "undo")
     assert sorted(again.fields[0].review.cells) == [1, 2]
+    again.searched(1, Candidates(0, ()))  # by the model before, which was still at it
+    assert len(again.fields[1].review.cells) == 1
 
 
 def test_the_most_doubtful_open_field_comes_first_and_done_ones_last(tmp_path):

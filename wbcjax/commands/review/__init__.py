@@ -18,6 +18,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     review.add_argument("place", nargs="+", type=Path, metavar="[RUN] IMAGES", help="folder of a run, if any; images")
     review.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the review: journal, annotations")
     review.add_argument("--annotations", type=Path, help="begin with the cells of a file or folder of any format")
+    review.add_argument("--group-attribute", help="of the annotations: fields of one value (a patient) stay together")
     review.add_argument("--classes", nargs="+", metavar="NAME", help="without a run and annotations (default: cell)")
     review.add_argument("--min-score", type=score, help="from which a cell counts as found (default: the run's)")
     review.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="of the run (default: best)")

@@ -2,14 +2,13 @@
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from wbcjax.commands.image_folder import find_images, left_out, of_image
 from wbcjax.commands.review.reviewed_set import SETTINGS, ImageFile, ReviewedSet, ReviewSettings, as_review_cells
 from wbcjax.commands.review.training import models_of
-from wbcjax.smear.field import SmearField, read_image
-from wbcjax.smear.read import read
+from wbcjax.smear.field import read_image
+from wbcjax.smear.read import FieldSet, read
 from wbcjax.system.files import write_atomically
 from wbcjax.system.places import check_writable
 from wbcjax.system.progress import Bar
@@ -21,19 +20,17 @@ Begun = tuple[ReviewedSet, list[str], list[str]]
 
 
 def begun(options: argparse.Namespace) -> Begun:
-    """The set, the places of its models, and a line for each image that is left out. Raises OSError and ValueError."""
+    """The set, the places of its models, and a line for all that is left out. Raises OSError and ValueError."""
     *runs, images = options.place
     run = runs[0] if runs else None
     folder: Path = options.out
-    settings, fields = _settings(options, run)
-    found, failed = (_of_fields(fields), []) if fields is not None else _image_files(images, folder, settings)
+    settings, known = _settings(options, run)
+    found, left = _image_files(images, folder, settings) if known is None else _annotated(known)
     if not found:
-        raise ValueError("\n".join([f"{images}: none of its images can be read", *failed]))
-    annotated = None
-    if fields is not None:
-        annotated = {field.name: as_review_cells(field) for field in fields}
-    reviewed = ReviewedSet(folder, found, settings, annotated, options.reviewer)
-    return reviewed, models_of(folder, run), failed
+        raise ValueError("\n".join([f"{images}: none of its images can be read", *left]))
+    cells = None if known is None else {field.name: as_review_cells(field) for field in known.fields}
+    reviewed = ReviewedSet(folder, found, settings, cells, options.reviewer)
+    return reviewed, models_of(folder, run), left
 
 
 def check_folder(folder: Path, images: Path) -> None:
@@ -48,8 +45,8 @@ def check_folder(folder: Path, images: Path) -> None:
     check_writable(folder)
 
 
-def _settings(options: argparse.Namespace, run: Path | None) -> tuple[ReviewSettings, list[SmearField] | None]:
-    """The settings, and the annotated fields where there are some. Classes are the run's, if there is one."""
+def _settings(options: argparse.Namespace, run: Path | None) -> tuple[ReviewSettings, FieldSet | None]:
+    """The settings, and the annotated set where there is one. Classes are the run's, if there is a run."""
     classes, attribute, threshold = options.classes, "cell", 0.5
     if run is not None:
         from wbcjax.input.settings import FieldSetSettings
@@ -62,18 +59,26 @@ def _settings(options: argparse.Namespace, run: Path | None) -> tuple[ReviewSett
             raise ValueError(f"--classes is for a review without a run; {run} has {', '.join(dataset.classes)}")
         classes, attribute = dataset.classes, dataset.class_attribute
         threshold = float(config.evaluate.score_threshold)
-    fields = None
+    known = None
     if options.annotations:
         class_of = {name: label for label, name in enumerate(classes or (), start=1)} or None
-        annotated = read(options.annotations, options.place[-1], class_of, max_pixels=options.max_pixels)
-        fields, classes = annotated.fields, classes or annotated.classes
+        known = read(
+            options.annotations,
+            options.place[-1],
+            class_of,
+            group_attribute=options.group_attribute,
+            max_pixels=options.max_pixels,
+        )
+        classes = classes or known.classes
     if options.min_score is not None:
         threshold = options.min_score
-    return ReviewSettings(tuple(classes or CELL), threshold, attribute, options.max_pixels), fields
+    return ReviewSettings(tuple(classes or CELL), threshold, attribute, options.max_pixels), known
 
 
-def _of_fields(fields: Sequence[SmearField]) -> list[ImageFile]:
-    return [ImageFile(field.name, field.path, field.height, field.width) for field in fields if field.path is not None]
+def _annotated(known: FieldSet) -> tuple[list[ImageFile], list[str]]:
+    """The images of an annotated set, and a line for each kind of what a review does not keep."""
+    images = [ImageFile(one.name, one.path, one.height, one.width, one.group) for one in known.fields if one.path]
+    return images, [*known.omissions(), *(f"not kept: {count} {what}" for what, count in known.unkept.items() if count)]
 
 
 def _image_files(images: Path, folder: Path, settings: ReviewSettings) -> tuple[list[ImageFile], list[str]]:

@@ -11,6 +11,7 @@ from wbcjax.commands.review.reviewed_set import NOT_SEARCHED, ReviewedField, Rev
 from wbcjax.commands.review.strokes import iou, polygon_of
 from wbcjax.evaluate.cell_counts import all_labels, count_cells, count_classes, shares
 
+Hits = tuple[int, int, int]  # cells found as they are, all cells found, all cells of a field
 SAME = 0.5  # IoU of a cell found with one corrected, from which on they are one
 
 
@@ -48,26 +49,36 @@ def _count(labels: Int[np.ndarray, " c"], classes: Sequence[str]) -> dict[str, A
     return {"cells": count_cells(labels, classes), "rows": rows}
 
 
-def scores(reviewed: ReviewedSet) -> list[dict[str, Any]]:
-    """Of each model, on the fields that it searched and a person then corrected, the cells that it found as they are.
+class Scores:
+    """How well each model did, on the fields that it searched and a person then corrected.
 
     Fields that a model was trained on are not searched by it, and so are not among its own. Those that another model
     searched while they were being corrected, and annotated ones, are left out.
     """
-    with reviewed.lock:
-        fields = [field for field in reviewed.fields if field.review.done and field.kept.begun_with is None]
-        pairs = [
-            (field.kept.candidates, [(cell.label, cell.outlines) for cell in field.review.cells.values()])
-            for field in fields
-        ]
-    found: dict[int, list[tuple[int, int, int]]] = {}
-    for candidates, cells in pairs:
-        if candidates.model != NOT_SEARCHED:
-            found.setdefault(candidates.model, []).append(_hits(candidates, cells, reviewed.settings.threshold))
-    return [{"model": model, "fields": len(of), **_f1(of)} for model, of in sorted(found.items())]
+
+    def __init__(self, reviewed: ReviewedSet) -> None:
+        self._reviewed = reviewed
+        self._known: dict[int, tuple[str, Hits]] = {}  # of each field, at a revision
+
+    def table(self) -> list[dict[str, Any]]:
+        """A line for each model, of the cells that it found as they are now."""
+        with self._reviewed.lock:
+            done = [(k, field) for k, field in enumerate(self._reviewed.fields) if field.review.done]
+            shown = [
+                (k, field.revision, field.kept.candidates, [(c.label, c.outlines) for c in field.review.cells.values()])
+                for k, field in done
+                if field.kept.begun_with is None and field.kept.candidates.model != NOT_SEARCHED
+            ]
+        of_model: dict[int, list[Hits]] = {}
+        for number, revision, candidates, cells in shown:
+            if self._known.get(number, ("",))[0] != revision:
+                hits = _hits(candidates, cells, self._reviewed.settings.threshold)
+                self._known[number] = revision, hits
+            of_model.setdefault(candidates.model, []).append(self._known[number][1])
+        return [{"model": model, "fields": len(of), **_f1(of)} for model, of in sorted(of_model.items())]
 
 
-def _hits(candidates: Candidates, cells: Sequence[tuple[int, Any]], threshold: float) -> tuple[int, int, int]:
+def _hits(candidates: Candidates, cells: Sequence[tuple[int, Any]], threshold: float) -> Hits:
     """How many cells were found, of one class and in one place with a corrected one; how many there are of each."""
     sure = [one for one in candidates.found if one.score >= threshold]
     free = [(label, polygon_of(outlines)) for label, outlines in cells]
@@ -82,7 +93,7 @@ def _hits(candidates: Candidates, cells: Sequence[tuple[int, Any]], threshold: f
     return hits, len(sure), len(cells)
 
 
-def _f1(of_fields: Sequence[tuple[int, int, int]]) -> dict[str, Any]:
+def _f1(of_fields: Sequence[Hits]) -> dict[str, Any]:
     hits, found, cells = (sum(column) for column in zip(*of_fields, strict=True))
     return {
         "precision": hits / found if found else None,

@@ -43,6 +43,7 @@ class ImageFile:
     path: Path
     height: int
     width: int
+    group: str | None = None  # such as the patient, as annotations say it
 
 
 class Stale(Exception):
@@ -98,7 +99,7 @@ class ReviewedField:
         """The field as annotation files have it."""
         cells = tuple(cell.as_cell() for cell in self.review.cells.values())
         image = self.image
-        return SmearField(image.name, image.height, image.width, cells, path=image.path)
+        return SmearField(image.name, image.height, image.width, cells, path=image.path, group=image.group)
 
 
 class ReviewedSet:
@@ -167,9 +168,11 @@ class ReviewedSet:
             return self._enter(number, entry_for(field.review))
 
     def searched(self, number: int, candidates: Candidates) -> None:
-        """Keep what a model has found in a field."""
+        """Keep what a model has found in a field, unless a later one has searched it meanwhile. Raises OSError."""
         with self.lock:
             field = self.fields[number]
+            if candidates.model < field.kept.candidates.model:
+                return
             kept = field.searched(candidates)
             self._files.write(field.image.name, kept)
             field.accept(kept)

@@ -86,6 +86,7 @@ class _Answers:
 
     def __init__(self, desk: Desk) -> None:
         self.desk, self.reviewed = desk, desk.reviewed
+        self._scores = panel.Scores(desk.reviewed)
         self._image = lru_cache(16)(self._read_image)
         self._thumbnail = lru_cache(4096)(self._read_thumbnail)
 
@@ -166,7 +167,7 @@ class _Answers:
                 "loading": self.desk.loading,
                 "waiting": len(searching.waiting()) if searching else 0,
                 "models": len(self.desk.training.models),
-                "scores": panel.scores(self.reviewed),
+                "scores": self._scores.table(),
             }
         )
 

@@ -17,6 +17,7 @@ from wbcjax.commands.review.exports import VIA, write_annotations
 from wbcjax.commands.review.reviewed_set import ReviewedSet
 from wbcjax.runs.log import read_log
 from wbcjax.smear.field import SmearField
+from wbcjax.smear.formats.via import GROUP
 from wbcjax.system.files import write_atomically
 from wbcjax.system.run_files import METRICS
 
@@ -193,6 +194,7 @@ def config_text(reviewed: ReviewedSet, folder: Path, fields: Sequence[SmearField
         "classes": settings.classes,
         "class_attribute": settings.class_attribute,
         "max_pixels": settings.max_pixels,
+        "group": GROUP if all(field.group is not None for field in fields) else None,
     }
     return CONFIG.format(
         fields=len(fields),
@@ -227,7 +229,7 @@ def get_config() -> ConfigDict:
     config.dataset.images = {images}
     config.dataset.classes = {classes}
     config.dataset.class_attribute = {class_attribute}
-    config.dataset.class_of, config.dataset.group_attribute = (), None
+    config.dataset.class_of, config.dataset.group_attribute = (), {group}
     config.dataset.on_error, config.dataset.max_pixels = "raise", {max_pixels}
     config.dataset.crowd_as_cells = config.dataset.rectangles_as_boxes = config.dataset.drawn = False
     config.dataset.split = ConfigDict(as_values(SplitSettings(train_fraction=0.8)))

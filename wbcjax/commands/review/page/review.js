@@ -81,34 +81,37 @@ function sortGhosts() { // candidates of cells that are there already are no gho
   for (const one of field.candidates) if (!known(one, view.scene.grid)) field.ghosts.add(one);
 }
 
-// One action after the other, each made of the field as the one before has left it.
+// One action after the other, each made of the field as the one before has left it, also where another one is shown by now.
 function act(values, path = "act") {
-  const number = field?.number;
+  const mine = field;
+  if (!mine) return waiting;
   busy++;
   waiting = waiting.then(async () => {
-    if (field?.number !== number) return;
-    const selected = view.scene.selected?.id;
     try {
-      const answer = await post(`api/fields/${number}/${path}`, { ...values, revision: field.revision });
-      if (field.number !== number) return;
-      answer.drop.forEach(removeCell);
-      for (const plain of answer.put) addCell(plain);
+      const answer = await post(`api/fields/${mine.number}/${path}`, { ...values, revision: mine.revision });
       const { revision, done, can_undo, can_redo } = answer;
-      Object.assign(field, { revision, done, can_undo, can_redo });
+      Object.assign(mine, { revision, done, can_undo, can_redo });
       last = values;
-      if (selected !== undefined) view.scene.selected = field.cells.get(selected) ?? null;
-      sortGhosts();
-      point();
-      view.redraw("cells", "hand");
-      tellState();
-      counts();
+      if (field === mine) changed(answer);
       refresh();
     } catch (error) {
       tell(error);
-      if (error.status === 409) await open(number, false);
+      if (error.status === 409 && field === mine) await open(mine.number, false);
     }
   }).finally(() => busy--);
   return waiting;
+}
+
+function changed({ drop, put }) {
+  const selected = view.scene.selected?.id;
+  drop.forEach(removeCell);
+  for (const plain of put) addCell(plain);
+  if (selected !== undefined) view.scene.selected = field.cells.get(selected) ?? null;
+  sortGhosts();
+  point();
+  view.redraw("cells", "hand");
+  tellState();
+  counts();
 }
 
 // ------------------------------------------------------------------------------------------------------ what is aimed at
