@@ -154,7 +154,7 @@ class _Answers:
         if found is None:
             raise Refused("the model sees no cell here: draw it (D)")
         change = self.reviewed.add(number, values.get("revision"), lambda review: taken(found, review, "ask"))
-        return self._changed(number, change)
+        return self._changed(number, change, score=found.score)
 
     def counts(self, request: Request) -> Response:
         return JSONResponse(panel.counts(self.reviewed, self._number(request)))
@@ -204,11 +204,11 @@ class _Answers:
         marks = {"done": review.done, "can_undo": review.can_undo, "can_redo": review.can_redo}
         return {"revision": field.revision, **marks}
 
-    def _changed(self, number: int, change: Change) -> Response:
+    def _changed(self, number: int, change: Change, **told: Any) -> Response:
         with self.reviewed.lock:
             state = self._state(self.reviewed.fields[number])
         put = [cell.as_json() for cell in change.put]
-        return JSONResponse({**state, "drop": [cell.id for cell in change.dropped], "put": put})
+        return JSONResponse({**state, **told, "drop": [cell.id for cell in change.dropped], "put": put})
 
     def _read(self, number: int) -> UInt8[np.ndarray, "h w 3"]:
         return read_image(self.reviewed.fields[number].image.path, self.reviewed.settings.max_pixels)

@@ -17,7 +17,7 @@ const times = { show: [], select: [] }; // milliseconds, until it is drawn
 let set, field, queue = [], version = "", label = 1, drawing = false, allGhosts = false;
 let pointer = null;     // of the mouse, screen pixels on the stage
 let press = null;       // what a pressed button does: "pan", "stroke", "point" or "click"
-let waiting = Promise.resolve(), busy = 0, opened = 0, last = null;
+let waiting = Promise.resolve(), busy = 0, opened = 0;
 const before = [];      // fields looked at, for P
 const pictures = new Map();
 
@@ -30,7 +30,6 @@ async function open(number, fresh = true) {
   if (mine !== opened) return; // another one was opened since
   if (fresh && field && field.number !== number) before.push(field.number);
   field = { ...answer, cells: new Map() };
-  last = null;
   const grid = new Grid();
   for (const plain of answer.cells) addCell(plain, grid);
   field.candidates = answer.ghosts.map(([id, label, score, outlines]) => drawable({ id, label, score, outlines }));
@@ -91,8 +90,8 @@ function act(values, path = "act") {
       const answer = await post(`api/fields/${mine.number}/${path}`, { ...values, revision: mine.revision });
       const { revision, done, can_undo, can_redo } = answer;
       Object.assign(mine, { revision, done, can_undo, can_redo });
-      last = values;
       if (field === mine) changed(answer);
+      if (answer.score !== undefined) tell(`Found, with score ${answer.score.toFixed(2)}; U takes it back.`);
       refresh();
     } catch (error) {
       tell(error);
@@ -154,7 +153,7 @@ function ask() {
   if (x < 0 || y < 0 || x >= field.width || y >= field.height) return;
   if (!set.model) return tell("There is no model to ask: draw the cell (D, or Shift and drag).");
   tell("Asking the model ...");
-  act({ x, y }, "ask").then(() => { if (last?.x === x) tell("Found; U takes it back."); });
+  act({ x, y }, "ask");
 }
 
 function clicked() {
@@ -333,6 +332,7 @@ const element = (tag, values = {}, ...inner) => {
   return made;
 };
 const lines = new Map(); // the queue's buttons, by their field
+let shownNumber;
 
 async function refresh() {
   let answer;
@@ -369,6 +369,8 @@ function fieldButton(line, most) {
 
 function markCurrent() {
   for (const [number, { button }] of lines) button.classList.toggle("current", number === field?.number);
+  if (field && shownNumber !== field.number) lines.get(field.number)?.button.scrollIntoView({ block: "nearest", inline: "nearest" });
+  shownNumber = field?.number;
   const done = queue.filter(line => line.done).length;
   $("position").textContent = `${done} of ${queue.length} done`;
 }
