@@ -383,6 +383,9 @@ def test_images_that_are_not_read_are_named_in_the_outcome(tmp_path):
     outcome = predict_folder(Teller({"a.png": [ONE]}), images, tmp_path / "out", 0.5)
     assert [found.path.name for found in outcome.searched] == ["a.png"]
     assert outcome.failed == [
-        f"{images / name}: {kind} files are not read; export the image, or a region of the slide, as TIFF or PNG"
-        for name, kind in (("b.svs", ".svs"), ("c.heic", ".heic"))
+        f"{images / name} files are not read; export the image, or a region of the slide, as TIFF or PNG{alone}"
+        for name, alone in (
+            ("b.svs: .svs", ", or search it by itself: wbcjax predict RUN SLIDE"),
+            ("c.heic: .heic", ""),
+        )
     ]

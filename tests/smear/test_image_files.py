@@ -122,7 +122,8 @@ def test_images_that_are_not_read_are_worth_a_look(tmp_path):
     (folder / "b.svs").write_bytes(b"?")
     (suspect,) = suspects_of_folder(folder, [folder / "a.png"], [])
     assert str(suspect.problem) == (
-        "b.svs: .svs files are not read; export the image, or a region of the slide, as TIFF or PNG"
+        "b.svs: .svs files are not read; export the image, or a region of the slide, as TIFF or PNG, or search it by "
+        "itself: wbcjax predict RUN SLIDE"
     )
 
 

@@ -22,7 +22,7 @@ import shapely
 from jaxtyping import UInt8
 from shapely import MultiPolygon, Polygon
 
-from wbcjax.slides.open import SCANNERS, open_slide
+from wbcjax.slides.open import open_slide
 from wbcjax.slides.patients import read_patients
 from wbcjax.slides.slide import Slide
 from wbcjax.smear.field import Cell, SmearField
@@ -30,6 +30,7 @@ from wbcjax.smear.formats import checks, holes
 from wbcjax.smear.formats.checks import Fault, Reading
 from wbcjax.smear.formats.geojson import POINTS, SUFFIXES, class_name_of, parts_of
 from wbcjax.smear.formats.holes import Part
+from wbcjax.smear.formats.image_files import SCANNERS
 from wbcjax.smear.formats.image_names import IMAGES
 from wbcjax.smear.formats.load import load_json
 from wbcjax.smear.formats.named_after import base_of, files_below

@@ -1,20 +1,18 @@
 """A file opened as a slide, by what can read it; and which files are slides."""
 
 import math
-import re
 from pathlib import Path
 
 from wbcjax.slides.image_slide import ImageSlide
 from wbcjax.slides.library_slide import LibrarySlide
 from wbcjax.slides.slide import Slide
 from wbcjax.slides.tiff_slide import TiffSlide
+from wbcjax.smear.formats.image_files import SCANNERS
 from wbcjax.smear.formats.image_names import IMAGES
 from wbcjax.smear.image_header import MAX_PIXELS, claimed_size_of
 from wbcjax.smear.tiff import is_tiff
 from wbcjax.system.files import open_regular
 
-# Of scanners' files; of several files of a slide, the one to open
-SCANNERS = re.compile(r"\.(svs|ndpi|mrxs|scn|vm[su]|bif)", re.IGNORECASE)
 LARGEST_SIDE = 2**15 - 1  # pixels of an image that is searched whole; a larger one is a slide
 
 

@@ -1,9 +1,11 @@
 """What a person looks at of a searched slide: a page, and pictures of the regions with the most cells."""
 
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from pycocotools import mask as coco_mask
 
 from wbcjax.commands.predict.slide_files import SearchedIn, SlideCell
@@ -105,30 +107,27 @@ def _regions(
     searched: SearchedIn, cells: Sequence[SlideCell]
 ) -> list[tuple[tuple[int, int], UInt8[np.ndarray, "_ _ 3"], int]]:
     """The tiles with the most cells, their pictures, and how many cells are in each."""
-    grid = searched.grid
-    boxes = np.array([cell.box for cell in cells]).reshape(-1, 4) / np.tile(searched.times, 2)
-    of_tiles = {
-        (row, column): _inside(boxes, grid.view(row, column))
-        for row in range(len(grid.tops))
-        for column in range(len(grid.lefts))
-    }
-    most = sorted(
-        (place for place in of_tiles if len(of_tiles[place])), key=lambda place: (-len(of_tiles[place]), place)
-    )
-    return [(place, _drawn(searched, place, cells, of_tiles[place]), len(of_tiles[place])) for place in most[:REGIONS]]
+    grid, of_tiles = searched.grid, defaultdict[tuple[int, int], list[int]](list)
+    for number, cell in enumerate(cells):
+        x1, y1, x2, y2 = (cell.box / np.tile(searched.times, 2)).tolist()
+        for row in _holding(grid.tops, grid.tile[0], y1, y2):
+            for column in _holding(grid.lefts, grid.tile[1], x1, x2):
+                of_tiles[row, column].append(number)
+    most = sorted(of_tiles, key=lambda place: (-len(of_tiles[place]), place))[:REGIONS]
+    return [(place, _drawn(searched, place, cells, of_tiles[place]), len(of_tiles[place])) for place in most]
 
 
-def _inside(boxes: Float[np.ndarray, "c 4"], view: tuple[float, ...]) -> Int[np.ndarray, " k"]:
-    """The cells that lie wholly in a tile."""
-    return np.flatnonzero((boxes[:, :2] >= view[:2]).all(axis=1) & (boxes[:, 2:] <= view[2:]).all(axis=1))
+def _holding(starts: Sequence[int], length: int, low: float, high: float) -> range:
+    """The tiles along an axis, which begin at `starts`, that wholly hold what lies from `low` to `high`."""
+    return range(bisect_left(starts, high - length), bisect_right(starts, low))
 
 
 def _drawn(
-    searched: SearchedIn, place: tuple[int, int], cells: Sequence[SlideCell], rows: Int[np.ndarray, " k"]
+    searched: SearchedIn, place: tuple[int, int], cells: Sequence[SlideCell], rows: Sequence[int]
 ) -> UInt8[np.ndarray, "_ _ 3"]:
     x1, y1, x2, y2 = map(int, searched.grid.view(*place))
     image = searched.slide.region(x1, y1, x2 - x1, y2 - y1, searched.grid.scale)
-    shown = [cells[row] for row in rows.tolist()]
+    shown = [cells[row] for row in rows]
     corner = np.array([x1, y1])
     outlined = [Cell(cell.label, tuple(points / searched.times - corner for points in cell.outlines)) for cell in shown]
     found = FieldDetections(

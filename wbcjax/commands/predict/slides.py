@@ -27,9 +27,10 @@ from wbcjax.predict.slide_grid import grid_of
 from wbcjax.predict.slide_journal import Journal, SearchedTile, each_row
 from wbcjax.predict.slide_merge import slide_cells
 from wbcjax.predict.slide_search import in_threads, search_rows
-from wbcjax.slides.open import SCANNERS, is_slide, open_slide
+from wbcjax.slides.open import is_slide, open_slide
 from wbcjax.slides.slide import Slide
 from wbcjax.slides.tissue import LEAST_TISSUE, SHARP, find_tissue
+from wbcjax.smear.formats.image_files import SCANNERS
 from wbcjax.smear.formats.image_names import IMAGES
 from wbcjax.system.files import write_atomically
 from wbcjax.system.places import check_out, check_writable

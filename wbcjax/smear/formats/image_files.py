@@ -14,6 +14,8 @@ UNREAD = re.compile(
     "|nii)",
     re.IGNORECASE,
 )
+# Of them those that `wbcjax.slides` reads by regions; of a slide in several files, the one to open
+SCANNERS = re.compile(r"\.(svs|ndpi|mrxs|scn|vm[su]|bif)", re.IGNORECASE)
 MAGIC = re.compile(
     rb"\x89PNG\r\n|\xff\xd8\xff|II[*+]\0|MM\0[*+]|GIF8[79]a|RIFF....WEBP|....ftyp(heic|heix|mif1|avif)", re.DOTALL
 )
@@ -42,7 +44,9 @@ def unread_images(folder: Path) -> list[Path]:
 def of_unread(path: Path) -> tuple[str, str]:
     """What is said of an image that is not read, and the remedy."""
     kind = f"{path.suffix} files are not read" if path.suffix else "a file without a suffix is not read"
-    return kind, "export the image, or a region of the slide, as TIFF or PNG"
+    remedy = "export the image, or a region of the slide, as TIFF or PNG"
+    alone = ", or search it by itself: wbcjax predict RUN SLIDE" if SCANNERS.fullmatch(path.suffix) else ""
+    return kind, remedy + alone
 
 
 def label_stem(stem: str, is_image: Callable[[str], bool], beside: bool = False) -> str:
