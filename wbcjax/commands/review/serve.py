@@ -5,7 +5,7 @@ import logging
 import socket
 import threading
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import uvicorn
@@ -23,7 +23,7 @@ LOCK = "review.lock"  # in the folder of a review
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Generator[None]:
     """While entered, no other process reviews in the folder. Raises ValueError where one does."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
