@@ -384,3 +384,28 @@ def together(one: FieldDetections, other: FieldDetections) -> FieldDetections:
     parts = ("boxes", "labels", "scores")
     joined = {part: np.concatenate([getattr(one, part), getattr(other, part)]) for part in parts}
     return replace(one, **joined, rles=one.rles + other.rles)
+
+
+def test_neighbours_that_an_edge_makes_one_of_are_no_third_cell():
+    """The lower tile's edge cuts two cells through their middles, and its network takes them for one."""
+    numbers = np.zeros((136, 64), np.uint8)
+    disc(numbers, 1, (24, 40), 10)
+    disc(numbers, 2, (45, 40), 10)
+    views_ = [(0.0, 0.0, 64.0, 64.0), (0.0, 36.0, 64.0, 100.0)]
+    upper = replace(oracle(numbers, {1: 1, 2: 1}, (0, 0), (64, 64)), scores=np.array([0.9, 0.95], np.float32))
+    below = numbers > 0
+    below[:36] = False
+    y, x = np.nonzero(below)
+    lower = FieldDetections(
+        name="field.png",
+        height=136,
+        width=64,
+        boxes=np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1]], np.float32),
+        labels=np.array([1], np.int32),
+        scores=np.array([0.8], np.float32),
+        rles=[rle(below)],
+    )
+    found = merge([upper, lower], views_, MARGIN, nucleus=0)
+    assert_every_cell_once_and_whole(numbers, found)
+    sure = replace(lower, scores=np.array([0.99], np.float32))
+    assert len(merge([upper, sure], views_, MARGIN, nucleus=0).rles) == 3, "what scores more is never hidden"

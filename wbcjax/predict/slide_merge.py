@@ -16,7 +16,7 @@ from wbcjax.evaluate.nuclei_of_cells import HELD, nucleus_label
 from wbcjax.evaluate.reported_cells import ONE_CELL, ReportedCells, reported_cells
 from wbcjax.predict.sights import Frame, Sight, frame_of, groups, overlap, sights, touching
 from wbcjax.predict.slide_grid import Grid
-from wbcjax.predict.tiles import View, cut_by, merged, same_cells
+from wbcjax.predict.tiles import Links, View, cut_by, linked, merged
 
 TileRow = Sequence[tuple[int, FieldDetections]]  # the columns that were searched, and what was found in each
 
@@ -90,22 +90,22 @@ def _sight(one: _InTile | Sight) -> Sight:
 
 
 def _of_one_cell(seen: Sequence[_InTile], nucleus: int) -> Iterator[tuple[int, int]]:
-    """The pairs of detections of one cell in different tiles."""
+    """The pairs of detections in different tiles of which one has a say in the other."""
     pairs = touching([one.sight for one in seen]).T.tolist()
     apart = [(one, other) for one, other in pairs if seen[one].tile != seen[other].tile]
     for group in groups(len(seen), apart):
         if len(group) > 1:
-            linked = _same_cells([seen[position] for position in group], nucleus)
-            yield from ((group[one], group[other]) for one, others in enumerate(linked) for other in others)
+            for links in _linked([seen[position] for position in group], nucleus):
+                yield from ((group[one], group[other]) for one, others in enumerate(links) for other in others)
 
 
-def _same_cells(seen: Sequence[_InTile], nucleus: int) -> list[list[int]]:
+def _linked(seen: Sequence[_InTile], nucleus: int) -> Links:
     frame = frame_of([one.sight for one in seen])
     every = frame.holding([one.sight for one in seen])
     tile_of = {tile: number for number, tile in enumerate(sorted({one.tile for one in seen}))}
     views = [_within(view, frame) for view in {one.tile: one.view for one in sorted(seen, key=_tile)}.values()]
     tile = np.array([tile_of[one.tile] for one in seen])
-    return same_cells(every, tile, np.array([one.cut for one in seen]), views, every.labels == nucleus)
+    return linked(every, tile, np.array([one.cut for one in seen]), views, every.labels == nucleus)
 
 
 def _tile(one: _InTile) -> tuple[int, int]:
@@ -125,7 +125,7 @@ def _merged(seen: Sequence[_InTile], nucleus: int) -> list[Sight]:
     frame = frame_of([one.sight for one in seen])
     every = frame.holding([one.sight for one in seen])
     cut = np.array([one.cut for one in seen])
-    return sights(merged(every, cut, _same_cells(seen, nucleus)), frame.left, frame.top)
+    return sights(merged(every, cut, _linked(seen, nucleus)), frame.left, frame.top)
 
 
 def _of_one_place(cells: Sequence[Sight], nucleus: int) -> Iterator[tuple[int, int]]:
