@@ -146,6 +146,7 @@ def test_a_line_of_the_journal_that_was_cut_short_is_searched_again(slide, out, 
     whole = (out / "a" / "tiles.jsonl").read_bytes()
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "tiles.jsonl").write_bytes(whole[: kept if kept > 1 else int(kept * len(whole))])
+    (tmp_path / "a" / ".cells.csv.7.partial").write_text("of a process that was killed", encoding="utf-8")
     predict_slides(Painted(), [slide[0]], tmp_path, SETTINGS)
     assert final_files(tmp_path) == final_files(out)
 

@@ -27,7 +27,6 @@ Made = TypeVar("Made")
 
 
 class _ReadTile(NamedTuple):
-    row: int
     measured: SearchedTile
     image: UInt8[np.ndarray, "h w 3"] | None  # None where it is left out
 
@@ -77,12 +76,12 @@ def _read(slide: Slide, grid: Grid, tissue: Tissue | None, row: int, column: int
     x1, y1, x2, y2 = grid.view(row, column)
     share = tissue.share((x1 / grid.width, y1 / grid.height, x2 / grid.width, y2 / grid.height)) if tissue else 1.0
     if share < LEAST_TISSUE:
-        return _ReadTile(row, SearchedTile(column, share, None, EMPTY, None), None)
+        return _ReadTile(SearchedTile(column, share, None, EMPTY, None), None)
     image = slide.region(int(x1), int(y1), int(x2 - x1), int(y2 - y1), grid.scale)
     sharp = sharpness(cv2.resize(image, None, fx=grid.drawn, fy=grid.drawn, interpolation=cv2.INTER_AREA))
     if tissue is not None and sharp < SHARP:
-        return _ReadTile(row, SearchedTile(column, share, sharp, BLURRED, None), None)
-    return _ReadTile(row, SearchedTile(column, share, sharp, "", None), image)
+        return _ReadTile(SearchedTile(column, share, sharp, BLURRED, None), None)
+    return _ReadTile(SearchedTile(column, share, sharp, "", None), image)
 
 
 def in_threads(make: Callable[[Item], Made], items: Iterable[Item]) -> Generator[Made, None, None]:

@@ -26,6 +26,7 @@ from wbcjax.smear.formats.write_checks import ScoredCell
 from wbcjax.smear.rle import cut_outs
 
 CHUNK = 20_000  # cells of a GeoJSON file: QuPath opens some tens of megabytes at once
+PARTIAL = ".*.partial"  # files that are being written
 PATIENT = "patient"  # the column of cells.csv where patients are known
 LENGTHS, AREAS = ("perimeter",), ("area",)  # columns in pixels
 DECIMALS = 2  # of a place, in pixels
@@ -110,6 +111,8 @@ class CellFiles:
         """
         geojson = self._folder / "geojson"
         geojson.mkdir(parents=True, exist_ok=True)
+        for left in (*self._folder.glob(PARTIAL), *geojson.glob(PARTIAL)):
+            left.unlink()  # by a process that was killed
         table = self._folder / f".cells.csv.{os.getpid()}.partial"
         try:
             with table.open("w", encoding="utf-8", newline="") as file:

@@ -88,11 +88,11 @@ def predict_slides(model: Search, paths: Sequence[Path], out: Path, settings: Sl
     The final files depend on what was found alone: they are the same, however often the search was stopped. A slide
     that fails is left out and noted in the outcome. Several processes share the slides; the outcome is that of all.
 
-    Raises ValueError for slides of one name or of no patient, and as `check_out` does for a folder of other results.
+    Raises ValueError for slides of one name, and as `check_out` does for a folder of other results.
     """
     first = is_first()
     if first:
-        _check(paths, out, settings)
+        _check(paths, out)
     gather([])  # none writes before the folder is checked
     outcome = SlideOutcome()
     for number in process_share(len(paths)):
@@ -134,12 +134,12 @@ def digest_of(members: Sequence[Predictor], tta: bool) -> str:
     return told.hexdigest()[:16]
 
 
-def _check(paths: Sequence[Path], out: Path, settings: SlideSettings) -> None:
+def _check(paths: Sequence[Path], out: Path) -> None:
     stems = [path.stem for path in paths]
     if twice := {stem for stem in stems if stems.count(stem) > 1}:
         raise ValueError(f"slides that differ in suffix only would have one folder: {sorted(twice)}; rename one")
     ours = {COUNTS, *(stem for stem in stems if (out / stem / JOURNAL).is_file())}
-    if out.is_dir() and {path.name for path in out.iterdir()} <= ours and any(path.parent != out for path in paths):
+    if out.is_dir() and {path.name for path in out.iterdir()} <= ours:  # it is gone on with
         check_writable(out)
     else:
         check_out(out, paths)
