@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from wbcjax.runs.located import located
 from wbcjax.smear.formats.known import FORMATS
 from wbcjax.smear.image_header import MAX_PIXELS
 
@@ -96,6 +97,14 @@ def add_joining(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--process-id", type=int, help="of this process, from 0")
     parser.add_argument("--num-processes", type=int, help="the number of processes")
     parser.add_argument("--distributed", action="store_true", help="one of several processes that JAX finds")
+
+
+def trained_model(text: str) -> Path:
+    """The place of a trained model: a run, an exported or a packed one, the starter, or one of the hub."""
+    try:
+        return located(text)
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def max_pixels(text: str) -> int:

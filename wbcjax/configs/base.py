@@ -23,7 +23,7 @@ def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
     config.version = VERSION
     config.task = "detection"
     config.seed = 0
-    config.init_from = ""  # weights to start from: a file of another library's or ours, or the folder of a run
+    config.init_from = ""  # weights to start from: "starter", a file of ours or another library's, or a run
     config.init_parts = ()  # of these weights, such as ("backbone", "fpn"); empty: all that fit the classes
 
     config.dataset = ConfigDict(as_values(FieldSetSettings()))
@@ -42,7 +42,7 @@ def classifier(dialect: EfficientNetSettings = EFFICIENTNET_KERAS["b3"]) -> Conf
     config.version = VERSION
     config.task = "classification"
     config.seed = 0
-    config.init_from = ""  # weights to start from: a file of another library's or ours, or the folder of a run
+    config.init_from = ""  # weights to start from: "starter", a file of ours or another library's, or a run
     config.init_parts = ()  # of these weights, such as ("backbone", "top"); empty: all that fit the classes
 
     config.dataset = ConfigDict(as_values(CropSetSettings()))

@@ -22,11 +22,12 @@ from wbcjax.predict.devices import CompiledNetwork, OnLocalDevices
 from wbcjax.predict.views import TURNS, UPRIGHT, View, turned
 from wbcjax.runs.calibration import temperatures
 from wbcjax.runs.folder import CLASSIFICATION, check_kind, load_config, load_facts
+from wbcjax.runs.located import located
+from wbcjax.runs.packed import variables_of
 from wbcjax.runs.stablehlo import ExportedNetwork, load_network
 from wbcjax.settings.parts import Trust
 from wbcjax.smear.crops import annotated_crops, cut_crop, resize
 from wbcjax.smear.field import Cell, SmearField, as_rgb
-from wbcjax.train.checkpoint import load_variables
 
 BATCH = 32  # crops that a device processes at a time
 CUT = ("margin", "size", "mask_background")  # settings that are needed to cut cells out
@@ -152,7 +153,7 @@ def load_classifier(place: str | Path, which: str = "best", trust_parts: Trust =
     Raises FileNotFoundError when `place` holds no run and is no file, ValueError for a run or file of another kind,
     Untrusted as `load_config`.
     """
-    place = Path(place)
+    place = located(place)
     config = load_config(place, trust_parts)
     check_kind(config, CLASSIFICATION, place)
     model = from_dict(EfficientNetSettings, config.model.to_dict())
@@ -161,7 +162,7 @@ def load_classifier(place: str | Path, which: str = "best", trust_parts: Trust =
         exported, weights = load_network(place)
         found, step = crop_classifier(partial(_classify_exported, exported), dataset, weights, cut), None
     else:
-        variables, step = load_variables(place, which)
+        variables, step = variables_of(place, which)
         network = folded(live_network(model, dataset.classes))
         found = crop_classifier(network, dataset, fold(variables, model.norm_epsilon), cut)
     plain, tta = temperatures(place, step)

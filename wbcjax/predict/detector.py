@@ -30,12 +30,13 @@ from wbcjax.predict.tiles import CUT_MARGIN, OVERLAP, View, merge, tiles
 from wbcjax.predict.views import VIEWS
 from wbcjax.runs.calibration import temperatures
 from wbcjax.runs.folder import DETECTION, check_kind, load_config, load_facts
+from wbcjax.runs.located import located
+from wbcjax.runs.packed import variables_of
 from wbcjax.runs.stablehlo import ExportedNetwork, load_network
 from wbcjax.settings.parts import Trust
 from wbcjax.smear.image_header import MAX_PIXELS
 from wbcjax.smear.paste import Library, paste
 from wbcjax.system import run_files
-from wbcjax.train.checkpoint import load_variables
 
 CANVASES = 1  # that a device processes at a time: so results do not depend on the other images of a set
 PASTED_AS: dict[Convention, Library] = {
@@ -246,18 +247,19 @@ def load(*places: str | Path, which: str = "best", trust_parts: Trust = False) -
     return ensemble_of([_load(place, which, trust_parts) for place in places], places)
 
 
-def _load(place: str | Path, which: str, trust_parts: Trust) -> Predictor:
+def _load(name: str | Path, which: str, trust_parts: Trust) -> Predictor:
+    place = located(name)
     config = load_config(place, trust_parts)
     check_kind(config, DETECTION, place)
     model = from_dict(MaskRCNNSettings, config.model.to_dict())
     dataset = FieldSetSettings.from_config(config.dataset)
     facts = load_facts(place)
     scales = _scales(facts, place)
-    if Path(place).is_file():
-        exported, weights = load_network(Path(place))
+    if place.is_file():
+        exported, weights = load_network(place)
         found, step = predictor(model, dataset, weights, scales, partial(_find_exported, exported)), None
     else:
-        variables, step = load_variables(Path(place), which)
+        variables, step = variables_of(place, which)
         found = predictor(model, dataset, variables, scales)
     pixel_size, sides = noted_sizes(facts, place)
     plain, tta = temperatures(place, step)

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from wbcjax.input.digest import Item
 from wbcjax.input.settings import CropSetSettings, FieldSetSettings
 from wbcjax.runs.folder import load_facts
+from wbcjax.runs.located import located
 from wbcjax.system import run_files
 from wbcjax.train.checkpoint import checkpoint_directory
 
@@ -111,7 +112,8 @@ def settle_parts(
         log.warning("the data have changed since %s was last trained: %s; it goes on with them", workdir, changes)
     elif before is None and workdir is not None and _begun(workdir):
         log.info("%s notes no data: it is taken to have been trained on what trains now", workdir)
-    origin = note_in(load_facts(init_from), init_from) if init_from and Path(init_from).is_dir() else None
+    started = located(init_from) if init_from else None
+    origin = note_in(load_facts(started), started) if started is not None and started.is_dir() else None
     note, kept = note_of(parts, (before, origin)), dict(parts)
     if "val" in parts:
         kept["val"] = without(parts["val"], "val", note.seen("train"), apart="val" in apart)

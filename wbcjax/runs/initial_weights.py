@@ -15,8 +15,8 @@ from wbcjax.models.backbone import STEM
 from wbcjax.models.resnet import ResNet
 from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings, from_dict
 from wbcjax.runs.folder import CLASSIFICATION, DETECTION, kind_of, load_config
+from wbcjax.runs.packed import variables_of
 from wbcjax.settings.parts import Trust
-from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.layers import Layers
 from wbcjax.weights.files import read_weights
 from wbcjax.weights.initialise import Initialised, initialise, initialise_from_ours
@@ -38,7 +38,7 @@ class UnusableWeights(ValueError):
 class InitialWeights:
     """The weights that a run starts from, and settings of the run that must fit them."""
 
-    place: str  # a weights file, or the folder of a run; "": none (`config.init_from`)
+    place: str  # a weights file, or a run as `located` knows it; "": none (`config.init_from`)
     parts: tuple[str, ...]  # of the model to load; none: all (`config.init_parts`)
     trust_parts: Trust  # paths that the config of that run, or the note in that file, may import
     classes: tuple[str, ...]  # of the run
@@ -66,13 +66,13 @@ def starting_weights(initial: InitialWeights, settings: Settings) -> Callable[[V
 
     def load(variables: Variables) -> Variables:
         try:
-            started = start_from(Path(place), variables, settings, initial.parts, initial.trust_parts)
+            started = start_from(located(place), variables, settings, initial.parts, initial.trust_parts)
         except (OSError, ValueError) as error:
             raise UnusableWeights(f"config.init_from is {place!r}: {error}") from error
         log.info("starting from %s: %s", place, started.report.text())
         flat: dict[str, Any] = flatten_dict(started.variables, sep="/")
         if any(path.endswith(_CLASS_KERNELS) and flat[path].shape[-1] > 1 for path in started.report.loaded.values()):
-            _compare_classes(place, _classes(Path(place), initial.trust_parts), list(initial.classes))
+            _compare_classes(place, _classes(located(place), initial.trust_parts), list(initial.classes))
         return started.variables
 
     return start
@@ -136,7 +136,7 @@ def start_from(
     """
     if place.is_dir():
         trained_with = settings_of(load_config(place, trust_parts))
-        found, _ = load_variables(place)
+        found, _ = variables_of(place)
         arrays: dict[str, Any] = flatten_dict(found, sep="/")
         return initialise_from_ours(variables, arrays, settings, trained_with, only)
     weights = read_weights(place)

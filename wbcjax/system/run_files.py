@@ -8,6 +8,8 @@ train.lock, train.lock.soft     held by the process that trains here
 train.lock.holder               and its number and host; empty when it has ended properly
 checkpoints/STEP/               weights and state of the training, and digests.json of these files
 calibration.json                temperatures of its scores, by the step of the weights
+weights.safetensors             of a packed run, in place of checkpoints; digests.json of its files is beside it
+README.md                       and its card
 nonfinite.json                  the step that ended a run whose losses were not finite
 nonfinite_batch_0.npz           and its batch, as process 0 had it
 report.html                     the page of the best weights on val
@@ -27,6 +29,8 @@ LOCK, LOCK_HOLDER, SOFT_LOCK = "train.lock", "train.lock.holder", "train.lock.so
 CHECKPOINTS = "checkpoints"
 DIGESTS = "digests.json"
 CALIBRATION = "calibration.json"
+WEIGHTS, CARD = "weights.safetensors", "README.md"
+PACKED = (CONFIG, DATA, WEIGHTS, CALIBRATION, DIGESTS, CARD)  # all of a packed run
 NONFINITE = "nonfinite.json"
 REPORT = "report.html"
 

@@ -22,10 +22,10 @@ from wbcjax.predict.search import Search, check_together, ensemble_of
 from wbcjax.runs.calibration import PLAIN, TTA, note_temperature
 from wbcjax.runs.data_note import Part, note_in, without
 from wbcjax.runs.folder import load_facts
+from wbcjax.runs.packed import variables_of
 from wbcjax.system.processes import is_first
 from wbcjax.tasks.experiment import Scored
 from wbcjax.tasks.scored_part import UNSEEN
-from wbcjax.train.checkpoint import load_variables
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +140,6 @@ def _labelled(
 
 def _kept(workdir: Path, checkpoint: str, asked: Scored, temperature: float, fitted_on: str) -> float:
     if is_first():
-        _, step = load_variables(workdir, checkpoint)
+        _, step = variables_of(workdir, checkpoint)
         note_temperature(workdir, step, TTA if asked.tta else PLAIN, temperature, f"{fitted_on} of val")
     return temperature

@@ -91,6 +91,8 @@ def evaluate(
     scored, Untrusted as `load_config`.
     """
     config, scored = load_config(workdir, trust_parts), scored or Scored()
+    if (workdir / run_files.WEIGHTS).is_file() and (scored.calibrate or not out):
+        raise ValueError(f"{workdir} is a packed run, which is only read: give --out, and not --calibrate")
     experiment = experiment_of(config)
     part = "val" if scored.calibrate else experiment.part_to_score()
     scored = dataclasses.replace(scored, split=scored.split or part)

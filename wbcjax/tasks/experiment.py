@@ -10,13 +10,13 @@ from ml_collections import ConfigDict
 from wbcjax.evaluate.scores import write_json
 from wbcjax.models.backbone import HEADS
 from wbcjax.models.variables import Variables
+from wbcjax.runs.packed import variables_of
 from wbcjax.runs.stablehlo import Input, Network
 from wbcjax.settings.checked import Seed, checked
 from wbcjax.settings.parts import as_values
 from wbcjax.system import run_files
 from wbcjax.system.places import name_of
 from wbcjax.system.terminal import Block, Table
-from wbcjax.train.checkpoint import load_variables
 from wbcjax.train.layers import StageOf
 from wbcjax.train.settings import TrainSettings
 from wbcjax.train.task import Batch, Task
@@ -150,7 +150,7 @@ class Experiment:
     def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> list[Block]:
         """Score the run in `workdir` by its "best" or "latest" checkpoint, write into the folder `out`, and return the
         scores to print, the most important first: here those that the training logs."""
-        variables, _ = load_variables(workdir, checkpoint)
+        variables, _ = variables_of(workdir, checkpoint)
         found = self.task(workdir).evaluate(variables)
         write_json(out / run_files.SCORES, found)
         return [Table("Scores", (), tuple((name, f"{value:.4f}") for name, value in found.items()))]

@@ -16,6 +16,7 @@ from wbcjax.models.resnet import ResNet
 from wbcjax.models.settings import MaskRCNNSettings
 from wbcjax.ops.assign import max_positives
 from wbcjax.runs.data_note import PLACES
+from wbcjax.runs.located import located
 from wbcjax.system import run_files
 from wbcjax.train.settings import TrainSettings
 
@@ -107,19 +108,24 @@ def missing_weights(place: str) -> Iterator[str]:
     """Problems of the path of the weights that a run starts from, `config.init_from`."""
     if not place:
         return
-    if Path(place).is_file():
-        if not os.access(place, os.R_OK):
+    try:
+        path = located(place)
+    except (OSError, ValueError) as error:
+        yield f"config.init_from is {place!r}: {error}"
+        return
+    if path.is_file():
+        if not os.access(path, os.R_OK):
             yield f"config.init_from is {place!r}, which you may not read: change its permissions"
         return
-    if (Path(place) / run_files.CONFIG).is_file():
+    if (path / run_files.CONFIG).is_file():
         return
-    if Path(place).is_dir():
+    if path.is_dir():
         yield (
             f"config.init_from is {place!r}, a folder that is no run: give one with a {run_files.CONFIG}, or a weights "
             "file"
         )
         return
-    remedy = PUBLISHED.get(Path(place).name, "correct the path, or train without: --config.init_from=")
+    remedy = PUBLISHED.get(path.name, "correct the path, or train without: --config.init_from=")
     yield f"config.init_from is {place!r}, and there is no such file: {remedy}"
 
 

@@ -14,13 +14,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from wbcjax.system.files import write_atomically
+from wbcjax.weights.quantised import dequantise, quantise
 
 _NUMBERS = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
-_FLOATS = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+Dtype = Literal["float32", "bfloat16", "int8"]  # int8: kernels are, see `wbcjax.weights.quantised`; the rest float32
+_FLOATS = {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays by name, and the file's metadata. Raises OSError; ValueError when it is damaged, or a name twice in it."""
+    """Arrays by name, kernels in int8 as float32, and the file's metadata.
+
+    Raises OSError; ValueError when it is damaged, or a name twice in it.
+    """
     try:
         with safe_open(path, framework="np") as file:
             names = file.keys()
@@ -28,7 +33,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             for name in names:
                 if (kind := file.get_slice(name).get_dtype()) not in _NUMBERS:
                     raise ValueError(f"{name!r} is of the type {kind}; weights are of {', '.join(_NUMBERS)}")
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            return dequantise({name: file.get_tensor(name) for name in names}), file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"a damaged or truncated safetensors file ({error}); fetch it again") from error
 
@@ -37,11 +42,11 @@ def write_safetensors(
     path: Path,
     variables: Mapping[str, Any],
     metadata: Mapping[str, str],
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    dtype: Dtype = "float32",
 ) -> None:
     """Write nested variables so that `read_weights` has them by their paths, as `params/backbone/conv1/kernel`.
 
-    Floats become `dtype`, float32 or bfloat16. The file is there whole or not at all. Raises OSError when it cannot be
+    Floats become `dtype`. The file is there whole or not at all. Raises OSError when it cannot be
     written; ValueError naming weights that are not finite, in bfloat16 where that is asked for.
     """
     flat = flatten_dict(dict(variables), sep="/")
@@ -49,12 +54,13 @@ def write_safetensors(
     broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
         raise ValueError(f"{path}: not written: NaN or infinity in {len(broken)} weights, {broken[0]!r} first")
-    write_atomically(path, save(arrays, dict(metadata)))
+    write_atomically(path, save(quantise(arrays) if dtype == "int8" else arrays, dict(metadata)))
 
 
-def as_written(array: Any, dtype: Literal["float32", "bfloat16"] = "float32") -> np.ndarray:
-    """An array as `write_safetensors` writes it: whole numbers, such as a counter's, stay what they are."""
-    return np.asarray(array, None if np.asarray(array).dtype.kind in "iub" else _FLOATS[dtype], order="C")
+def as_written(array: Any, dtype: Dtype = "float32") -> np.ndarray:
+    """An array as `write_safetensors` has it, before kernels become int8; whole numbers, as a counter's, stay so."""
+    floats = _FLOATS.get(dtype, np.dtype(np.float32))
+    return np.asarray(array, None if np.asarray(array).dtype.kind in "iub" else floats, order="C")
 
 
 def _refuse_twice(path: Path) -> None:

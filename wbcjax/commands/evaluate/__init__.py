@@ -2,9 +2,8 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from wbcjax.commands.arguments import add_joining, add_trust, add_tta
+from wbcjax.commands.arguments import add_joining, add_trust, add_tta, trained_model
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -17,7 +16,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     evaluate.add_argument(
         "--workdir",
-        type=Path,
+        type=trained_model,
         nargs="+",
         required=True,
         help="folder of a training run; what several find, such as those of folds, is joined, and scored on the data "

@@ -14,6 +14,7 @@ from wbcjax.runs.calibration import CALIBRATION, fitted_for
 from wbcjax.runs.data_note import NOTE
 from wbcjax.runs.folder import evaluation_folder, load_config, load_facts
 from wbcjax.runs.model_file import PARAMETERS, write_model_file
+from wbcjax.runs.packed import variables_of
 from wbcjax.runs.stablehlo import PLATFORMS, Network, serialise
 from wbcjax.settings.checked import ConfigError
 from wbcjax.settings.parts import Trust
@@ -23,7 +24,6 @@ from wbcjax.system.run_files import SCORES
 from wbcjax.system.runtime import versions
 from wbcjax.tasks.choose import experiment_of
 from wbcjax.tasks.experiment import Exportable
-from wbcjax.train.checkpoint import load_variables
 from wbcjax.weights.ours import KINDS, note_settings
 from wbcjax.weights.safetensors_file import as_written, write_safetensors
 
@@ -64,7 +64,7 @@ def export_run(workdir: Path, out: Path, which: str = "best", trust_parts: Trust
             "a method exportable"
         )
     facts = {name: fact for name, fact in load_facts(workdir).items() if name != NOTE}  # without names of files
-    variables, step = load_variables(workdir, which)
+    variables, step = variables_of(workdir, which)
     facts |= {CALIBRATION: fitted} if (fitted := fitted_for(workdir, step)) else {}
     weights = {name: as_written(array) for name, array in flatten_dict(variables, sep="/").items()}
     program = serialise(_in_both_forms(of_task), of_task.inputs, weights)

@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wbcjax.commands.arguments import add_joining, add_max_pixels, add_trust, add_tta, pixel_size, scale, score
+from wbcjax.commands.arguments import (
+    add_joining,
+    add_max_pixels,
+    add_trust,
+    add_tta,
+    pixel_size,
+    scale,
+    score,
+    trained_model,
+)
 from wbcjax.commands.messages import count, exit_for_error, exit_for_failed
 from wbcjax.system.terminal import Attention, Table, show
 
@@ -20,16 +29,19 @@ def add(commands: argparse._SubParsersAction) -> None:
     predict = commands.add_parser("predict", help="find cells in images with a trained model")
     predict.add_argument(
         "workdir",
-        type=Path,
+        type=trained_model,
         nargs="+",
-        help="folder of a training run, such as runs/demo, or an exported model; what several find is joined",
+        help="folder of a training run, such as runs/demo, or an exported model; starter, which finds white blood cells "
+        "before any training; hf://OWNER/NAME; what several find is joined",
     )
     predict.add_argument(
         "images", type=Path, help="an image, a slide, or a folder of either: the last argument without a flag"
     )
     predict.add_argument("--out", type=Path, required=True, help="folder for pictures, cells.csv, VIA and COCO files")
     predict.add_argument(
-        "--classifier", type=Path, help="a training run on crops, or its export, to name each cell found by its crop"
+        "--classifier",
+        type=trained_model,
+        help="a training run on crops, or its export, to name each cell found by its crop",
     )
     predict.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="of a run (default: best)")
     predict.add_argument(

@@ -19,10 +19,29 @@ def add(commands: argparse._SubParsersAction) -> None:
     convert.add_argument(
         "out", type=Path, help="the file to write, for config.init_from; its name ends in .safetensors"
     )
-    convert.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="(default: float32)")
+    dtypes = ("float32", "bfloat16", "int8")
+    convert.add_argument("--dtype", choices=dtypes, default="float32", help="int8: of kernels (default: float32)")
     convert.add_argument("--parts", nargs="+", default=(), help="of the model: backbone fpn, say (default: all)")
     add_trust(convert)
     convert.set_defaults(run=_convert_weights)
+    pack = actions.add_parser(
+        "pack", help="write a run as a folder to share: config, notes without names, and weights of a byte each"
+    )
+    pack.add_argument("workdir", type=Path, help="folder of a training run, such as runs/demo")
+    pack.add_argument("out", type=Path, help="a new folder; predict and config.init_from take it as a run")
+    pack.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="(default: best)")
+    add_trust(pack)
+    pack.set_defaults(run=_pack)
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from wbcjax.runs.packed import pack
+    from wbcjax.system import runtime
+    from wbcjax.system.terminal import show
+
+    runtime.quiet_libraries()
+    files = pack(options.workdir, options.out, options.checkpoint, options.trust_parts)
+    show([f"{path}, {path.stat().st_size / 1e6:.3g} MB" for path in files])
 
 
 def _show_weights(options: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -12,14 +12,14 @@ from jaxtyping import Shaped
 
 from wbcjax.runs.folder import load_config
 from wbcjax.runs.initial_weights import settings_of
+from wbcjax.runs.packed import variables_of
 from wbcjax.settings.parts import Trust
 from wbcjax.system.places import check_writable
 from wbcjax.system.terminal import Block, Table
-from wbcjax.train.checkpoint import load_variables
 from wbcjax.weights.convert import Converted, convert
 from wbcjax.weights.files import WeightsFile, read_weights
 from wbcjax.weights.ours import TRAINED_WITH, note_settings, noted_settings
-from wbcjax.weights.safetensors_file import write_safetensors
+from wbcjax.weights.safetensors_file import Dtype, write_safetensors
 from wbcjax.weights.state_dict import ENTRY
 
 SUFFIX = ".safetensors"
@@ -48,7 +48,7 @@ def contents(path: Path, every: bool = False, trust_parts: Trust = False) -> lis
 def convert_weights(
     place: Path,
     out: Path,
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    dtype: Dtype = "float32",
     parts: Sequence[str] = (),
     trust_parts: Trust = False,
 ) -> list[str]:
@@ -91,7 +91,7 @@ def _of_file(path: Path, trust_parts: Trust) -> tuple[Converted, dict[str, str]]
 
 def _of_run(workdir: Path, trust_parts: Trust) -> tuple[Converted, dict[str, str]]:
     config = load_config(workdir, trust_parts)
-    variables, step = load_variables(workdir)
+    variables, step = variables_of(workdir)
     arrays: dict[str, Any] = flatten_dict(variables, sep="/")
     converted = convert(arrays, settings_of(config))
     origin = f"the best checkpoint of a run, of step {step}"
