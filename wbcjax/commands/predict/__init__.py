@@ -31,8 +31,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         "workdir",
         type=trained_model,
         nargs="+",
-        help="folder of a training run, such as runs/demo, or an exported model; starter, which finds white blood cells "
-        "before any training; hf://OWNER/NAME; what several find is joined",
+        help="folder of a training run, such as runs/demo, or an exported model; starter finds white blood cells before "
+        "any training; hf://OWNER/NAME is of the hub; what several find is joined",
     )
     predict.add_argument(
         "images", type=Path, help="an image, a slide, or a folder of either: the last argument without a flag"
