@@ -31,7 +31,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "workdir",
         type=trained_model,
         nargs="+",
-        help="folder of a training run, such as runs/demo, or an exported model; starter finds white blood cells before "
+        help="folder of a training run, such as runs/demo, or an exported model; starter finds white cells before "
         "any training; hf://OWNER/NAME is of the hub; what several find is joined",
     )
     predict.add_argument(
