@@ -1,11 +1,15 @@
 """When cells look of another magnification than in training, and what is said then."""
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.input.cell_sizes import CellSides
-from wbcjax.predict.magnification import FEWEST, magnified
+from wbcjax.predict.magnification import FEWEST, MOST_TILES, Look, looked_again, magnified
+from wbcjax.predict.search import Layout, Picture, Search
 
 TRAINED = CellSides(30.0, 40.0, 60.0)
 
@@ -58,3 +62,70 @@ def test_an_older_run_that_notes_no_sizes_tells_nothing():
 
 def test_a_few_large_cells_among_others_tell_nothing():
     assert said([(cells(*[40] * 30, *[120] * 29), 1.0)]) == ""
+
+
+class Stub(Search):
+    """A model that is sure of a field's cells at one size on the canvas alone, and of no more than `unsure` there."""
+
+    cell_sides = TRAINED
+
+    def __init__(self, side: float, cells: int, unsure: float = 0.6) -> None:
+        self.side, self.cells, self.unsure = side, cells, unsure  # of cells in the image, pixels
+        self.asked: list[float] = []
+
+    def layout(self, height: int, width: int, pixel_size: float = 0.0, zoom: float = 1.0) -> Layout:
+        return Layout(zoom, [(0, 0)] * math.ceil(zoom * max(height, width) / 900) ** 2)
+
+    def detect_each(self, images):
+        for picture in images:
+            self.asked.append(picture.zoom)
+            yield self.at(picture.zoom)
+
+    def find(self, pictures):
+        raise NotImplementedError
+
+    def with_tta(self):
+        raise NotImplementedError
+
+    def at(self, zoom: float) -> FieldDetections:
+        right = TRAINED.low <= zoom * self.side <= TRAINED.high
+        field = cells(*[self.side] * self.cells)
+        return dataclasses.replace(field, scores=np.full(self.cells, 0.95 if right else self.unsure, np.float32))
+
+    def looks(self, images: int) -> list[Look]:
+        def picture() -> Picture:
+            return Picture("a", np.zeros((900, 900, 3), np.uint8))
+
+        return [Look(picture, self.at(1.0), 1.0, 0.0)] * images
+
+
+def said_again(model: Stub, images: int) -> str:
+    found = looked_again(model, model.looks(images), 0.5)
+    return "" if found is None else str(found)
+
+
+def test_a_scale_that_makes_cells_sure_is_told():
+    assert said_again(Stub(84.0, 5), 4) == "cells look 2.1 x larger than in training; try --scale 0.48"
+    assert said_again(Stub(18.0, 5), 4) == "cells look 2.2 x smaller than in training; try --scale 2.2"
+
+
+def test_images_in_which_nothing_was_found_are_looked_at_again():
+    assert said_again(Stub(84.0, 5, unsure=0.0), 4).startswith("cells look 2.1 x larger")
+
+
+def test_no_image_is_looked_at_again_where_most_cells_are_sure():
+    model = Stub(40.0, 5)
+    assert said_again(model, 4) == ""
+    assert model.asked == []
+
+
+def test_a_set_too_small_or_unsure_at_every_scale_tells_nothing():
+    assert said_again(Stub(84.0, FEWEST - 1), 1) == ""
+    assert said_again(Stub(400.0, 50), 4) == ""
+
+
+def test_looks_again_make_no_more_tiles_than_their_limit():
+    model = Stub(84.0, 5)
+    said_again(model, 1000)
+    assert model.asked.count(0.5) == MOST_TILES
+    assert model.asked.count(2.0) == MOST_TILES // 4

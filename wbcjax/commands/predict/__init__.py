@@ -19,9 +19,10 @@ from wbcjax.commands.messages import count, exit_for_error, exit_for_failed
 from wbcjax.system.terminal import Attention, Table, show
 
 if TYPE_CHECKING:
-    from wbcjax.commands.predict.folder import Outcome
+    from wbcjax.commands.predict.folder import Outcome, Searched
     from wbcjax.commands.predict.slides import SlideSettings
     from wbcjax.evaluate.detections import FieldDetections
+    from wbcjax.predict.magnification import Magnified
     from wbcjax.predict.search import Search
 
 
@@ -96,7 +97,6 @@ def _predict_share(options: argparse.Namespace) -> None:
     from wbcjax.input.settings import FieldSetSettings
     from wbcjax.predict.classifier import load_classifier
     from wbcjax.predict.detector import load
-    from wbcjax.predict.magnification import magnified
     from wbcjax.predict.search import ensemble_of
     from wbcjax.runs.folder import load_config
     from wbcjax.slides.patients import read_patients
@@ -142,8 +142,7 @@ def _predict_share(options: argparse.Namespace) -> None:
     )
     outcome = predict_folder(model, options.images, options.out, min_score, settings, classifier)
     if outcome.searched and processes.is_first():
-        sizes = [(image.cells, image.layout.scale) for image in outcome.searched]
-        hint = magnified(sizes, model.cell_sides)
+        hint = _magnified(model, outcome, min_score, settings.max_pixels)
         lines = [_summary(outcome), *_scaled(outcome, model.pixel_size), *([Attention(str(hint))] if hint else [])]
         counts = [_counts("Cells found", [image.cells for image in outcome.searched], model.classes)]
         if classifier:
@@ -173,6 +172,25 @@ def _predict_slides(
         counts = counts_table("Cells found", labels, model.classes)
         show(lines, counts, f"{options.out} has a folder for each slide, with its page and tables, and counts.csv")
     exit_for_failed(outcome.failed)
+
+
+def _magnified(model: "Search", outcome: "Outcome", min_score: float, max_pixels: int) -> "Magnified | None":
+    """What cells look like beside those of the training, where that is something else."""
+    from wbcjax.predict.magnification import Look, looked_again, magnified
+    from wbcjax.predict.search import Picture
+    from wbcjax.smear.field import read_image
+
+    sizes = [(image.cells, image.layout.scale) for image in outcome.searched]
+    if hint := magnified(sizes, model.cell_sides):
+        return hint
+
+    def again(image: "Searched") -> Look:
+        def picture() -> Picture:
+            return Picture(image.path.name, read_image(image.path, max_pixels), image.pixel_size)
+
+        return Look(picture, image.found, image.layout.scale, image.pixel_size)
+
+    return looked_again(model, [again(image) for image in outcome.searched], min_score)
 
 
 def _scaled(outcome: "Outcome", of_training: float) -> list[str]:
