@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 
 from wbcjax.configs import base
 
-DEPTHS = {"r18": 18, "r18_quick": 18, "r34": 34, "r50": 50}
+DEPTHS = {"r18": 18, "r18_scratch": 18, "r18_quick": 18, "r18_quick_scratch": 18, "r34": 34, "r50": 50}
+OF_STARTER = ("backbone", "fpn", "rpn", "box_head")  # whose masks have half the channels of `r18`
 
 
 def get_config(variant: str = "r18") -> ConfigDict:
@@ -39,8 +40,11 @@ def get_config(variant: str = "r18") -> ConfigDict:
     config.train.epochs = 45.0
     config.train.max_minutes = 88.0
     config.train.eval_every_epochs = 5.0
-    if variant == "r18_quick":
+    if variant.startswith("r18_quick"):
         quick(config)
+    if variant in ("r18", "r18_quick"):
+        config.init_from = "starter"
+        config.init_parts = OF_STARTER if variant == "r18" else ()
     return config
 
 

@@ -15,7 +15,7 @@ from wbcjax.configs import segpc_mask_rcnn
 
 
 def get_config() -> ConfigDict:
-    config = segpc_mask_rcnn.get_config("r18_quick")
+    config = segpc_mask_rcnn.get_config("r18_quick_scratch")
     config.dataset.name = "coco"
     config.dataset.annotations = "../shared/data/segpc2021_train/coco.json"
     config.dataset.classes = ("myeloma", "nucleus")

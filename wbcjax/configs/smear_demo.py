@@ -10,7 +10,9 @@ from ml_collections import ConfigDict
 from wbcjax.configs import base
 
 
-def get_config() -> ConfigDict:
+def get_config(variant: str = "scratch") -> ConfigDict:
+    if variant not in ("scratch", "starter"):
+        raise ValueError(f"smear_demo:{variant} is unknown; choose scratch or starter")
     config = base.mask_rcnn()
     config.dataset.name = "synthetic"
     config.dataset.classes = ("L1", "L2", "L3")
@@ -26,4 +28,14 @@ def get_config() -> ConfigDict:
     config.train.warmup_steps = 50
     config.train.ema_decay = 0.99
     config.train.eval_every_epochs = 3.0
+    if variant == "starter":
+        from_starter(config)
     return config
+
+
+def from_starter(config: ConfigDict) -> None:
+    """Half as long, from the starter's weights; its network has half the channels of masks."""
+    config.init_from = "starter"
+    config.model.mask_head.channels = 64
+    config.train.epochs = 3.0
+    config.train.eval_every_epochs = 1.0
