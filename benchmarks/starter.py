@@ -2,8 +2,9 @@
 
 Lays the fields of BCCD (https://github.com/Shenggan/BCCD_Dataset, masks of P. P. Banik et al., 2020; both MIT) and
 drawn fields at three magnifications into WORKDIR/fields, trains on them by wbcjax/configs/starter.py, packs the
-weights, and scores them: on a fifth of BCCD's fields, by hash, which is held out, and on SegPC-2021's plasma cells, which it
-never sees. There other nucleated cells are not annotated, so that AP says little, and the share found what is asked.
+weights, and scores them: on a fifth of the fields of BCCD, by hash, which is held out, and on the plasma cells of
+SegPC-2021, which it never sees. There other nucleated cells are not annotated, so that AP says little, and the share
+found what is asked.
 
 Cost: half an hour on two quiet CPU cores.
 """
