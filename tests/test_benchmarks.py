@@ -96,6 +96,7 @@ def failing() -> Task:
     return lambda: os._exit(3)
 
 
+@pytest.mark.slow
 def test_a_contestant_that_dies_is_told_and_does_not_hang():
     with pytest.raises(RuntimeError, match="status 3"):
         contest({"dying": Contestant(failing)}, 1)

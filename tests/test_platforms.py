@@ -32,6 +32,7 @@ def annotated(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_commands_without_a_model_need_nothing_that_windows_lacks(annotated):
     (annotated / "set/images/0.png").rename(annotated / "set/images/клетка.png")
     via = annotated / "set/via.json"

@@ -260,7 +260,10 @@ def refused(tmp_path, monkeypatch, capsys) -> Callable[..., str]:
     return run
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+# All programs check configs by one function.
+@pytest.mark.parametrize(
+    "program", ["train", *(pytest.param(program, marks=pytest.mark.slow) for program in PROGRAMS[1:])]
+)
 @pytest.mark.parametrize(("argument", "told"), VALUES)
 def test_a_value_that_cannot_be_is_refused_by_key_value_and_remedy(refused, program, argument, told):
     said = refused(program, DEMO, argument)
@@ -414,6 +417,7 @@ def test_an_optimizer_of_optax_is_named_on_the_line_with_its_arguments():
     assert optimizer.to_dict() == {"part": "optax:lion", "b1": 0.95, "b2": 0.99, "mu_dtype": None}
 
 
+@pytest.mark.slow
 def test_a_config_outside_the_checkout_finds_the_shipped_ones(tmp_path):
     """In a process of its own, which has nothing of the checkout on its path but the package."""
     (tmp_path / "mine.py").write_text("from wbcjax.configs.smear_demo import get_config\n")

@@ -116,6 +116,7 @@ def test_all_that_prediction_needs_is_in_the_file(loaded, live, config):
     assert loaded.library == live.library == PASTED_AS[config.model.roi.convention]
 
 
+@pytest.mark.slow
 def test_the_cards_code_gives_the_networks_output(exported, live, config, monkeypatch):
     """The code on the card gives the networks output for any number of images."""
     (code,) = re.findall(r"```python\n(.*?)```", exported.card.read_text(), re.DOTALL)
@@ -174,6 +175,7 @@ def test_accelerators_get_their_own_loops(exported):
     assert pairs == [[], [], [], [], ["440"], [], ["200"], []]
 
 
+@pytest.mark.slow
 def test_a_classifier_gives_the_same_probabilities_and_accelerators_their_own_convolution(tmp_path):
     config = toy_classifier(tmp_path)
     model = efficientnet.build(model_of(config), 2)

@@ -117,6 +117,7 @@ def test_the_papers_60_flips_divide_into_45_and_15(config, tmp_path, monkeypatch
     assert [field.name for field in parts["test"]] == [field.name for field in fields]
 
 
+@pytest.mark.slow
 def test_flips_train_and_unflipped_fields_test(config, tmp_path):
     """Training and validation are on flips alone and the test on all fields as they are."""
     write_paper_set(FieldSetSettings.from_config(config.dataset), tmp_path / "set")

@@ -66,6 +66,7 @@ def test_the_measured_input_is_told(config: str, capsys: pytest.CaptureFixture, 
     )
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_compiled_with_remat_too(config: str, capsys: pytest.CaptureFixture):
     cli.main(["plan", "--config", config, "--devices=4", "--memory=0.001"])
     told = capsys.readouterr().out

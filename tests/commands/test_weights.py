@@ -155,6 +155,7 @@ def test_a_folder_is_not_shown(tmp_path):
         contents(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DIALECTS)
 def test_a_model_starts_from_a_converted_file_as_from_the_weights_themselves(converted, kind):
     settings, variables = detector(kind)
@@ -239,6 +240,7 @@ def test_the_best_weights_of_a_run_are_converted_with_its_classes(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, found.variables, variables)
 
 
+@pytest.mark.slow
 def test_a_classifier_with_a_flattening_head_is_converted_with_its_head(tmp_path):
     settings = dataclasses.replace(EFFICIENTNET_KERAS["b0"], head="flatten")
     shapes = efficientnet.shapes(efficientnet.Classifier(settings, 4), (64, 96))

@@ -67,6 +67,7 @@ def run(lab) -> Callable[[], Path]:
     return made
 
 
+@pytest.mark.slow
 def test_an_own_task_trains_on_its_loss_and_goes_on(run):
     config = load_config_file("count.py")
     task, (first, *later) = make_task(config), toy.records(run(), "train")

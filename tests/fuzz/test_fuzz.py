@@ -35,6 +35,7 @@ def test_a_changed_document_is_read_or_refused(place, reader, data):
     annotations.attempt(place, reader, READERS[reader][2](choose), choose)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS)
 def test_documents_changed_at_random_are_read_or_refused(place, reader):
     for number in range(200):

@@ -134,6 +134,7 @@ def test_scaled_channels_come_in_eights_near_what_was_asked_for(eights, width):
     assert found <= 8 * eights * width + 8
 
 
+@pytest.mark.slow
 def test_fresh_weights_are_drawn_as_the_modules_would_draw_them(fresh):
     params = fresh["params"]
     key, x = jax.random.key(0), jnp.zeros((1, 4, 4, 320))
@@ -185,6 +186,7 @@ def test_fresh_weights_are_the_same_for_the_same_seed_and_others_for_another(fre
     assert not np.array_equal(fresh["params"]["head"]["logits"]["kernel"], other["params"]["head"]["logits"]["kernel"])
 
 
+@pytest.mark.slow
 def test_a_prediction_does_not_depend_on_the_other_images_of_the_batch(variables, image):
     together = predict()(variables, image)
     others = predict()(variables, image[[0, 3, 3, 3]])
@@ -219,6 +221,7 @@ def test_in_training_chance_is_an_images_own_key(variables, image):
     assert np.abs(logits[0] - logits[3]).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_a_batch_shared_by_two_devices_gives_what_one_device_gives(variables, image):
     one, two = (train(axis_name)(variables, image, keys(4)) for axis_name in (None, "data"))
     chex.assert_trees_all_close(one, two, rtol=1e-3, atol=1e-4)

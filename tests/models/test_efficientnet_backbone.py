@@ -53,6 +53,7 @@ def base() -> dict:
     )
 
 
+@pytest.mark.slow
 def test_level_5_is_what_the_classifiers_base_has_before_its_top(base):
     def is_last_block(module, _):
         return module.name == "block7_0"
@@ -77,6 +78,7 @@ def test_it_has_the_variables_of_the_classifiers_base_without_the_top(base):
     assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, without_top(base))
 
 
+@pytest.mark.slow
 def test_statistics_move_in_the_stages_that_train_alone(base):
     model, before = EfficientNetBackbone(size="b0"), flatten_dict(without_top(base)["batch_stats"])
     _, after = run(without_top(base), lambda stage: stage >= 4)

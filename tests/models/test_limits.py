@@ -63,6 +63,7 @@ def ninety_cells(settings: DetectionSettings) -> tuple[int, bool]:
     return int(found[3].sum()), bool(found[4])
 
 
+@pytest.mark.slow
 def test_90_cells_need_the_limits_that_are_told():
     """A field of 90 cells gives 32 by the demonstrations limits and all by those that it needs."""
     small, limits = smear_demo.get_config().model.detection, needed(90)

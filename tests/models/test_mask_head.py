@@ -21,6 +21,7 @@ def pool(rois, bins):
     return jnp.sin(rois[..., None, None, :] * jnp.arange(1, bins * bins + 1).reshape(bins, bins, 1) / 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("class_agnostic", [True, False])
 def test_class_agnostic_masks_are_the_same_whatever_the_label(class_agnostic):
     head = MaskHead(bins=2, channels=4, num_classes=4, class_agnostic=class_agnostic)
@@ -38,6 +39,7 @@ def test_class_agnostic_masks_are_the_same_whatever_the_label(class_agnostic):
     assert np.array_equal(masks[0, 1], masks[0, 2]) == class_agnostic
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convention", ["legacy", "aligned", "crop_and_resize"])
 def test_targets_from_windows_are_those_from_whole_canvases(convention):
     """Cells at every edge and corner of the canvas; RoIs inside, across and far beyond their windows."""

@@ -26,6 +26,8 @@ from wbcjax.models.rpn import Rpn
 from wbcjax.settings.older_runs import upgrade_model
 from wbcjax.settings.parts import as_values
 
+SLOW = pytest.mark.slow
+
 
 @functools.cache
 def compiled(model, what):
@@ -138,6 +140,7 @@ def test_detections_lie_in_their_field_best_first(network):
     assert np.all((found.masks >= 0) & (found.masks <= 1))
 
 
+@pytest.mark.slow
 def test_an_image_is_found_the_same_alone_and_in_a_batch(network):
     model, variables = network
     batch = small.batch(2, seed=3)
@@ -147,7 +150,7 @@ def test_an_image_is_found_the_same_alone_and_in_a_batch(network):
         np.testing.assert_allclose(a[0], b[1], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("share", [pytest.param(0.0, marks=SLOW), 0.3, pytest.param(1.0, marks=SLOW)])
 def test_masks_made_a_few_at_a_time_are_those_made_all_at_once(network, share, monkeypatch):
     monkeypatch.setattr(mask_head, "SAMPLES_AT_ONCE", 6)  # three of each image, of which 8 is no multiple
     model, variables = network
@@ -179,8 +182,10 @@ def test_masks_made_a_few_at_a_time_are_those_made_all_at_once(network, share, m
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max() + 1e-9, err_msg=str(path))
 
 
-@pytest.mark.parametrize("dialect", [s.TORCHVISION, s.MATTERPORT], ids=["torchvision", "matterport"])
-@pytest.mark.parametrize("cells", [0, 1, small.CELLS])
+@pytest.mark.parametrize(
+    "dialect", [pytest.param(s.TORCHVISION, id="torchvision"), pytest.param(s.MATTERPORT, id="matterport", marks=SLOW)]
+)
+@pytest.mark.parametrize("cells", [0, pytest.param(1, marks=SLOW), pytest.param(small.CELLS, marks=SLOW)])
 def test_losses_and_gradients_are_finite_whatever_the_number_of_cells(dialect, cells):
     model, variables = networks(dialect)
     losses, gradient = losses_and_gradient(model, variables, small.batch(2, seed=4, cells=cells))

@@ -203,6 +203,7 @@ def test_masks_unmoulded_from_perfect_targets_are_the_cells_themselves(across):
     assert np.mean(ious) > 0.99
 
 
+@pytest.mark.slow
 def test_black_beside_a_field_is_seen_as_black_not_as_the_mean():
     model = small.model(s.MATTERPORT)
     variables = mask_rcnn.init(model, 0)

@@ -89,7 +89,7 @@ def test_a_channel_that_is_the_same_everywhere_gets_finite_gradients():
     chex.assert_tree_all_finite(gradients)
 
 
-@pytest.mark.parametrize("swish", [False, True])
+@pytest.mark.parametrize("swish", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_statistics_and_gradients_span_all_devices(swish):
     x, scale, bias, seen = batch((4, 3, 3, 5))
     whole = value_gradients_and_statistics(ours(swish), x, scale, bias, seen)

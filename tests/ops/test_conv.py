@@ -55,7 +55,7 @@ def test_a_1x1_convolution_as_a_product_equals_xlas(height, width, channels, fea
     )
 
 
-@pytest.mark.parametrize("channels", [3, 6])  # an image's, and more
+@pytest.mark.parametrize("channels", [3, pytest.param(6, marks=pytest.mark.slow)])  # an image's, and more
 @pytest.mark.parametrize(
     ("kernel", "stride", "same", "n", "height", "width"),
     [
@@ -89,6 +89,7 @@ def test_a_3x3_convolution_of_few_pixels_by_two_equals_xlas(height, width, same)
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("same", [True, False])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("kernel", "height", "width"), [(3, 7, 8), (5, 8, 7), (5, 2, 1)])

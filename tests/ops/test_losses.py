@@ -29,6 +29,7 @@ def loss(found, target, references):
     return giou(encode(found, references, WEIGHTS), encode(target, references, WEIGHTS), references, WEIGHTS)
 
 
+@pytest.mark.slow
 def test_giou_of_decoded_boxes_equals_the_papers_algorithm():
     rng = np.random.default_rng(0)
     found, target, references = (jnp.asarray(boxes(rng, 200)) for _ in range(3))
@@ -48,6 +49,7 @@ def test_giou_of_boxes_counted_by_hand(other, expected):
     np.testing.assert_allclose(loss(box, other, box), [expected], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_of_giou_pull_boxes_that_do_not_touch():
     box, apart = (jnp.array([one], jnp.float32) for one in ((0, 0, 10, 10), (30, 0, 40, 10)))
     gradient = jax.grad(lambda deltas: giou(deltas, encode(apart, box, WEIGHTS), box, WEIGHTS).sum())(jnp.zeros((1, 4)))

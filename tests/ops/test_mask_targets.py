@@ -68,6 +68,7 @@ def test_crops_of_large_small_and_flat_boxes_equal_torchvision(convention):
     np.testing.assert_allclose(crops[use], c[convention][use], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cpu", [True, False])
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_crops_of_a_large_canvas_are_exact(masks, convention, cpu):

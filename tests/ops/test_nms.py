@@ -45,6 +45,7 @@ def kept_by_nms(boxes, scores, groups, threshold, max_kept=None):
     return index[valid].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 @pytest.mark.parametrize("seed", range(3))
 def test_heaps_of_random_boxes_leave_what_the_plain_loop_leaves(threshold, seed):

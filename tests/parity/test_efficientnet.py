@@ -17,7 +17,9 @@ TOLERANCE = 1e-4  # largest difference, relative to the largest value of the ref
 TRAINING_TOLERANCE = 1e-3
 
 LIVE = [pytest.param("live", name, marks=pytest.mark.parity) for name in parity.CASES]
-PREDICTED = [*(("committed", name) for name in parity.CASES), *LIVE]
+FIRST, *OTHERS = parity.CASES
+COMMITTED = [("committed", FIRST), *(pytest.param("committed", name, marks=pytest.mark.slow) for name in OTHERS)]
+PREDICTED = [*COMMITTED, *LIVE]
 TRAINED = [*(("committed", name) for name in parity.TRAINED), *LIVE]
 
 
@@ -38,6 +40,7 @@ def test_features_and_logits_equal_the_other_librarys(source, name, stage):
         np.testing.assert_allclose(mine, theirs, rtol=0.0, atol=TOLERANCE * np.abs(theirs).max(), err_msg=key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "name"), TRAINED)
 def test_the_loss_of_a_batch_equals_the_other_librarys(source, name):
     pair = _trained(source, name)

@@ -40,6 +40,7 @@ def _ours(seed: int) -> dict[str, np.ndarray]:
     return ours.predict(variables, drawn) | ours.train(variables, drawn)
 
 
+@pytest.mark.slow
 def test_both_sides_have_the_same_stages(pair):
     assert set(pair.ours) == set(pair.theirs) - {f"detections/undecided/{i}" for i in range(len(scene.SIZES))}
 

@@ -75,6 +75,7 @@ def test_a_model_that_contradicts_the_weights_is_refused_naming_the_field(weight
         start_from(weights[0], fresh(config, 4, seed=2), settings_of(config))
 
 
+@pytest.mark.slow
 def test_parts_that_are_not_asked_for_stay_fresh_and_their_settings_may_differ(weights):
     path, saved = weights
     config = toy_config()
@@ -92,6 +93,7 @@ def test_parts_that_are_not_asked_for_stay_fresh_and_their_settings_may_differ(w
         start_from(path, before, settings_of(config), ("neck",))
 
 
+@pytest.mark.slow
 def test_what_was_loaded_is_told_in_the_log(weights, caplog):
     config = toy_config()
     config.init_from = str(weights[0])
@@ -108,6 +110,7 @@ def test_what_was_loaded_is_told_in_the_log(weights, caplog):
     assert "here ['small', 'L2', 'large']: their weights are loaded in this order" in caplog.text
 
 
+@pytest.mark.slow
 def test_weights_whose_classes_have_another_order_are_refused_unless_heads_are_left_out(weights):
     config = toy_config()
     config.init_from = str(weights[0])
@@ -135,6 +138,7 @@ def test_weights_that_cannot_be_read_are_refused_naming_the_setting(tmp_path, co
         start(fresh(config, 4, seed=2))
 
 
+@pytest.mark.slow
 def test_a_note_that_is_not_whole_is_refused(tmp_path):
     config = toy_config()
     variables = fresh(config, 4, seed=1)
@@ -146,6 +150,7 @@ def test_a_note_that_is_not_whole_is_refused(tmp_path):
             start_from(path, variables, settings_of(config))
 
 
+@pytest.mark.slow
 def test_a_classifier_starts_from_one_of_other_classes(tmp_path):
     config = base.classifier()
     config.model.update({"width": 0.2, "depth": 0.1})
@@ -159,6 +164,7 @@ def test_a_classifier_starts_from_one_of_other_classes(tmp_path):
     assert set(started.report.initial) == {"params/head/logits/kernel", "params/head/logits/bias"}
 
 
+@pytest.mark.slow
 def test_a_run_takes_its_starting_point_once_and_goes_on_without_it(tmp_path):
     calls = []
 

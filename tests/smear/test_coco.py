@@ -296,6 +296,7 @@ def test_rle_counts_are_never_read_past_their_end(folder, counts):
     assert field.cells[0].mask(HEIGHT, WIDTH).any()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the SegPC-2021 fields are not on this machine")
 def test_the_real_set_reads_as_its_via_twin():
     fieldset = read_set(REAL / "coco.json", REAL / "images", {"myeloma_cell": 1, "nucleus": 0})

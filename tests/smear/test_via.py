@@ -263,6 +263,7 @@ def test_a_bad_entry_is_refused_by_its_key(folder, bad, expected):
     assert line.startswith(f"b.png2: {expected}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the SegPC-2021 fields are not on this machine")
 def test_the_real_set_reads_whole_its_outlines_unchanged():
     fieldset = read_set(REAL / "via.json", REAL / "images", {"myeloma": 1})

@@ -212,6 +212,7 @@ def test_every_problem_of_a_folder_is_listed_at_once(images):
     assert (found.refused_fields, found.refused_cells) == (4, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the BCCD fields are not on this machine")
 def test_the_real_set_has_a_cell_per_box():
     """The real set has a cell for each box but those of a single point."""

@@ -367,6 +367,7 @@ def test_masks_at_their_limits_are_outlined(tolerance):
     np.testing.assert_array_equal(drawn(outline_mask(dot, tolerance), 4, 5), dot)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the SegPC-2021 fields are not on this machine")
 @pytest.mark.parametrize("write", [write_via, write_coco])
 def test_real_fields_are_read_again_the_same(tmp_path, write):

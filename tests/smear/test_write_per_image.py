@@ -76,6 +76,7 @@ def test_what_is_written_is_read_again_the_same(images, tmp_path_factory, name, 
                 assert cell.box == pytest.approx(was.box, rel=0, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the SegPC-2021 fields are not on this machine")
 @of_both
 @pytest.mark.parametrize("source", ["via.json", "coco.json"])

@@ -54,6 +54,7 @@ def test_what_is_written_is_read_again_the_same(images, tmp_path_factory, listed
                 np.testing.assert_array_equal(cell.mask(HEIGHT, WIDTH), was.mask(HEIGHT, WIDTH))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the SegPC-2021 fields are not on this machine")
 @pytest.mark.parametrize("source", ["via.json", "coco.json"])
 def test_real_fields_are_read_again_the_same(tmp_path, source):

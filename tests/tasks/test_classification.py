@@ -137,6 +137,7 @@ def test_a_run_that_cannot_be_written_is_told_before_it_is_scored_with_the_remed
         tasks.evaluate(run, "best", Scored("val"))
 
 
+@pytest.mark.slow
 def test_folders_of_one_name_and_both_checkpoints_have_results_of_their_own(run, tmp_path):
     sites = [write_crops(tmp_path / site / "lab/data", fields) for site, fields in (("a", 2), ("b", 3))]
     for site, checkpoint in ((sites[0], "best"), (sites[1], "best"), (sites[1], "latest")):
@@ -177,6 +178,7 @@ def test_other_crops_that_were_cut_otherwise_than_those_of_the_training_are_told
     assert f"{others} was cut with margin 0.5, {run.parent / 'crops'} with margin 0.25" in caplog.messages
 
 
+@pytest.mark.slow
 def test_other_crops_in_a_folder_called_val_do_not_replace_the_runs_own_evaluation(run, tmp_path):
     tasks.evaluate(run, "best", Scored("val"))
     before = (run / "report.html").read_bytes(), (run / "evaluation/val/scores.json").read_bytes()
@@ -195,6 +197,7 @@ def test_crops_that_a_run_was_trained_on_are_left_out_of_other_folders(run, tmp_
     assert told.split("\n\n")[1].startswith(said)
 
 
+@pytest.mark.slow
 def test_crops_are_asked_in_eight_views_and_by_several_runs(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluation"))
     told = plain(*tasks.evaluate(run, "latest", Scored("val", with_runs=(copy,), tta=True), out=str(tmp_path / "out")))
@@ -207,6 +210,7 @@ def test_crops_are_asked_in_eight_views_and_by_several_runs(run, tmp_path):
     np.testing.assert_allclose(model.with_tta().probabilities([crop])[0], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_calibrated_classifier_names_the_same_classes_by_other_probabilities(run, tmp_path, monkeypatch):
     copy = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluation"))
     with pytest.raises(ValueError, match=rf"8 of 8 crops of val, by {copy}, are right and 0 wrong"):

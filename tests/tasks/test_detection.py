@@ -259,6 +259,7 @@ def test_a_task_for_a_begun_run_validates_on_nothing_that_it_was_trained_on(run)
         refuse_forgotten(make_task(config).facts, run)
 
 
+@pytest.mark.slow
 def test_test_time_augmentation_has_its_own_folder_and_prints_every_score(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluation"))
     told = plain(*tasks.evaluate(copy, "latest", Scored("val", tta=True)))
@@ -271,6 +272,7 @@ def test_test_time_augmentation_has_its_own_folder_and_prints_every_score(run, t
     assert "segpc_miou" in found["cells"]["segmentation"]
 
 
+@pytest.mark.slow
 def test_runs_asked_together_are_scored_on_what_none_of_them_has_seen(run, tmp_path):
     fold = shutil.copytree(run, tmp_path / "fold", ignore=shutil.ignore_patterns("evaluation"))
     together = Scored("val", with_runs=(fold,))
@@ -325,6 +327,7 @@ def found_too_surely(model: Any, fields: Any) -> tuple[list, list]:
     return [cells for cells, _ in pairs], [found for _, found in pairs]
 
 
+@pytest.mark.slow
 def test_a_calibrated_run_scores_and_predicts_by_its_temperature_from_then_on(run, tmp_path, monkeypatch):
     monkeypatch.setattr("wbcjax.tasks.detection.detect_split", found_too_surely)
     monkeypatch.setattr("wbcjax.evaluate.temperature.LEAST", 2)
@@ -366,6 +369,7 @@ def test_a_run_on_files_is_not_scored_on_drawn_fields(run, tmp_path):
         scores_of(run, tmp_path, Scored("val", drawn_seed=7))
 
 
+@pytest.mark.slow
 def test_a_run_on_drawn_fields_is_scored_on_others_only(run, tmp_path):
     drawn = drawn_run(run, tmp_path / "drawn")
     for seed in (0, 11):
@@ -520,6 +524,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_describes_a_model_that_takes_its_canvas_and_a_run_that_can_be_planned(name):
     variant, depth = CONFIGS[name]

@@ -108,6 +108,7 @@ def full(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.slow
 def test_a_failed_save_is_told_before_the_next_is_due(tmp_path, monkeypatch):
     failed = threading.Event()
 

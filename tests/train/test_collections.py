@@ -83,6 +83,7 @@ def variables(counting: bool, seed: int) -> dict:
 COLLECTIONS = {False: {"params"}, True: {"params", "own", "counters"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counting", COLLECTIONS)
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_a_model_of_any_collections_is_trained_saved_resumed_and_evaluated(tmp_path, counting, ema_decay):

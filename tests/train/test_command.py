@@ -61,6 +61,7 @@ def command(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_terminated_command_saves_and_ends_well_and_refuses_another_config(command, tmp_path):
     killed = command("killed", "--config.train.steps=4")
     assert killed.returncode == 0, killed.stderr
@@ -84,6 +85,7 @@ def test_a_batch_told_per_device_is_noted_whole(command, tmp_path):
     assert "train.batch_size: 16 in the workdir, 8 now" in other.stderr
 
 
+@pytest.mark.slow
 def test_a_set_that_cannot_be_used_is_told_without_a_traceback(command):
     refused = command("whole", "--config.dataset.max_cells=4")
     assert refused.returncode == 1

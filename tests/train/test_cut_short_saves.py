@@ -97,6 +97,7 @@ def fill(directory: Path, limit: int | None) -> tuple[int, str, list[str]]:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [100, 3000, 300_000])
 def test_files_that_may_not_grow_stop_a_save_and_leave_the_one_before(tmp_path, limit):
     with Checkpoints(tmp_path) as checkpoints:
@@ -162,6 +163,7 @@ def fail_to_save(directory: Path, number: int, port: int, told: Connection) -> N
             told.send((str(error), checkpoints.latest))
 
 
+@pytest.mark.slow
 def test_a_failed_save_is_told_to_other_processes(tmp_path):
     """Of two processes one that cannot save tells the other instead of leaving it to wait."""
     with socket.socket() as free:

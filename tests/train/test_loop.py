@@ -324,6 +324,7 @@ def test_a_run_goes_on_where_its_set_has_become_larger(tmp_path):
     assert [line["step"] for line in toy.records(tmp_path, "stop")] == [4, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("images", "stopped_at", "told", "steps"),
     [

@@ -86,6 +86,7 @@ def regularised(params: Any) -> Any:
     return loss(params) + sum(DECAY * jnp.sum(w**2) / w.size for w in arrays)
 
 
+@pytest.mark.slow
 def test_matterports_l2_term_is_learnt_as_a_part_of_the_loss():
     settings = toy.config(
         optimizer=part("sgd", momentum=MOMENTUM), weight_decay=DECAY, clip_norm=CLIP, l2_per_array=True

@@ -109,6 +109,7 @@ def test_the_step_equals_sgd_written_out(parts, devices):
     chex.assert_trees_all_close(states[-1].collections, collections, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_rates_that_fall_layer_by_layer_are_those_of_sgd_written_out():
     rules = (
         {"paths": "backbone/stem", "learning_rate": 0.25, "weight_decay": 0.0},
@@ -135,6 +136,7 @@ def test_the_placed_state_is_compiled_for_once():
     assert step._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_frozen_weights_stay_and_have_no_optimizer_state():
     states, _ = run(settings(ema_decay=0.9), layers="heads")
     state = states[-1]
@@ -145,6 +147,7 @@ def test_frozen_weights_stay_and_have_no_optimizer_state():
     chex.assert_trees_all_equal(state.ema["params"]["backbone"], state.params["backbone"])
 
 
+@pytest.mark.slow
 def test_the_averages_of_weights_and_batch_statistics_follow_their_recurrence():
     states, _ = run(settings(ema_decay=0.15))
     expected = toy.variables(3)
@@ -154,6 +157,7 @@ def test_the_averages_of_weights_and_batch_statistics_follow_their_recurrence():
         chex.assert_trees_all_close(state.ema, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2])
 def test_a_step_that_is_not_finite_is_skipped_and_the_next_one_counts(parts):
     good, after = itertools.islice(toy.batches(toy.Images(), 8, 3), 2)
@@ -166,6 +170,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_the_next_one_counts(parts):
     assert not np.array_equal(states[2].params["box_head"]["kernel"], states[1].params["box_head"]["kernel"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
 def test_a_wish_of_one_device_is_heard_by_all(parallel):
     devices = DataParallel(parallel)
@@ -192,6 +197,7 @@ def test_a_batch_that_the_devices_cannot_share_is_refused():
         check_batch_size(16, devices=8, accumulate=3)
 
 
+@pytest.mark.slow
 def test_every_image_draws_its_own_numbers():
     seen = []
 

@@ -48,6 +48,7 @@ def one_bit_flipped(path: Path, chance: random.Random) -> str:
     return "is not what was written"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [lost, cut_short, one_bit_flipped])
 def test_whatever_file_is_damaged_training_goes_on_from_the_checkpoint_before(two, tmp_path, caplog, damage):
     chance = random.Random(SEED)

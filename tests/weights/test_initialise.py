@@ -110,6 +110,7 @@ def test_norms_are_filled_whether_their_scales_are_trained_or_stored(norm):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["detectron2", "Matterport"])
 def test_a_resnet_101_is_filled_to_its_last_block(kind):
     found = start(kind, shapes=named.ALL[kind](Sizes(depth=101)), depth=101)
@@ -213,6 +214,7 @@ def test_all_that_does_not_fit_is_refused_at_once_by_name():
 PREFIXES = ["module.", "_orig_mod.", "model.", "module._orig_mod.", "model.backbone.", "detector."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize(
     "kind",
@@ -288,6 +290,7 @@ OTHER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["detectron2", "Matterport", "torchvision's Mask R-CNN", "torchvision's ResNet"])
 def test_every_setting_that_contradicts_the_weights_is_named_with_the_value_they_need(kind):
     arrays = named.random(named.ALL[kind]())
@@ -435,6 +438,7 @@ def test_a_backbone_of_ours_alone_leaves_the_rest_at_its_initial_value():
 # Converted, whatever is to be made of them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*DETECTORS, "torchvision's ResNet"])
 def test_converted_weights_initialise_a_model_as_the_weights_themselves_do(kind):
     arrays = named.random(named.ALL[kind]())

@@ -41,6 +41,7 @@ HEADS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HEADS)
 def test_an_efficientnet_is_loaded_whole_without_its_classes_or_without_its_top(kind):
     arrays = named.random(getattr(named, f"efficientnet_{kind}")())

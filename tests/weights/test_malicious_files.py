@@ -202,6 +202,7 @@ def test_a_name_that_takes_for_ever_to_hash_is_refused(tmp_path):
         read_weights(tmp_path / "a.pkl")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nested", ["shared", "deep"])
 @pytest.mark.parametrize(
     ("before", "behind"),

@@ -71,6 +71,7 @@ class Named(ConvNeXt):
     WEIGHTS_NEED: ClassVar = ("patch",)
 
 
+@pytest.mark.slow
 def test_a_backbone_names_the_fields_its_weights_need():
     theirs = dataclasses.replace(AGNOSTIC, backbone=Named(width=4, blocks=(1, 1, 1, 1), patch=8))
     ours = dataclasses.replace(AGNOSTIC, backbone=Named(width=4, blocks=(1, 1, 1, 1)))
