@@ -15,7 +15,7 @@ INPUTS = pyproject.toml constraints.txt
 TEST = .venv/bin/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 demo: .venv/.installed
-	.venv/bin/python train.py --config configs/smear_demo.py --workdir $(DEMO)
+	.venv/bin/python train.py --config configs/smear_demo.py:starter --workdir $(DEMO)
 	.venv/bin/python evaluate.py --workdir $(DEMO)
 
 test: .venv/.installed-test

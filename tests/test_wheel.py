@@ -64,6 +64,7 @@ def test_the_quickstart_works_from_the_wheel_alone(run):
     assert run("--version").startswith("wbcjax ")
     assert "segpc_mask_rcnn" in run("config")
     assert "wbcjax train" in run("inspect", "data/via.json", "data/images", "--write", "mine.py")
+    assert "4 images" in run("predict", "starter", "data/images", "--out", "before")
     run("config", "smear_demo", *TINY, "--write", "drawn.py")
     run("train", "--config", "drawn.py", "--workdir", "runs/drawn")
     assert "mask AP" in run("evaluate", "--workdir", "runs/drawn").replace("\n", " ")

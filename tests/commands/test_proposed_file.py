@@ -29,6 +29,7 @@ def test_the_written_config_reads_the_set_as_it_was_inspected(tmp_path, capsys):
     assert f"wbcjax train --config {tmp_path / 'mine.py'} --workdir runs/mine" in capsys.readouterr().out
     config = load_config_file(str(tmp_path / "mine.py"))
     assert config.dataset.classes == ("blast",)
+    assert config.init_from == "starter"
     parts = sources(FieldSetSettings.from_config(config.dataset), tmp_path / "cache")
     assert sum(len(part) for part in parts.values()) == 6
     assert sum(part.counts()["blast"] for part in parts.values()) == 6

@@ -15,6 +15,7 @@ from wbcjax.settings.parts import as_values, part
 from wbcjax.train.settings import TrainSettings
 
 FLIPS = Augment(flip_horizontal=True, flip_vertical=True)  # a cell has no upper side
+STARTER_RATIOS = 3  # of the starter's anchors: see `wbcjax.configs.starter`
 
 
 def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
@@ -91,6 +92,14 @@ def from_scratch(config: ConfigDict) -> None:
     config.train.warmup_steps = 100
     config.train.schedule = "cosine"
     config.train.ema_decay = 0.998
+
+
+def from_starter(config: ConfigDict) -> None:
+    """Start a `small` one from the starter, whose masks have half the channels. Call it after the anchors are set."""
+    config.init_from = "starter"
+    config.model.mask_head.channels = 64
+    if len(config.model.rpn.aspect_ratios) != STARTER_RATIOS:  # whose number the RPN's kernels depend on
+        config.init_parts = ("backbone", "fpn", "box_head", "mask_head")
 
 
 def varied(config: ConfigDict) -> None:

@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from wbcjax.configs import base
 
 DEPTHS = {"r18": 18, "r18_scratch": 18, "r18_quick": 18, "r18_quick_scratch": 18, "r34": 34, "r50": 50}
-OF_STARTER = ("backbone", "fpn", "rpn", "box_head")  # whose masks have half the channels of `r18`
 
 
 def get_config(variant: str = "r18") -> ConfigDict:
@@ -43,8 +42,7 @@ def get_config(variant: str = "r18") -> ConfigDict:
     if variant.startswith("r18_quick"):
         quick(config)
     if variant in ("r18", "r18_quick"):
-        config.init_from = "starter"
-        config.init_parts = OF_STARTER if variant == "r18" else ()
+        base.from_starter(config)
     return config
 
 

@@ -29,13 +29,6 @@ def get_config(variant: str = "scratch") -> ConfigDict:
     config.train.ema_decay = 0.99
     config.train.eval_every_epochs = 3.0
     if variant == "starter":
-        from_starter(config)
+        base.from_starter(config)
+        config.train.epochs = 3.0
     return config
-
-
-def from_starter(config: ConfigDict) -> None:
-    """Half as long, from the starter's weights; its network has half the channels of masks."""
-    config.init_from = "starter"
-    config.model.mask_head.channels = 64
-    config.train.epochs = 3.0
-    config.train.eval_every_epochs = 1.0

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from wbcjax.input.split import SplitSettings
 
-STEPS = 2700  # as `segpc_mask_rcnn:r18` takes: from random weights its curve is flat by then
+STEPS = 2700  # as `segpc_mask_rcnn:r18_scratch` takes: its curve is flat by then
 BATCH = 4  # of `wbcjax.configs.base.from_scratch`, which imports jax
 EPOCHS = (3, 500)  # the fewest and the most
 
 
 def config_file(title: str, lines: Sequence[str], fields: int) -> str:
-    """A config file for so many fields: a small Mask R-CNN from random weights, with the proposed `lines`."""
+    """A config file for so many fields: a small Mask R-CNN from the starter's weights, with the proposed `lines`."""
     training = max(1, round(fields * SplitSettings().train_fraction))
     epochs = min(max(math.ceil(STEPS * BATCH / training), EPOCHS[0]), EPOCHS[1])
     steps = epochs * training // BATCH
@@ -23,6 +23,7 @@ def config_file(title: str, lines: Sequence[str], fields: int) -> str:
         "base.varied(config)",
         "",
         *lines,
+        "base.from_starter(config)  # leave it out to train from random weights",
         "",
         f"config.train.epochs = {float(epochs)}  # about {steps} steps on the {training} of {fields} fields that train",
         f"config.train.eval_every_epochs = {max(1.0, epochs // 9)}",
