@@ -29,6 +29,10 @@ def get_config() -> ConfigDict:
     config.model.rpn.aspect_ratios = (0.75, 1.0, 1.33)
     config.model.roi.canonical_size = 150.0
     config.model.mask_head.channels = 64
+    config.model.rpn.before_nms_test = 400  # in a field of marrow more white cells lie than in those of the training
+    config.model.rpn.proposals_test = 200
+    config.model.detection.candidates = 400
+    config.model.detection.per_image = 64
 
     base.varied(config)
     config.augment.scale = (0.6, 1.5)

@@ -15,6 +15,7 @@ from wbcjax.models.backbone import STEM
 from wbcjax.models.resnet import ResNet
 from wbcjax.models.settings import EfficientNetSettings, MaskRCNNSettings, from_dict
 from wbcjax.runs.folder import CLASSIFICATION, DETECTION, kind_of, load_config
+from wbcjax.runs.located import located
 from wbcjax.runs.packed import variables_of
 from wbcjax.settings.parts import Trust
 from wbcjax.train.layers import Layers
