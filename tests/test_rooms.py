@@ -23,7 +23,7 @@ BELOW = {  # from the ground up
     "train": {*GROUND, "models"},
     "report": {"system", "enhance", "smear", "evaluate"},
     "runs": {*GROUND, "models", "input", "weights", "train"},
-    "predict": {*GROUND, "ops", "enhance", "smear", "slides", "models", "evaluate", "input", "train", "report", "runs"},
+    "predict": {*GROUND, "ops", "enhance", "smear", "slides", "models", "evaluate", "input", "report", "runs"},
     "configs": {*GROUND, "models", "input", "train"},
     "tasks": {*GROUND, "ops", "models", "evaluate", "input", "train", "report", "runs", "predict"},
 }

@@ -36,7 +36,8 @@ def packed(run, tmp_path_factory) -> Path:
 def test_the_weights_are_those_of_the_run_but_for_rounding(run, packed):
     (theirs, step), (found, of_step) = variables_of(run), variables_of(packed)
     assert of_step == step
-    before, after = flatten_dict(theirs, sep="/"), flatten_dict(found, sep="/")
+    before: dict[str, np.ndarray] = flatten_dict(theirs, sep="/")  # pyright: ignore[reportAssignmentType]
+    after: dict[str, np.ndarray] = flatten_dict(found, sep="/")  # pyright: ignore[reportAssignmentType]
     assert after.keys() == before.keys()
     steps = quantise(before)
     for name, array in before.items():

@@ -1,7 +1,7 @@
 """The starter: a Mask R-CNN that finds white blood cells before any training, and that other runs start from.
 
 Data: fields of BCCD (MIT) and drawn ones at three magnifications, which `python -m benchmarks.starter` lays together,
-trains on with this config, and ships. A fifth of BCCD's fields, by hash, is held out.
+trains on with this config, and packs. That holds out a fifth of BCCD's fields, by hash.
 The network is that of `segpc_mask_rcnn:r18_quick`, so that its weights start such runs.
 Cost: half an hour on two CPU cores. Scores and limits: wbcjax/starter/README.md.
 """
@@ -19,7 +19,6 @@ def get_config() -> ConfigDict:
     config.dataset.annotations = f"{FIELDS}/coco.json"
     config.dataset.images = f"{FIELDS}/images"
     config.dataset.classes = ("white blood cell",)
-    config.dataset.split.val_names = (f"{FIELDS}/val.txt",)
     config.dataset.canvas = (192, 256)
     config.dataset.max_cells = 32
 
