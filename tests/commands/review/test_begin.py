@@ -70,6 +70,14 @@ def test_a_second_opening_decodes_new_images_alone(tmp_path, monkeypatch):
     assert [(field.image.height, field.image.width) for field in reviewed.fields] == [SIZE, SIZE]
 
 
+def test_the_score_that_a_review_began_with_stays(tmp_path):
+    write_images(tmp_path / "images", ("a.png",))
+    assert begun(options(tmp_path, min_score=0.3))[0].settings.threshold == 0.3
+    assert begun(options(tmp_path))[0].settings.threshold == 0.3
+    with pytest.raises(ValueError, match=r"began with --min-score 0\.3"):
+        begun(options(tmp_path, min_score=0.4))
+
+
 def test_a_folder_that_holds_something_else_is_no_place_for_a_review(tmp_path):
     write_images(tmp_path / "images", ("a.png",))
     check_folder(tmp_path / "review", tmp_path / "images")

@@ -81,6 +81,26 @@ def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path):
     assert sorted(review(tmp_path).fields[0].review.cells) == [1, 2]
 
 
+def test_a_journal_cut_off_anywhere_opens_as_the_review_was_after_some_action(tmp_path):
+    reviewed = review(tmp_path)
+    journal = tmp_path / "review/journal.jsonl"
+    sizes, states = [0], [state(reviewed)]
+    for values in (
+        {"action": "stroke", "label": 2, "points": CIRCLE},
+        {"action": "remove", "cell": 1},
+        {"action": "undo"},
+        {"action": "done"},
+    ):
+        act(reviewed, 0, **values)
+        sizes.append(journal.stat().st_size)
+        states.append(state(reviewed))
+    whole = journal.read_bytes()
+    for size in range(0, len(whole) + 1, 5):
+        journal.write_bytes(whole[:size])
+        done = max(k for k, end in enumerate(sizes) if end <= size)
+        assert state(review(tmp_path)) == states[done]
+
+
 @pytest.mark.parametrize("line", ["no json", "[]", '{"field": 1, "action": "undo"}', '{"action": "undo"}'])
 def test_a_broken_line_of_the_journal_is_named(tmp_path, line):
     (tmp_path / "journal.jsonl").write_text(f'{{"field": "a", "action": "done"}}\n{line}\n')

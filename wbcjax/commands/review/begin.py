@@ -30,6 +30,11 @@ def begun(options: argparse.Namespace) -> Begun:
         raise ValueError("\n".join([f"{images}: none of its images can be read", *left]))
     cells = None if known is None else {field.name: as_review_cells(field) for field in known.fields}
     reviewed = ReviewedSet(folder, found, settings, cells, options.reviewer)
+    if options.min_score is not None and reviewed.settings.threshold != options.min_score:
+        raise ValueError(
+            f"{folder} is a review that began with --min-score {reviewed.settings.threshold:g}: leave it out, or give "
+            "another --out"
+        )
     return reviewed, models_of(folder, run), left
 
 
