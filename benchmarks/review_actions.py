@@ -6,7 +6,8 @@ goal or more, by one of its class, and there is none besides. Its habits are a p
 will answer:
 
 - a cell that overlaps an annotated one by half and not by the goal is outlined anew, by a line;
-- one that covers two annotated cells, or more, is cut; what else overlaps none by half is removed;
+- one that covers two annotated cells is cut; what else overlaps none by half is removed, all at once where those score
+  less than every cell that is right;
 - for one that is not there, a candidate below the threshold is taken where one is good enough; else the model is asked;
   what it gives is outlined anew, or taken back and drawn, where it is not good enough.
 
@@ -21,6 +22,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +44,7 @@ from wbcjax.smear.field import SmearField
 from wbcjax.smear.read import read
 
 GOALS = (0.5, 0.75, 0.85)
-KINDS = ("line", "remove", "take", "ask", "name", "undo")  # of actions
+KINDS = ("line", "remove", "remove below", "take", "ask", "name", "undo")  # of actions
 SAME = 0.5  # IoU from which on a cell is the annotated one, if not well outlined
 
 Known = list[tuple[int, BaseGeometry]]  # the annotated cells of a field: class and area
@@ -122,8 +124,14 @@ class Person:
                     continue
 
     def _clear(self) -> None:
+        """Remove what is no annotated cell: first all that score less than the least sure one that is, at once."""
         paired = {number for _, number, _ in self.pairs()}
-        for number in sorted(set(self.shown.review.cells) - paired):
+        cells = self.shown.review.cells
+        scored = sorted((cell.score, number) for number, cell in cells.items() if cell.score is not None)
+        below = list(takewhile(lambda one: one[1] not in paired, scored))
+        if len(below) > 1:
+            self._act("remove below", action="remove_below", cell=below[-1][1])
+        for number in sorted(set(cells) - paired):
             self._act("remove", action="remove", cell=number)
 
     def _outline_and_name(self) -> None:

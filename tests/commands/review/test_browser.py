@@ -80,6 +80,16 @@ def test_naming_removing_and_undoing_by_pointer_and_keys(hand):
     assert of_cells(hand) == {FIRST: 3, SECOND: 2}
 
 
+def test_a_cell_and_all_that_score_less_are_removed_by_shift_delete(hand):
+    hand.open("e.png")
+    before = hand.cells()
+    hand.point(42, 187)  # the fifth of ten
+    hand.press("Shift+Delete")
+    assert len(hand.cells()) == 4
+    hand.press("u")
+    assert hand.cells() == before
+
+
 def test_a_candidate_is_shown_near_the_pointer_and_taken_by_a_click(hand):
     hand.open("b.png")
     hand.point(40, 40)

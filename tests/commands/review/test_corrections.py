@@ -27,6 +27,9 @@ def after(review: FieldReview, **values) -> FieldReview:
     return review
 
 
+LOOP = circle(120, 80, 15)
+
+
 def two() -> FieldReview:
     return FieldReview((ONE, OTHER))
 
@@ -105,6 +108,16 @@ def test_naming_removing_and_moving_a_point_change_that_cell_alone():
     (cell,) = review.cells.values()
     assert (cell.id, cell.label, cell.score) == (1, 2, None)
     assert area(cell) == pytest.approx(440)
+
+
+def test_a_cell_and_all_that_score_less_are_removed_together_but_no_corrected_one():
+    review = after(FieldReview((ONE, OTHER, ReviewCell(3, 1, (square(100, 20),), 0.7))), action="stroke", points=LOOP)
+    after(review, action="remove_below", cell=2)
+    assert sorted(review.cells) == [1, 4]
+    with pytest.raises(Refused, match="has no score"):
+        after(review, action="remove_below", cell=4)
+    after(review, action="undo")
+    assert sorted(review.cells) == [1, 2, 3, 4]
 
 
 def test_a_candidate_that_is_taken_becomes_a_cell():

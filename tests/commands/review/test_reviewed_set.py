@@ -22,7 +22,7 @@ CIRCLE = [[120 + 12 * math.cos(turn / 3), 90 + 12 * math.sin(turn / 3)] for turn
 
 
 def state(reviewed: ReviewedSet) -> list:
-    return [(field.review.cells, field.review.done, field.revision) for field in reviewed.fields]
+    return [(dict(field.review.cells), field.review.done, field.revision) for field in reviewed.fields]
 
 
 def test_a_review_begins_with_the_cells_above_the_threshold(tmp_path):

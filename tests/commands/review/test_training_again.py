@@ -139,6 +139,12 @@ def test_a_wrong_command_line_is_told_in_a_line(tmp_path, monkeypatch, capsys, a
     assert not (tmp_path / "new/journal.jsonl").exists()
 
 
+def test_a_missing_extra_is_told_with_its_remedy(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(SystemExit, match=r"the page needs uvicorn: pip install 'wbcjax\[review\]'"):
+        cli.main(["review", str(tmp_path), "--out", str(tmp_path / "new")])
+
+
 @pytest.mark.slow
 def test_a_review_trains_two_steps_and_keeps_the_new_run_as_its_model(tmp_path):
     environment = os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")}

@@ -94,6 +94,15 @@ def _remove(asked: Asked, review: FieldReview, candidates: Sequence[Candidate]) 
     return _entry("remove", [asked.cell(review)], [])
 
 
+def _remove_below(asked: Asked, review: FieldReview, candidates: Sequence[Candidate]) -> Entry:
+    """The cell, and all others that a model found with a score no higher: as by a threshold of this field's own."""
+    cell = asked.cell(review)
+    if cell.score is None:
+        raise Refused("this cell has no score, since a person has drawn or corrected it: point at one that has")
+    scored = [(one, one.score) for one in review.cells.values() if one.score is not None]
+    return _entry("remove_below", [one for one, score in scored if score <= cell.score], [])
+
+
 def _reshape(asked: Asked, review: FieldReview, candidates: Sequence[Candidate]) -> Entry:
     """One part of a cell gets other points."""
     cell, points = asked.cell(review), asked.points()
@@ -126,6 +135,7 @@ ACTIONS: dict[str, Callable[[Asked, FieldReview, Sequence[Candidate]], Entry]] =
     **dict.fromkeys(("undo", "redo", "done", "open"), _mark),
     "name": _name,
     "remove": _remove,
+    "remove_below": _remove_below,
     "reshape": _reshape,
     "stroke": _stroke,
     "take": _take,

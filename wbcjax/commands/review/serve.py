@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
+import os
 import socket
+import sys
 import threading
 import webbrowser
 from collections.abc import Generator
@@ -85,7 +87,7 @@ def serve(models: Models, port: int, *, browser: bool) -> None:
     exporter.start()
     models.begin()
     show(f"{len(reviewed.fields)} images at {address}", "Ctrl-C ends it; the same command opens it again as it was")
-    if browser:
+    if browser and _has_screen():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     try:
         server.run(sockets=[listener])
@@ -103,6 +105,11 @@ def train_and_wait(training: Training) -> None:
     if training.progress.state == "failed":
         raise ValueError(training.progress.message)
     show("Trained. The same command without --train searches the open fields with the new model")
+
+
+def _has_screen() -> bool:
+    """Whether a browser may open; without a screen it would be one of text, in this terminal."""
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _listener(port: int) -> socket.socket:

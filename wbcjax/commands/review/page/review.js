@@ -241,7 +241,8 @@ stage.addEventListener("wheel", event => {
 
 const KEYS = [
   ["1 ... 9", "name the cell that is selected, or under the pointer; else the class of what is drawn next"],
-  ["Delete", "remove that cell", remove, ["Delete", "Backspace", "x"]],
+  ["Delete", "remove that cell", () => remove("remove"), ["Delete", "Backspace", "x"]],
+  ["Shift Delete", "remove it and all that score no higher", () => remove("remove_below"), ["shift+Delete", "shift+x"]],
   ["D", "draw, cut and join, on or off; or hold Shift and drag", () => draw(!drawing), ["d"]],
   ["T", "take the candidate near the pointer", take, ["t"]],
   ["A", "ask the model for a cell under the pointer", ask, ["a"]],
@@ -290,7 +291,7 @@ function nameIt(number) {
   if (cell.label !== number) act({ action: "name", cell: cell.id, label: number });
 }
 
-function remove() { const cell = target(); if (cell) act({ action: "remove", cell: cell.id }); }
+function remove(action) { const cell = target(); if (cell) act({ action, cell: cell.id }); }
 
 function draw(on) { drawing = on; $("draw").setAttribute("aria-pressed", on); point(); }
 
