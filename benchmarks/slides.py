@@ -4,8 +4,8 @@
 and puts them at random places of a slide that is bare glass elsewhere. Then it prints
 
 - the peak memory of the search, and how long it took
-- AP of the fields' cells as they are found on the slide, and as they are found in each field as an image of its own,
-  with the glass around it
+- AP of the fields' cells as they are found on the slide, and as they are found in each field as an image of its own:
+  one tile, which has it in its middle
 - whether a search that is killed in the middle and gone on with writes the same bytes
 - tiles a second of a slide full of cells, over those of the same tiles as images in memory
 """
@@ -40,7 +40,6 @@ from wbcjax.predict.slide_journal import each_row
 from wbcjax.predict.slide_merge import slide_cells
 from wbcjax.predict.slide_search import search_rows
 from wbcjax.slides.open import open_slide
-from wbcjax.slides.slide import Slide
 from wbcjax.smear import synthetic
 from wbcjax.smear.field import SmearField
 from wbcjax.smear.synthetic_settings import SyntheticSmear
@@ -52,7 +51,7 @@ LEVELS = 4
 GLASS = (232, 226, 232)
 SEED = 5_000_000  # of the first field, far from those of trainings
 SHIFT = 32  # pixels by which fields are off a grid, at most
-AROUND = 64  # pixels of glass around a field that is an image of its own
+AROUND = 64  # pixels of glass around a field, at least
 DENSE = 10  # fields along each side of the slide that is full of cells
 
 
@@ -169,11 +168,12 @@ def compare(
         annotated = [replace(field, labels=np.ones_like(field.labels)) for field in annotated]
     with open_slide(slide) as opened:
         grid = grid_of(opened, model)
-        pictures = [with_glass(opened, place, field) for place, field in zip(places, fields, strict=True)]
+        corners = [corner_of(place, field, grid) for place, field in zip(places, fields, strict=True)]
+        pictures = [Picture("", opened.region(x, y, *grid.tile[::-1])) for x, y in corners]
     alone = []
-    for found, place, field in zip(model.detect_each(pictures), places, fields, strict=True):
+    for found, corner, place, field in zip(model.detect_each(pictures), corners, places, fields, strict=True):
         cells = reported_cells(found, 0.0, model.classes)
-        alone.append(in_field(sights(cells, place[0] - AROUND, place[1] - AROUND), place, field))
+        alone.append(in_field(sights(cells, *corner), place, field))
     every = list(on_slide(journal, grid, model))
     on_fields = [in_field(every, place, field) for place, field in zip(places, fields, strict=True)]
     inside = sum(len(found.rles) for found in on_fields)
@@ -184,9 +184,9 @@ def compare(
         print(f"{name:14}" + scored(annotated, found, model))
 
 
-def with_glass(slide: Slide, place: tuple[int, int], field: SmearField) -> Picture:
-    width, height = field.width + 2 * AROUND, field.height + 2 * AROUND
-    return Picture(field.name, slide.region(place[0] - AROUND, place[1] - AROUND, width, height))
+def corner_of(place: tuple[int, int], field: SmearField, grid: Grid) -> tuple[int, int]:
+    """Left and top of the tile that has a field in its middle."""
+    return place[0] - (grid.tile[1] - field.width) // 2, place[1] - (grid.tile[0] - field.height) // 2
 
 
 def on_slide(journal: Path, grid: Grid, model: Predictor) -> Iterator[Sight]:
