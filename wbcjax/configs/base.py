@@ -15,7 +15,7 @@ from wbcjax.settings.parts import as_values, part
 from wbcjax.train.settings import TrainSettings
 
 FLIPS = Augment(flip_horizontal=True, flip_vertical=True)  # a cell has no upper side
-STARTER_RATIOS = 3  # of the starter's anchors: see `wbcjax.configs.starter`
+STARTER_RATIOS = (0.75, 1.0, 1.33)  # of its anchors, that is of white blood cells
 
 
 def mask_rcnn(dialect: MaskRCNNSettings = TORCHVISION) -> ConfigDict:
@@ -98,7 +98,7 @@ def from_starter(config: ConfigDict) -> None:
     """Start a `small` one from the starter, whose masks have half the channels. Call it after the anchors are set."""
     config.init_from = "starter"
     config.model.mask_head.channels = 64
-    if len(config.model.rpn.aspect_ratios) != STARTER_RATIOS:  # whose number the RPN's kernels depend on
+    if config.model.rpn.aspect_ratios != STARTER_RATIOS:  # for which its RPN was trained
         config.init_parts = ("backbone", "fpn", "box_head", "mask_head")
 
 

@@ -29,6 +29,7 @@ def get_config(variant: str = "scratch") -> ConfigDict:
     config.train.ema_decay = 0.99
     config.train.eval_every_epochs = 3.0
     if variant == "starter":
+        config.model.rpn.aspect_ratios = base.STARTER_RATIOS
         base.from_starter(config)
         config.train.epochs = 3.0
     return config

@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     base.small(config)
     base.from_scratch(config)
     config.model.rpn.anchor_sizes = (24.0, 42.0, 72.0)
-    config.model.rpn.aspect_ratios = (0.75, 1.0, 1.33)
+    config.model.rpn.aspect_ratios = base.STARTER_RATIOS
     config.model.roi.canonical_size = 150.0
     config.model.mask_head.channels = 64
     config.model.rpn.before_nms_test = 400  # in a field of marrow more white cells lie than in those of the training
