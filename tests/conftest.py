@@ -27,7 +27,7 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {ours}".lstrip()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # CI draws more: `make test ARGS=--hypothesis-profile=thorough`.
-settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=30)
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=20)
 settings.register_profile("thorough", derandomize=True, deadline=None, max_examples=100)
 settings.load_profile("repeatable")
 

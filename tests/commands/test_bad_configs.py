@@ -229,7 +229,7 @@ COMBINED = [
     (["configs/smear_demoo.py"], "configs/smear_demoo.py does not exist: did you mean smear_demo?"),
     (["configs"], "configs is a folder: give a file in it"),
     (["configs/base.py"], "the file has no function get_config"),
-    ([f"{DEMO}:foo"], "there are no variants of this config: give --config=configs/smear_demo.py"),
+    (["configs/segpc_nucleus.py:a"], "there are no variants of this config: give --config=configs/segpc_nucleus.py"),
     (["configs/all_mask_rcnn.py:foo"], "all_mask_rcnn:foo is unknown; choose one of coco, scratch"),
 ]
 

@@ -332,6 +332,7 @@ def page_of(trainer: Trainer, workdir: Path, *arguments: Any, **named: Any) -> s
     return (workdir / "experiment.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_says_what_was_tested_drawn_and_too_few(trainer, tmp_path):
     page = page_of(trainer, tmp_path / "fields", [ENHANCE])
     assert "Scored on val by the last weights" in page

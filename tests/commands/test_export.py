@@ -52,7 +52,7 @@ def workdir(folder: Path, config: ConfigDict, facts: dict) -> Path:
 def export_fresh(run: Path, out: Path, variables: dict) -> Exported:
     """The export, by the command, of a run whose checkpoint holds `variables`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wbcjax.commands.export.model.load_variables", lambda workdir, which: (variables, 7))
+        patch.setattr("wbcjax.commands.export.model.variables_of", lambda workdir, which: (variables, 7))
         cli.main(["export", str(run), "--out", str(out)])
     model = out if out.suffix else out / "model.stablehlo"
     return Exported(model, model.with_name("parameters.safetensors"), model.with_name("model_card.md"))

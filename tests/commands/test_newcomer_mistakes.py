@@ -11,7 +11,7 @@ MISTAKES = {
     "train --config smear_demo": "wbcjax train: the following arguments are required: --workdir (wbcjax train --help",
     "trian --config smear_demo": "wbcjax: argument COMMAND: invalid choice: 'trian': did you mean train? (wbcjax --hel",
     "train --config smear_dmo --workdir W": "wbcjax: --config=smear_dmo: smear_dmo does not exist: did you mean smea",
-    "train --config smear_demo:r18 --workdir W": "there are no variants of this config: give --config=smear_demo",
+    "train --config segpc_nucleus:r18 --workdir W": "there are no variants of this config: give --config=segpc_nucl",
     "train --config smear_demo --workdir W --workdri=x": "--workdri=x: did you mean --workdir?",
     "train --config smear_demo --workdir W --config.train.bath_size=4": "bath_size is unknown: did you mean config.t",
     "train --config smear_demo --workdir W --config.train.batch_size=many": "is 'many': give a whole number of at le",

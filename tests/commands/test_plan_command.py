@@ -33,6 +33,7 @@ def test_every_known_hardware_can_be_named():
     assert set(plan.PRESETS) == set(HARDWARE)
 
 
+@pytest.mark.slow
 def test_a_step_is_planned_without_its_data_set(config: str, capsys: pytest.CaptureFixture):
     cli.main(["plan", "--config", config, "--devices=4", "--hardware=v5e", "--config.train.learning_rate=0.1"])
     told = capsys.readouterr().out

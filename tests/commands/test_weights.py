@@ -96,6 +96,7 @@ def test_the_kind_of_a_file_is_told_by_its_content(tmp_path, content, kind):
     assert plain(*contents(tmp_path / "a.pth")).startswith(f"{tmp_path / 'a.pth'}: {kind}, 0.00")
 
 
+@pytest.mark.slow
 def test_a_weights_file_is_described_by_notes_and_arrays(tmp_path):
     """The description of a file has its notes, its use and its first arrays."""
     arrays = named.random(named.torchvision_mask_rcnn())
@@ -221,6 +222,7 @@ def save_run(workdir: Path, config: Any, variables: dict) -> None:
             checkpoints.save(state, toy.batches(toy.Images(), 4, 0).get_state(), score)
 
 
+@pytest.mark.slow
 def test_the_best_weights_of_a_run_are_converted_with_its_classes(tmp_path):
     settings, fresh = detector(DETECTOR)
     random = np.random.default_rng(3)

@@ -80,6 +80,7 @@ def test_an_own_task_trains_on_its_loss_and_goes_on(run):
     assert [record["step"] for record in toy.records(run(), "resume")] == [2]
 
 
+@pytest.mark.slow
 def test_an_own_task_is_evaluated_by_the_scores_of_its_training(run):
     *_, kept = toy.records(run(), "eval")
     told = plain(*evaluate(run(), "latest", trust_parts=True)).splitlines()

@@ -155,6 +155,7 @@ def test_no_gradient_goes_from_a_stage_to_the_one_before(params, rois, cells):
     assert optax.tree.norm(gradient["stages_1"]) > 0
 
 
+@pytest.mark.slow
 def test_a_cascade_averages_scores_and_keeps_the_last_box(params, rois):
     """A cell found has the mean score of the stages and the box of the last."""
     found = run(cascade(), params, "detect", pool, rois.boxes, rois.valid, SIZE)
@@ -177,6 +178,7 @@ def test_a_cascade_averages_scores_and_keeps_the_last_box(params, rois):
         np.testing.assert_allclose(rows, sorted(expected, reverse=True), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_crowd_trains_no_stage(params, rois, cells):
     everywhere = cells._replace(boxes=jnp.zeros_like(cells.boxes) + jnp.array([0, 0, 64.0, 64]), crowd=cells.valid)
     ignored = rois._replace(valid=jnp.zeros_like(rois.valid))

@@ -152,6 +152,7 @@ def test_fresh_weights_are_drawn_as_the_modules_would_draw_them(fresh):
     assert [float(x.mean()) for x in (norm["scale"], norm["bias"], stored["mean"], stored["var"])] == [1, 0, 0, 1]
 
 
+@pytest.mark.slow
 def test_training_starts_from_what_the_modules_initialisers_give(monkeypatch):
     monkeypatch.setattr(efficientnet, "DENSE_INIT", nn.initializers.constant(0.25))
     monkeypatch.setattr(
@@ -205,6 +206,7 @@ def test_batch_norm_folded_into_kernels_gives_the_same_logits(variables, image):
     assert np.abs(np.asarray(plain) - np.asarray(predict()(variables, image))).max() > 0.1  # the norms do something
 
 
+@pytest.mark.slow
 def test_in_bfloat16_logits_are_float32_and_near_those_of_float32(variables, image):
     exact, rounded = predict()(variables, image), predict("bfloat16")(variables, image)
     assert rounded.dtype == jnp.float32

@@ -233,6 +233,7 @@ def test_boxes_alone_train_everything_but_masks(network):
         assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient[part])), f"{part} learns nothing"
 
 
+@pytest.mark.slow
 def test_the_mask_loss_is_the_mean_over_rois_of_outlined_cells(network):
     model, variables = network
     batch = small.batch(2, seed=8)

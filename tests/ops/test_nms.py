@@ -92,6 +92,7 @@ def test_a_chain_takes_a_round_for_each_box(count):
     assert rounds == count
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.sampled_from([0, 5, 12, 25, 40, 100]), st.integers(0, 1)), min_size=24, max_size=24),

@@ -47,6 +47,7 @@ def test_the_loss_of_a_batch_equals_the_other_librarys(source, name):
     np.testing.assert_allclose(pair.ours["loss"], pair.theirs["loss"], rtol=TRAINING_TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "name"), TRAINED)
 @pytest.mark.parametrize("kind", ["gradient", "statistics"])
 def test_gradients_and_running_statistics_of_every_variable_equal_the_other_librarys(source, name, kind):

@@ -23,7 +23,11 @@ class Pair(NamedTuple):
 
 
 @pytest.fixture(
-    scope="module", params=["committed", *(pytest.param(seed, marks=pytest.mark.parity) for seed in LIVE_SEEDS)]
+    scope="module",
+    params=[
+        pytest.param("committed", marks=pytest.mark.slow),
+        *(pytest.param(seed, marks=pytest.mark.parity) for seed in LIVE_SEEDS),
+    ],
 )
 def pair(request: pytest.FixtureRequest) -> Pair:
     if request.param == "committed":

@@ -275,6 +275,7 @@ def cells_of(found: list[FieldDetections], least: float = 0.0) -> list[tuple[flo
     return sorted(cell for cell in parts if cell[0] > least)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(junk(), st.integers(0, 2), junk())
 def test_a_detection_more_changes_no_cell_that_scores_well_above_it(found, tile, others):

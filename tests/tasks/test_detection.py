@@ -404,6 +404,7 @@ def test_predict_refuses_what_is_no_rgb_image_by_name(run, unchecked_types):
         list(model.detect_each([np.zeros((4, 4, 3), np.uint8)]))
 
 
+@pytest.mark.slow
 def test_a_copy_and_a_pickle_of_a_predictor_find_the_same_cells(run):
     model = wbcjax.load(run, which="latest")
     image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
@@ -418,6 +419,7 @@ def test_a_copy_and_a_pickle_of_a_predictor_find_the_same_cells(run):
     assert model.network.compiled.compilations == 1
 
 
+@pytest.mark.slow
 def test_the_command_says_how_many_cells_it_found_and_at_which_scale(run, tmp_path, capsys):
     images = tmp_path / "images"
     images.mkdir()

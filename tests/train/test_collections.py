@@ -107,6 +107,7 @@ def test_a_model_of_any_collections_is_trained_saved_resumed_and_evaluated(tmp_p
         np.testing.assert_array_equal(whole["own"]["untouched"], np.ones(2))
 
 
+@pytest.mark.slow
 def test_statistics_of_any_collection_are_those_of_all_devices():
     (one, _), (eight, _) = (run(settings(ema_decay=0.5), devices, task=task(True)) for devices in (1, 8))
     chex.assert_trees_all_close(eight[-1], one[-1], rtol=0, atol=1e-5)

@@ -112,6 +112,7 @@ def test_files_that_may_not_grow_stop_a_save_and_leave_the_one_before(tmp_path, 
         assert_whole(checkpoints, tmp_path, 2, BIG)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_after_a_full_disk(tmp_path):
     """A full disk stops a save and the run goes on once there is room."""
     disk = tmp_path / "disk"

@@ -156,6 +156,7 @@ def test_weights_of_no_phase_are_counted_by_their_module():
     assert never_trained(params, [toy.layers("heads"), toy.layers("all")]) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("second", "told"),
     [("5+", "backbone/layer3_0 (30), backbone/norm (10), backbone/stem (20)"), ("all", "")],

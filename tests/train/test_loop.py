@@ -69,6 +69,7 @@ def test_a_run_in_another_thread_than_the_main_one_trains_alike(tmp_path):
     chex.assert_trees_all_equal(weights(tmp_path / "other"), weights(tmp_path / "main"))
 
 
+@pytest.mark.slow
 def test_a_phase_change_at_the_point_of_resuming_makes_no_difference(tmp_path):
     phases = ({"layers": "heads", "epochs": 1.2}, {"layers": "5+", "epochs": 1.2, "learning_rate_scale": 0.5})
     config = toy.config(steps=0, phases=phases, parallel="pmap")  # three steps each

@@ -40,6 +40,7 @@ def kept(result: Initialised) -> set[str]:
     return {path.rpartition("/")[0].removeprefix("params/") for path in result.report.initial}
 
 
+@pytest.mark.slow
 def test_of_other_classes_only_the_logits_of_a_class_agnostic_model_start_anew():
     result = started(AGNOSTIC, AGNOSTIC, (4, 3))
     assert kept(result) == {f"box_head/stages_{number}/class_logits" for number in range(3)}
