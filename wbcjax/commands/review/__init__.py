@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from wbcjax.commands.arguments import add_max_pixels, add_trust, score
+from wbcjax.commands.arguments import add_max_pixels, add_trust, score, trained_model
 from wbcjax.system.terminal import Attention, show
 
 
@@ -15,7 +15,13 @@ def add(commands: argparse._SubParsersAction) -> None:
         epilog="The same command opens a review again as it was. From a cluster: ssh -L PORT:localhost:PORT HOST, and "
         "the printed address in the browser here.",
     )
-    review.add_argument("place", nargs="+", type=Path, metavar="[RUN] IMAGES", help="folder of a run, if any; images")
+    review.add_argument(
+        "place",
+        nargs="+",
+        type=trained_model,
+        metavar="[RUN] IMAGES",
+        help="a run, if any, or starter; folder of images",
+    )
     review.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the review: journal, annotations")
     review.add_argument("--annotations", type=Path, help="begin with the cells of a file or folder of any format")
     review.add_argument("--group-attribute", help="of the annotations: fields of one value (a patient) stay together")
