@@ -162,6 +162,27 @@ def test_a_folder_of_other_files_is_not_written_into(slide, tmp_path):
         predict_slides(Painted(), [slide[0]], tmp_path, SETTINGS)
 
 
+def test_a_second_search_into_one_folder_is_refused_and_harms_nothing(slide, out, tmp_path):
+    refused = []
+
+    class Twice(Painted):
+        """Begins the same search again in the middle of it."""
+
+        def find(self, pictures: Iterable[Picture]) -> Iterator[FieldDetections]:
+            for number, found in enumerate(super().find(pictures)):
+                if number == 7:
+                    with pytest.raises(BlockingIOError, match="is in use: another process searches") as error:
+                        predict_slides(Painted(), [slide[0]], tmp_path, SETTINGS)
+                    refused.append(str(error.value))
+                yield found
+
+    assert predict_slides(Twice(), [slide[0]], tmp_path, SETTINGS).failed == []
+    assert len(refused) == 1
+    assert "\n" not in refused[0]
+    assert final_files(tmp_path) == final_files(out)
+    assert predict_slides(Painted(), [slide[0]], tmp_path, SETTINGS).failed == [], "the end of a search unlocks it"
+
+
 def test_large_results_are_cut_into_files_of_so_many_cells(slide, out, tmp_path, monkeypatch):
     monkeypatch.setattr(slide_files, "CHUNK", 5)
     predict_slides(Painted(), [slide[0]], tmp_path, SETTINGS)

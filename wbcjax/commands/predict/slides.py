@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -18,6 +18,7 @@ from jaxtyping import Int
 
 from wbcjax.commands.image_folder import of_image
 from wbcjax.commands.predict.slide_files import CellFiles, SearchedIn, SlideCell, described
+from wbcjax.commands.predict.slide_lock import LOCK, lock_out
 from wbcjax.commands.predict.slide_pages import write_pages
 from wbcjax.evaluate.cell_counts import counts_csv
 from wbcjax.evaluate.morphology import white_of
@@ -88,12 +89,20 @@ def predict_slides(model: Search, paths: Sequence[Path], out: Path, settings: Sl
     The final files depend on what was found alone: they are the same, however often the search was stopped. A slide
     that fails is left out and noted in the outcome. Several processes share the slides; the outcome is that of all.
 
-    Raises ValueError for slides of one name, and as `check_out` does for a folder of other results.
+    Raises ValueError for slides of one name, as `check_out` does for a folder of other results, and as `lock_out` does
+    where another search writes into it.
     """
-    first = is_first()
-    if first:
-        _check(paths, out)
-    gather([])  # none writes before the folder is checked
+    with ExitStack() as held:
+        if is_first():
+            _check(paths, out)
+            held.enter_context(lock_out(out))
+        gather([])  # none writes before the folder is checked
+        outcome = _predict_each(model, paths, out, settings)
+        gather([])  # none ends before all is written
+    return outcome
+
+
+def _predict_each(model: Search, paths: Sequence[Path], out: Path, settings: SlideSettings) -> SlideOutcome:
     outcome = SlideOutcome()
     for number in process_share(len(paths)):
         path = paths[number]
@@ -103,12 +112,11 @@ def predict_slides(model: Search, paths: Sequence[Path], out: Path, settings: Sl
         except Exception as error:  # any error leaves out this slide only
             outcome.failed.append(of_image(path, error))
     outcome = SlideOutcome(gather(outcome.searched), gather(outcome.failed))
-    if first and outcome.searched:
+    if is_first() and outcome.searched:
         counted = [(slide.path.name, slide.labels) for slide in outcome.searched]
         of, searched = settings.patients, outcome.searched
         patients = None if of is None else [of[slide.path.name] for slide in searched]
         write_atomically(out / COUNTS, counts_csv(counted, model.classes, patients))
-    gather([])  # none ends before all is written
     return outcome
 
 
@@ -138,7 +146,7 @@ def _check(paths: Sequence[Path], out: Path) -> None:
     stems = [path.stem for path in paths]
     if twice := {stem for stem in stems if stems.count(stem) > 1}:
         raise ValueError(f"slides that differ in suffix only would have one folder: {sorted(twice)}; rename one")
-    ours = {COUNTS, *(stem for stem in stems if (out / stem / JOURNAL).is_file())}
+    ours = {COUNTS, LOCK, *(stem for stem in stems if (out / stem / JOURNAL).is_file())}
     if out.is_dir() and {path.name for path in out.iterdir()} <= ours:  # it is gone on with
         check_writable(out)
     else:
