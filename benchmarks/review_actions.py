@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -223,7 +224,7 @@ def told(run: Path, count: int) -> Iterator[str]:
         total: Counter[str] = sum(each, Counter())
         shares = [total.total() / cells, *(total[kind] / cells for kind in KINDS)]
         shown = [*(f"{share:.2f}" for share in shares), f"{via / cells:.1f}", f"{nothing / cells:.1f}"]
-        order = spearmanr(doubts, [of.total() for of in each]).statistic
+        order: Any = spearmanr(doubts, [of.total() for of in each])[0]
         yield f"| {goal} | {' | '.join(shown)} | {order:.2f} |"
 
 
