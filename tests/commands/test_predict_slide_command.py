@@ -3,9 +3,11 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from ml_collections import ConfigDict
 
 from tests.oracle import CLASSES, oracle, paint
@@ -51,6 +53,21 @@ def test_the_network_finds_every_cell_whole_and_the_terminal_counts_them(slide, 
     assert "a.tif: 3 cells at scale 1 in " in told
     assert " empty" in told
     assert "Shares of 3 cells" in told
+
+
+def test_a_damaged_tile_ends_the_command_with_exit_code_1(slide, capsys):
+    with tifffile.TiffFile(slide) as tiff:
+        page: Any = tiff.pages[0]
+        start, length = page.dataoffsets[0], page.databytecounts[0]
+    with slide.open("r+b") as file:
+        file.seek(start)
+        file.write(bytes(length))
+    with pytest.raises(SystemExit, match=r"1 image could not be searched whole:\n.*a\.tif: 1 of \d+ tiles") as ended:
+        predict(slide, "--slide")
+    assert isinstance(ended.value.code, str), "which Python turns into 1"
+    told = capsys.readouterr().out
+    assert "a.tif: 2 cells at scale 1 in " in told
+    assert " 1 unreadable" in told
 
 
 @pytest.mark.parametrize(

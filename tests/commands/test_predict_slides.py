@@ -227,6 +227,48 @@ def test_a_slide_that_cannot_be_read_is_told_and_the_others_are_searched(slide, 
     assert "b.tif" in outcome.failed[0]
 
 
+def damage(path: Path, level: int, index: int) -> None:
+    """Write zeros over a tile of a file."""
+    with tifffile.TiffFile(path) as tiff:
+        page: Any = tiff.pages[level]
+        start, length = page.dataoffsets[index], page.databytecounts[index]
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(bytes(length))
+
+
+def test_a_damaged_tile_is_told_and_the_rest_of_its_slide_is_searched(slide, out, tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_bytes(slide[0].read_bytes())
+    damage(path, level=0, index=2 * 7 + 4)  # x 256 to 320, y 128 to 192: of 7 tiles a row, 64 pixels wide
+    outcome = predict_slides(Painted(), [path], tmp_path / "out", SETTINGS)
+    found, whole = (table(of / "a" / "tiles.csv") for of in (tmp_path / "out", out))
+    for tile, before in zip(found, whole, strict=True):
+        x1, y1, x2, y2 = (int(tile[side]) for side in ("x1", "y1", "x2", "y2"))
+        touched = x1 < 320 and x2 > 256 and y1 < 192 and y2 > 128
+        assert tile["left_out"] == ("unreadable" if touched else before["left_out"])
+    unreadable = [tile for tile in found if tile["left_out"] == "unreadable"]
+    x, y = unreadable[0]["x1"], unreadable[0]["y1"]
+    assert outcome.searched[0].left_out["unreadable"] == len(unreadable) > 0
+    (told,) = outcome.failed
+    assert f"{len(unreadable)} of {len(found)} tiles cannot be read, the first one from pixel ({x}, {y})" in told
+
+    def apart(of: Path) -> list[dict[str, str]]:
+        """The cells that no unreadable tile sees."""
+        boxes = [[int(tile[side]) for side in ("x1", "y1", "x2", "y2")] for tile in unreadable]
+        rows = [{**row, "cell": ""} for row in table(of / "a" / "cells.csv")]
+        return [row for row in rows if not any(meets(box, row) for box in boxes)]
+
+    assert 0 < len(apart(out)) < len(table(out / "a" / "cells.csv"))
+    assert apart(tmp_path / "out") == apart(out)
+    assert f"{len(unreadable)} unreadable" in (tmp_path / "out" / "a" / "slide.html").read_text(encoding="utf-8")
+
+
+def meets(box: list[int], row: dict[str, str]) -> bool:
+    x1, y1, x2, y2 = (float(row[side]) for side in ("x1", "y1", "x2", "y2"))
+    return x1 <= box[2] and x2 >= box[0] and y1 <= box[3] and y2 >= box[1]
+
+
 def test_the_page_has_every_class_and_loads_nothing(out):
     page = (out / "a" / "slide.html").read_text(encoding="utf-8")
     for name in CLASSES:

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 
 from tests.slides.make import TILE, aperio, halves, ome_pyramid, pages_pyramid, picture
 from wbcjax.slides.image_slide import ImageSlide
+from wbcjax.slides.mended import DAMAGED, LEAST_SIDE, Mended
 from wbcjax.slides.open import is_slide, open_slide
-from wbcjax.slides.slide import Level, Slide, scaled
+from wbcjax.slides.slide import DamagedTile, Level, Slide, scaled
 from wbcjax.slides.tiff_slide import KEPT, TiffSlide
+from wbcjax.slides.tissue import find_tissue
 from wbcjax.system.files import write_png
 
 HEIGHT, WIDTH = 300, 421  # no multiples of a tile
@@ -182,6 +185,31 @@ def test_a_damaged_tile_is_told_by_file_and_number(tmp_path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"a\.tif: tile 0 of level 0 cannot be decoded"):
         opened(path).region(0, 0, 5, 5)
+
+
+def test_damaged_places_are_of_one_colour_and_the_rest_as_it_is(tmp_path):
+    """Tile 5 is broken: x 320 to 384, y 0 to 64. The overview takes it for stained, so that it is looked at."""
+    glass = np.full((200, WIDTH, 3), 230, np.uint8)
+    path = pages_pyramid(tmp_path / "a.tif", [glass])
+    with tifffile.TiffFile(path) as tiff:
+        page: Any = tiff.pages[0]
+        start = page.dataoffsets[5]
+    data = bytearray(path.read_bytes())
+    data[start : start + 8] = bytes(8)
+    path.write_bytes(data)
+    with open_slide(path) as slide:
+        with pytest.raises(DamagedTile):
+            slide.region(300, 30, 40, 40)
+        found = Mended(slide).region(0, 0, WIDTH, 200)
+        tissue = find_tissue(Mended(slide))
+    damaged = (found == DAMAGED).all(axis=2)
+    assert (found[~damaged] == 230).all()
+    assert damaged[:64, 320:384].all()
+    near = np.zeros_like(damaged)
+    near[: 64 + LEAST_SIDE, 320 - LEAST_SIDE : 384 + LEAST_SIDE] = True
+    assert not damaged[~near].any()
+    assert tissue.mask[4:60, 324:380].all()
+    assert not tissue.mask[:, :290].any()
 
 
 def test_images_without_tiles_are_read_whole(tmp_path):

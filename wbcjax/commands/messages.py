@@ -7,10 +7,10 @@ from wbcjax.system.places import error_text
 from wbcjax.system.terminal import printable
 
 
-def exit_for_failed(failed: list[str]) -> None:
+def exit_for_failed(failed: list[str], what: str = "could not be processed") -> None:
     """End the program with the images that were left out, if there are any."""
     if failed:
-        title = f"wbcjax: {count(len(failed), 'image')} could not be processed:"
+        title = f"wbcjax: {count(len(failed), 'image')} {what}:"
         sys.exit("\n  ".join([title, *map(printable, failed)]))
 
 

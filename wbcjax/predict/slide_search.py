@@ -16,10 +16,10 @@ from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.predict.search import Picture, Search
 from wbcjax.predict.slide_grid import Grid
 from wbcjax.predict.slide_journal import SearchedTile
-from wbcjax.slides.slide import Slide
+from wbcjax.slides.slide import DamagedTile, Slide
 from wbcjax.slides.tissue import LEAST_TISSUE, SHARP, Tissue, sharpness
 
-EMPTY, BLURRED = "empty", "blurred"  # why a tile is left out
+EMPTY, BLURRED, UNREADABLE = "empty", "blurred", "unreadable"  # why a tile is left out
 THREADS = 4  # that read tiles, at most; each has one read ahead beside the one at work
 
 Item = TypeVar("Item")
@@ -77,7 +77,10 @@ def _read(slide: Slide, grid: Grid, tissue: Tissue | None, row: int, column: int
     share = tissue.share((x1 / grid.width, y1 / grid.height, x2 / grid.width, y2 / grid.height)) if tissue else 1.0
     if share < LEAST_TISSUE:
         return _ReadTile(SearchedTile(column, share, None, EMPTY, None), None)
-    image = slide.region(int(x1), int(y1), int(x2 - x1), int(y2 - y1), grid.scale)
+    try:
+        image = slide.region(int(x1), int(y1), int(x2 - x1), int(y2 - y1), grid.scale)
+    except DamagedTile:
+        return _ReadTile(SearchedTile(column, share, None, UNREADABLE, None), None)
     sharp = sharpness(cv2.resize(image, None, fx=grid.drawn, fy=grid.drawn, interpolation=cv2.INTER_AREA))
     if tissue is not None and sharp < SHARP:
         return _ReadTile(SearchedTile(column, share, sharp, BLURRED, None), None)

@@ -15,7 +15,7 @@ from wbcjax.system.terminal import Table
 
 SIDE = 1400  # pixels: the longer side of the overview, at most
 DOT = 3  # pixels: the radius of a cell's dot
-SHADE = {"empty": 0.75, "blurred": 0.45}  # of tiles left out, by how much they are darkened
+SHADE = {"empty": 0.75, "blurred": 0.45, "unreadable": 0.2}  # of tiles left out, by how much they are darkened
 
 
 class LeftOut(NamedTuple):

@@ -11,6 +11,10 @@ MOST_SOURCE = 2**21  # pixels of a level that are held at a time for a region at
 SAME = 1e-9  # of a pixel: by less, edges are the same one
 
 
+class DamagedTile(ValueError):
+    """A tile of a slide's file cannot be decoded; others may be."""
+
+
 class Level(NamedTuple):
     """One resolution of a slide."""
 
@@ -51,7 +55,10 @@ class Slide(ABC):
 
     @abstractmethod
     def read(self, level: int, x: int, y: int, width: int, height: int) -> UInt8[np.ndarray, "height width 3"]:
-        """The RGB pixels of a part of a level, in its own pixels; all of it lies in the level."""
+        """The RGB pixels of a part of a level, in its own pixels; all of it lies in the level.
+
+        Raises DamagedTile where the file is damaged in this part, if its reader can tell; OSError.
+        """
 
     def level_for(self, scale: float) -> int:
         """The coarsest level that has at least `scale` pixels for one at full resolution."""
@@ -66,7 +73,7 @@ class Slide(ABC):
         A pixel is the mean of the area that it covers on the coarsest level that is fine enough. So parts that are
         read apart fit together. Pixels beyond the scaled slide's edge repeat those of the edge.
 
-        Raises ValueError for another scale, and for a region that has no pixel or lies off the slide.
+        Raises ValueError for another scale, and for a region that has no pixel or lies off the slide; and as `read`.
         """
         if not 0 < scale <= 1:
             raise ValueError(f"{self.name}: the scale is {scale:g}; give one above 0 and at most 1")

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 from tifffile import TiffFile
 
-from wbcjax.slides.slide import Level, Slide
+from wbcjax.slides.slide import DamagedTile, Level, Slide
 from wbcjax.smear.pixel_size import PLAUSIBLE, stated_pixel_size
 from wbcjax.system.places import error_text
 
@@ -42,6 +42,7 @@ class TiffSlide(Slide):
         self._reading, self._keeping = threading.Lock(), threading.Lock()
         self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._bytes = 0
+        self._damaged: dict[tuple[int, int], str] = {}  # tiles, and what is said of them
         self._tiff = _opened(path)
         try:
             self._pages = _levels(self._tiff, path)
@@ -77,6 +78,8 @@ class TiffSlide(Slide):
             if (level, index) in self._kept:
                 self._kept.move_to_end((level, index))
                 return self._kept[level, index]
+            if (level, index) in self._damaged:
+                raise DamagedTile(self._damaged[level, index])
         tile = self._decoded(level, index)
         with self._keeping:
             if (level, index) not in self._kept:
@@ -94,14 +97,16 @@ class TiffSlide(Slide):
         with self._reading:
             self._tiff.filehandle.seek(size[0])
             data = self._tiff.filehandle.read(size[1])
+        whole = np.full((page.tilelength, page.tilewidth, 3), EMPTY, np.uint8)
         try:
             values = _jpeg(data, page) if page.compression == JPEG else _others(data, index, page)
+            whole[: len(values), : values.shape[1]] = values  # the last ones may be cut to the image
         except Exception as error:  # whatever a damaged tile leads to
-            raise ValueError(
+            said = (
                 f"{self.name}: tile {index} of level {level} cannot be decoded ({error_text(error)}); replace the file"
-            ) from error
-        whole = np.full((page.tilelength, page.tilewidth, 3), EMPTY, np.uint8)
-        whole[: len(values), : values.shape[1]] = values  # the last ones may be cut to the image
+            )
+            self._damaged[level, index] = said
+            raise DamagedTile(said) from error
         return whole
 
 

@@ -171,7 +171,7 @@ def _predict_slides(
         labels = all_labels([slide.labels for slide in outcome.searched])
         counts = counts_table("Cells found", labels, model.classes)
         show(lines, counts, f"{options.out} has a folder for each slide, with its page and tables, and counts.csv")
-    exit_for_failed(outcome.failed)
+    exit_for_failed(outcome.failed, "could not be searched whole")
 
 
 def _magnified(model: "Search", outcome: "Outcome", min_score: float, max_pixels: int) -> "Magnified | None":

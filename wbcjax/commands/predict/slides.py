@@ -27,7 +27,8 @@ from wbcjax.predict.search import Search
 from wbcjax.predict.slide_grid import grid_of
 from wbcjax.predict.slide_journal import Journal, SearchedTile, each_row
 from wbcjax.predict.slide_merge import slide_cells
-from wbcjax.predict.slide_search import in_threads, search_rows
+from wbcjax.predict.slide_search import UNREADABLE, in_threads, search_rows
+from wbcjax.slides.mended import Mended
 from wbcjax.slides.open import is_slide, open_slide
 from wbcjax.slides.slide import Slide
 from wbcjax.slides.tissue import LEAST_TISSUE, SHARP, find_tissue
@@ -64,11 +65,12 @@ class SearchedSlide(NamedTuple):
     tiles: int
     left_out: dict[str, int]  # tiles by the reason
     scale: float  # canvas pixels per pixel at full resolution
+    damaged: list[str]  # a sentence on its unreadable tiles, if there are any
 
 
 @dataclass
 class SlideOutcome:
-    """What there is of all slides, and failures."""
+    """What there is of all slides, and failures; of a slide with damaged tiles both."""
 
     searched: list[SearchedSlide] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -87,7 +89,9 @@ def predict_slides(model: Search, paths: Sequence[Path], out: Path, settings: Sl
     and counts.csv: the cells of each class of each slide, of each patient where they are known, and of all.
 
     The final files depend on what was found alone: they are the same, however often the search was stopped. A slide
-    that fails is left out and noted in the outcome. Several processes share the slides; the outcome is that of all.
+    that fails is left out and noted in the outcome. Of one with damaged tiles the others are searched, and these are
+    noted in the outcome, and in tiles.csv as unreadable. Several processes share the slides; the outcome is that of
+    all.
 
     Raises ValueError for slides of one name, as `check_out` does for a folder of other results, and as `lock_out` does
     where another search writes into it.
@@ -109,6 +113,7 @@ def _predict_each(model: Search, paths: Sequence[Path], out: Path, settings: Sli
         try:
             with open_slide(path, settings.max_pixels) as slide:
                 outcome.searched.append(_predict(model, slide, path, out, settings))
+            outcome.failed += outcome.searched[-1].damaged
         except Exception as error:  # any error leaves out this slide only
             outcome.failed.append(of_image(path, error))
     outcome = SlideOutcome(gather(outcome.searched), gather(outcome.failed))
@@ -155,8 +160,9 @@ def _check(paths: Sequence[Path], out: Path) -> None:
 
 def _predict(model: Search, slide: Slide, path: Path, out: Path, settings: SlideSettings) -> SearchedSlide:
     pixel_size = settings.pixel_size or (slide.pixel_size if settings.by_files else 0.0)
-    grid, tissue = grid_of(slide, model, pixel_size), find_tissue(slide)
-    searched = SearchedIn(out / path.stem, slide, grid, tissue, model.classes, pixel_size)
+    mended = Mended(slide)
+    grid, tissue = grid_of(slide, model, pixel_size), find_tissue(mended)
+    searched = SearchedIn(out / path.stem, mended, grid, tissue, model.classes, pixel_size)
     journal = Journal(searched.folder / JOURNAL, _search(searched, path, settings))
     left = (len(grid.tops) - journal.rows) * len(grid.lefts)
     with Bar(slide.name, "tile", left, active=is_first()) as bar:
@@ -176,6 +182,7 @@ def _predict(model: Search, slide: Slide, path: Path, out: Path, settings: Slide
         tiles=len(reasons),
         left_out={reason: reasons.count(reason) for reason in sorted(set(reasons)) if reason},
         scale=grid.scale * grid.drawn,
+        damaged=_damaged(searched, path, tiles),
     )
 
 
@@ -213,6 +220,23 @@ def _write_cells(searched: SearchedIn, settings: SlideSettings) -> list[SlideCel
             files.add(cells)
             kept += [replace(cell, row={}) for cell in cells]
     return kept
+
+
+def _damaged(searched: SearchedIn, path: Path, tiles: Sequence[Sequence[SearchedTile]]) -> list[str]:
+    """A sentence on the tiles that are unreadable, if there are any."""
+    views = [
+        searched.grid.view(row, tile.column)
+        for row, of_row in enumerate(tiles)
+        for tile in of_row
+        if tile.left_out == UNREADABLE
+    ]
+    if not views:
+        return []
+    x, y = (round(side) for side in np.array(views[0][:2]) * searched.times)
+    return [
+        f"{path}: {len(views)} of {sum(map(len, tiles))} tiles cannot be read, the first one from pixel ({x}, {y}) of "
+        "the slide on; the others were searched. Replace the file, and search it into another folder"
+    ]
 
 
 def _tiles_csv(searched: SearchedIn, tiles: Sequence[Sequence[SearchedTile]]) -> bytes:
