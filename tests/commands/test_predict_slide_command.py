@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from tests.oracle import CLASSES, oracle, paint
 from tests.slides.make import pages_pyramid
 from wbcjax import cli
+from wbcjax.input.cell_sizes import CellSides
 from wbcjax.predict import detector
 from wbcjax.predict.slide_grid import grid_of
 from wbcjax.slides.annotated import cut_fields
@@ -68,6 +69,20 @@ def test_a_damaged_tile_ends_the_command_with_exit_code_1(slide, capsys):
     told = capsys.readouterr().out
     assert "a.tif: 2 cells at scale 1 in " in told
     assert " 1 unreadable" in told
+
+
+@pytest.mark.parametrize(("scale", "told"), [(1.0, "2.0 x larger than in training; try --scale 0.5"), (0.5, "")])
+def test_cells_larger_than_in_training_are_told_with_a_scale(slide, capsys, monkeypatch, scale, told):
+    """Cells 20 pixels wide; the training's were 10 on the canvas."""
+    monkeypatch.setattr(MODEL, "cell_sides", CellSides(8.0, 10.0, 13.0))
+    monkeypatch.setattr(MODEL, "scales", (scale, scale))
+    cells = {(x, y, x + 20, y + 20): 1 for x in range(8, 240, 60) for y in (8, 60, 112)}
+    pages_pyramid(slide, [paint(150, 260, cells)])
+    predict(slide, "--slide")
+    said = capsys.readouterr().out
+    assert f"{len(cells)} cells at scale {scale:g}" in said
+    assert ("cells look" in said) == bool(told)
+    assert told in " ".join(said.split())
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def cells(*sides: float) -> FieldDetections:
 
 
 def said(images: list[tuple[FieldDetections, float]], trained: CellSides | None = TRAINED) -> str:
-    found = magnified(images, trained)
+    found = magnified([(found.boxes, scale) for found, scale in images], trained)
     return "" if found is None else str(found)
 
 

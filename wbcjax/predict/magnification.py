@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from wbcjax.evaluate.detections import FieldDetections
 from wbcjax.input.cell_sizes import CellSides
@@ -36,20 +37,22 @@ class Magnified(NamedTuple):
         return f"cells look {times:.1f} x {larger} than in training; try --scale {self.scale:.2g}"
 
 
-def magnified(cells: Iterable[tuple[FieldDetections, float]], trained: CellSides | None) -> Magnified | None:
-    """What the cells of images, each image at its scale, look like; None where they are alike, or too few to tell.
+def magnified(images: Iterable[tuple[Float[np.ndarray, "_ 4"], float]], trained: CellSides | None) -> Magnified | None:
+    """What the cells of images look like; None where they are alike, or too few to tell.
+
+    images: the boxes of the cells of each, x1, y1, x2, y2 in its pixels, and canvas pixels per image pixel.
 
     They are others when half of them are larger than 95 % of the training's, or smaller.
     """
-    images = [(field.boxes[:, 2:] - field.boxes[:, :2], scale) for field, scale in cells]
-    sides = np.concatenate([np.zeros(0), *(scale * sides.max(axis=1) for sides, scale in images if len(sides))])
+    found = [((boxes[:, 2:] - boxes[:, :2]).max(axis=1), scale) for boxes, scale in images if len(boxes)]
+    sides = np.concatenate([np.zeros(0), *(scale * longer for longer, scale in found)])
     if trained is None or len(sides) < FEWEST:
         return None
     middle = float(np.median(sides))
     times = middle / trained.middle
     if trained.low <= middle <= trained.high or 1 / LEAST < times < LEAST:
         return None
-    return Magnified(times, float(np.median([scale for sides, scale in images if len(sides)])) / times)
+    return Magnified(times, float(np.median([scale for _, scale in found])) / times)
 
 
 class Look(NamedTuple):

@@ -157,6 +157,7 @@ def _predict_slides(
 ) -> None:
     from wbcjax.commands.predict.slides import predict_slides
     from wbcjax.evaluate.cell_counts import all_labels, counts_table
+    from wbcjax.predict.magnification import magnified
     from wbcjax.system import processes
 
     if options.classifier:
@@ -168,9 +169,11 @@ def _predict_slides(
             left = "".join(f", {number} {reason}" for reason, number in slide.left_out.items())
             found = count(len(slide.labels), "cell")
             lines.append(f"{slide.path.name}: {found} at scale {slide.scale:.3g} in {count(slide.tiles, 'tile')}{left}")
+        hint = magnified([(slide.boxes, slide.scale) for slide in outcome.searched], model.cell_sides)
         labels = all_labels([slide.labels for slide in outcome.searched])
         counts = counts_table("Cells found", labels, model.classes)
-        show(lines, counts, f"{options.out} has a folder for each slide, with its page and tables, and counts.csv")
+        told = [*lines, *([Attention(str(hint))] if hint else [])]
+        show(told, counts, f"{options.out} has a folder for each slide, with its page and tables, and counts.csv")
     exit_for_failed(outcome.failed, "could not be searched whole")
 
 
@@ -180,7 +183,7 @@ def _magnified(model: "Search", outcome: "Outcome", min_score: float, max_pixels
     from wbcjax.predict.search import Picture
     from wbcjax.smear.field import read_image
 
-    sizes = [(image.cells, image.layout.scale) for image in outcome.searched]
+    sizes = [(image.cells.boxes, image.layout.scale) for image in outcome.searched]
     if hint := magnified(sizes, model.cell_sides):
         return hint
 

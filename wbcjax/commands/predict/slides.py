@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from wbcjax.commands.image_folder import of_image
 from wbcjax.commands.predict.slide_files import CellFiles, SearchedIn, SlideCell, described
@@ -61,6 +61,7 @@ class SearchedSlide(NamedTuple):
     """What there is of a slide."""
 
     path: Path
+    boxes: Float[np.ndarray, "c 4"]  # x1, y1, x2, y2, pixels at full resolution
     labels: Int[np.ndarray, " c"]
     tiles: int
     left_out: dict[str, int]  # tiles by the reason
@@ -178,6 +179,7 @@ def _predict(model: Search, slide: Slide, path: Path, out: Path, settings: Slide
     reasons = [tile.left_out for row in tiles for tile in row]
     return SearchedSlide(
         path=path,
+        boxes=np.array([cell.box for cell in cells]).reshape(-1, 4),
         labels=np.array([cell.label for cell in cells], np.int32),
         tiles=len(reasons),
         left_out={reason: reasons.count(reason) for reason in sorted(set(reasons)) if reason},
