@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.slides.make import TILE, aperio, halves, ome_pyramid, pages_pyramid, picture
 from wbcjax.slides.image_slide import ImageSlide
-from wbcjax.slides.mended import DAMAGED, LEAST_SIDE, Mended
+from wbcjax.slides.mended import DAMAGED, LEAST_SIDE, Mended, undamaged
 from wbcjax.slides.open import is_slide, open_slide
 from wbcjax.slides.slide import DamagedTile, Level, Slide, scaled
 from wbcjax.slides.tiff_slide import KEPT, TiffSlide
@@ -203,6 +203,9 @@ def test_damaged_places_are_of_one_colour_and_the_rest_as_it_is(tmp_path):
         found = Mended(slide).region(0, 0, WIDTH, 200)
         tissue = find_tissue(Mended(slide))
     damaged = (found == DAMAGED).all(axis=2)
+    assert (undamaged(found) == 230).all()
+    assert len(undamaged(found)) == (~damaged).sum()
+    assert undamaged(found[:64, 330:340]).shape == (1, 1, 3), "nothing else is there"
     assert (found[~damaged] == 230).all()
     assert damaged[:64, 320:384].all()
     near = np.zeros_like(damaged)

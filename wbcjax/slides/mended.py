@@ -33,3 +33,10 @@ class Mended(Slide):
         return np.concatenate(
             [self.read(level, x, y, width, half), self.read(level, x, y + half, width, height - half)]
         )
+
+
+def undamaged(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "n 1 3"]:
+    """The pixels of a picture that are not of the colour `DAMAGED`; of a picture that has no others, one that is."""
+    pixels = picture.reshape(-1, 1, 3)
+    known = pixels[(pixels != DAMAGED).any(axis=(1, 2))]
+    return known if len(known) else pixels[:1]

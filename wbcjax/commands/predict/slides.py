@@ -28,7 +28,7 @@ from wbcjax.predict.slide_grid import grid_of
 from wbcjax.predict.slide_journal import Journal, SearchedTile, each_row
 from wbcjax.predict.slide_merge import slide_cells
 from wbcjax.predict.slide_search import UNREADABLE, in_threads, search_rows
-from wbcjax.slides.mended import Mended
+from wbcjax.slides.mended import Mended, undamaged
 from wbcjax.slides.open import is_slide, open_slide
 from wbcjax.slides.slide import Slide
 from wbcjax.slides.tissue import LEAST_TISSUE, SHARP, find_tissue
@@ -213,7 +213,7 @@ def _write_cells(searched: SearchedIn, settings: SlideSettings) -> list[SlideCel
     rows = ([(tile.column, tile.found) for tile in row if tile.found] for row in each_row(path, name))
     final = slide_cells(rows, searched.grid, searched.classes, settings.min_score, name)
     patient = settings.patients[name] if settings.patients else None
-    describe = partial(described, searched, white_of(searched.tissue.picture))
+    describe = partial(described, searched, white_of(undamaged(searched.tissue.picture)))
     with (
         CellFiles(searched, patient).writing(said) as files,
         closing(in_threads(describe, chain.from_iterable(final))) as of,
