@@ -6,12 +6,15 @@ and puts them at random places of a slide that is bare glass elsewhere. Then it 
 - the peak memory of the search, and how long it took
 - AP of the fields' cells as they are found on the slide, and as they are found in each field as an image of its own:
   one tile, which has it in its middle
+- pairs of reported cells that overlap by an IoU of 0.5 or more, as the outlines of the GeoJSON files do: cells that
+  were found twice
 - whether a search that is killed in the middle and gone on with writes the same bytes
 - tiles a second of a slide full of cells, over those of the same tiles as images in memory
 """
 
 import argparse
 import filecmp
+import json
 import os
 import resource
 import signal
@@ -26,7 +29,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import shapely
 import tifffile
+from shapely.geometry import shape
 
 import wbcjax
 from wbcjax.evaluate.detections import FieldAnnotations, FieldDetections, annotate
@@ -81,6 +86,7 @@ def main() -> None:
         command += ["--slide", f"--scale={scale}", "--out"]
         search(command, out / "whole")
         compare(model, slide, out / "whole" / "slide" / "tiles.jsonl", places, fields)
+        count_twice(out / "whole" / "slide" / "geojson")
         kill_and_go_on(command, out)
         measure_rate(model, out / "dense.tif")
 
@@ -214,6 +220,17 @@ def scored(annotated: Sequence[FieldAnnotations], found: Sequence[FieldDetection
     scores = detection_scores(annotated, found, model.classes, model.min_score)
     shown = (("mask", "AP"), ("mask", "AP50"), ("box", "AP"))
     return "".join(f"  {kind} {name} {100 * scores[kind][name]:.2f}" for kind, name in shown)
+
+
+def count_twice(folder: Path) -> None:
+    """The cells that the GeoJSON files of a slide hold twice, by what is written alone."""
+    read = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.geojson"))]
+    outlines = np.array([shape(one["geometry"]) for data in read for one in data["features"]], object)
+    one, other = shapely.STRtree(outlines).query(outlines, predicate="intersects")
+    first, second = outlines[one[one < other]], outlines[other[one < other]]
+    shared = shapely.area(shapely.intersection(first, second))
+    twice = np.count_nonzero(2 * shared >= shapely.area(first) + shapely.area(second) - shared)
+    print(f"{len(outlines)} cells reported, {twice} pairs of them overlap by an IoU of 0.5 or more")
 
 
 def kill_and_go_on(command: Sequence[str], out: Path) -> None:

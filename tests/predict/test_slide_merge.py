@@ -88,25 +88,50 @@ def test_row_by_row_gives_the_cells_of_merging_all_at_once(seed, height, width, 
     rng = np.random.default_rng(seed)
     grid = Grid(1.0, width, height, TILE, drawn=2.0)
     masks = discs(rng, height, width, count, (15, 40) if large else (2, 9))
-    places = [(row, column) for row in range(len(grid.tops)) for column in range(len(grid.lefts))]
-    views = [grid.view(*place) for place in places]
+    views = [grid.view(*place) for place in places_of(grid)]
     every = [seen_in(masks, view, rng) for view in views]
     if not masks:
         return
     at_once = reported_cells(merge(every, views, grid.margin, nucleus=3), 0.5, CLASSES)
-    rows = [
-        [
-            (column, in_tile(found, view))
-            for (r, column), found, view in zip(places, every, views, strict=True)
-            if r == row
-        ]
-        for row in range(len(grid.tops))
-    ]
-    groups = [group for final in slide_cells(rows, grid, CLASSES, 0.5, "slide") for group in final]
+    groups = [group for final in slide_cells(in_rows(grid, every), grid, CLASSES, 0.5, "slide") for group in final]
     streamed = [described(group.cells, group.frame.left, group.frame.top) for group in groups]
     assert sum(map(len, streamed)) == len(set().union(*streamed)), "no cell twice"
     assert set().union(*streamed) == described(at_once)
     assert nuclear(groups) == sorted(len(of.rows) for of in tie_nuclei(at_once, CLASSES).values() if of.rows)
+
+
+def places_of(grid: Grid) -> list[tuple[int, int]]:
+    return [(row, column) for row in range(len(grid.tops)) for column in range(len(grid.lefts))]
+
+
+def in_rows(grid: Grid, every: list[FieldDetections]) -> list[list[tuple[int, FieldDetections]]]:
+    """What was found in each tile, in pixels of the field, as the rows of a journal."""
+    rows: list[list[tuple[int, FieldDetections]]] = [[] for _ in grid.tops]
+    for (row, column), found in zip(places_of(grid), every, strict=True):
+        rows[row].append((column, in_tile(found, grid.view(row, column))))
+    return rows
+
+
+@given(st.integers(0, 10**6), st.integers(2, 40), st.booleans())
+def test_no_two_reported_cells_share_more_than_half(seed, count, large):
+    """By whole masks in NumPy, whatever tiles they are from. A nucleus lies in its cell: only nuclei are its like."""
+    rng = np.random.default_rng(seed)
+    grid = Grid(1.0, 140, 120, TILE, drawn=2.0)
+    masks = discs(rng, grid.height, grid.width, count, (15, 40) if large else (2, 9))
+    if not masks:
+        return
+    every = [seen_in(masks, grid.view(*place), rng) for place in places_of(grid)]
+    groups = [group for final in slide_cells(in_rows(grid, every), grid, CLASSES, 0.5) for group in final]
+    labels = np.array([label for group in groups for label in group.cells.labels])
+    whole = np.zeros((len(labels), grid.height, grid.width), np.int64)
+    parts = [(group.frame, part) for group in groups for part in cut_outs(group.cells.rles)]
+    for mask, (frame, part) in zip(whole, parts, strict=True):
+        mask[frame.top + part.top :, frame.left + part.left :][: part.mask.shape[0], : part.mask.shape[1]] = part.mask
+    flat = whole.reshape(len(labels), grid.height * grid.width)
+    shared, area = flat @ flat.T, flat.sum(axis=1)
+    twice = 2 * shared > area[:, None] + area - shared
+    alike = (labels == 3)[:, None] == (labels == 3)
+    assert not (twice & alike & ~np.eye(len(labels), dtype=bool)).any()
 
 
 def nuclear(groups: list[CellGroup]) -> list[int]:
