@@ -1,13 +1,18 @@
 """The server of a review: what it answers, and what it refuses."""
 
+import base64
 import json
 import random
+import struct
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.commands.review.make import SIZE, Client, review
+from tests.commands.review.make import SIZE, Client, review, square
+from wbcjax.commands.review.packed import packed, sizes
 
 
 @pytest.fixture
@@ -48,6 +53,38 @@ def test_a_correction_is_answered_with_what_changed(client):
     assert field["revision"] == answer.json["revision"]
     assert sorted(cell["label"] for cell in field["cells"]) == [2, 2]
     assert [(place, score) for place, _, score, _ in field["ghosts"]] == [(2, 0.2)]
+
+
+def points_of(packed: str) -> list[tuple[float, float]]:
+    """By the standard library."""
+    return [(x / 100, y / 100) for x, y in struct.iter_unpack("<ii", base64.b64decode(packed))]
+
+
+def test_a_field_is_sent_with_the_points_of_its_cells_and_then_of_its_ghosts(client):
+    field = client.get("api/fields/0").json
+    assert [cell["parts"] for cell in field["cells"]] == [[4], [4]]
+    assert [parts for _, _, _, parts in field["ghosts"]] == [[4]]
+    assert points_of(field["points"]) == [*square(10, 10), *square(60, 10), *square(110, 60)]
+
+
+def test_a_cell_that_was_changed_is_sent_with_its_points(client):
+    answer = client.act(0, "name", cell=2, label=1).json
+    assert answer["put"][0]["parts"] == [4]
+    assert points_of(answer["points"]) == list(square(60, 10))
+    assert client.act(0, "remove", cell=2).json["points"] == ""
+
+
+coordinates = st.floats(0, 99_999)
+parts = st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=5).map(tuple)
+
+
+@given(st.lists(st.lists(parts, min_size=1, max_size=3), max_size=4))
+def test_packed_points_are_those_of_all_parts_in_their_order_within_half_a_hundredth(shapes):
+    sent = points_of(packed(shapes))
+    assert len(sent) == sum(size for outlines in shapes for size in sizes(outlines))
+    every = [point for outlines in shapes for points in outlines for point in points]
+    for point, original in zip(sent, every, strict=True):
+        assert point == pytest.approx(original, abs=0.005 + 1e-9)
 
 
 def test_of_two_pages_the_second_is_told_that_the_field_has_changed(client):

@@ -20,9 +20,10 @@ from starlette.routing import Route
 
 from wbcjax.commands.review import panel
 from wbcjax.commands.review.actions import Asked, taken
-from wbcjax.commands.review.cells import Change, Refused
+from wbcjax.commands.review.cells import Change, Refused, ReviewCell
 from wbcjax.commands.review.exports import Exporter
 from wbcjax.commands.review.guard import Guard
+from wbcjax.commands.review.packed import packed, sizes
 from wbcjax.commands.review.reviewed_set import NOT_SEARCHED, ReviewedField, ReviewedSet, Stale
 from wbcjax.commands.review.training import Training
 from wbcjax.enhance import METHODS
@@ -120,18 +121,20 @@ class _Answers:
             self.desk.searching.prefer(number)
         with self.reviewed.lock:
             field = self.reviewed.fields[number]
+            cells, ghosts = list(field.review.cells.values()), field.ghosts
             answer = {
                 **self._state(field),
                 "number": number,
                 "name": field.image.name,
                 "width": field.image.width,
                 "height": field.image.height,
-                "cells": [cell.as_json() for cell in field.review.cells.values()],
-                "ghosts": [[place, one.label, one.score, one.outlines] for place, one in field.ghosts],
+                "cells": list(map(_plain, cells)),
+                "ghosts": [[place, one.label, one.score, sizes(one.outlines)] for place, one in ghosts],
                 "waits": self._waits(number, field),
                 "failure": self._failed().get(number, ""),
             }
-        return Response(json.dumps(answer, separators=(",", ":")), media_type="application/json")
+        outlines = [*(cell.outlines for cell in cells), *(one.outlines for _, one in ghosts)]
+        return JSONResponse({**answer, "points": packed(outlines)})
 
     async def act(self, request: Request) -> Response:
         number, values = self._number(request), await _body(request)
@@ -207,8 +210,11 @@ class _Answers:
     def _changed(self, number: int, change: Change, **told: Any) -> Response:
         with self.reviewed.lock:
             state = self._state(self.reviewed.fields[number])
-        put = [cell.as_json() for cell in change.put]
-        return JSONResponse({**state, **told, "drop": [cell.id for cell in change.dropped], "put": put})
+        points = packed(cell.outlines for cell in change.put)
+        put = list(map(_plain, change.put))
+        return JSONResponse(
+            {**state, **told, "drop": [cell.id for cell in change.dropped], "put": put, "points": points}
+        )
 
     def _read(self, number: int) -> UInt8[np.ndarray, "h w 3"]:
         return read_image(self.reviewed.fields[number].image.path, self.reviewed.settings.max_pixels)
@@ -221,6 +227,12 @@ class _Answers:
         image = self._read(number)
         shrink = min(1.0, THUMBNAIL / max(image.shape[:2]))
         return _jpeg(np.asarray(cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)))
+
+
+def _plain(cell: ReviewCell) -> dict[str, Any]:
+    """The cell as the page gets it: its `parts` are the numbers of their points, which are packed beside it."""
+    plain = cell.as_json()
+    return plain | {"parts": sizes(plain.pop("outlines"))}
 
 
 def _file(name: str, media_type: str) -> Callable[[Request], Response]:

@@ -2,17 +2,41 @@
 
 const SQUARE = 64;
 
-export function drawable(plain) {
+// The points of an answer, taken in the order of its cells: base64 of 32-bit integers, in hundredths of a pixel.
+export class Points {
+  constructor(text) {
+    const letters = atob(text), bytes = new Uint8Array(letters.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
+    this.values = Float64Array.from(new Int32Array(bytes.buffer));
+    for (let i = 0; i < this.values.length; i++) this.values[i] /= 100;
+    this.taken = 0;
+  }
+
+  take(sizes) { // the parts of a cell with so many points, each as x, y, x, y, ...
+    return sizes.map(size => {
+      const from = this.taken;
+      this.taken += 2 * size;
+      return this.values.subarray(from, this.taken);
+    });
+  }
+}
+
+export function drawable(plain, parts) {
   const path = new Path2D();
   let x1 = Infinity, y1 = Infinity, x2 = -Infinity, y2 = -Infinity;
-  for (const points of plain.outlines) {
-    points.forEach(([x, y], i) => {
-      if (i) path.lineTo(x, y); else path.moveTo(x, y);
-      x1 = Math.min(x1, x); y1 = Math.min(y1, y); x2 = Math.max(x2, x); y2 = Math.max(y2, y);
-    });
+  for (const part of parts) {
+    path.moveTo(part[0], part[1]);
+    for (let i = 0; i < part.length; i += 2) {
+      const x = part[i], y = part[i + 1];
+      if (i) path.lineTo(x, y);
+      if (x < x1) x1 = x;
+      if (x > x2) x2 = x;
+      if (y < y1) y1 = y;
+      if (y > y2) y2 = y;
+    }
     path.closePath();
   }
-  return { ...plain, path, box: [x1, y1, x2, y2], boxOnly: plain.box === true };
+  return { ...plain, parts, path, box: [x1, y1, x2, y2], boxOnly: plain.box === true };
 }
 
 // Where things lie: each is listed in every square that its box meets.
@@ -59,17 +83,23 @@ export function known(candidate, cells) {
 
 // The point of a cell's outline within `reach` of a place, or the middle of a side, where a new point is put.
 export function grip(cell, x, y, reach) {
+  const corners = cell.parts.map(pairs);
   let best = null, least = reach;
-  cell.outlines.forEach((points, part) => points.forEach(([px, py], index) => {
+  corners.forEach((points, part) => points.forEach(([px, py], index) => {
     const distance = Math.hypot(px - x, py - y);
     if (distance < least) { least = distance; best = { part, index, fresh: false }; }
   }));
   if (best) return best;
-  cell.outlines.forEach((points, part) => points.forEach((from, index) => {
+  corners.forEach((points, part) => points.forEach((from, index) => {
     const distance = toSide(from, points[(index + 1) % points.length], x, y);
     if (distance < least) { least = distance; best = { part, index: index + 1, fresh: true }; }
   }));
   return best;
+}
+
+// The points [x, y] of a part.
+export function pairs(part) {
+  return Array.from({ length: part.length / 2 }, (_, i) => [part[2 * i], part[2 * i + 1]]);
 }
 
 function toSide([x1, y1], [x2, y2], x, y) {

@@ -1,6 +1,6 @@
 // The page of a review: the field at hand, what keys and the pointer do to it, the queue and the panels.
 
-import { at, drawable, Grid, grip, known } from "./geometry.js";
+import { at, drawable, Grid, grip, known, pairs, Points } from "./geometry.js";
 import { get, image, post, Refusal } from "./server.js";
 import { View } from "./view.js";
 
@@ -30,9 +30,9 @@ async function open(number, fresh = true) {
   if (mine !== opened) return; // another one was opened since
   if (fresh && field && field.number !== number) before.push(field.number);
   field = { ...answer, cells: new Map() };
-  const grid = new Grid();
-  for (const plain of answer.cells) addCell(plain, grid);
-  field.candidates = answer.ghosts.map(([id, label, score, outlines]) => drawable({ id, label, score, outlines }));
+  const grid = new Grid(), points = new Points(answer.points);
+  for (const plain of answer.cells) addCell(plain, points, grid);
+  field.candidates = answer.ghosts.map(([id, label, score, sizes]) => drawable({ id, label, score }, points.take(sizes)));
   const { width, height } = answer;
   const thumbnail = lines.get(number)?.picture; // until the image is there
   view.scene = { image: thumbnail?.complete && thumbnail.naturalWidth ? thumbnail : null, width, height, grid, colours: set.colours, ghosts: [], hidden: view.scene?.hidden,
@@ -60,8 +60,8 @@ function pictureOf(number) { // the last few are kept
   return kept;
 }
 
-function addCell(plain, grid = view.scene.grid) {
-  const cell = drawable(plain);
+function addCell(plain, points, grid) {
+  const cell = drawable(plain, points.take(plain.parts));
   field.cells.set(cell.id, cell);
   grid.add(cell);
 }
@@ -101,10 +101,11 @@ function act(values, path = "act") {
   return waiting;
 }
 
-function changed({ drop, put }) {
+function changed({ drop, put, points: packed }) {
+  const points = new Points(packed);
   const selected = view.scene.selected?.id;
   drop.forEach(removeCell);
-  for (const plain of put) addCell(plain);
+  for (const plain of put) addCell(plain, points, view.scene.grid);
   if (selected !== undefined) view.scene.selected = field.cells.get(selected) ?? null;
   sortGhosts();
   point();
@@ -196,14 +197,14 @@ $("hand").addEventListener("pointermove", event => {
     }
   }
   if (press?.kind === "point" && (press.moved ||= moved(press.from, now) > CLICK))
-    view.scene.dragged = drawable({ ...press.cell, outlines: draggedTo(press, view.toImage(...now)) });
+    view.scene.dragged = drawable(press.cell, draggedTo(press, view.toImage(...now)));
   pointer = now;
   point();
 });
 
 function draggedTo({ cell, hold }, spot) {
-  return cell.outlines.map((points, part) =>
-    part === hold.part ? points.toSpliced(hold.index, hold.fresh ? 0 : 1, spot) : points);
+  return cell.parts.map((points, part) =>
+    part === hold.part ? [...points].toSpliced(2 * hold.index, hold.fresh ? 0 : 2, ...spot) : points);
 }
 
 function released(event) {
@@ -216,7 +217,7 @@ function released(event) {
   if (done.kind === "stroke" && line.length > 2) act({ action: "stroke", points: line, label });
   if (done.kind === "point" && dragged) {
     const { part } = done.hold;
-    act({ action: "reshape", cell: done.cell.id, part, points: dragged.outlines[part] });
+    act({ action: "reshape", cell: done.cell.id, part, points: pairs(dragged.parts[part]) });
   } else if (done.kind === "click" || done.kind === "point") { point(); clicked(); }
   point();
 }
