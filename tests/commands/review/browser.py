@@ -36,10 +36,10 @@ class Server:
 
 
 class Hand:
-    """What a person does on a page, in pixels of the image."""
+    """What a person does on a page, in pixels of the image; it waits so many seconds at most."""
 
-    def __init__(self, page: Any) -> None:
-        self.page = page
+    def __init__(self, page: Any, patience: float = 15) -> None:
+        self.page, self.patience = page, patience
 
     def load(self, address: str, field: str = "") -> None:
         self.page.goto(address)
@@ -91,9 +91,9 @@ class Hand:
         shown = self.page.evaluate("[...review.field().cells.values()].map(c => [c.id, c.label, c.box])")
         return {number: (label, tuple(map(round, box))) for number, label, box in shown}
 
-    def wait(self, until: str, seconds: float = 15) -> None:
+    def wait(self, until: str) -> None:
         """Ask again and again; the page's own security policy forbids to do so within it."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + self.patience
         while not self.page.evaluate(until):
             assert time.monotonic() < end, until
             self.page.wait_for_timeout(30)

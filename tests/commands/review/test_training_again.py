@@ -1,14 +1,16 @@
-"""Training again on fields that are done: its config, what it refuses, and once for real."""
+"""Training again on fields that are done: its config, what it refuses, and for real, by the command and by the page."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.commands.review.make import CLASSES, act, review
+from tests.commands.review.browser import CHROMIUM, ROOT, Hand, Server
+from tests.commands.review.make import CLASSES, act, review, write_images
 from wbcjax import cli
 from wbcjax.commands.config_file import load_config_file
 from wbcjax.commands.review.cells import Refused
@@ -145,26 +147,82 @@ def test_a_missing_extra_is_told_with_its_remedy(tmp_path, monkeypatch):
         cli.main(["review", str(tmp_path), "--out", str(tmp_path / "new")])
 
 
+@pytest.fixture(scope="module")
+def one_device() -> Iterator[None]:
+    """For child processes: a batch of one field is not divided among eight devices."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1"))
+        yield
+
+
+def wbcjax(*arguments: str | Path) -> str:
+    command = [sys.executable, "-m", "wbcjax", *map(str, arguments)]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    assert said.returncode == 0, said.stdout + said.stderr
+    return said.stdout
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory, one_device) -> Path:
+    run = tmp_path_factory.mktemp("tiny") / "run"
+    wbcjax("train", "--config", "smear_demo", "--workdir", run, *TINY)
+    return run
+
+
+def models_and_last_step(folder: Path) -> tuple[list[Path], int]:
+    models = list(map(Path, json.loads((folder / "models.json").read_text())))
+    records = [json.loads(line) for line in (models[-1] / "metrics.jsonl").read_text().splitlines()]
+    return models, records[-1]["step"]
+
+
 @pytest.mark.slow
-def test_a_review_trains_two_steps_and_keeps_the_new_run_as_its_model(tmp_path):
-    environment = os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
-
-    def wbcjax(*arguments: str) -> str:
-        command = [sys.executable, "-m", "wbcjax", *arguments]
-        said = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280, check=False
-        )
-        assert said.returncode == 0, said.stdout + said.stderr
-        return said.stdout
-
-    wbcjax("train", "--config", "smear_demo", "--workdir", "run", *TINY)
+def test_a_review_trains_two_steps_and_keeps_the_new_run_as_its_model(tmp_path, tiny_run):
     reviewed = review(tmp_path, ("L1", "L2", "L3"))
     for number in (0, 1):
         act(reviewed, number, "done")
-    said = wbcjax("review", "run", "images", "--out", "review", "--train", "--train-steps", "2")
+    out = tmp_path / "review"
+    said = wbcjax("review", tiny_run, tmp_path / "images", "--out", out, "--train", "--train-steps", "2")
     assert "Trained" in said
-    models = json.loads((tmp_path / "review/models.json").read_text())
-    assert [Path(place).relative_to(tmp_path).as_posix() for place in models] == ["run", "review/training/1/run"]
-    records = [json.loads(line) for line in (Path(models[1]) / "metrics.jsonl").read_text().splitlines()]
-    assert records[-1]["step"] == 2
+    assert models_and_last_step(out) == ([tiny_run, out / "training/1/run"], 2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_the_page_corrects_trains_two_steps_and_sorts_by_the_new_model(tmp_path, tiny_run, request):
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright, of the extra `test`, drives the browser"
+    )
+    images, out = tmp_path / "images", tmp_path / "review"
+    write_images(images, ("a.png", "b.png", "c.png", "d.png"))
+    server = Server("wbcjax", "review", tiny_run, images, "--out", out, "--train-steps", 2, "--no-browser")
+    request.addfinalizer(server.kill)
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        hand = Hand(browser.new_page(viewport={"width": 1400, "height": 900}), patience=240)
+        hand.load(server.address)
+        for name in ("a.png", "b.png"):
+            hand.open(name)
+            before = hand.cells()
+            hand.draw((50, 50), (80, 50), (80, 80), (50, 80), (50, 52))
+            assert hand.cells() != before
+            hand.press("f")
+            hand.wait(f"review.field().name !== '{name}'")  # the next one, by itself
+        first = searched_by(hand, 0)
+        hand.page.click("#train")
+        hand.wait("/trained on|ended with/.test(document.getElementById('training').textContent)")
+        assert "trained on 2 fields" in hand.page.inner_text("#training")
+        then = searched_by(hand, 1)
+        browser.close()
+    assert then != first
+    assert models_and_last_step(out) == ([tiny_run, out / "training/1/run"], 2)
+
+
+def searched_by(hand: Hand, model: int) -> list[str]:
+    """The open fields with their doubts, as the page shows them, when a model has searched all of them."""
+    queue = "fetch('api/queue').then(answer => answer.json()).then(told => told.fields.filter(one => !one.done)"
+    hand.wait(f"{queue}.every(one => one.model === {model}))")
+    told = f"{queue}.map(one => `${{one.name}} doubt ${{one.doubt}}`))"
+    lines = "[...document.querySelectorAll('.field:not(.done)')]"
+    shown = f"{lines}.map(one => `${{one.title}} ${{one.querySelector('.doubt').title}}`)"
+    hand.wait(f"{told}.then(told => told.join() === {shown}.join())")
+    return hand.page.evaluate(shown)
