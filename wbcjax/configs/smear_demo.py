@@ -31,5 +31,6 @@ def get_config(variant: str = "scratch") -> ConfigDict:
     if variant == "starter":
         config.model.rpn.aspect_ratios = base.STARTER_RATIOS
         base.from_starter(config)
-        config.train.epochs = 3.0
+        config.train.epochs = 4.0
+        config.train.eval_every_epochs = 2.0
     return config
