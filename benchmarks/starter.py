@@ -1,4 +1,4 @@
-"""Makes the starter, wbcjax/starter, anew: `python -m benchmarks.starter --workdir runs/starter`.
+"""Makes the weights of the starter, wbcjax/starter, anew: `python -m benchmarks.starter --workdir runs/starter`.
 
 Lays the fields of BCCD (https://github.com/Shenggan/BCCD_Dataset, masks of P. P. Banik et al., 2020; both MIT) and
 drawn fields at three magnifications into WORKDIR/fields, trains on them by wbcjax/configs/starter.py, packs the

@@ -110,6 +110,6 @@ def test_without_the_hubs_library_its_installation_is_named(monkeypatch):
 
 def test_paths_stay_paths_even_one_named_starter(tmp_path):
     assert located(tmp_path) == tmp_path
-    assert located("./starter") == Path("starter")
+    assert located("./starter") == located(Path("./starter")) == Path("starter")
     assert located("starter").name == "starter"
     assert located("starter").is_absolute()

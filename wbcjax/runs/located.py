@@ -13,10 +13,11 @@ _PACKAGE = Path(__file__).parents[1]
 def located(place: str | Path) -> Path:
     """The path of a model named by `place`; a folder of the hub's is fetched, or taken from where it was kept.
 
-    A path named `starter` is given as `./starter`. Raises ValueError for a name that is none of the hub's, and, with
-    the remedy, where huggingface-hub is missing; OSError when the hub cannot be reached or has no such model.
+    A folder called starter is given as `./starter`, or as a Path. Raises ValueError for a name that is none of the
+    hub's, and, with the remedy, where huggingface-hub is missing; OSError when the hub cannot be reached or has no such
+    model.
     """
-    if str(place) == STARTER:
+    if place == STARTER:  # as text: of `./starter` a Path keeps the name alone
         return _PACKAGE / STARTER
     if isinstance(place, str) and place.startswith(HUB):
         return _fetched(place)

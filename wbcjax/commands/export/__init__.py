@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from wbcjax.commands.arguments import add_trust
+from wbcjax.commands.arguments import add_trust, trained_model
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     export = commands.add_parser("export", help="write a trained model as files that need neither run nor wbcjax")
-    export.add_argument("workdir", type=Path, help="folder of a training run, such as runs/demo")
+    export.add_argument("workdir", type=trained_model, help="folder of a training run, such as runs/demo")
     export.add_argument("--out", type=Path, required=True, help="a new folder, or a file X.stablehlo in one")
     export.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="(default: best)")
     add_trust(export)

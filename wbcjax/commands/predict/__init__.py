@@ -128,7 +128,7 @@ def _predict_share(options: argparse.Namespace) -> None:
         return
     if unused := [flag for flag in ("patients", "all_tiles") if getattr(options, flag)]:
         raise ValueError(f"{options.images}: --{unused[0].replace('_', '-')} is for slides; add --slide if it is one")
-    classifier = None
+    plain, classifier = model, None
     if options.classifier:
         classifier = load_classifier(options.classifier, options.checkpoint, options.trust_parts)
     if options.tta:
@@ -142,7 +142,7 @@ def _predict_share(options: argparse.Namespace) -> None:
     )
     outcome = predict_folder(model, options.images, options.out, min_score, settings, classifier)
     if outcome.searched and processes.is_first():
-        hint = _magnified(model, outcome, min_score, settings.max_pixels)
+        hint = _magnified(plain, outcome, min_score, settings.max_pixels)
         lines = [_summary(outcome), *_scaled(outcome, model.pixel_size), *([Attention(str(hint))] if hint else [])]
         counts = [_counts("Cells found", [image.cells for image in outcome.searched], model.classes)]
         if classifier:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from wbcjax.commands.arguments import add_trust
+from wbcjax.commands.arguments import add_trust, trained_model
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -15,7 +15,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_trust(show)
     show.set_defaults(run=_show_weights)
     convert = actions.add_parser("convert", help="write the weights of a file or of a run as a file of ours")
-    convert.add_argument("source", type=Path, help="a weights file, or the folder of a training run: its best weights")
+    convert.add_argument("source", type=trained_model, help="a weights file, or a training run: its best weights")
     convert.add_argument(
         "out", type=Path, help="the file to write, for config.init_from; its name ends in .safetensors"
     )
@@ -27,7 +27,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     pack = actions.add_parser(
         "pack", help="write a run as a folder to share: config, notes without names, and weights of a byte each"
     )
-    pack.add_argument("workdir", type=Path, help="folder of a training run, such as runs/demo")
+    pack.add_argument("workdir", type=trained_model, help="folder of a training run, such as runs/demo")
     pack.add_argument("out", type=Path, help="a new folder; predict and config.init_from take it as a run")
     pack.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="(default: best)")
     add_trust(pack)
