@@ -9,7 +9,17 @@ import pytest
 from tests.smear.smears import CLEAN, masks
 from wbcjax.smear.synthetic import CLASSES, SyntheticSmear, fields, render
 from wbcjax.smear.synthetic_cells import COVER, OPACITY, Leukocyte, draw_leukocyte
-from wbcjax.smear.synthetic_kinds import BLASTS, EOSINOPHIL, MONOCYTE, NEUTROPHIL, OTHERS, SMUDGE, Morphology
+from wbcjax.smear.synthetic_kinds import (
+    BLASTS,
+    EOSINOPHIL,
+    ERYTHROBLAST,
+    MONOCYTE,
+    NEUTROPHIL,
+    OTHERS,
+    PLASMA,
+    SMUDGE,
+    Morphology,
+)
 from wbcjax.smear.synthetic_paint import AZURE, EOSIN, PURPLE, outline
 from wbcjax.smear.synthetic_settings import OTHER
 
@@ -87,7 +97,7 @@ def test_masks_of_others_cover_the_stained_pixels_and_nothing_else():
         assert (darkness > ground + 10)[inside & ~edge].mean() > 0.97
 
 
-@pytest.mark.parametrize("form", [*BLASTS, *OTHERS])
+@pytest.mark.parametrize("form", [*BLASTS, *OTHERS["blood"][0], *OTHERS["marrow"][0]])
 def test_a_cell_stains_exactly_what_it_covers(form):
     for seed in range(4):
         layer, cell = drawn(form, seed)
@@ -117,6 +127,39 @@ def test_eosinophils_are_full_of_eosin_and_smudge_cells_all_nucleus():
     assert amount(MONOCYTE, AZURE) > 1.5 * amount(NEUTROPHIL, AZURE)
     share = {name: np.mean([nucleus(layer)[cell].mean() for layer, cell in SAMPLES[name]]) for name in KINDS}
     assert share["smudge"] > 0.7 > 0.65 > share["monocyte"] > share["neutrophil"]
+
+
+def test_nuclei_of_plasma_cells_lie_at_the_edge_of_blue_cytoplasm():
+    def eccentricity(form: Morphology, seed: int) -> float:
+        """The distance of the nucleus's centre from the cell's, microns."""
+        layer, cell = drawn(form, seed)
+        middle = [np.mean(np.nonzero(mask), axis=1) for mask in (nucleus(layer), cell)]
+        return float(np.linalg.norm(middle[0] - middle[1])) / SCALE
+
+    def share(form: Morphology) -> float:
+        return float(np.mean([nucleus(layer)[cell].mean() for layer, cell in (drawn(form, s) for s in range(8))]))
+
+    away = {form: np.mean([eccentricity(form, seed) for seed in range(12)]) for form in (PLASMA, ERYTHROBLAST)}
+    assert away[PLASMA] > 1.5
+    assert away[PLASMA] > 2 * away[ERYTHROBLAST]
+    assert share(PLASMA) < 0.5
+    red = {
+        form: np.mean([layer[cell][:, AZURE].mean() for layer, cell in (drawn(form, s) for s in range(8))])
+        for form in (PLASMA, NEUTROPHIL)
+    }
+    assert red[PLASMA] > 2 * red[NEUTROPHIL]
+
+
+def test_marrow_holds_other_kinds_than_blood_and_the_same_lymphoblasts():
+    blood, marrow = (
+        render(SyntheticSmear(others=(4, 6), label_others=True, tissue=tissue), 5) for tissue in ("blood", "marrow")
+    )
+    blasts = [[c.rle for c in field.cells if c.label < LABEL] for field in (blood, marrow)]
+    assert len(blasts[0]) == len(blasts[1])
+    others = [[c.rle for c in field.cells if c.label == LABEL] for field in (blood, marrow)]
+    assert others[0]
+    assert others[1]
+    assert others[0] != others[1]
 
 
 def test_chromatin_is_clumped_coarsely_in_neutrophils_and_finely_in_l3():

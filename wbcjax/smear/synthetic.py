@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 from wbcjax.smear.field import Cell, SmearField, text_rle
 from wbcjax.smear.synthetic_cells import COVER, Leukocyte, draw_leukocyte
 from wbcjax.smear.synthetic_ground import draw_ground
-from wbcjax.smear.synthetic_kinds import BLASTS, OTHER_WEIGHTS, OTHERS, Morphology
+from wbcjax.smear.synthetic_kinds import BLASTS, OTHERS, Morphology
 from wbcjax.smear.synthetic_paint import STAINS, between, fill, outline, overlap
 from wbcjax.smear.synthetic_settings import CLASSES, SyntheticSmear
 
@@ -113,13 +113,14 @@ class _Film:
         return [kind] * (count - few) + self.rng.choice(others, few).tolist()
 
     def place_others(self) -> None:
+        kinds, weights = OTHERS[self.smear.tissue]
         for _ in range(self.rng.integers(self.smear.others[0], self.smear.others[1] + 1)):
-            self._place(len(CLASSES) + 1, OTHERS[self.rng.choice(len(OTHERS), p=OTHER_WEIGHTS)])
+            self._place(len(CLASSES) + 1, kinds[self.rng.choice(len(kinds), p=weights)])
 
     def _place(self, label: int, form: Morphology) -> None:
         """Put a cell of this kind over the others, unless no place leaves enough of every cell in view."""
         radius = between(form.diameter, self.rng) / 2
-        edge = outline(self.rng, radius, stretch=self.rng.uniform(1.0, 1.2), irregularity=form.roughness)
+        edge = outline(self.rng, radius, self.rng.uniform(*form.stretch), form.roughness)
         for _ in range(ATTEMPTS):
             cell = Leukocyte(label, form, edge, self._candidate(radius), radius)
             mask, corner = fill((cell.centre + edge) * self.smear.pixels_per_micron * FINE)

@@ -75,7 +75,7 @@ def _nucleus(
     """1 in the nucleus, 0 in the cytoplasm, with an edge a quarter of a micron wide."""
     form = cell.form
     radius = cell.radius * np.sqrt(between(form.nuclear_share, rng))
-    angle, offset = rng.uniform(0, 2 * np.pi), (cell.radius - radius) * rng.uniform(0.2, 0.7)
+    angle, offset = rng.uniform(0, 2 * np.pi), (cell.radius - radius) * rng.uniform(*form.offset)
     centre = cell.centre + offset * np.array([np.cos(angle), np.sin(angle)])
     lobes = rng.integers(form.lobes[0], form.lobes[1] + 1)
     if lobes == 1:

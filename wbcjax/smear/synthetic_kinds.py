@@ -4,7 +4,8 @@ The subtypes of lymphoblasts follow the FAB group (Bennett et al., Br J Haematol
 weighed: the same group, Br J Haematol 47, 1981, 553): L1 small, scanty cytoplasm, regular nucleus, nucleoli small or
 not seen; L2 larger and of uneven size, more cytoplasm, irregular or cleft nucleus, large nucleoli; L3 large and alike,
 round nucleus of finely stippled chromatin, deep-blue cytoplasm with many vacuoles. No feature decides by itself, so the
-ranges of L1 and L2 overlap. The other leukocytes are those of normal blood, with the sizes that textbooks give.
+ranges of L1 and L2 overlap. The other leukocytes are those of blood, or the cells of bone marrow, with the sizes that
+textbooks give.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,9 @@ class Morphology:
     vacuoles: tuple[int, int] = (0, 0)  # number
     granules: tuple[float, float] = (0.0, 0.0)  # eosin and purple density that the granules add to the cytoplasm
     granule_size: float = 0.3  # microns
+    offset: Range = (0.2, 0.7)  # of the nucleus from the cell's centre, over what room it has
     roughness: float = 0.045  # irregularity of the cell's own outline
+    stretch: Range = (1.0, 1.2)  # ratio of the axes of the cell's own outline
 
 
 L1 = Morphology(
@@ -124,6 +127,64 @@ SMUDGE = Morphology(  # burst while the film was spread: a bare nucleus that has
     cleft=(0.0, 0.4),
     roughness=0.18,
 )
+PLASMA = Morphology(  # a round nucleus at the edge of ample blue cytoplasm, with a pale zone beside it
+    diameter=(11.0, 20.0),
+    nuclear_share=(0.20, 0.55),
+    irregularity=0.03,
+    chromatin=0.92,
+    clumping=0.28,
+    grain=0.9,
+    cytoplasm=(0.08, 0.80),
+    nucleoli=(0, 1),
+    halo=(0.0, 0.8),
+    vacuoles=(0, 2),
+    offset=(0.6, 1.1),
+    roughness=0.10,
+    stretch=(1.0, 1.7),
+)
+ERYTHROBLAST = Morphology(  # basophilic to orthochromatic: a round dense nucleus, cytoplasm from blue to nearly none
+    diameter=(7.5, 12.5),
+    nuclear_share=(0.35, 0.80),
+    irregularity=0.02,
+    chromatin=1.05,
+    clumping=0.30,
+    grain=0.8,
+    cytoplasm=(0.02, 0.60),
+    offset=(0.0, 0.8),
+)
+MYELOCYTE = Morphology(  # promyelocyte to metamyelocyte: granules of two colours, a nucleus that begins to bend
+    diameter=(12.0, 20.0),
+    nuclear_share=(0.35, 0.60),
+    irregularity=0.05,
+    chromatin=0.72,
+    clumping=0.22,
+    grain=0.6,
+    cytoplasm=(0.05, 0.30),
+    cleft=(0.0, 0.5),
+    cleft_width=0.6,
+    nucleoli=(0, 2),
+    granules=(0.16, 0.16),
+    granule_size=0.4,
+    offset=(0.3, 1.0),
+    roughness=0.06,
+)
+LYMPHOCYTE = Morphology(
+    diameter=(7.0, 10.5),
+    nuclear_share=(0.72, 0.95),
+    irregularity=0.05,
+    chromatin=0.98,
+    clumping=0.26,
+    grain=0.9,
+    cytoplasm=(0.10, 0.45),
+    cleft=(0.0, 0.3),
+    stretch=(1.0, 1.4),
+)
 BLASTS = (L1, L2, L3)
-OTHERS = (NEUTROPHIL, MONOCYTE, EOSINOPHIL, SMUDGE)
-OTHER_WEIGHTS = (0.6, 0.2, 0.1, 0.1)  # relative frequency
+# The other leukocytes of each tissue, and their relative frequency.
+OTHERS = {
+    "blood": ((NEUTROPHIL, MONOCYTE, EOSINOPHIL, SMUDGE), (0.6, 0.2, 0.1, 0.1)),
+    "marrow": (
+        (PLASMA, ERYTHROBLAST, LYMPHOCYTE, MYELOCYTE, NEUTROPHIL, MONOCYTE),
+        (0.4, 0.2, 0.15, 0.15, 0.05, 0.05),
+    ),
+}

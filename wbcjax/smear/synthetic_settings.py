@@ -1,6 +1,7 @@
 """What the fields of the synthetic smear look like: its parameters."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from wbcjax.smear.synthetic_kinds import BLASTS
 from wbcjax.smear.synthetic_paint import Range
@@ -22,7 +23,9 @@ class SyntheticSmear:
     subtype: int = 0  # 1, 2, 3: of a patient with L1, L2, L3, who has few lymphoblasts of the others; 0: any mixture
     touching: float = 0.35  # probability that a white cell is put against one that is already there
     min_visible: float = 0.6  # least share of a white cell in view, and of an upper one that lies over no other
-    others: tuple[int, int] = (0, 2)  # neutrophils, monocytes, eosinophils and smudge cells; left out as above
+    others: tuple[int, int] = (0, 2)  # other leukocytes; left out as above
+    # Their kinds: neutrophils, monocytes, eosinophils and smudge cells, or plasma cells and precursors of blood cells
+    tissue: Literal["blood", "marrow"] = "blood"
     label_others: bool = False  # give these as cells of class `OTHER`, label 4, instead of as background
     red_cells: Range = (0.1, 0.8)  # area of all red cells over the area of the field
     platelets: tuple[int, int] = (0, 5)  # per field
