@@ -15,6 +15,7 @@ import pytest
 
 from wbcjax import cli
 from wbcjax.commands.crop import folder as crop_folder
+from wbcjax.commands.crop import pieces
 from wbcjax.smear.field import read_image
 
 SEGPC = (Path(__file__).parents[2] / "../shared/data/segpc2021_train").resolve()
@@ -75,9 +76,9 @@ def test_each_cell_becomes_a_crop_and_a_table_row(tmp_path, capsys):
     crop(annotations, images, "--out", tmp_path / "out", "--margin", "0.2", "--group-attribute", "patient")
     rows = table(tmp_path / "out")
     assert [[*row.values()] for row in rows] == [
-        ["L1/a_001.png", "L1", "a.png", "pa", "10", "10", "80", "80", "annotated", "1", "0"],
-        ["L2/a_002.png", "L2", "a.png", "pa", "100", "10", "170", "80", "annotated", "2", "0"],
-        ["L2/deep_b_001.png", "L2", "deep/b.png", "pd", "10", "10", "80", "80", "annotated", "1", "0"],
+        ["L1/a_001.png", "L1", "a.png", "pa", "10", "10", "80", "80", "annotated", "1", "0", ""],
+        ["L2/a_002.png", "L2", "a.png", "pa", "100", "10", "170", "80", "annotated", "2", "0", ""],
+        ["L2/deep_b_001.png", "L2", "deep/b.png", "pd", "10", "10", "80", "80", "annotated", "1", "0", ""],
     ]
     assert tuple(rows[0]) == crop_folder.COLUMNS
     for row in rows:
@@ -122,10 +123,12 @@ def test_how_crops_were_cut_is_written_beside_them(tmp_path):
     annotations, images = make_set(tmp_path, {"a.png": ("L1",)})
     crop(annotations, images, "--out", tmp_path / "plain")
     plain = {"margin": 0.1, "size": None, "mask_background": False, "negatives": None, "balance": False, "seed": 0}
+    plain |= {"runs": []}
     assert json.loads((tmp_path / "plain/crops.json").read_text()) == plain
     options = ("--margin=0.25", "--size=40", "--mask-background", "--negatives=other", "--balance", "--seed=7")
     crop(annotations, images, "--out", tmp_path / "all", *options)
     told = {"margin": 0.25, "size": 40, "mask_background": True, "negatives": "other", "balance": True, "seed": 7}
+    told |= {"runs": []}
     assert json.loads((tmp_path / "all/crops.json").read_text()) == told
 
 
@@ -283,14 +286,14 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch, fault):
 
 def test_an_error_that_nobody_foresaw_leaves_out_its_field_and_no_other(tmp_path, monkeypatch):
     annotations, images = make_set(tmp_path, {"a.png": ("L1",), "b.png": ("L1", "L2"), "c.png": ("L2",)})
-    true = crop_folder.cut_crop
+    true = pieces.cut_crop
 
     def break_b(f, image, one, *others):
         if f.name == "b.png" and one.cell == 1:  # its second
             raise ZeroDivisionError("nobody foresaw it")
         return true(f, image, one, *others)
 
-    monkeypatch.setattr(crop_folder, "cut_crop", break_b)
+    monkeypatch.setattr(pieces, "cut_crop", break_b)
     told = refusal(annotations, images, "--out", tmp_path / "out")
     assert told.endswith(f"1 image could not be processed:\n  {images}/b.png: ZeroDivisionError: nobody foresaw it")
     assert [row["field"] for row in table(tmp_path / "out")] == ["a.png", "c.png"]

@@ -44,7 +44,7 @@ def test_crops_of_strangely_named_fields_lie_in_the_output_folder(place):
     found = read(annotated(place, (*NAMES, "sub/..a.png", "d.png")), place / "images", on_error="skip")
     assert {field.name for field in found.fields} == {"C:\\a.png", "\x1b[2J\n.png", "sub/..a.png", "d.png"}
     with watch(place / "results"):
-        crop_folder(found, place / "results/out")
+        crop_folder(found, place / "results/out", CropSettings())
     assert len(list((place / "results/out/L1").iterdir())) == 4
 
 
@@ -52,7 +52,7 @@ def test_crops_of_strangely_named_fields_lie_in_the_output_folder(place):
 def test_a_class_that_leads_out_of_the_output_folder_is_refused(place, cell):
     found = read(annotated(place, ("a.png",), cell), place / "images")
     with watch(place / "results"), pytest.raises(ValueError, match="cannot be the name of a folder"):
-        crop_folder(found, place / "results/out")
+        crop_folder(found, place / "results/out", CropSettings())
     assert not (place / "results").exists()
 
 

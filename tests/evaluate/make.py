@@ -27,16 +27,18 @@ def annotated(cells: Sequence[tuple[Rectangle, int]], crowds=(), boxes=(), name=
     return annotate(name, HEIGHT, WIDTH, all_cells)
 
 
-def detected(found: Sequence[tuple[Rectangle, int, float]], name="field.png") -> FieldDetections:
+def detected(
+    found: Sequence[tuple[Rectangle, int, float]], name="field.png", height: int = HEIGHT, width: int = WIDTH
+) -> FieldDetections:
     """Detections as (rectangle, label, score)."""
     return FieldDetections(
         name=name,
-        height=HEIGHT,
-        width=WIDTH,
+        height=height,
+        width=width,
         boxes=np.array([rectangle for rectangle, _, _ in found], np.float32).reshape(-1, 4),
         labels=np.array([label for _, label, _ in found], np.int32),
         scores=np.array([score for _, _, score in found], np.float32),
-        rles=[rle(rectangle) for rectangle, _, _ in found],
+        rles=[rle(rectangle, height, width) for rectangle, _, _ in found],
     )
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.input.crop_sets import crops_of_fields, describe, write_crops, write_table
 from tests.input.sets import changed
-from wbcjax.commands.crop.folder import CropSettings, crop_folder
+from wbcjax.commands.crop.folder import crop_folder
+from wbcjax.commands.crop.pieces import CropSettings
 from wbcjax.enhance import METHODS
 from wbcjax.input import crop_set
 from wbcjax.input.crop_set import crop_source
@@ -353,7 +354,15 @@ def test_crops_that_the_crop_command_cuts_are_taken_with_how_they_were_cut(tmp_p
     sides = both_sides(describe(tmp_path / "crops", synthetic.CLASSES), tmp_path / "cache")
     assert sum(map(len, sides.values())) == sum(len(field.cells) for field in fields)
     assert sides["train"].image(0).shape == (24, 24, 3)
-    cut = {"margin": 0.2, "size": 24, "mask_background": False, "negatives": None, "balance": False, "seed": 3}
+    cut = {
+        "margin": 0.2,
+        "size": 24,
+        "mask_background": False,
+        "negatives": None,
+        "balance": False,
+        "seed": 3,
+        "runs": [],
+    }
     assert sides["train"].cut == cut
 
 

@@ -14,7 +14,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from wbcjax.input.settings import CropSetSettings
-from wbcjax.input.split import read_names, split_fields
+from wbcjax.input.split import PARTS, SplitSettings, read_names, split_fields
 from wbcjax.smear.crops import SETTINGS, TABLE
 from wbcjax.smear.field import read_image
 from wbcjax.smear.formats.fault import is_text
@@ -33,6 +33,7 @@ from wbcjax.smear.image_header import MAX_PIXELS
 log = logging.getLogger(__name__)
 
 READ_COLUMNS = ("file", "class", "field", "group")  # of crops.csv
+PART = "part"  # a column more, of crops that detectors found: the part that the field was in when they were trained
 ALIKE = ("margin", "size", "mask_background")  # in crops.json: settings that change the look of a crop
 
 
@@ -45,6 +46,7 @@ class Crop:
     label: int  # 0..c-1
     field: str  # the crop's own name where none is known
     field_group: str | None  # of the fields that belong together
+    part: str = ""  # of the field in the training of a detector; "": in none
     max_pixels: int = MAX_PIXELS  # of its image; a larger one is not decoded
 
     @property
@@ -62,6 +64,7 @@ class CropField(NamedTuple):
 
     name: str
     group: str | None
+    part: str = ""
 
 
 def crop_sides(dataset: CropSetSettings) -> dict[str, list[Crop]]:
@@ -72,6 +75,9 @@ def crop_sides(dataset: CropSetSettings) -> dict[str, list[Crop]]:
     of crops.csv. So the same seed and lists divide fields and crops alike. Where `val_crops` is another folder, there
     is no split: `crops` train. `test_crops`, where there are any, test. With `val_crops` alone, and no `crops`, nothing
     trains, and classes may be missing.
+
+    Where crops.csv has parts, those of the training of a detector, they are the split; lists of names, a fraction of
+    fields to test on and folds come first. Fields that the detector had in no part train.
 
     Raises FileNotFoundError for a folder that is not there. Raises ValueError for classes, folders and tables that do
     not fit each other, with all that is wrong; and as `split_fields` does.
@@ -146,10 +152,20 @@ def _split(crops: list[Crop], dataset: CropSetSettings) -> dict[str, list[Crop]]
             dataset.crops,
             TABLE,
         )
-    fields = dict.fromkeys(CropField(crop.field, crop.field_group) for crop in crops)
-    sides = split_fields(list(fields), dataset.split)
+    fields = list(dict.fromkeys(CropField(crop.field, crop.field_group, crop.part) for crop in crops))
+    sides = split_fields(fields, _split_of(fields, dataset))
     names = {side: {field.name for field in members} for side, members in sides.items()}
     return {side: [crop for crop in crops if crop.field in names[side]] for side in sides}
+
+
+def _split_of(fields: list[CropField], dataset: CropSetSettings) -> SplitSettings:
+    """The split of a detector's training, where crops.csv has it and the config none of its own."""
+    split = dataset.split
+    if not any(field.part for field in fields) or split.tests or split.train_names or split.val_names:
+        return split
+    log.info("%s: the split is that of the detector's training, as %s has it", dataset.crops, TABLE)
+    names = {part: tuple(field.name for field in fields if (field.part or PARTS[0]) == part) for part in PARTS}
+    return replace(split, **{f"{part}_names": of_part for part, of_part in names.items()})
 
 
 def _read(dataset: CropSetSettings, key: str) -> list[Crop]:
@@ -206,7 +222,10 @@ def _read_table(table: Path, known: dict[str, Path]) -> tuple[dict[str, CropFiel
         return {}, [
             f"{TABLE} has no column {', '.join(map(repr, lacking))}; it has {', '.join(map(repr, columns)) or 'none'}"
         ]
-    rows = {line["file"]: CropField(line["field"] or line["file"], line["group"] or None) for line in lines}
+    rows = {
+        line["file"]: CropField(line["field"] or line["file"], line["group"] or None, line.get(PART) or "")
+        for line in lines
+    }
     problems = [
         f"{TABLE} lists {name!r}, which is not there; put it back, or delete its line"
         for name in rows
@@ -223,6 +242,10 @@ def _read_table(table: Path, known: dict[str, Path]) -> tuple[dict[str, CropFiel
         f"{TABLE} has {line['file']!r} as {line['class']!r}; correct the column, or move the file to that folder"
         for line in lines
         if line["file"] in known and line["class"] != known[line["file"]].parent.name
+    ]
+    problems += [
+        f"{TABLE} has the part {part!r}; give {', '.join(PARTS)} or none"
+        for part in sorted({field.part for field in rows.values()} - {*PARTS, ""})
     ]
     groups: dict[str, set[str | None]] = {}
     for field in rows.values():

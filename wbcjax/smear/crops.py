@@ -9,6 +9,9 @@ kinds:
 
 - "nucleus": a nucleus that shares no pixel with an annotated cell, in the middle of the crop
 - "background": a window without any part of an annotated cell and with next to no nucleus, used when nuclei run out
+
+What a detector makes of the field adds three more: "found" is its outline of an annotated cell, "missed" an annotated
+cell that it did not find, and "false alarm" a cell that it made up.
 """
 
 from collections.abc import Sequence
@@ -23,7 +26,14 @@ from pycocotools import mask as coco_mask
 from wbcjax.smear.field import Cell, SmearField
 from wbcjax.smear.nuclei import boxes_of, find_nuclei
 
-ANNOTATED, NUCLEUS, BACKGROUND = RULES = ("annotated", "nucleus", "background")
+ANNOTATED, NUCLEUS, BACKGROUND, FOUND, MISSED, FALSE_ALARM = RULES = (
+    "annotated",
+    "nucleus",
+    "background",
+    "found",
+    "missed",
+    "false alarm",
+)
 TABLE, SETTINGS = "crops.csv", "crops.json"  # in a folder of crops: where each is from, and how they were cut
 BACKGROUND_NUCLEI = 0.05  # of the pixels of a background window may be a nucleus's
 

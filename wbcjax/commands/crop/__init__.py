@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wbcjax.commands.arguments import add_set, margin, reading_of, seed, size
+from wbcjax.commands.arguments import add_set, add_trust, margin, reading_of, seed, size, trained_model
 from wbcjax.commands.messages import count, exit_for_failed
 from wbcjax.system.terminal import show
 
@@ -21,6 +21,16 @@ def add(commands: argparse._SubParsersAction) -> None:
     crop.add_argument("--mask-background", action="store_true", help="black outside the cell's outline")
     crop.add_argument("--negatives", metavar="CLASS", help="also a class of nuclei and background without a cell")
     crop.add_argument("--balance", action="store_true", help="no more negatives of a field than it has annotated cells")
+    crop.add_argument(
+        "--run",
+        dest="runs",
+        metavar="RUN",
+        type=trained_model,
+        nargs="+",
+        default=[],
+        help="also cut out what these detectors find: cells by their outlines, and false alarms as the negatives",
+    )
+    add_trust(crop)
     crop.add_argument("--seed", type=seed, default=0, help="of the choice of negatives (default: 0)")
     crop.add_argument(
         "--on-error",
@@ -32,7 +42,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _crop(options: argparse.Namespace) -> None:
-    from wbcjax.commands.crop.folder import CropSettings, crop_folder, without_classes
+    from wbcjax.commands.crop.folder import crop_folder, without_classes
+    from wbcjax.commands.crop.pieces import CropSettings
     from wbcjax.smear.formats.image_files import unread_images
     from wbcjax.smear.problem_list import first_of_each_kind
     from wbcjax.smear.read import read
@@ -45,8 +56,14 @@ def _crop(options: argparse.Namespace) -> None:
         negatives=options.negatives,
         balance=options.balance,
         seed=options.seed,
+        runs=tuple(map(str, options.runs)),
     )
-    outcome = crop_folder(without_classes(found, options.leave_out), options.out, settings)
+    detectors = None
+    if options.runs:
+        from wbcjax.commands.crop.detected import load_detectors
+
+        detectors = load_detectors(options.runs, options.trust_parts)
+    outcome = crop_folder(without_classes(found, options.leave_out), options.out, settings, detectors)
     lines = [
         *_crop_lines(outcome),
         *found.omissions(),

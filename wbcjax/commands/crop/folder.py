@@ -5,26 +5,17 @@ import io
 import json
 import os
 import shutil
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wbcjax.commands.crop.pieces import CropSettings, FieldCutter, Piece
 from wbcjax.commands.image_folder import of_image
-from wbcjax.smear.crops import (
-    ANNOTATED,
-    SETTINGS,
-    TABLE,
-    Crop,
-    annotated_crops,
-    cell_box,
-    cut_crop,
-    other_crops,
-    resize,
-)
+from wbcjax.smear.crops import SETTINGS, TABLE, cell_box
 from wbcjax.smear.field import SmearField
 from wbcjax.smear.read import FieldSet
 from wbcjax.smear.whole_set import AS_CELLS, uncounted
@@ -32,27 +23,12 @@ from wbcjax.system.files import write_atomically, write_png
 from wbcjax.system.places import check_out
 from wbcjax.system.progress import shown
 
-COLUMNS = ("file", "class", "field", "group", "x1", "y1", "x2", "y2", "rule", "cell", "shift")
+if TYPE_CHECKING:
+    from wbcjax.commands.crop.detected import Detectors
+
+COLUMNS = ("file", "class", "field", "group", "x1", "y1", "x2", "y2", "rule", "cell", "shift", "part")
 NO_FOLDER = ("", ".", "..", TABLE, SETTINGS)  # names that no class can have as its folder
 NOT_IN_FOLDERS = set('<>:"/\\|?*') | set(map(chr, range(32)))  # of any system that a set may be copied to
-
-
-@dataclass(frozen=True)
-class CropSettings:
-    """How cells are cut out; `crops.json` keeps it. Raises ValueError where there is nothing to balance."""
-
-    margin: float = 0.1  # of the length of a cell's box, added on either side
-    size: int | None = None  # pixels of a crop's side; None leaves it as it is in the field
-    mask_background: bool = False  # black outside the cell's outline; a crop without a cell gets another one's outline
-    # The name of the class of crops without an annotated cell; None: no such crops. Each field gives at least as many
-    # as it has annotated cells, where there is room: see `other_crops`.
-    negatives: str | None = None
-    balance: bool = False  # of each field not more negatives than that
-    seed: int = 0  # of the choice of nuclei and windows; that of a field does not depend on the other fields
-
-    def __post_init__(self) -> None:
-        if self.balance and self.negatives is None:
-            raise ValueError("there is nothing to balance the annotated cells with: name the class of --negatives")
 
 
 @dataclass
@@ -66,18 +42,20 @@ class Outcome:
     failed: list[str] = field(default_factory=list)  # the path and the error of each field that was left out
 
 
-def crop_folder(found: FieldSet, out: Path, settings: CropSettings = CropSettings()) -> Outcome:
+def crop_folder(found: FieldSet, out: Path, settings: CropSettings, detectors: "Detectors | None" = None) -> Outcome:
     """Cut the annotated cells of a set out, and write into the folder `out`, which appears whole or not at all:
 
     - CLASS/NAME.png: the crops, square; crowd regions have none
     - crops.csv: a line for each. x1 .. y2 is its square in the field, in pixels from the image's upper left corner (the
       square may be larger than the image); rule is one of `wbcjax.smear.crops.RULES`; cell is the number of the
       annotated cell among those read of its field, from 1; shift is how far the border moved the square off its cell,
-      as a share of its side. A split must keep crops of one group together, or of one field where there is no group
+      as a share of its side; part is the one that the field was in when the detectors were trained. A split must keep
+      crops of one group together, or of one field where there is no group
     - crops.json: the `settings`, to cut other crops alike
 
-    `found` is a set that was read without a class map. A field that fails is left out and noted in the outcome. Where
-    all fail, nothing is written.
+    `found` is a set that was read without a class map. `detectors` are those of `settings.runs`: what they find is cut
+    out too, see `detected_crops`. A field that fails is left out and noted in the outcome. Where all fail, nothing is
+    written.
 
     Raises ValueError when the set has no cell, a class name cannot be a folder's, or the negatives' is annotated;
     and as `check_out`.
@@ -94,41 +72,26 @@ def crop_folder(found: FieldSet, out: Path, settings: CropSettings = CropSetting
     _check_folders([*present, *([] if negatives is None else [negatives])])
     refused = {problem.file for problem in found.problems if problem.where}
 
-    outcome, rows = Outcome(), []
-
-    def cut(f: SmearField) -> tuple[list[tuple[Crop, np.ndarray]], int]:
-        """The crops of a field with their pixels, and the number of negatives that it lacks."""
-        crops, image, short = annotated_crops(f, settings.margin), f.image(), 0
-        if negatives is not None and f.name not in refused:
-            rng = np.random.default_rng([settings.seed, zlib.crc32(f.name.encode())])
-            others = other_crops(f, image, crops, cell_size, rng, settings.balance)
-            short = max(0, len(crops) - len(others))
-            crops += others
-        pixels = [cut_crop(f, image, crop, settings.mask_background) for crop in crops]
-        if settings.size is not None:
-            pixels = [resize(crop, settings.size) for crop in pixels]
-        return list(zip(crops, pixels, strict=True)), short
-
+    outcome, rows, cutter = Outcome(), [], FieldCutter(found.classes, cell_size, settings, detectors)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
         each = shown(found.fields, "crop", "field")
         for f, stem in zip(each, _stems(found.fields), strict=True):
             try:
-                crops, short = cut(f)
+                pieces, short, part = cutter.cut(f, trusted=f.name not in refused)
             except Exception as error:  # any error leaves out this field only
                 outcome.failed.append(of_image(f.path or Path(f.name), error))
                 continue
             if negatives is not None and f.name in refused:
                 outcome.untrusted.append(f.name)
             outcome.short += short
-            for number, (crop, pixels) in enumerate(crops, start=1):
-                label = found.classes[f.cells[crop.cell].label - 1] if crop.rule == ANNOTATED else str(negatives)
-                file = PurePosixPath(label, f"{stem}_{number:03d}.png")
-                write_png(partial / file, pixels)
-                rows.append(_row(file, label, f, crop))
-                outcome.crops[label, crop.rule] += 1
-                outcome.at_border[label] += crop.shift > 0
+            for number, piece in enumerate(pieces, start=1):
+                file = PurePosixPath(piece.class_name, f"{stem}_{number:03d}.png")
+                write_png(partial / file, piece.pixels)
+                rows.append(_row(file, f, piece, part))
+                outcome.crops[piece.class_name, piece.crop.rule] += 1
+                outcome.at_border[piece.class_name] += piece.crop.shift > 0
         if not rows:  # every field has failed
             return outcome
         _write_table(partial / TABLE, rows)
@@ -180,11 +143,12 @@ def _stems(fields: Sequence[SmearField]) -> list[str]:
     return [f"{number:05d}_{stem}" for number, stem in enumerate(stems, start=1)]
 
 
-def _row(file: PurePosixPath, label: str, f: SmearField, crop: Crop) -> list[str]:
-    left, top, side = crop.window
+def _row(file: PurePosixPath, f: SmearField, piece: Piece, part: str) -> list[str]:
+    left, top, side = piece.crop.window
     square = map(str, (left, top, left + side, top + side))
-    number = str(crop.cell + 1) if crop.rule == ANNOTATED else ""
-    return [str(file), label, f.name, f.group or "", *square, crop.rule, number, f"{crop.shift:.3g}"]
+    number = "" if piece.cell is None else str(piece.cell + 1)
+    rule, shift = piece.crop.rule, f"{piece.crop.shift:.3g}"
+    return [str(file), piece.class_name, f.name, f.group or "", *square, rule, number, shift, part]
 
 
 def _write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
