@@ -87,6 +87,14 @@ class CropClassifier:
     def name(self, image: UInt8[np.ndarray, "h w 3"], cells: FieldDetections) -> FieldDetections:
         """The cells found in an RGB image, each with its most probable class (its label less one) and the probability.
 
+        Raises as `probabilities_of`.
+        """
+        found = self.probabilities_of(image, cells)
+        return replace(cells, labels=found.argmax(axis=1).astype(np.int32) + 1, scores=found.max(axis=1))
+
+    def probabilities_of(self, image: UInt8[np.ndarray, "h w 3"], cells: FieldDetections) -> Float[np.ndarray, "d c"]:
+        """The probabilities of the classes for each cell found in an RGB image.
+
         They are cut out as the crops of the training were. Raises ValueError when that is not known.
         """
         cut = self.cut_settings()
@@ -100,9 +108,7 @@ class CropClassifier:
         )
         crops = annotated_crops(field, cut["margin"])
         pixels = (cut_crop(field, image, crop, cut["mask_background"]) for crop in crops)
-        found = self.probabilities(pixels if cut["size"] is None else (resize(crop, cut["size"]) for crop in pixels))
-        labels, scores = found.argmax(axis=1).astype(np.int32) + 1, found.max(axis=1)
-        return replace(cells, labels=labels, scores=scores)
+        return self.probabilities(pixels if cut["size"] is None else (resize(crop, cut["size"]) for crop in pixels))
 
     def cut_settings(self) -> dict[str, Any]:
         """How the crops of the training were cut. Raises ValueError when that is not known."""

@@ -11,6 +11,7 @@ from wbcjax.evaluate.detections import FieldAnnotations
 from wbcjax.evaluate.figures import percent
 from wbcjax.evaluate.image_table import RULE_SHOWN, voted
 from wbcjax.evaluate.scores import limit_remarks
+from wbcjax.evaluate.two_stages import two_stage_table
 from wbcjax.evaluate.vote import MEANINGS
 from wbcjax.report.detection_figures import (
     counts_figure,
@@ -71,6 +72,12 @@ def headline_section(scores: Scores) -> Section:
     if not _of_single_cells(scores):
         return Section("In short", absent=NO_CELL_SCORES)
     return Section("In short", (Lead(tuple(in_words(scores["cells"]))), Text(FOUND)))
+
+
+def two_stages_section(scores: Scores) -> list[Section]:
+    """The detector beside the detector and a classifier of crops; no section where none was asked."""
+    stages = scores.get("two_stages")
+    return [Section("Detector and classifier", (two_stage_table(stages),))] if stages else []
 
 
 def mistakes_section(fields: Fields, scores: Scores) -> Section:

@@ -28,6 +28,7 @@ from wbcjax.report.detection_sections import (
     morphology_section,
     precision_section,
     scores_section,
+    two_stages_section,
 )
 from wbcjax.report.reliability_section import detections_section, reliability_section
 from wbcjax.report.run_page import Section, run_page
@@ -63,6 +64,7 @@ def write_report(
     """
     sections = [
         headline_section(scores),
+        *two_stages_section(scores),
         mistakes_section(fields, scores),
         scores_section(scores),
         precision_section(scores),

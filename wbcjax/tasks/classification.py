@@ -131,6 +131,8 @@ class Classification(Experiment):
     def check_scored(self, scored: Scored, workdir: Path) -> None:
         if scored.is_other and not scored.crops:
             raise ValueError(f"{workdir} is a run of classification: score it on other crops, by --crops")
+        if scored.classifier:
+            raise ValueError(f"{workdir} is a run of classification: --classifier is for a detector's run")
         check_asked(scored, workdir)
 
     def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> list[Block]:

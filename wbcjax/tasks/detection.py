@@ -21,6 +21,7 @@ from wbcjax.evaluate.image_scores import subtype_scores
 from wbcjax.evaluate.image_table import image_table
 from wbcjax.evaluate.reliability import calibration_line
 from wbcjax.evaluate.scores import Scores, detection_scores, table, write_json
+from wbcjax.evaluate.two_stages import two_stage_table
 from wbcjax.evaluate.vote import SUBTYPES
 from wbcjax.input.cell_sizes import CELL_SIDES, PIXEL_SIZE, cell_sides, training_pixel_size
 from wbcjax.input.field_set import Source, part_of, source, sources
@@ -62,6 +63,7 @@ from wbcjax.tasks.reported_run import reported_run
 from wbcjax.tasks.rules import detector_problems, loss_problems, missing_data, missing_weights, part_problems
 from wbcjax.tasks.scored_part import default_part, other_part, own_part, scored_note
 from wbcjax.tasks.settings import DetectionConfig
+from wbcjax.tasks.two_stages import asked_classifier, two_stages
 from wbcjax.train.task import Task
 
 log = logging.getLogger(__name__)
@@ -127,7 +129,8 @@ class Detection(Experiment):
     def evaluate(self, workdir: Path, checkpoint: str, scored: Scored, out: Path) -> list[Block]:
         found = evaluate_run(self, workdir, checkpoint, scored, out)
         words, *rest = all_tables(found)
-        return [words, found["scored"]["sentence"], *rest]
+        stages = [two_stage_table(found["two_stages"])] if scored.classifier else []
+        return [words, found["scored"]["sentence"], *stages, *rest]
 
 
 def detection_task(settings: DetectionConfig, workdir: Path | None = None) -> Task:
@@ -225,7 +228,8 @@ def evaluate_run(experiment: Detection, workdir: Path, checkpoint: str, asked: S
     whether the fields are drawn ones. Writes scores.json, detections.json (from which the scores can be computed
     again), contact_sheet.png (the worst fields first) and the report, see `report_path`.
 
-    With `asked.with_runs` these are asked too, and fields that one of them has seen are left out. Scores that were
+    With `asked.with_runs` these are asked too, and fields that one of them has seen are left out. With
+    `asked.classifier` the scores of `two_stage_scores` are those of "two_stages". Scores that were
     calibrated have those of before as "uncalibrated", with the temperature.
     """
     settings, note = experiment.settings, note_in(load_facts(workdir), workdir)
@@ -245,6 +249,7 @@ def evaluate_run(experiment: Detection, workdir: Path, checkpoint: str, asked: S
     if reason := fields.uncounted():
         log.warning("%s: there is nothing to find: %s", place or split, reason)
     splits = {name: part.counts() for name, part in parts.items() if name != split}
+    classifier = asked_classifier(asked, checkpoint, dataset.classes, fields) if asked.classifier else None
     annotated, detections = detect_split(model, fields)
     if asked.calibrate:
         model.temperature = calibrate_detections(workdir, checkpoint, asked, annotated, detections, model.classes)
@@ -257,13 +262,16 @@ def evaluate_run(experiment: Detection, workdir: Path, checkpoint: str, asked: S
     found["scored"] = scored_note(split, checkpoint, f"{len(fields)} fields", left_out, place, noted=known)
     found["scored"]["sentence"] += asked_how(workdir, asked, len(VIEWS))
     save(out / run_files.DETECTIONS, model.classes, annotated, detections)
-    write_json(out / run_files.SCORES, found)
     originals = fields
     if dataset.enhance != "none":
         whole = source(dataclasses.replace(dataset, enhance="none"), split)
         originals = whole.select([whole.names.index(name) for name in fields.names])
     original_of = None if originals is fields else _images(originals)
     min_score = settings.evaluate.score_threshold
+    if classifier:
+        of_both = two_stages(classifier, _images(originals), annotated, detections, dataset.classes, min_score)
+        found["two_stages"] = of_both
+    write_json(out / run_files.SCORES, found)
     shown = Fields(_images(fields), original_of, annotated, detections, fields.classes, min_score)
     sheet = contact_sheet(_images(fields), annotated, detections, fields.classes, min_score)
     write_png(out / run_files.CONTACT_SHEET, sheet)

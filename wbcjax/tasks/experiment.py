@@ -42,13 +42,14 @@ class Scored:
     drawn_seed: int | None = None
     crops: str | None = None
     with_runs: tuple[Path, ...] = ()  # that are asked together with it
+    classifier: Path | None = None  # a run on crops, which names the cells that are found
     tta: bool = False  # by test-time augmentation
     calibrate: bool = False  # fit the temperature of its scores to these data first, and keep it with the run
 
     @property
     def is_plain(self) -> bool:
         """Whether the run alone is asked, as it is."""
-        return not (self.with_runs or self.tta or self.calibrate)
+        return not (self.with_runs or self.tta or self.calibrate or self.classifier)
 
     @property
     def is_other(self) -> bool:
@@ -59,7 +60,8 @@ class Scored:
     def name(self) -> str:
         """The name of a folder for the results, unique to these data and this way to ask."""
         joined = f"_with_{name_of(*map(str, self.with_runs))}" if self.with_runs else ""
-        return f"{self._data}{'_tta' if self.tta else ''}{joined}"
+        named = f"_named_by_{name_of(str(self.classifier))}" if self.classifier else ""
+        return f"{self._data}{'_tta' if self.tta else ''}{joined}{named}"
 
     @property
     def _data(self) -> str:

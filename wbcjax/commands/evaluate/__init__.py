@@ -31,6 +31,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--images", help="and their image folder")
     evaluate.add_argument("--drawn-seed", type=int, help="score on other drawn fields, as many, from this seed on")
     evaluate.add_argument("--crops", help="score on all crops of another folder of class folders")
+    evaluate.add_argument(
+        "--classifier",
+        type=trained_model,
+        help="a training run on crops, or its export: score both stages together, cells found and then named by their "
+        "crops",
+    )
     add_tta(evaluate)
     evaluate.add_argument(
         "--calibrate",
@@ -61,6 +67,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         options.drawn_seed,
         options.crops,
         with_runs=tuple(with_runs),
+        classifier=options.classifier,
         tta=options.tta,
         calibrate=options.calibrate,
     )
