@@ -177,7 +177,7 @@ def _serve(pipe: Connection, contestant: Contestant, tuned: bool) -> None:
         heap.tune_malloc()
     runtime.use_compilation_cache()
     bare = megabytes("VmRSS")
-    task = contestant.set_up(**contestant.options)
+    task = heap.settled(contestant.set_up(**contestant.options))
     pipe.send(megabytes("VmRSS") - bare)
     with contextlib.suppress(EOFError):  # the other side has closed the pipe: the end
         while True:

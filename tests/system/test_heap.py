@@ -52,3 +52,46 @@ def test_gaps_left_by_compiling_are_filled():
     assert before[0] > 2**13 + 500
     assert after <= 2**13 + 37  # those of the buffer
     assert found["large"] == 1
+
+
+SETTLED = """
+import ctypes, json, os, sys
+from wbcjax.system import heap
+
+SIZE = 2**28  # bytes
+libc = ctypes.CDLL(None)
+if os.name != "posix" or not hasattr(libc, "mallinfo2"):
+    sys.exit()
+heap.tune_malloc()
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+
+def megabytes():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
+
+def run():
+    "Uses a large buffer, behind which something stays in use."
+    buffer = libc.malloc(SIZE)
+    ctypes.memset(buffer, 1, SIZE)
+    libc.malloc(2**20)
+    libc.free(buffer)
+    return 7
+
+settled, held = heap.settled(run), []
+for work in (run, *[settled] * (heap._SETTLING + 1)):
+    before = megabytes()
+    assert work() == 7
+    held.append(megabytes() - before)
+json.dump(held, sys.stdout)
+"""
+
+
+def test_the_first_calls_of_a_program_give_their_buffers_back():
+    """A settled program gives free buffers back after its first calls and keeps them after."""
+    run = subprocess.run([sys.executable, "-c", SETTLED], capture_output=True, text=True, check=True)
+    if not run.stdout:
+        pytest.skip("glibc 2.33 and later has mallinfo2")
+    plain, *settling, at_last = json.loads(run.stdout)
+    assert plain > 250
+    assert all(held < 5 for held in settling)
+    assert at_last > 250

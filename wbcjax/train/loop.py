@@ -16,6 +16,7 @@ import optax
 from wbcjax.models.variables import Tree
 from wbcjax.system import run_files
 from wbcjax.system.files import write_atomically
+from wbcjax.system.heap import settled
 from wbcjax.system.interrupt import StopRequest
 from wbcjax.train.checkpoint import Checkpoints, checkpoint_directory
 from wbcjax.train.checkpoint_writer import CheckpointWriter
@@ -99,7 +100,7 @@ def train(
             return reason
 
         evaluated = step > 0 and checkpoints.evaluated(step)
-        train_step = parallel.compile(step_of(Layers(phase.layers, task.stage_of)))
+        train_step = settled(parallel.compile(step_of(Layers(phase.layers, task.stage_of))))
         state = parallel.place_state(state)
         while True:
             finished = step >= plan.steps  # above where the plan has become shorter since the run began
@@ -131,7 +132,7 @@ def train(
                 layers = Layers(phase.layers, task.stage_of)
                 state = _with_new_optimizer(jax.device_get(parallel.local(state)), optimizer, layers)
                 state = parallel.place_state(state)
-                train_step = parallel.compile(step_of(layers))
+                train_step = settled(parallel.compile(step_of(layers)))
                 log.compiling()
                 log.say(f"step {step}: training layers {phase.layers!r}")
             place, batch = batches.get_state(), next(batches)
