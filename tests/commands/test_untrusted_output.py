@@ -12,6 +12,7 @@ from tests.fuzz.sandbox import watch
 from tests.smear.make import SQUARE, entry, region
 from wbcjax import cli
 from wbcjax.commands.crop.folder import crop_folder
+from wbcjax.commands.crop.pieces import CropSettings
 from wbcjax.commands.enhance.folder import enhance_folder
 from wbcjax.commands.image_folder import find_images
 from wbcjax.commands.inspect.annotated_set import inspect, write_inspection

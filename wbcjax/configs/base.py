@@ -94,10 +94,21 @@ def from_scratch(config: ConfigDict) -> None:
     config.train.ema_decay = 0.998
 
 
+def light(config: ConfigDict) -> None:
+    """A `small` one of half the channels, for twice the steps and images a minute: what the starter is."""
+    model = config.model
+    model.backbone.width = 32
+    model.fpn.channels = 64
+    model.rpn.channels = 64
+    model.rpn.proposals_test = 50
+    model.box_head.channels = 256
+    model.mask_head.channels = 64
+
+
 def from_starter(config: ConfigDict) -> None:
-    """Start a `small` one from the starter, whose masks have half the channels. Call it after the anchors are set."""
+    """Start a `light` one from the starter. Call it after the anchors are set."""
+    light(config)
     config.init_from = "starter"
-    config.model.mask_head.channels = 64
     if config.model.rpn.aspect_ratios != STARTER_RATIOS:  # for which its RPN was trained
         config.init_parts = ("backbone", "fpn", "box_head", "mask_head")
 

@@ -37,6 +37,7 @@ def get_config(variant: str = "r18") -> ConfigDict:
     config.model.roi.canonical_size = 224.0
 
     base.varied(config)
+    config.augment.min_visible = 0.97  # what a crop cuts teaches nothing; annotators left many cells at edges out
 
     config.train.epochs = 45.0
     config.train.max_minutes = 88.0
@@ -45,17 +46,14 @@ def get_config(variant: str = "r18") -> ConfigDict:
         quick(config)
     if variant in ("r18", "r18_quick"):
         base.from_starter(config)
-    if variant == "r18_quick":
-        config.train.epochs = 14.0
-        config.augment.min_visible = 0.97  # what a crop cuts teaches nothing; annotators left many cells at edges out
     return config
 
 
 def quick(config: ConfigDict) -> None:
-    """Half the fields' resolution, for a quarter of an hour on two cores; half the channels of masks lose no AP."""
+    """Half the fields' resolution and half the channels, for a quarter of an hour on two cores."""
+    base.light(config)
     config.dataset.canvas = (192, 256)
     config.model.rpn.anchor_sizes = (28.0, 40.0, 56.0)
     config.model.roi.canonical_size = 150.0
-    config.model.mask_head.channels = 64
-    config.train.epochs = 20.0
+    config.train.epochs = 30.0
     config.train.max_minutes = 15.0

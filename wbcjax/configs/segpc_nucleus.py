@@ -24,5 +24,6 @@ def get_config() -> ConfigDict:
 
     # On this canvas 5 to 95 % of the nuclei are 20 to 30 pixels across, and of the cells 28 to 52.
     config.model.rpn.anchor_sizes = (26.0, 40.0, 56.0)
+    config.model.rpn.proposals_test = 100
     config.model.detection.per_image = 64
     return config
