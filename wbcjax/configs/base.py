@@ -100,7 +100,6 @@ def light(config: ConfigDict) -> None:
     model.backbone.width = 32
     model.fpn.channels = 64
     model.rpn.channels = 64
-    model.rpn.proposals_test = 50
     model.box_head.channels = 256
     model.mask_head.channels = 64
 

@@ -4,7 +4,7 @@ Data: fields of BCCD (MIT), and drawn ones of blood and of marrow at three magni
 `python -m benchmarks.starter` lays together, trains on with this config, and packs. That holds out a fifth of BCCD's
 fields, by hash.
 The network is that of `segpc_mask_rcnn:r18_quick`, so that its weights start such runs.
-Cost: half an hour on two CPU cores. Scores and limits: wbcjax/starter/README.md.
+Cost: a quarter of an hour on two CPU cores. Scores and limits: wbcjax/starter/README.md.
 """
 
 from ml_collections import ConfigDict

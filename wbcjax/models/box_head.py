@@ -32,6 +32,8 @@ class DetectionSettings:
     candidates: Count = 2000  # the most boxes over the threshold that enter NMS
     one_class_per_roi: bool = False  # an RoI is its best class only (Matterport), or every class over the threshold
     min_size: NotNegative = 1e-2  # pixels
+    # Scores times the mean probability inside the mask to this power: maskness (SOLO, Wang et al. 2020); 0: as they are
+    maskness: NotNegative = 0.0
 
 
 class BoxHead(nn.Module):

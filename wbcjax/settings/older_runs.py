@@ -6,7 +6,7 @@ A config has a `version`; one without is of version 1. The changes of each versi
 from collections.abc import Callable
 from typing import Any
 
-VERSION = 2
+VERSION = 3
 
 Values = dict[str, Any]
 
@@ -22,7 +22,8 @@ def upgrade_model(model: Values) -> Values:
     """`config.model` of a run of any version, or the settings that are noted in a file of weights."""
     if "backbone" not in model:
         return {"remat": False} | model
-    return model if "part" in model["backbone"] else _parts_of(model)
+    model = model if "part" in model["backbone"] else _parts_of(model)
+    return model | {"detection": {"maskness": 0.0} | model.get("detection", {})}
 
 
 def _to_version_2(config: Values) -> Values:
@@ -78,4 +79,14 @@ def _parts_of(model: Values) -> Values:
     }
 
 
-_TO_NEXT: dict[int, Callable[[Values], Values]] = {1: _to_version_2}
+def _to_version_3(config: Values) -> Values:
+    """Runs of version 2 drew cells of blood alone, and ordered detections by the scores of boxes."""
+    config, dataset = dict(config), config.get("dataset", {})
+    if isinstance(dataset.get("synthetic"), dict):
+        config["dataset"] = dataset | {"synthetic": {"tissue": "blood"} | dataset["synthetic"]}
+    if "model" in config:
+        config["model"] = upgrade_model(config["model"])
+    return config
+
+
+_TO_NEXT: dict[int, Callable[[Values], Values]] = {1: _to_version_2, 2: _to_version_3}

@@ -29,7 +29,7 @@ class ExperimentSettings:
     task: str
     seed: Seed
     train: TrainSettings
-    version: Literal[2] = 2
+    version: Literal[3] = 3
 
 
 @dataclass(frozen=True)
