@@ -3,8 +3,8 @@
 Lays the fields of BCCD (https://github.com/Shenggan/BCCD_Dataset, masks of P. P. Banik et al., 2020; both MIT) and
 drawn fields of blood and of marrow at three magnifications into WORKDIR/fields, trains on them by
 wbcjax/configs/starter.py, packs the weights, and scores them: on a fifth of the fields of BCCD, by hash, which is held
-out, and on the plasma cells of SegPC-2021, which it never sees. There other nucleated cells are not annotated, so that AP
-says little, and the share found is what is asked.
+out, and on the plasma cells of SegPC-2021, which it never sees. There other nucleated cells are not annotated, so that
+AP says little, and the share found is what is asked.
 
 Cost: twenty minutes on two quiet CPU cores.
 """
