@@ -1,4 +1,4 @@
-"""How everything here is measured: after two warm-up runs contestants take turns, in one process or each in its own."""
+"""How everything here is measured: after six warm-up runs contestants take turns, in one process or each in its own."""
 
 import contextlib
 import ctypes
@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-WARM_UP = 2  # runs that are not counted: the first compiles, and in the second memory still grows
+WARM_UP = 6  # runs that are not counted: the first compiles, and in the first five memory settles (`heap.settled`)
 
 Task = Callable[[], Any]
 Clocks = Callable[[], tuple[float, float]]  # seconds: on the wall, and of all cores together

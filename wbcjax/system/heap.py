@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import os
+import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -15,6 +16,7 @@ COMPILED = "/jax/core/compile/backend_compile_duration"  # JAX's event at the en
 _LONG = 1.0  # seconds of compilation after which gaps are filled, which takes a fifth of a second
 _LARGEST, _SMALLEST = 19, 12  # log2 of the bytes of the blocks that fill gaps; larger gaps are left for buffers
 _KEPT_AT_THE_END = 2**62  # bytes: all that is free at the end of the heap, which grows there anyway
+_FREED_AFTER = 0.2  # seconds: a result may be there before its buffer is free
 _SETTLING = 5  # calls of a compiled program after which its buffers have found their places
 _HEADER = ctypes.sizeof(ctypes.c_size_t)  # bytes between a block's last and the next one's first
 
@@ -54,7 +56,7 @@ def tune_malloc() -> bool:
 
 
 def settled(run: Callable[P, R]) -> Callable[P, R]:
-    """`run`, whose first calls wait for their results, and then give the memory that is free back to the system.
+    """`run`, whose first calls wait for their results, and then give free memory back to the system.
 
     glibc may not find room for XLA's buffer where that of the call before lay, and takes as much again: 21 GB in place
     of 11 with EfficientNet-B3's step of 32 images. Malloc as it is gives it back by itself.
@@ -67,11 +69,12 @@ def settled(run: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(run)
     def settling(*arguments: P.args, **named: P.kwargs) -> R:
         nonlocal left
-        result = run(*arguments, **named)
-        if left:
-            left -= 1
-            jax.block_until_ready(result)
-            libc.malloc_trim(ctypes.c_size_t(_KEPT_AT_THE_END))
+        if not left:
+            return run(*arguments, **named)
+        left -= 1
+        result = jax.block_until_ready(run(*arguments, **named))
+        time.sleep(_FREED_AFTER)
+        libc.malloc_trim(ctypes.c_size_t(_KEPT_AT_THE_END))
         return result
 
     return settling
