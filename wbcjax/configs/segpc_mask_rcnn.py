@@ -8,8 +8,8 @@ Data: the training part of SegPC-2021 (https://doi.org/10.21227/7np1-2q42; Gupta
 `:r18` and `:r18_quick` start from the starter, the others from random weights.
 `:r18`, `:r18_quick` and `:r18_quick_scratch` have half the channels.
 Cost on two CPU cores: `:r18_scratch` 45 to 50 minutes, `:r18_quick` and `:r18_quick_scratch` 15 at most.
-Expected on the held-out fields: `:r18_quick` mask AP 73 and AP50 87, `:r18_quick_scratch` 71 and 85, `:r18_scratch` 75
-and 87 (docs/results.md). `:r18`, `:r34` and `:r50` were not trained.
+Expected on the held-out fields: `:r18_quick` mask AP 73 and AP50 86, `:r18_quick_scratch` 71 and 87 in 20 epochs; with
+earlier settings `:r18_scratch` 75 and 87 (docs/results.md). `:r18`, `:r34` and `:r50` were not trained.
 """
 
 from ml_collections import ConfigDict
