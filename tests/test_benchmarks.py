@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import render, roof
 from benchmarks.results import Result, load, save, summary
-from benchmarks.timing import Contestant, Record, Task, Time, apart, contest, in_turns, median, timed
+from benchmarks.timing import WARM_UP, Contestant, Record, Task, Time, apart, contest, in_turns, median, timed
 
 
 def test_contestants_take_turns_until_their_seconds_are_spent():
@@ -22,14 +22,14 @@ def test_contestants_take_turns_until_their_seconds_are_spent():
         return Time(wall, 0.0)
 
     times = in_turns({"slow": lambda: run("slow", 6.0), "quick": lambda: run("quick", 1.0)}, rounds=3, seconds=10.0)
-    assert order == ["slow", "quick"] * 3 + ["quick"] * 2
-    assert {name: len(taken) for name, taken in times.items()} == {"slow": 3, "quick": 5}
+    assert order == ["slow", "quick"] * (WARM_UP + 1) + ["quick"] * 2
+    assert {name: len(taken) for name, taken in times.items()} == {"slow": WARM_UP + 1, "quick": WARM_UP + 3}
 
 
 def test_a_slow_contestant_is_still_timed_once():
     """Even a run longer than its seconds is timed once after the warm up."""
     times = in_turns({"slow": lambda: Time(100.0, 0.0)}, rounds=3, seconds=10.0)
-    assert len(times["slow"]) == 3
+    assert len(times["slow"]) == WARM_UP + 1
 
 
 def test_a_run_is_timed_on_both_clocks():

@@ -37,7 +37,8 @@ def test_an_own_optimizer_steps_by_signs_at_the_rate_of_the_schedule(place):
     decayed = jax.tree.map(lambda weight: 0.99 * weight if weight.ndim > 1 else weight, before)  # 1 - rate * decay
     steps = jax.tree.map(lambda new, old: np.round(np.abs(new - old), 4), after, decayed)
     assert np.all(steps["box_head"]["bias"] == np.float32(0.1))
-    assert {float(step) for leaf in jax.tree.leaves(steps) for step in leaf.flat} == {0.0, float(np.float32(0.1))}
+    # None where a gradient is exactly 0, which another processor may round to something else.
+    assert {float(step) for leaf in jax.tree.leaves(steps) for step in leaf.flat} <= {0.0, float(np.float32(0.1))}
 
 
 def test_an_own_optimizer_goes_on_from_its_state_to_the_bit(place):
