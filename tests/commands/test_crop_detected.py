@@ -1,6 +1,7 @@
 """`wbcjax crop --run`: a detector's cells, misses and false alarms as crops, split as the detector's training was."""
 
 import dataclasses
+import json
 from collections import Counter
 from pathlib import Path
 from unittest.mock import Mock
@@ -13,13 +14,16 @@ from tests.evaluate.make import detected
 from wbcjax.commands.crop import detected as detected_module
 from wbcjax.commands.crop.detected import Detectors, detected_crops
 from wbcjax.input.crop_contents import crop_sides
-from wbcjax.input.digest import Item, pixels_digest
+from wbcjax.input.digest import pixels_digest
 from wbcjax.input.settings import CropSetSettings
 from wbcjax.input.split import SplitSettings
 from wbcjax.predict.search import Search
-from wbcjax.runs.data_note import Note
+from wbcjax.runs.data_note import NOTE
 from wbcjax.smear.crops import FALSE_ALARM, FOUND
 from wbcjax.smear.field import Cell, SmearField, read_image
+from wbcjax.smear.formats.coco import write
+from wbcjax.smear.synthetic import SyntheticSmear, fields
+from wbcjax.system.files import write_png
 
 FIRST, SECOND = (20, 20, 70, 70), (110, 20, 160, 70)  # the annotated cells of `make_set`
 NEAR_FIRST, ALARM, UNSURE, HALF_OFF = (22, 20, 70, 70), (200, 100, 250, 150), (20, 120, 60, 160), (140, 20, 190, 70)
@@ -32,8 +36,8 @@ def detector(found: list[tuple[tuple[int, int, int, int], int, float]]) -> Mock:
     return stub
 
 
-def stubbed(monkeypatch: pytest.MonkeyPatch, *stubs: Mock, notes: tuple[Note, ...] = ()) -> None:
-    monkeypatch.setattr(detected_module, "load_detectors", lambda *_: Detectors(stubs, notes))
+def stubbed(monkeypatch: pytest.MonkeyPatch, *stubs: Mock) -> None:
+    monkeypatch.setattr(detected_module, "load_detectors", lambda *_: Detectors(stubs, {}))
 
 
 def runs(folder: Path, count: int = 1) -> list[Path]:
@@ -93,18 +97,23 @@ def test_detections_in_crowd_regions_are_no_crops():
     assert of.missed == set()
 
 
+def note(run: Path, **parts: list[Path]) -> None:
+    """data.json of a run whose parts had these images, under other names."""
+    items = {part: [["of old", pixels_digest(read_image(path)), "", None] for path in of] for part, of in parts.items()}
+    (run / "data.json").write_text(json.dumps({NOTE: {"folder": "", "parts": items, "earlier": {}}}))
+
+
 def test_crops_are_split_as_the_fields_of_the_detectors_training(tmp_path, monkeypatch):
-    names = {f"{number}.png": ("L1", "L2") for number in range(6)}
-    annotations, images = make_set(tmp_path, names)
-    for number in range(6):  # each image another one
-        path = images / f"{number}.png"
-        image = np.full((200, 300, 3), 100 + number, np.uint8)
-        path.write_bytes(_png(image))
-    digests = [pixels_digest(read_image(images / name)) for name in names]
-    items = [Item(f"other name {number}", digest) for number, digest in enumerate(digests)]
-    note = Note({"train": tuple(items[:3]), "val": (items[3],), "test": (items[4],)})
-    stubbed(monkeypatch, detector(SURE), notes=(note,))
-    crop(annotations, images, "--out", tmp_path / "out", "--run", *runs(tmp_path), "--negatives=other")
+    """An image that any detector was trained on trains, also where another one validated on it."""
+    annotations, images = make_set(tmp_path, {f"{number}.png": ("L1", "L2") for number in range(6)})
+    paths = [images / f"{number}.png" for number in range(6)]
+    for number, path in enumerate(paths):
+        write_png(path, np.full((200, 300, 3), 100 + number, np.uint8))
+    first, second = places = runs(tmp_path, 2)
+    note(first, train=paths[:2], val=paths[2:4])
+    note(second, train=[paths[2]], val=paths[:1], test=[paths[4]])
+    monkeypatch.setattr(detected_module, "load", lambda *_, **__: detector(SURE))
+    crop(annotations, images, "--out", tmp_path / "out", "--run", *places, "--negatives=other")
     parts = {row["field"]: row["part"] for row in table(tmp_path / "out")}
     assert list(parts.values()) == ["train", "train", "train", "val", "test", ""]
 
@@ -128,10 +137,6 @@ def test_a_part_that_is_none_is_refused(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_starter_finds_cells_to_crop(tmp_path):
     """The starter, which no training precedes, gives crops of drawn fields."""
-    from wbcjax.smear.formats.coco import write
-    from wbcjax.smear.synthetic import SyntheticSmear, fields
-    from wbcjax.system.files import write_png
-
     drawn = list(fields(SyntheticSmear(cells=(3, 4), others=(1, 2)), 3, seed=7))
     for field in drawn:
         write_png(tmp_path / "images" / field.name, field.image())
@@ -144,9 +149,3 @@ def test_the_starter_finds_cells_to_crop(tmp_path):
     assert rules["found"] >= cells - 2
     assert rules["false alarm"] >= 1, "the other leukocytes are white cells to it"
     assert {row["part"] for row in table(out)} == {""}
-
-
-def _png(image: np.ndarray) -> bytes:
-    import cv2
-
-    return cv2.imencode(".png", image)[1].tobytes()

@@ -62,6 +62,7 @@ SIZE = 2**28  # bytes
 libc = ctypes.CDLL(None)
 if os.name != "posix" or not hasattr(libc, "mallinfo2"):
     sys.exit()
+assert heap.settled(len) is len, "malloc is as it is"
 heap.tune_malloc()
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
 

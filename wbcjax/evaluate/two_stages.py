@@ -15,12 +15,12 @@ from wbcjax.evaluate.overlap import mask_overlaps
 from wbcjax.evaluate.scores import detection_scores
 from wbcjax.system.terminal import Table
 
-ALONE, NAMED, JOINT = ROWS = ("detector alone", "named so by the classifier too", "by both scores, at the same recall")
-COLUMNS = {"detections": "cells reported", "right": "right", "precision": "precision, %", "recall": "recall, %"}
+ALONE, NAMED, JOINT = ROWS = ("detector alone", "named so too", "both scores")
+HEAD = ("", "reported", "right", "precision", "recall", "AP", "AP50")
 NOTE = (
     "Cells are matched whatever their class, by an IoU of 0.5 or more. Named so too: the classifier gives the cell's "
-    "class 0.5 or more. By both: the detector's score times that probability, from the value on that finds as many "
-    "cells as the detector alone."
+    "class 0.5 or more. Both scores: the detector's times that probability, from the value on that finds as many "
+    "cells as the detector alone. Shares are in percent; AP is of masks."
 )
 
 
@@ -71,8 +71,7 @@ def two_stage_table(scores: Mapping[str, Any]) -> Table:
         precision = [percent(scores["mask"][name][key]) if name in scores["mask"] else "" for key in ("AP", "AP50")]
         shares = (percent(of["precision"]), percent(of["recall"]))
         rows.append((name, f"{of['detections']}", f"{of['right']}", *shares, *precision))
-    head = ("", *COLUMNS.values(), "mask AP, %", "mask AP50, %")
-    return Table(f"Two stages, {scores['cells']} annotated cells", head, tuple(rows), NOTE)
+    return Table(f"Two stages, {scores['cells']} annotated cells", HEAD, tuple(rows), NOTE)
 
 
 def _right(

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -19,6 +20,8 @@ _KEPT_AT_THE_END = 2**62  # bytes: all that is free at the end of the heap, whic
 _FREED_AFTER = 0.2  # seconds: a result may be there before its buffer is free
 _SETTLING = 5  # calls of a compiled program after which its buffers have found their places
 _HEADER = ctypes.sizeof(ctypes.c_size_t)  # bytes between a block's last and the next one's first
+
+_TUNED = threading.Event()  # set once malloc keeps its memory
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,6 +54,7 @@ def tune_malloc() -> bool:
         libc.malloc_usable_size.restype, libc.malloc_usable_size.argtypes = ctypes.c_size_t, [ctypes.c_void_p]
         libc.mallinfo2.restype = MallInfo
         jax.monitoring.register_event_duration_secs_listener(functools.partial(_at_event, libc))
+    _TUNED.set()
     wanted = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 256 * 2**20, _ARENA_MAX: 1}
     return all(libc.mallopt(parameter, value) == 1 for parameter, value in wanted.items())
 
@@ -59,12 +63,11 @@ def settled(run: Callable[P, R]) -> Callable[P, R]:
     """`run`, whose first calls wait for their results, and then give free memory back to the system.
 
     glibc may not find room for XLA's buffer where that of the call before lay, and takes as much again: 21 GB in place
-    of 11 with EfficientNet-B3's step of 32 images. Malloc as it is gives it back by itself.
+    of 11 with EfficientNet-B3's step of 32 images. Malloc that was not tuned gives it back by itself: `run` as it is.
     """
-    libc = ctypes.CDLL(None) if os.name == "posix" else None
-    if libc is None or not hasattr(libc, "gnu_get_libc_version"):
+    if not _TUNED.is_set():
         return run
-    left = _SETTLING
+    libc, left = ctypes.CDLL(None), _SETTLING
 
     @functools.wraps(run)
     def settling(*arguments: P.args, **named: P.kwargs) -> R:

@@ -61,7 +61,10 @@ def _crop(options: argparse.Namespace) -> None:
     detectors = None
     if options.runs:
         from wbcjax.commands.crop.detected import load_detectors
+        from wbcjax.system import heap, runtime
 
+        heap.tune_malloc()
+        runtime.use_compilation_cache()
         detectors = load_detectors(options.runs, options.trust_parts)
     outcome = crop_folder(without_classes(found, options.leave_out), options.out, settings, detectors)
     lines = [

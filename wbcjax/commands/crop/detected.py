@@ -18,7 +18,7 @@ from wbcjax.input.digest import pixels_digest
 from wbcjax.input.split import PARTS
 from wbcjax.predict.detector import load
 from wbcjax.predict.search import Search
-from wbcjax.runs.data_note import Note, note_in
+from wbcjax.runs.data_note import note_in
 from wbcjax.runs.folder import load_facts
 from wbcjax.settings.parts import Trust
 from wbcjax.smear.crops import FALSE_ALARM, FOUND, Crop, annotated_crops
@@ -41,24 +41,23 @@ class Detectors:
     """Trained detectors that are asked for crops."""
 
     models: tuple[Search, ...]
-    notes: tuple[Note, ...]  # of the data that trained them, as far as known
+    parts: dict[str, str]  # of the data that trained them, by an image's digest: "train" where any was trained on it
 
     def crops(self, f: SmearField, image: UInt8[np.ndarray, "h w 3"], margin: float) -> list[Detected]:
         """What each detector makes of a field."""
         return [detected_crops(f, model.detect(image, f.name), model.min_score, margin) for model in self.models]
 
     def part(self, image: UInt8[np.ndarray, "h w 3"]) -> str:
-        """The first of "train", "val" and "test" that the image was in for any detector; "" where none knows it."""
-        digest = pixels_digest(image)
-        known = (part for part in PARTS for note in self.notes for item in note.seen(part) if item.image == digest)
-        return next(known, "")
+        """The part that an image was in; "" where no detector knows it."""
+        return self.parts.get(pixels_digest(image), "")
 
 
 def load_detectors(places: Sequence[Path], trust_parts: Trust = False) -> Detectors:
     """The detectors of these runs. Raises as `wbcjax.predict.detector.load` does."""
     models = tuple(load(place, trust_parts=trust_parts) for place in places)
-    notes = [note_in(load_facts(place), place) for place in places if place.is_dir()]
-    return Detectors(models, tuple(note for note in notes if note is not None))
+    notes = [note for place in places if place.is_dir() and (note := note_in(load_facts(place), place))]
+    parts = {item.image: part for part in reversed(PARTS) for note in notes for item in note.seen(part)}
+    return Detectors(models, parts)
 
 
 def detected_crops(f: SmearField, found: FieldDetections, min_score: float, margin: float) -> Detected:
