@@ -29,9 +29,9 @@ FIRST, SECOND = (20, 20, 70, 70), (110, 20, 160, 70)  # the annotated cells of `
 NEAR_FIRST, ALARM, UNSURE, HALF_OFF = (22, 20, 70, 70), (200, 100, 250, 150), (20, 120, 60, 160), (140, 20, 190, 70)
 
 
-def detector(found: list[tuple[tuple[int, int, int, int], int, float]]) -> Mock:
+def detector(found: list[tuple[tuple[int, int, int, int], int, float]], classes: tuple[str, ...] = ("cell",)) -> Mock:
     """A detector that finds the same in every field."""
-    stub = Mock(spec=Search, min_score=0.5)
+    stub = Mock(spec=Search, min_score=0.5, classes=classes)
     stub.detect.side_effect = lambda image, name: detected(found, name=name, height=200, width=300)
     return stub
 
@@ -68,6 +68,26 @@ def test_a_cell_is_missed_where_all_detectors_miss_it(tmp_path, monkeypatch):
     annotations, images = make_set(tmp_path, {"a.png": ("L1", "L2")})
     stubbed(monkeypatch, detector([(NEAR_FIRST, 1, 0.9)]), detector([(SECOND, 1, 0.9)]))
     crop(annotations, images, "--out", tmp_path / "out", "--run", *runs(tmp_path, 2), "--negatives=other")
+    assert Counter(row["rule"] for row in table(tmp_path / "out")) == {"annotated": 2, "found": 2}
+
+
+INSIDE = (24, 24, 66, 66)  # a nucleus of 0.7 of the first cell
+
+
+def test_a_detected_nucleus_takes_no_cell(tmp_path, monkeypatch):
+    annotations, images = make_set(tmp_path, {"a.png": ("L1", "nucleus")})
+    found = [(INSIDE, 1, 0.9), (NEAR_FIRST, 2, 0.8), (SECOND, 1, 0.7), ((200, 100, 250, 150), 1, 0.6)]
+    stubbed(monkeypatch, detector(found, classes=("nucleus", "blast")))
+    crop(annotations, images, "--out", tmp_path / "out", "--run", *runs(tmp_path), "--negatives=other", "--margin=0")
+    shown = [(row["class"], row["rule"], row["x1"]) for row in table(tmp_path / "out") if row["rule"] != "annotated"]
+    assert shown == [("L1", "found", "21"), ("nucleus", "found", "110"), ("other", "false alarm", "200")]
+
+
+def test_nuclei_are_no_false_alarms_where_none_is_annotated(tmp_path, monkeypatch):
+    annotations, images = make_set(tmp_path, {"a.png": ("L1", "L2")})
+    found = [(ALARM, 1, 0.9), (NEAR_FIRST, 2, 0.8), (SECOND, 2, 0.7)]
+    stubbed(monkeypatch, detector(found, classes=("nucleus", "blast")))
+    crop(annotations, images, "--out", tmp_path / "out", "--run", *runs(tmp_path), "--negatives=other")
     assert Counter(row["rule"] for row in table(tmp_path / "out")) == {"annotated": 2, "found": 2}
 
 

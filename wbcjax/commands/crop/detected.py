@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from wbcjax.evaluate.cell_matching import match_cells
 from wbcjax.evaluate.detections import FieldDetections, annotate
+from wbcjax.evaluate.nuclei_of_cells import nucleus_label
 from wbcjax.evaluate.overlap import mask_overlaps
 from wbcjax.input.digest import pixels_digest
 from wbcjax.input.split import PARTS
@@ -24,6 +25,7 @@ from wbcjax.settings.parts import Trust
 from wbcjax.smear.crops import FALSE_ALARM, FOUND, Crop, annotated_crops
 from wbcjax.smear.field import Cell, SmearField
 
+CELL, NUCLEUS = 1, 2  # labels to match by
 UNCLEAR = 0.2  # IoU: a detection that shares as much with a cell, and did not find it, is no example of either
 
 
@@ -43,9 +45,18 @@ class Detectors:
     models: tuple[Search, ...]
     parts: dict[str, str]  # of the data that trained them, by an image's digest: "train" where any was trained on it
 
-    def crops(self, f: SmearField, image: UInt8[np.ndarray, "h w 3"], margin: float) -> list[Detected]:
-        """What each detector makes of a field."""
-        return [detected_crops(f, model.detect(image, f.name), model.min_score, margin) for model in self.models]
+    def crops(
+        self, f: SmearField, image: UInt8[np.ndarray, "h w 3"], classes: Sequence[str], margin: float
+    ) -> list[Detected]:
+        """What each detector makes of a field, whose cells are of `classes`; their own classes may be others."""
+        annotated, crops = _as_matched(f, classes), []
+        for model in self.models:
+            found = model.detect(image, f.name)
+            found = replace(found, labels=_cell_or_nucleus(found.labels, model.classes))
+            if not nucleus_label(classes):  # of which nothing can be right or wrong then
+                found = found.select(np.flatnonzero(found.labels != NUCLEUS))
+            crops.append(detected_crops(annotated, found, model.min_score, margin))
+        return crops
 
     def part(self, image: UInt8[np.ndarray, "h w 3"]) -> str:
         """The part that an image was in; "" where no detector knows it."""
@@ -63,12 +74,12 @@ def load_detectors(places: Sequence[Path], trust_parts: Trust = False) -> Detect
 def detected_crops(f: SmearField, found: FieldDetections, min_score: float, margin: float) -> Detected:
     """Crops of what a detector found in a field from `min_score` on, cut out as `annotated_crops` cuts cells.
 
-    Cells are matched as everywhere (`match_cells`). False alarms that share much of a cell are left out, and what lies
+    Labels are CELL or NUCLEUS on both sides. They are matched as everywhere (`match_cells`). False alarms that share much of a cell are left out, and what lies
     in crowd regions.
     """
     cells = annotate(f.name, f.height, f.width, f.cells)
     overlaps = mask_overlaps(cells, found)  # (d, c)
-    match = match_cells(cells, found, overlaps, min_score, nucleus=0)
+    match = match_cells(cells, found, overlaps, min_score, NUCLEUS)
     pairs = [
         (row, cell)
         for row, cell in zip(match.detections.tolist(), match.cell_of.tolist(), strict=True)
@@ -80,3 +91,12 @@ def detected_crops(f: SmearField, found: FieldDetections, min_score: float, marg
         for crop, (_, cell) in zip(annotated_crops(of, margin), pairs, strict=True)
     ]
     return Detected(of, crops, [cell for _, cell in pairs], set(match.missed.tolist()))
+
+
+def _as_matched(f: SmearField, classes: Sequence[str]) -> SmearField:
+    nucleus = nucleus_label(classes)
+    return replace(f, cells=tuple(replace(cell, label=NUCLEUS if cell.label == nucleus else CELL) for cell in f.cells))
+
+
+def _cell_or_nucleus(labels: Int[np.ndarray, " d"], classes: Sequence[str]) -> Int[np.ndarray, " d"]:
+    return np.where(labels == nucleus_label(classes), NUCLEUS, CELL)

@@ -83,7 +83,7 @@ class FieldCutter:
         self, f: SmearField, image: UInt8[np.ndarray, "h w 3"], annotated: list[Crop], trusted: bool
     ) -> FieldPieces:
         assert self.detectors is not None
-        of_runs = self.detectors.crops(f, image, self.settings.margin)
+        of_runs = self.detectors.crops(f, image, self.classes, self.settings.margin)
         missed = set.intersection(*(detected.missed for detected in of_runs))  # by all of them
         crops = [replace(crop, rule=MISSED) if crop.cell in missed else crop for crop in annotated]
         pieces = self._of_annotated(f, image, crops)
