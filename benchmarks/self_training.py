@@ -59,9 +59,7 @@ def main() -> None:
             field.name: unannotated(field, detections, options.score)
             for field, detections in zip(other, found, strict=True)
         }
-    marked = [
-        dataclasses.replace(field, cells=(*field.cells, *regions.get(field.name, ()))) for field in fields
-    ]
+    marked = [dataclasses.replace(field, cells=(*field.cells, *regions.get(field.name, ()))) for field in fields]
     write_coco(options.workdir / "coco.json", marked, config.dataset.classes)
     count = sum(map(len, regions.values()))
     annotated = sum(len(field.cells) for field in training)

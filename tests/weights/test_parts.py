@@ -80,6 +80,22 @@ def test_a_backbone_names_the_fields_its_weights_need():
         started(theirs, ours, (4, 4))
 
 
+class Derived(BoxHead):
+    """An outsider's box head, with the weights of ours."""
+
+
+@pytest.mark.slow
+def test_a_head_that_derives_from_ours_takes_its_weights():
+    result = started(PER_CLASS, dataclasses.replace(PER_CLASS, box_head=Derived()), (4, 4))
+    assert result.report.initial == ()
+    assert np.all(result.variables["params"]["box_head"]["fc6"]["kernel"] == 1)
+
+
+def test_a_derived_head_of_other_widths_is_refused_by_its_field():
+    with pytest.raises(ValueError, match=r"in 1 fields:\n  config.model.box_head.channels is 8; these weights need 1024"):
+        started(PER_CLASS, dataclasses.replace(PER_CLASS, box_head=Derived(channels=8)), (4, 4))
+
+
 def test_weights_of_other_parts_are_refused_by_the_names_of_the_parts_alone():
     with pytest.raises(ValueError, match="in 2 fields") as refused:
         started(MATTERPORT, dataclasses.replace(MATTERPORT, backbone=ConvNeXt(), box_head=Cascade()), (4, 4))

@@ -4,6 +4,7 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,6 +124,8 @@ def _refuse_contradictions(settings: Settings, dialect: Settings, source: Source
         part, _, leaf = field.rpartition(".")
         if part in others:  # another class, which has fields of its own
             continue
+        if leaf == "part" and isinstance(attrgetter(part)(settings), type(attrgetter(part)(dialect))):
+            continue  # one that derives from it: arrays that do not fit are told of where they are filled in
         value = setting(settings, field)
         if value is None:  # a field of another part, whose class is a difference of its own
             continue
