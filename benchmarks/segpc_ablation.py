@@ -91,6 +91,12 @@ def fine_canvas(config: ConfigDict) -> None:
     config.model.roi.canonical_size = 200.0
 
 
+def wide_head(config: ConfigDict) -> None:
+    """The box head of before with 1024 channels for 256; it starts from random weights."""
+    config.model.box_head.channels = 1024
+    config.init_parts = ("backbone", "fpn", "rpn", "mask_head")
+
+
 def robust(config: ConfigDict) -> None:
     """Background by a bounded loss."""
     config.model.box_head = part("benchmarks.robust_box_head:RobustBoxHead", channels=256)
@@ -113,6 +119,7 @@ CHANGES: dict[str, Callable[[ConfigDict], None] | None] = {
     "reinhard": reinhard,
     "macenko": macenko,
     "robust": robust,
+    "wide_head": wide_head,
     "fine_canvas": fine_canvas,
 }
 

@@ -16,6 +16,7 @@ from wbcjax.tasks.choose import experiment_of
     [
         ("smear_demo:starter", (), {"box_head", "mask_head"}),  # three classes
         ("segpc_mask_rcnn:r18_quick", (), set()),
+        ("segpc_mask_rcnn:r18_middle", (), set()),
         ("segpc_mask_rcnn:r18", (), set()),
         ("segpc_mask_rcnn:r18", ("--config.init_parts=('backbone','fpn')",), {"rpn", "box_head", "mask_head"}),
     ],

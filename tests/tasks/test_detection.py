@@ -516,6 +516,7 @@ def test_mask_rcnn_trains_on_eight_devices_as_on_one(parallel):
 CONFIGS = {
     "smear_demo": ((), 18),
     "segpc_mask_rcnn": (("r18",), 18),
+    "segpc_mask_rcnn:middle": (("r18_middle",), 18),
     "segpc_mask_rcnn:quick": (("r18_quick",), 18),
     "segpc_mask_rcnn:r34": (("r34",), 34),
     "segpc_mask_rcnn:r50": (("r50",), 50),
