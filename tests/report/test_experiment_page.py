@@ -1,6 +1,7 @@
 """The page and tables of an experiment: every figure in its place, what is not defined said to be so."""
 
 import csv
+import dataclasses
 import math
 from typing import Any
 
@@ -105,10 +106,17 @@ def test_the_page_escapes_what_failed_and_leaves_out_what_there_is_none_of():
     page = experiment_page(small())
     assert "enhance=eff,seed=0 failed: no space &lt;left&gt;" in page
     assert "3 settings, 1 of 2 runs finished." in page
-    assert "Training: no finished run has logged a score of its validation." in page
+    assert "Training: no finished run has logged two scores of its validation or more." in page
     nothing = experiment_page(Experiment("empty", (), (), (Setting((), {}, NAN, "0 of 1"),), ()))
     assert "Scores: no seed of any setting is finished yet." in nothing
     assert "Learning curve: the number of training fields is not varied." in nothing
+
+
+@pytest.mark.parametrize(("steps", "drawn"), [((20,), False), ((10, 20), True)])
+def test_one_score_of_val_is_no_curve(steps, drawn):
+    records = tuple({"kind": "eval", "step": step, "mask/AP": step / 100} for step in steps)
+    runs = (dataclasses.replace(small().runs[0], records=records),)
+    assert ("during the training" in experiment_page(small(runs=runs))) is drawn
 
 
 def test_a_setting_in_words():

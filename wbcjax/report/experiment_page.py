@@ -78,7 +78,7 @@ def experiment_page(experiment: Experiment) -> str:
             "no setting with a finished seed has another to be compared with.",
         ),
         Section("Learning curve", tuple(_learning(experiment)), "the number of training fields is not varied."),
-        Section("Training", tuple(_training(experiment)), "no finished run has logged a score of its validation."),
+        Section("Training", tuple(_training(experiment)), "no finished run has logged two scores of its validation or more."),
         Section("Failures", tuple(_failures(experiment)), "no run has failed."),
         Section("Runs", (_runs(experiment),)),
     ]
@@ -214,7 +214,7 @@ def _training(experiment: Experiment) -> Iterable[Block]:
     score = experiment.scores[0].replace(" ", "/") if experiment.scores else ""  # as it is logged
     lines = [(named(experiment.axes, row.values), row.records) for row in experiment.runs]
     logged = [(name, points) for name, of in lines if (points := _points(of, score))]
-    if logged:
+    if any(len(points) > 1 for _, points in logged):  # else there is no curve
         figure = validation_figure(logged, score)
         note = "One line a run, on its part val."
         yield Charts((Chart(f"{score} during the training", figure_uri(figure), note),))
