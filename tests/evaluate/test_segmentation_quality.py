@@ -29,7 +29,16 @@ def test_qualities_worked_by_hand():
     assert result["pq"] == pytest.approx(0.8 / 2.5)
     assert result["aji"] == pytest.approx((80 + 40) / (100 + 100 + 50))
     assert result["segpc_miou"] == pytest.approx((0.8 + 0.4) / 2)
-    assert result["per_class"] == {"a": {key: result[key] for key in ("pq", "sq", "rq", "segpc_miou")}}
+    keys = ("pq", "sq", "rq", "segpc_miou", "segpc_miou_any_score")
+    assert result["per_class"] == {"a": {key: result[key] for key in keys}}
+
+
+def test_a_detection_of_low_score_counts_for_the_mean_iou_of_any_score_alone():
+    cells = annotated([((0, 0, 10, 10), 1), ((20, 0, 30, 10), 1)])
+    found = detected([((20, 0, 29, 10), 1, 0.3), ((0, 0, 8, 10), 1, 0.9), ((20, 0, 24, 10), 1, 0.8)])
+    result = quality([cells], [found])
+    assert result["segpc_miou"] == pytest.approx((0.8 + 0.4) / 2)
+    assert result["segpc_miou_any_score"] == pytest.approx((0.8 + 0.9) / 2)
 
 
 def test_a_nucleus_does_not_cover_its_cell():
@@ -146,7 +155,7 @@ def test_cells_without_outline_are_like_crowd_regions():
     ids=["empty", "all crowd", "boxes only"],
 )
 def test_without_an_outlined_cell_or_a_false_detection_nothing_is_defined(cells: FieldAnnotations):
-    nothing = {"pq": np.nan, "sq": np.nan, "rq": np.nan, "segpc_miou": np.nan}
+    nothing = dict.fromkeys(("pq", "sq", "rq", "segpc_miou", "segpc_miou_any_score"), np.nan)
     for found in (detected([]), detected([((2, 2, 9, 9), 1, 0.1)])):
         result = quality([cells], [found])
         assert result.pop("per_class")["a"] == pytest.approx(nothing, nan_ok=True)

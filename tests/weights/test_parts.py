@@ -92,7 +92,7 @@ def test_a_head_that_derives_from_ours_takes_its_weights():
 
 
 def test_a_derived_head_of_other_widths_is_refused_by_its_field():
-    with pytest.raises(ValueError, match="config.model.box_head.channels is 8; these weights need 1024"):
+    with pytest.raises(ValueError, match=r"config\.model\.box_head\.channels is 8; these weights need 1024"):
         started(PER_CLASS, dataclasses.replace(PER_CLASS, box_head=Derived(channels=8)), (4, 4))
 
 

@@ -12,12 +12,13 @@ from wbcjax.evaluate.classification_table import confusion_table
 from wbcjax.evaluate.figures import percent
 from wbcjax.system.terminal import Attention, Block, Table
 
-QUALITIES = {"PQ": "pq", "SQ": "sq", "RQ": "rq", "SegPC mIoU": "segpc_miou"}
+QUALITIES = {"PQ": "pq", "SQ": "sq", "RQ": "rq", "SegPC mIoU": "segpc_miou", "any score": "segpc_miou_any_score"}
 MEANINGS = (
     "PQ, panoptic quality, is SQ x RQ. SQ, segmentation quality: the mean IoU of the pairs. RQ, recognition quality: "
     "pairs over pairs + (cells and detections without one) / 2. Kirillov et al.'s pairs: of a cell and a detection of "
     "its class, with an IoU over 0.5. SegPC mIoU: of each cell the best IoU with any detection, as the challenge "
-    "SegPC-2021 has it; false alarms cost nothing. AP50: COCO's, over all scores."
+    "SegPC-2021 has it; any score: also with those below the threshold, as false alarms cost nothing there. AP50: "
+    "COCO's, over all scores."
 )
 WORST = 5  # fields listed
 

@@ -45,21 +45,25 @@ def segmentation_quality(
         pq, sq, rq: means over the classes for which they are defined, each over all fields (`panoptic_quality`).
         aji: mean over the fields for which it is defined (`aggregated_jaccard_index`).
         segpc_miou: mean over the outlined cells of all fields (`segpc_miou`).
-        per_class: pq, sq, rq of each class, and segpc_miou of its cells and its detections alone.
+        segpc_miou_any_score: the same with all detections, as false ones cost nothing there.
+        per_class: pq, sq, rq of each class, and both mean IoUs of its cells and its detections alone.
 
-    For aji and segpc_miou all classes are one; only nuclei, annotated and detected, are left out where one class is
+    For aji and the mean IoUs all classes are one; only nuclei, annotated and detected, are left out where one class is
     called nucleus and others are not.
     """
-    fields = [_outlines(*field, min_score) for field in zip(annotations, detections, strict=True)]
+    of_any_score = [_outlines(*field) for field in zip(annotations, detections, strict=True)]
+    fields = [_surer(field, min_score) for field in of_any_score]
     labels, of_cells = range(1, len(classes) + 1), cell_labels(classes)
     per_class = [
-        of_class | {"segpc_miou": segpc_miou(fields, [label])}
+        of_class
+        | {"segpc_miou": segpc_miou(fields, [label]), "segpc_miou_any_score": segpc_miou(of_any_score, [label])}
         for label, of_class in zip(labels, panoptic_quality(fields, len(classes)), strict=True)
     ]
     return {
         **{score: _mean(of_class[score] for of_class in per_class) for score in ("pq", "sq", "rq")},
         "aji": _mean(aggregated_jaccard_index(field, of_cells) for field in fields),
         "segpc_miou": segpc_miou(fields, of_cells),
+        "segpc_miou_any_score": segpc_miou(of_any_score, of_cells),
         "per_class": dict(zip(classes, per_class, strict=True)),
     }
 
@@ -131,10 +135,15 @@ def segpc_miou(fields: Sequence[Outlines], labels: Sequence[int]) -> float:
     return _mean(best)
 
 
-def _outlines(cells: FieldAnnotations, found: FieldDetections, min_score: float) -> Outlines:
-    best_first = np.argsort(-found.scores, kind="stable")
-    cells, found = cells.for_masks(), found.select(best_first[found.scores[best_first] >= min_score])
+def _outlines(cells: FieldAnnotations, found: FieldDetections) -> Outlines:
+    cells, found = cells.for_masks(), found.select(np.argsort(-found.scores, kind="stable"))
     return Outlines(cells, found, mask_overlaps(cells, found))
+
+
+def _surer(field: Outlines, min_score: float) -> Outlines:
+    """A field with the detections alone that score at least `min_score`."""
+    rows = np.flatnonzero(field.found.scores >= min_score)
+    return Outlines(field.cells, field.found.select(rows), field.overlaps[rows])
 
 
 def _panoptic(ious: list[float], left_over: float) -> dict[str, float]:

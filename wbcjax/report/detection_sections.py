@@ -42,6 +42,7 @@ SEGMENTATION = {
     "rq": "recognition quality (RQ): pairs over pairs and half of what has none",
     "aji": "aggregated Jaccard index (AJI)",
     "segpc_miou": "mean IoU as in SegPC-2021",
+    "segpc_miou_any_score": "the same, of detections of any score",
 }
 PAIRS = (
     "PQ, SQ and RQ by the rule of Kirillov et al.: a pair is a cell and a detection of its class, with an IoU over "

@@ -78,7 +78,9 @@ def experiment_page(experiment: Experiment) -> str:
             "no setting with a finished seed has another to be compared with.",
         ),
         Section("Learning curve", tuple(_learning(experiment)), "the number of training fields is not varied."),
-        Section("Training", tuple(_training(experiment)), "no finished run has logged two scores of its validation or more."),
+        Section(
+            "Training", tuple(_training(experiment)), "no finished run has logged two scores of its validation or more."
+        ),
         Section("Failures", tuple(_failures(experiment)), "no run has failed."),
         Section("Runs", (_runs(experiment),)),
     ]

@@ -74,8 +74,8 @@ def load_detectors(places: Sequence[Path], trust_parts: Trust = False) -> Detect
 def detected_crops(f: SmearField, found: FieldDetections, min_score: float, margin: float) -> Detected:
     """Crops of what a detector found in a field from `min_score` on, cut out as `annotated_crops` cuts cells.
 
-    Labels are CELL or NUCLEUS on both sides. They are matched as everywhere (`match_cells`). False alarms that share much of a cell are left out, and what lies
-    in crowd regions.
+    Labels are CELL or NUCLEUS on both sides, and matched as everywhere (`match_cells`). False alarms that share much of
+    a cell are left out, and what lies in crowd regions.
     """
     cells = annotate(f.name, f.height, f.width, f.cells)
     overlaps = mask_overlaps(cells, found)  # (d, c)
