@@ -5,11 +5,14 @@ Data: the training part of SegPC-2021 (https://doi.org/10.21227/7np1-2q42; Gupta
 2020; CC BY-NC-SA 4.0: research only), 298 fields shrunk to 512 x 384 with 1643 cells as VIA polygons, in a folder
 `shared/data/segpc2021_train` beside this checkout; elsewhere: `--config.dataset.annotations=...`, `...images=...`.
 60 fields, chosen by hash, are held out.
-`:r18` and `:r18_quick` start from the starter, the others from random weights.
-`:r18`, `:r18_quick` and `:r18_quick_scratch` have half the channels.
-Cost on two CPU cores: `:r18_scratch` 45 to 50 minutes, `:r18_quick` and `:r18_quick_scratch` 15 at most.
-Expected on the held-out fields: `:r18_quick` mask AP 73 and AP50 86, `:r18_quick_scratch` 71 and 87 in 20 epochs; with
-earlier settings `:r18_scratch` 75 and 87 (docs/results.md). `:r18`, `:r34` and `:r50` were not trained.
+`:r18`, `:r18_middle` and `:r18_quick` start from the starter and have half the channels; `:r18_quick_scratch` has too,
+and starts from random weights as the others do. They differ by the canvas: the fields' own resolution, two thirds and
+half of it.
+Cost: `:r18_middle` 20 minutes of one CPU core, a quarter of an hour on two; `:r18` 40 minutes of one core;
+`:r18_quick` 13 minutes on two; `:r18_scratch` 45 to 50 minutes on two.
+Expected on the held-out fields: `:r18_middle` mask AP 75 to 76 and AP50 88 to 89, `:r18` 76 and 87, with `--tta` 79 and
+89; `:r18_quick` 73 and 86, `:r18_quick_scratch` 71 and 87 in 20 epochs; with earlier settings `:r18_scratch` 75 and 87
+(docs/results.md). `:r34` and `:r50` were not trained.
 """
 
 from ml_collections import ConfigDict
