@@ -13,6 +13,7 @@ Cost: about 5 minutes of one core for each half, and as much for the run.
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -69,7 +70,7 @@ def main() -> None:
 def unannotated(field: SmearField, found: FieldDetections, sure: float) -> list[Cell]:
     """Crowd regions where a detection of score `sure` and up overlaps no annotated cell."""
     masks = [mask for mask, score in zip(found.rles, found.scores, strict=True) if score >= sure]
-    cells = [cell.to_rle(field.height, field.width) for cell in field.cells]
+    cells: Any = [cell.to_rle(field.height, field.width) for cell in field.cells]
     if not masks:
         return []
     if cells:
