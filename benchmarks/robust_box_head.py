@@ -5,8 +5,6 @@ Sabuncu (2018), (1 - p^q) / q, ends at 1 / q. It is asked of the background alon
 Used by `benchmarks/segpc_ablation.py`.
 """
 
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -21,8 +19,6 @@ class RobustBoxHead(BoxHead):
     """`BoxHead` with the generalised cross-entropy for background."""
 
     q: Positive = 0.7  # Zhang and Sabuncu's; towards 0 it is the cross-entropy
-
-    LOSSES: ClassVar = ("class", "box")
 
     def losses_of(
         self, logits: Float[Array, "n r classes"], deltas: Float[Array, "n r boxes 4"], rois: RoiSamples, mean: Mean

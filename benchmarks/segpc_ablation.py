@@ -72,7 +72,7 @@ def every(config: ConfigDict) -> None:
 
 
 def fine_canvas(config: ConfigDict) -> None:
-    """Four pixels in place of three: a step takes nearly twice as long."""
+    """Four pixels in place of three: a step takes 1.3 times as long."""
     config.dataset.canvas = (256, 352)
     config.model.rpn.anchor_sizes = (37.0, 53.0, 75.0)
     config.model.roi.canonical_size = 200.0
@@ -109,6 +109,8 @@ CHANGES: dict[str, Callable[[ConfigDict], None] | None] = {
 
 
 def get_config(variant: str = "base") -> ConfigDict:
+    if variant not in CHANGES:
+        raise ValueError(f"segpc_ablation:{variant} is unknown; choose one of {', '.join(CHANGES)}")
     config = segpc_mask_rcnn.get_config("r18_quick")
     config.train.epochs = 8.0
     config.train.max_minutes = 0.0

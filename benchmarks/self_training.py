@@ -4,7 +4,8 @@ Two detectors train on half of the training fields each, and are run on the othe
 annotation overlaps, becomes a crowd region: neither a cell nor background. DIR/coco.json has all fields with these
 regions; those of the 60 held-out fields are as they were. Then, with the config of the experiment:
 
-    wbcjax train --config benchmarks/segpc_ablation.py --workdir DIR/run --config.dataset.annotations=DIR/coco.json
+    wbcjax train --config benchmarks/segpc_ablation.py --workdir DIR/run --config.dataset.name=coco \\
+        --config.dataset.annotations=DIR/coco.json --config.dataset.max_cells=17
     wbcjax evaluate --workdir DIR/run --checkpoint latest
 
 Cost: about 5 minutes of one core for each half, and as much for the run.
@@ -41,10 +42,9 @@ def main() -> None:
     heap.tune_malloc()
     runtime.use_compilation_cache()
 
-    config = get_config()
-    fields = read(Path(config.dataset.annotations), Path(config.dataset.images), {"myeloma": 1}).fields
-    fraction = config.dataset.split.train_fraction
-    training = split_fields(fields, SplitSettings(train_fraction=fraction))["train"]
+    dataset = get_config().dataset
+    fields = read(Path(dataset.annotations), Path(dataset.images), {"myeloma": 1}).fields
+    training = split_fields(fields, SplitSettings(train_fraction=dataset.split.train_fraction))["train"]
     regions: dict[str, list[Cell]] = {}
     for number, trained in enumerate((training[::2], training[1::2])):
         other = [field for field in training if field not in trained]
@@ -61,7 +61,7 @@ def main() -> None:
             for field, detections in zip(other, found, strict=True)
         }
     marked = [dataclasses.replace(field, cells=(*field.cells, *regions.get(field.name, ()))) for field in fields]
-    write_coco(options.workdir / "coco.json", marked, config.dataset.classes)
+    write_coco(options.workdir / "coco.json", marked, dataset.classes)
     count = sum(map(len, regions.values()))
     annotated = sum(len(field.cells) for field in training)
     print(f"{count} regions beside {annotated} annotated cells in {len(training)} training fields")

@@ -125,7 +125,7 @@ def _refuse_contradictions(settings: Settings, dialect: Settings, source: Source
         if part in others:  # another class, which has fields of its own
             continue
         if leaf == "part" and isinstance(attrgetter(part)(settings), type(attrgetter(part)(dialect))):
-            continue  # one that derives from it: arrays that do not fit are told of where they are filled in
+            continue  # of a class that derives from theirs; `fill` refuses arrays that do not fit
         value = setting(settings, field)
         if value is None:  # a field of another part, whose class is a difference of its own
             continue
