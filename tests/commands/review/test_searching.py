@@ -1,5 +1,8 @@
 """The model at work beside a review: which fields it searches, and what it cannot."""
 
+import subprocess
+import sys
+
 import numpy as np
 
 from tests.commands.review.make import act
@@ -79,3 +82,30 @@ def test_a_model_is_asked_for_the_cell_at_a_place(tmp_path):
     assert found is not None
     assert found.label == 2
     assert searching.at(0, (80.0, 60.0)) is None
+
+
+IMPORTS_OF_THE_LOADING_THREAD = """
+import sys, threading, types
+from wbcjax.commands.review.serve import Models
+
+class Spy:
+    def find_spec(self, name, path, target=None):
+        if threading.current_thread().name == "load":
+            print("imported", name)
+
+training = types.SimpleNamespace(models=[sys.argv[1]], progress=types.SimpleNamespace(message=""))
+desk = types.SimpleNamespace(training=training, loading=False)
+sys.meta_path.insert(0, Spy())
+Models(desk, "best", False).begin()
+for thread in threading.enumerate():
+    if thread.name == "load":
+        thread.join()
+print(training.progress.message)
+"""
+
+
+def test_a_model_is_loaded_without_imports_beside_the_server(tmp_path):
+    command = [sys.executable, "-c", IMPORTS_OF_THE_LOADING_THREAD, str(tmp_path / "none")]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "config.json does not exist" in said
+    assert "imported" not in said

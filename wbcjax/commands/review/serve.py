@@ -44,6 +44,10 @@ class Models:
     def begin(self) -> None:
         """Load the last model in a thread, and let it search what it has not searched."""
         if self.desk.training.models:
+            # Not in the thread: tensorflow_datasets puts its own `__import__` in place while it is imported, and what
+            # the server's thread imports meanwhile fails.
+            import wbcjax.commands.review.searching  # noqa: F401
+
             self.desk.loading = True
             threading.Thread(target=self._begin, name="load", daemon=True).start()
 
