@@ -34,17 +34,10 @@ from wbcjax.system.progress import shown
 from wbcjax.tasks.choose import make_task, train
 
 DRAWN = 120  # fields of each tissue at each magnification
-# On the canvas a micron is 2.7, 3.9 and 5.6 pixels, times the scale of the augmentation; of BCCD 3.0.
+# On the canvas a micron is 2.0, 2.9 and 4.2 pixels, times the scale of the augmentation. BCCD's is 5.7.
 PIXELS_PER_MICRON = (3.0, 4.35, 6.3)
 BLOOD = SyntheticSmear(
-    height=288,
-    width=384,
-    others=(0, 5),
-    label_others=True,
-    touching=0.5,
-    stain_variation=0.3,
-    red_cells=(0.0, 0.9),
-    large_platelets=(0, 2),
+    height=288, width=384, others=(0, 5), label_others=True, touching=0.5, stain_variation=0.3, red_cells=(0.0, 0.9)
 )
 MARROW = dataclasses.replace(BLOOD, tissue="marrow", cells=(1, 2), empty=0.6, others=(4, 16))
 APART = 1_000_000  # between the seeds of two magnifications, and of two tissues

@@ -31,17 +31,11 @@ def test_runs_of_version_2_draw_blood_and_order_by_the_scores_of_boxes():
     model = {"backbone": {"part": "resnet"}, "detection": detection}
     config = {"version": 2, "dataset": {"name": "synthetic", "synthetic": {"count": 3}}, "model": model}
     upgraded = upgrade(config)
-    assert upgraded["dataset"]["synthetic"] == {"large_platelets": (0, 0), "tissue": "blood", "count": 3}
+    assert upgraded["dataset"]["synthetic"] == {"tissue": "blood", "count": 3}
     assert upgraded["model"]["detection"] == {"maskness": 0.0, **detection}
     assert upgraded["version"] == VERSION
     kept = {**config, "version": VERSION}
     assert upgrade(kept) == kept
-
-
-def test_runs_of_version_3_draw_no_large_platelets():
-    config = {"version": 3, "dataset": {"name": "synthetic", "synthetic": {"count": 3}}}
-    assert upgrade(config)["dataset"]["synthetic"] == {"large_platelets": (0, 0), "count": 3}
-    assert upgrade({"version": 3, "dataset": {"name": "via"}}) == {"version": VERSION, "dataset": {"name": "via"}}
 
 
 def test_a_classifier_of_version_2_stays_as_it_is():

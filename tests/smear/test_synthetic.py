@@ -187,17 +187,6 @@ def test_red_cells_platelets_and_debris_are_background():
     assert 0.2 < np.mean(stained) < 0.5
 
 
-def test_large_platelets_are_drawn_beside_what_is_there_without_cells():
-    empty = replace(CLEAN, empty=1.0, red_cells=(0.0, 0.0), platelets=(0, 0), debris=(0, 0))
-    large = replace(empty, large_platelets=(1, 1))
-    areas = []
-    for bare, field in zip(fields(empty, 12, seed=0), fields(large, 12, seed=0), strict=True):
-        assert field.cells == ()
-        darker = bare.image()[..., 1] > field.image()[..., 1] + 8.0
-        areas.append(darker.sum() / CLEAN.pixels_per_micron**2)
-    assert 10 < np.median(areas) < 80  # square microns; a red cell has 40
-
-
 def test_the_ground_leaves_the_masks_as_they_are():
     bare, full = (
         render(replace(SMEAR, red_cells=(r, r), platelets=(n, n), debris=(n, n)), 9) for r, n in ((0.0, 0), (0.7, 5))
@@ -243,7 +232,6 @@ def test_the_most_cells_that_fit_are_placed():
         {"cells": (5, 2)},
         {"cells": (1.0, 2.5)},
         {"platelets": (-1, 2)},
-        {"large_platelets": (2, 1)},
         {"others": (2, 1)},
         {"debris": (0, 1.5)},
         {"saturation": (-0.5, 1.0)},

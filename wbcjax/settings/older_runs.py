@@ -6,7 +6,7 @@ A config has a `version`; one without is of version 1. The changes of each versi
 from collections.abc import Callable
 from typing import Any
 
-VERSION = 4
+VERSION = 3
 
 Values = dict[str, Any]
 
@@ -89,12 +89,4 @@ def _to_version_3(config: Values) -> Values:
     return config
 
 
-def _to_version_4(config: Values) -> Values:
-    """Runs of version 3 drew neither giant platelets nor clumps."""
-    dataset = config.get("dataset", {})
-    if not isinstance(dataset.get("synthetic"), dict):
-        return config
-    return {**config, "dataset": dataset | {"synthetic": {"large_platelets": (0, 0)} | dataset["synthetic"]}}
-
-
-_TO_NEXT: dict[int, Callable[[Values], Values]] = {1: _to_version_2, 2: _to_version_3, 3: _to_version_4}
+_TO_NEXT: dict[int, Callable[[Values], Values]] = {1: _to_version_2, 2: _to_version_3}

@@ -28,9 +28,6 @@ def draw_ground(cover: Float[np.ndarray, "h w"], smear: SyntheticSmear, rng: np.
     for _ in range(rng.integers(smear.debris[0], smear.debris[1] + 1)):
         draw = (_precipitate, _droplet, _dust)[rng.choice(3, p=(0.3, 0.35, 0.35))]
         draw(ground, rng.uniform(0, extent), smear.pixels_per_micron, rng)
-    for _ in range(rng.integers(smear.large_platelets[0], smear.large_platelets[1] + 1)):
-        draw = (_giant_platelet, _clump)[rng.integers(2)]
-        draw(ground, rng.uniform(0, extent), smear.pixels_per_micron, rng)
     return ground
 
 
@@ -142,24 +139,6 @@ def _platelet(ground: Ground, centre: Float[np.ndarray, "2"], scale: float, rng:
     _blot(ground, centre, radius, AZURE, rng.uniform(0.08, 0.3), rng)
     for _ in range(rng.integers(3, 8)):
         _blot(ground, centre + rng.normal(0, 0.35, 2) * radius, 0.4 * radius, PURPLE, rng.uniform(0.05, 0.25), rng)
-
-
-def _giant_platelet(ground: Ground, centre: Float[np.ndarray, "2"], scale: float, rng: np.random.Generator) -> None:
-    """Granules all over a ragged pale body: without a nucleus, and as large as a small lymphocyte."""
-    radius = rng.uniform(2.0, 5.0) * scale
-    pale, granules = rng.uniform(0.05, 0.3), rng.uniform(0.05, 0.35)
-    for _ in range(4):  # parts that stand out on all sides
-        _blot(ground, centre + rng.normal(0, 0.25, 2) * radius, 0.7 * radius, AZURE, 0.5 * pale, rng)
-    for _ in range(rng.integers(15, 50)):
-        place = centre + rng.normal(0, 0.4, 2) * radius
-        _blot(ground, place, rng.uniform(0.2, 0.7) * scale, PURPLE, granules, rng)
-
-
-def _clump(ground: Ground, centre: Float[np.ndarray, "2"], scale: float, rng: np.random.Generator) -> None:
-    """Platelets that stick together."""
-    count = rng.integers(3, 12)
-    for _ in range(count):
-        _platelet(ground, centre + rng.normal(0, 0.8 * np.sqrt(count), 2) * scale, scale, rng)
 
 
 def _precipitate(ground: Ground, centre: Float[np.ndarray, "2"], scale: float, rng: np.random.Generator) -> None:

@@ -29,7 +29,6 @@ class SyntheticSmear:
     label_others: bool = False  # give these as cells of class `OTHER`, label 4, instead of as background
     red_cells: Range = (0.1, 0.8)  # area of all red cells over the area of the field
     platelets: tuple[int, int] = (0, 5)  # per field
-    large_platelets: tuple[int, int] = (0, 0)  # giant ones, as wide as red cells and wider, and clumps, per field
     debris: tuple[int, int] = (0, 3)  # clusters of stain precipitate, droplets and specks of dust, per field
     stain_variation: float = 0.2  # relative standard deviation of a dye's strength; of its colour, half of that
     saturation: Range = (0.9, 1.4)  # of the camera's colours, 1: as they are
@@ -64,7 +63,7 @@ class SyntheticSmear:
             ("noise", 50.0),
         ):
             checks.append((name, _ordered(getattr(self, name), 0, limit), f"(low, high) within 0..{limit:g}"))
-        for name, least in (("cells", 1), ("others", 0), ("platelets", 0), ("large_platelets", 0), ("debris", 0)):
+        for name, least in (("cells", 1), ("others", 0), ("platelets", 0), ("debris", 0)):
             numbers = getattr(self, name)
             whole = all(isinstance(number, int) for number in numbers)
             checks.append((name, whole and _ordered(numbers, least, 10_000), f"(low, high), whole, {least} or more"))
