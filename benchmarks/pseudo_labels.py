@@ -1,12 +1,8 @@
 """Fields without annotations, outlined by a detector of ten fields: `python -m benchmarks.pseudo_labels RUN DIR`.
 
 RUN trained on `train_fields` of the training fields of SegPC-2021. On the others what it finds takes the place of their
-annotations: DIR/coco.json has all fields; the 60 held-out ones are as they were. Then, from the starter as RUN was:
-
-    wbcjax train --config segpc_mask_rcnn:r18_middle --workdir DIR/run --config.dataset.name=coco \\
-        --config.dataset.annotations=DIR/coco.json --config.dataset.max_cells=64 --config.train.epochs=0 \\
-        --config.train.steps=450 --config.train.max_minutes=0
-    wbcjax evaluate --workdir DIR/run --checkpoint latest
+annotations: DIR/coco.json has all fields; the 60 held-out ones are as they were. It prints the command that trains on
+them, from the starter.
 
 Cost: a minute of one core, and 7 minutes for the run.
 """
@@ -24,6 +20,12 @@ from wbcjax.smear.read import read
 from wbcjax.system import heap, runtime
 from wbcjax.system.progress import shown
 
+TRAIN = """
+wbcjax train --config segpc_mask_rcnn:r18_middle --workdir {out}/run --config.dataset.name=coco \\
+    --config.dataset.annotations={out}/coco.json --config.dataset.max_cells=64 --config.train.epochs=0 \\
+    --config.train.steps=450 --config.train.eval_every_epochs=0 --config.train.max_minutes=0
+wbcjax evaluate --workdir {out}/run --checkpoint latest"""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -36,7 +38,12 @@ def main() -> None:
     heap.tune_malloc()
     runtime.use_compilation_cache()
 
+    written = options.out / "coco.json"
+    if written.exists():
+        parser.error(f"{written} exists: name a new folder")
     dataset = load_config(options.run).dataset
+    if not dataset.train_fields:
+        parser.error(f"{options.run} trained on all fields: train it with --config.dataset.train_fields=10")
     fields = read(Path(dataset.annotations), Path(dataset.images), {"myeloma": 1}).fields
     training = split_fields(fields, SplitSettings(train_fraction=dataset.split.train_fraction))["train"]
     names = [field.name for field in training]
@@ -56,9 +63,10 @@ def main() -> None:
     }
     marked = [dataclasses.replace(field, cells=cells.get(field.name, field.cells)) for field in fields]
     options.out.mkdir(parents=True, exist_ok=True)
-    write_coco(options.out / "coco.json", marked, dataset.classes)
+    write_coco(written, marked, dataset.classes)
     count = sum(map(len, cells.values()))
     print(f"{count} cells found in {len(others)} fields, {len(annotated)} keep their annotations")
+    print(TRAIN.format(out=options.out))
 
 
 if __name__ == "__main__":
